@@ -1,0 +1,93 @@
+"""What the framework runs on, and how exactly."""
+
+import resource
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shared.spec import BackendSpec
+
+chosen: BackendSpec | None = None
+
+
+def configure(spec: BackendSpec) -> None:
+    """Choose device, precision and threads; RuntimeError if there is no usable GPU and one is wanted."""
+    global chosen
+    chosen = spec
+    if spec.device == "gpu":
+        check_gpu()
+    fast = spec.precision in ("tf32", "bfloat16")
+    jax.config.update("jax_enable_x64", spec.precision == "float64")
+    jax.config.update("jax_default_matmul_precision", "default" if fast else "highest")
+    jax.config.update("jax_default_device", device())
+
+
+def check_gpu() -> None:
+    """Raise RuntimeError, with the way out, unless the framework can compute on a GPU."""
+    way_out = "set backend.device=cpu, or backend.python to an interpreter whose JAX has CUDA"
+    try:
+        card = jax.devices("gpu")[0]
+    except RuntimeError as error:
+        raise RuntimeError(f"JAX {jax.__version__} finds no GPU; {way_out}") from error
+    try:
+        jnp.ones(8, device=card).sum().item()
+    except RuntimeError as error:
+        raise RuntimeError(f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {way_out}") from error
+
+
+def settings() -> BackendSpec:
+    """What was configured; RuntimeError if nothing was."""
+    if chosen is None:
+        raise RuntimeError("the backend is not configured; open it with shared.backend.load_backend")
+    return chosen
+
+
+def device():
+    """The device that arrays are put on."""
+    on_gpu = settings().device == "gpu" or (settings().device == "auto" and jax.default_backend() == "gpu")
+    return jax.devices("gpu" if on_gpu else "cpu")[0]
+
+
+def number_type():
+    """The type of weights, losses and scores."""
+    return jnp.float64 if settings().precision == "float64" else jnp.float32
+
+
+def compute_type():
+    """The type in which convolutions and the dense layer are computed."""
+    return jnp.bfloat16 if settings().precision == "bfloat16" else number_type()
+
+
+def put(array):
+    """An array on the device; real numbers become the configured type."""
+    real = np.issubdtype(array.dtype, np.floating)
+    return jnp.array(array, number_type() if real else None)
+
+
+def fetch(array) -> np.ndarray:
+    """An array of the device as numpy's; waits until it is computed."""
+    return np.asarray(array)
+
+
+def describe() -> dict[str, str]:
+    """The versions, the device and the settings behind a record."""
+    gpu = device().platform == "gpu"
+    return {
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "device": device().device_kind if gpu else "cpu",
+        "cuda": device().client.platform_version if gpu else "none",
+        "precision": settings().precision,
+        "tf32": str(settings().precision == "tf32" and gpu),
+        "threads": str(settings().threads or "all"),
+        "compiled": "jit",
+    }
+
+
+def peak_memory() -> int:
+    """The most bytes held so far: of the GPU, or of the process."""
+    if device().platform == "gpu":
+        return device().memory_stats()["peak_bytes_in_use"]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,30 @@
+"""Threefry-2x32-20, bit for bit that of `shared.keys`."""
+
+import jax.numpy as jnp
+
+from shared.keys import PARITY, ROTATIONS
+
+from .device import put
+
+
+def threefry2x32(key, counter):
+    """Random words uint32 (..., 2) of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
+    key, counter = jnp.broadcast_arrays(put(key), put(counter))
+    keys = (key[..., 0], key[..., 1], key[..., 0] ^ key[..., 1] ^ jnp.uint32(PARITY))
+    x, y = counter[..., 0] + keys[0], counter[..., 1] + keys[1]
+    for group in range(5):
+        for rotation in ROTATIONS[group % 2]:
+            x = x + y
+            y = ((y << rotation) | (y >> (32 - rotation))) ^ x
+        x = x + keys[(group + 1) % 3]
+        y = y + keys[(group + 2) % 3] + jnp.uint32(group + 1)
+    return jnp.stack([x, y], -1)
+
+
+def bits(keys, index, count: int):
+    """COUNT random words uint32 (..., count) for keys (..., 2) at each index (...)."""
+    pairs = jnp.arange((count + 1) // 2, dtype=jnp.uint32)
+    first, second = jnp.broadcast_arrays(index[..., None], pairs)
+    counters = jnp.stack([first, second], -1)
+    result = threefry2x32(keys[..., None, :], counters)
+    return result.reshape(*result.shape[:-2], -1)[..., :count]

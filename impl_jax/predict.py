@@ -1,0 +1,42 @@
+"""Samples of the posterior: the convolutions once per galaxy, the head once per dropout sample."""
+
+import numpy as np
+from jax.nn import sigmoid
+
+from shared.augment import Views
+from shared.batches import chunks
+
+from .augment import see
+from .device import fetch, put, settings
+from .dropout import dropout, keep
+
+
+def features(state, images, views: Views):
+    """The dense layer's units (galaxy, unit) of uint8 images (galaxy, y, x, 1) under VIEWS, on the device."""
+    return state.calls["features"](put(images), *(put(array) for array in views))
+
+
+def answers(state, units, kept: np.ndarray) -> np.ndarray:
+    """rho (galaxy, sample) of units (galaxy, unit) when dropout keeps those of KEPT bool (galaxy, sample, unit)."""
+    return fetch(chances(state.run, state.model, units, put(kept)))
+
+
+def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: int) -> np.ndarray:
+    """rho (galaxy, sample) under the masks of samples FIRST to FIRST + SAMPLES, for keys uint32 (galaxy, 2)."""
+    numbers, parts = np.arange(first, first + samples, dtype=np.uint32), [np.zeros((0, samples), np.float32)]
+    for chunk in chunks(images, views, keys, settings().chunk):
+        arrays = (chunk.images, *chunk.views, chunk.keys, numbers)
+        parts.append(fetch(state.calls["sample"](*(put(array) for array in arrays)))[: chunk.count])
+    return np.concatenate(parts)
+
+
+def sample_chunk(run, model, images, turn, window, light, keys, numbers):
+    """rho (galaxy, sample) of one chunk of galaxies."""
+    units = model.features(see(run, images, (turn, window, light)))
+    kept = keep(keys[:, None], numbers, run.model.dense, run.model.dropout)
+    return chances(run, model, units, kept)
+
+
+def chances(run, model, units, kept):
+    """rho (galaxy, sample) of units (galaxy, unit) under masks (galaxy, sample, unit)."""
+    return sigmoid(model.answers(dropout(units[:, None], kept, run.model.dropout)))

@@ -1,0 +1,97 @@
+"""What the framework runs on, and how exactly."""
+
+import resource
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from shared.spec import BackendSpec
+
+chosen: BackendSpec | None = None
+
+
+def configure(spec: BackendSpec) -> None:
+    """Choose device, precision and threads; RuntimeError if there is no usable GPU and one is wanted."""
+    global chosen
+    chosen = spec
+    if spec.device == "gpu":
+        check_gpu()
+    if spec.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(spec.threads)
+    fast = spec.precision in ("tf32", "bfloat16")
+    tf.config.experimental.enable_tensor_float_32_execution(fast)
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
+
+
+def check_gpu() -> None:
+    """Raise RuntimeError, with the way out, unless the framework can compute on a GPU."""
+    way_out = "set backend.device=cpu, or backend.python to an interpreter whose TensorFlow has CUDA"
+    cards = tf.config.list_physical_devices("GPU")
+    if not cards:
+        raise RuntimeError(f"TensorFlow {tf.__version__} finds no GPU; {way_out}")
+    try:
+        with tf.device("GPU:0"):
+            tf.reduce_sum(tf.ones(8)).numpy()
+    except (RuntimeError, tf.errors.OpError) as error:
+        card = tf.config.experimental.get_device_details(cards[0]).get("device_name", "the GPU")
+        raise RuntimeError(f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {way_out}") from error
+
+
+def settings() -> BackendSpec:
+    """What was configured; RuntimeError if nothing was."""
+    if chosen is None:
+        raise RuntimeError("the backend is not configured; open it with shared.backend.load_backend")
+    return chosen
+
+
+def device():
+    """The device that arrays are put on."""
+    on_gpu = settings().device == "gpu" or (settings().device == "auto" and tf.config.list_physical_devices("GPU"))
+    return tf.device("GPU:0" if on_gpu else "CPU:0")
+
+
+def number_type():
+    """The type of weights, losses and scores."""
+    return tf.float64 if settings().precision == "float64" else tf.float32
+
+
+def compute_type():
+    """The type in which convolutions and the dense layer are computed."""
+    return tf.bfloat16 if settings().precision == "bfloat16" else number_type()
+
+
+def put(array):
+    """An array on the device; real numbers become the configured type."""
+    with device():
+        tensor = tf.convert_to_tensor(array)
+        return tf.cast(tensor, number_type()) if tensor.dtype.is_floating else tf.identity(tensor)
+
+
+def fetch(array) -> np.ndarray:
+    """An array of the device as numpy's; waits until it is computed."""
+    return array.numpy()
+
+
+def describe() -> dict[str, str]:
+    """The versions, the device and the settings behind a record."""
+    cards = tf.config.list_physical_devices("GPU") if settings().device != "cpu" else []
+    details = tf.config.experimental.get_device_details(cards[0]) if cards else {}
+    return {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "device": details.get("device_name", "cpu"),
+        "cuda": tf.sysconfig.get_build_info().get("cuda_version", "none") if cards else "none",
+        "precision": settings().precision,
+        "tf32": str(tf.config.experimental.tensor_float_32_execution_enabled() and bool(cards)),
+        "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or "all"),
+        "compiled": "tf.function",
+    }
+
+
+def peak_memory() -> int:
+    """The most bytes held so far: of the GPU, or of the process."""
+    if settings().device != "cpu" and tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

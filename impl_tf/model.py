@@ -1,0 +1,55 @@
+"""The CNN of W+20, in two parts: the features of an image, once, and the answers of each dropout sample."""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from shared.spec import ModelSpec
+from shared.weights import layer_shapes
+
+from .device import compute_type, device, number_type
+
+
+class GalaxyCNN(keras.Model):
+    """The logit of a yes vote, for images (galaxy, y, x, 1)."""
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__()
+        shapes = layer_shapes(spec)
+        filters = [shapes[f"conv{i}/kernel"][2:] for i in range(sum(map(len, spec.blocks)))]
+        self.blocks = spec.blocks
+        with device():
+            self.convs = [convolution(*pair) for pair in filters]
+            self.hidden = layers.Dense(spec.dense, dtype=self.convs[0].dtype_policy)
+            self.answer = layers.Dense(2, dtype=number_type().name)
+            self.hidden.build((None, shapes["hidden/kernel"][0]))
+            self.answer.build((None, spec.dense))
+
+    def features(self, images):
+        """The dense layer's units (galaxy, unit)."""
+        x = tf.cast(images, compute_type())
+        convs = iter(self.convs)
+        for block in self.blocks:
+            for _ in block:
+                x = tf.nn.relu(next(convs)(x))
+            x = max_pool(x)
+        x = tf.reshape(x, [tf.shape(x)[0], self.hidden.kernel.shape[0]])
+        return tf.cast(tf.nn.relu(self.hidden(x)), number_type())
+
+    def answers(self, units):
+        """The logit ln(rho / (1 - rho)) (...) of units (..., unit)."""
+        two = self.answer(units)
+        return two[..., 1] - two[..., 0]
+
+
+def convolution(inputs: int, filters: int):
+    """A 3x3 convolution of stride 1, one pixel of zeros around the image."""
+    mixed = compute_type() != number_type()
+    layer = layers.Conv2D(filters, 3, padding="same", dtype="mixed_bfloat16" if mixed else number_type().name)
+    layer.build((None, None, None, inputs))
+    return layer
+
+
+def max_pool(x):
+    """The largest of each 2x2 square; its gradient goes to the first in row-major order."""
+    return tf.nn.max_pool2d(x, 2, 2, "VALID")

@@ -1,0 +1,105 @@
+"""Training: Adam on the votes' likelihood, many steps in one call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from shared.batches import Cutouts, Plan
+from shared.spec import RunSpec
+from shared.weights import Checkpoint, Weights
+
+from .augment import see
+from .device import fetch, number_type, put
+from .dropout import dropout, keep
+from .likelihood import votes_nll
+from .model import GalaxyCNN
+from .predict import sample_chunk
+from .weights import from_layout, import_weights, named_parameters, to_layout
+
+
+@dataclass
+class State:
+    """All that training changes, and the calls that it is compiled into."""
+
+    run: RunSpec
+    model: GalaxyCNN
+    first: dict
+    second: dict
+    step: int
+    calls: dict[str, Callable]
+
+
+def init(run: RunSpec, start: Checkpoint) -> State:
+    """The model and its optimiser as they were at a checkpoint."""
+    model = GalaxyCNN(run.model)
+    import_weights(model, start.weights)
+    first, second = (
+        {name: tf.Variable(to_layout(put(part[name]))) for name in part} for part in (start.first, start.second)
+    )
+
+    @tf.function
+    def steps(*arrays):
+        losses = tf.TensorArray(number_type(), len(arrays[0]))
+        for number in tf.range(len(arrays[0])):
+            losses = losses.write(number, step(run, model, first, second, *(array[number] for array in arrays)))
+        return losses.stack()
+
+    calls = {
+        "steps": steps,
+        "slopes": tf.function(lambda *batch: loss_and_slopes(run, model, *batch)),
+        "sample": tf.function(lambda *arrays: sample_chunk(run, model, *arrays)),
+        "features": tf.function(lambda images, *views: model.features(see(run, images, views))),
+    }
+    return State(run, model, first, second, start.step, calls)
+
+
+def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.ndarray]:
+    """The state after all steps of a plan, and the mean loss (step,) of each batch before its step."""
+    losses = state.calls["steps"](*put_plan(images, plan))
+    state.step += len(plan.steps)
+    return state, fetch(losses)
+
+
+def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
+    """The mean loss of a plan's first batch and its slope with respect to every weight; the state stays as it is."""
+    *batch, _ = (array[0] for array in put_plan(images, plan))
+    loss, slopes = state.calls["slopes"](*batch)
+    return float(loss), {name: from_layout(slope) for name, slope in slopes.items()}
+
+
+def put_plan(images: Cutouts, plan: Plan) -> tuple:
+    """A plan's arrays (step, ...) on the device, its images among them."""
+    arrays = (images[plan.rows], plan.yes, plan.total, *plan.views, plan.keys, plan.steps, plan.scales)
+    return tuple(put(array) for array in arrays)
+
+
+def step(run: RunSpec, model: GalaxyCNN, first: dict, second: dict, images, yes, total, turn, window, light, keys, number, scales):
+    """One step of training, in place; gives the mean loss before it."""
+    loss, slopes = loss_and_slopes(run, model, images, yes, total, turn, window, light, keys, number)
+    for name, weight in named_parameters(model).items():
+        after = adam(run, scales, weight, first[name], second[name], slopes[name])
+        for place, value in zip((weight, first[name], second[name]), after, strict=True):
+            place.assign(value)
+    return loss
+
+
+def loss_and_slopes(run: RunSpec, model: GalaxyCNN, images, yes, total, turn, window, light, keys, number):
+    """A batch's mean loss in nats and its slope with respect to every weight, under shared names."""
+    named = named_parameters(model)
+    with tf.GradientTape() as tape:
+        units = model.features(see(run, images, (turn, window, light)))
+        kept = keep(keys, number, run.model.dense, run.model.dropout)
+        logits = model.answers(dropout(units, kept, run.model.dropout))
+        loss = tf.reduce_mean(votes_nll(logits, yes, total))
+    slopes = tape.gradient(loss, list(named.values()))
+    return loss, dict(zip(named, slopes, strict=True))
+
+
+def adam(run: RunSpec, scales, weight, first, second, slope):
+    """A weight and its two moments after one step of Adam; SCALES are those of `shared.batches.adam_scales`."""
+    spec = run.training
+    first = spec.beta1 * first + (1 - spec.beta1) * slope
+    second = spec.beta2 * second + (1 - spec.beta2) * slope * slope
+    return weight - scales[0] * first / (scales[1] * tf.sqrt(second) + spec.epsilon), first, second

@@ -1,0 +1,31 @@
+"""Threefry-2x32-20, bit for bit that of `shared.keys`."""
+
+import torch
+
+from shared.keys import PARITY, ROTATIONS
+
+from .device import put
+
+
+def threefry2x32(key, counter):
+    """Random words uint32 (..., 2) of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
+    # PyTorch adds and shifts no uint32: int32 wraps around in the same way, and a mask makes the shift a logical one
+    key, counter = torch.broadcast_tensors(put(key).view(torch.int32), put(counter).view(torch.int32))
+    keys = (key[..., 0], key[..., 1], key[..., 0] ^ key[..., 1] ^ PARITY)
+    x, y = counter[..., 0] + keys[0], counter[..., 1] + keys[1]
+    for group in range(5):
+        for rotation in ROTATIONS[group % 2]:
+            x = x + y
+            y = ((y << rotation) | ((y >> (32 - rotation)) & ((1 << rotation) - 1))) ^ x
+        x = x + keys[(group + 1) % 3]
+        y = y + keys[(group + 2) % 3] + (group + 1)
+    return torch.stack([x, y], -1).view(torch.uint32)
+
+
+def bits(keys, index, count: int):
+    """COUNT random words uint32 (..., count) for keys (..., 2) at each index (...)."""
+    pairs = torch.arange((count + 1) // 2, device=index.device, dtype=torch.int32)
+    first, second = torch.broadcast_tensors(index.view(torch.int32)[..., None], pairs)
+    counters = torch.stack([first, second], -1).view(torch.uint32)
+    result = threefry2x32(keys[..., None, :], counters)
+    return result.flatten(-2)[..., :count]

@@ -1,0 +1,52 @@
+"""The CNN of W+20, in two parts: the features of an image, once, and the answers of each dropout sample."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from shared.spec import ModelSpec
+from shared.weights import layer_shapes
+
+from .device import compute_type, device, number_type
+
+
+class GalaxyCNN(nn.Module):
+    """The logit of a yes vote, for images (galaxy, y, x, 1)."""
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__()
+        shapes = layer_shapes(spec)
+        filters = [shapes[f"conv{i}/kernel"][2:] for i in range(sum(map(len, spec.blocks)))]
+        self.blocks = spec.blocks
+        self.convs = nn.ModuleList(convolution(*pair) for pair in filters)
+        self.hidden = nn.Linear(*shapes["hidden/kernel"], dtype=number_type())
+        self.answer = nn.Linear(*shapes["answer/kernel"], dtype=number_type())
+        self.to(device(), memory_format=torch.channels_last)
+
+    def features(self, images):
+        """The dense layer's units (galaxy, unit)."""
+        mixed = compute_type() != number_type()
+        with torch.autocast(images.device.type, compute_type(), enabled=mixed):
+            x = images.permute(0, 3, 1, 2)
+            convs = iter(self.convs)
+            for block in self.blocks:
+                for _ in block:
+                    x = F.relu(next(convs)(x))
+                x = max_pool(x)
+            x = x.permute(0, 2, 3, 1).flatten(1)
+            return F.relu(self.hidden(x)).to(number_type())
+
+    def answers(self, units):
+        """The logit ln(rho / (1 - rho)) (...) of units (..., unit)."""
+        two = self.answer(units)
+        return two[..., 1] - two[..., 0]
+
+
+def convolution(inputs: int, filters: int):
+    """A 3x3 convolution of stride 1, one pixel of zeros around the image."""
+    return nn.Conv2d(inputs, filters, 3, padding=1, dtype=number_type())
+
+
+def max_pool(x):
+    """The largest of each 2x2 square; its gradient goes to the first in row-major order."""
+    return F.max_pool2d(x, 2)

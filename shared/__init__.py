@@ -1,0 +1,1 @@
+"""What the three implementations share: data, specification, loops. Imports no framework and no Hydra."""

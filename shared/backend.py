@@ -1,0 +1,66 @@
+"""The one door to a framework: a backend is a package with these names."""
+
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from shared.augment import Views
+from shared.batches import Cutouts, Plan
+from shared.spec import BACKENDS, BackendSpec, RunSpec, one_of
+from shared.weights import Checkpoint, Weights
+
+DEFAULT = BackendSpec("torch", "auto", "float32", threads=0, chunk=64, steps=16, python=None, environment={})
+
+
+class Backend(Protocol):
+    """What loops, benchmarks and tests may ask of a framework; the packages satisfy it as they are.
+
+    Arrays come in and go out as numpy arrays. A state and features stay on the device; only the package looks inside.
+    """
+
+    def configure(self, spec: BackendSpec) -> None: ...
+
+    def init(self, run: RunSpec, start: Checkpoint) -> Any: ...
+
+    def train_steps(self, state: Any, images: Cutouts, plan: Plan) -> tuple[Any, np.ndarray]: ...
+
+    def gradients(self, state: Any, images: Cutouts, plan: Plan) -> tuple[float, Weights]: ...
+
+    def features(self, state: Any, images: np.ndarray, views: Views) -> Any: ...
+
+    def answers(self, state: Any, features: Any, kept: np.ndarray) -> np.ndarray: ...
+
+    def sample(
+        self, state: Any, images: np.ndarray, views: Views, keys: np.ndarray, first: int, samples: int
+    ) -> np.ndarray: ...
+
+    def acquire(
+        self, name: str, samples: np.ndarray, expected_votes: int | np.ndarray, keys: np.ndarray | None = None, index: int = 0
+    ) -> np.ndarray: ...
+
+    def export_weights(self, state: Any) -> Weights: ...
+
+    def export_checkpoint(self, state: Any) -> Checkpoint: ...
+
+    def describe(self) -> dict[str, str]: ...
+
+    def peak_memory(self) -> int: ...
+
+
+def load_backend(name: str, precision: str = "float32") -> Backend:
+    """Import the framework called NAME, and no other, and configure it: one framework and precision per process."""
+    one_of("backend", name, BACKENDS)
+    return open_backend(replace(DEFAULT, name=name, precision=precision))
+
+
+def open_backend(spec: BackendSpec) -> Backend:
+    """Import the framework of SPEC and configure it; RuntimeError if it has not the device that SPEC wants."""
+    try:
+        backend = cast(Backend, import_module(f"impl_{spec.name}"))
+    except ImportError as error:
+        missing = f"the backend {spec.name} cannot be imported ({error})"
+        raise RuntimeError(f"{missing}; install trizoo[{spec.name}], or set backend.python to an interpreter that has it") from error
+    backend.configure(spec)
+    return backend

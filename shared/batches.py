@@ -1,0 +1,122 @@
+"""The same batches, in the same order, for every backend."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from shared import keys
+from shared.augment import STEPS_PER_CALL, Views, draw_views
+from shared.spec import RunSpec, TrainingSpec
+
+
+class Cutouts:
+    """A store's images as a network is given them: `cutouts[rows]` is uint8 (..., y, x, 1), box-averaged by a factor.
+
+    Only the rows asked for are read, so a store may be larger than memory.
+    """
+
+    def __init__(self, images: np.ndarray, factor: int):
+        self.images, self.factor = images, factor
+        self.size = images.shape[1] // factor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows) -> np.ndarray:
+        images = self.images[rows]
+        if self.factor == 1:
+            return np.ascontiguousarray(images)
+        f, shape = self.factor, images.shape[:-3]
+        blocks = images.reshape(*shape, self.size, f, self.size, f, 1)
+        total = blocks.sum(-2, dtype=np.uint16).sum(-3, dtype=np.uint16)
+        return ((total + f * f // 2) // (f * f)).astype(np.uint8)
+
+
+class Labelled(NamedTuple):
+    """The galaxies to train on."""
+
+    rows: np.ndarray  # int64 (galaxy,) in the store
+    hashes: np.ndarray  # uint64 (galaxy,) of their ids
+    yes: np.ndarray  # int64 (galaxy,) votes counted as yes
+    total: np.ndarray  # int64 (galaxy,) votes
+
+    def take(self, chosen: np.ndarray) -> "Labelled":
+        """Those of the places CHOSEN."""
+        return Labelled(*(array[chosen] for array in self))
+
+
+class Plan(NamedTuple):
+    """Many steps of training, for one call into a framework."""
+
+    rows: np.ndarray  # int64 (step, galaxy)
+    yes: np.ndarray  # float32 (step, galaxy)
+    total: np.ndarray  # float32 (step, galaxy)
+    views: Views  # (step, galaxy, ...)
+    keys: np.ndarray  # uint32 (step, galaxy, 2) of dropout
+    steps: np.ndarray  # uint32 (step,), counted from the very first step of training
+    scales: np.ndarray  # float64 (step, 2): what Adam multiplies by, see `adam_scales`
+
+
+def draw_plan(run: RunSpec, labelled: Labelled, size: int, origin: int, first: int, steps: int) -> Plan:
+    """Steps FIRST to FIRST + STEPS of training on galaxies that were labelled at step ORIGIN.
+
+    An epoch goes through the galaxies once, in an order of its own, in whole batches; the few that are left over wait
+    for the next. SIZE is the width of the images that are sampled.
+    """
+    batch = min(run.training.batch_size, len(labelled.rows))
+    per_epoch = len(labelled.rows) // batch
+    numbers = np.arange(first, first + steps)
+    epochs = origin + (numbers - origin) // per_epoch * per_epoch
+    orders = {epoch: epoch_order(run.seed, labelled.hashes, epoch) for epoch in np.unique(epochs)}
+    places = [(number - epoch) * batch for number, epoch in zip(numbers, epochs, strict=True)]
+    chosen = np.stack([orders[epoch][at : at + batch] for epoch, at in zip(epochs, places, strict=True)])
+    hashes, index = labelled.hashes[chosen], np.broadcast_to(numbers[:, None], chosen.shape)
+    view_keys = keys.galaxy_keys(run.seed, "view", hashes)
+    return Plan(
+        labelled.rows[chosen],
+        labelled.yes[chosen].astype(np.float32),
+        labelled.total[chosen].astype(np.float32),
+        draw_views(run, size, view_keys, index, index // STEPS_PER_CALL),
+        keys.galaxy_keys(run.seed, "dropout", hashes),
+        numbers.astype(np.uint32),
+        adam_scales(run.training, numbers),
+    )
+
+
+def epoch_order(seed: int, hashes: np.ndarray, epoch: int) -> np.ndarray:
+    """The order (galaxy,) of an epoch that begins at step EPOCH: by random words of each galaxy's own key."""
+    random = keys.bits(keys.galaxy_keys(seed, "order", hashes), np.uint32(epoch), 2)
+    return np.lexsort((hashes, random[:, 1], random[:, 0]))
+
+
+def adam_scales(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
+    """Adam's (a, b) float64 (step, 2) at steps counted from 0: weight -= a * first / (b * sqrt(second) + epsilon).
+
+    Both forms of epsilon (Kingma and Ba 2015, algorithm 1 and section 2) are this, with other a and b.
+    """
+    t = np.asarray(steps, np.float64) + 1
+    bias1, root2 = 1 - spec.beta1**t, np.sqrt(1 - spec.beta2**t)
+    if spec.epsilon_form == "textbook":
+        return np.stack([spec.learning_rate / bias1, 1 / root2], -1)
+    return np.stack([spec.learning_rate * root2 / bias1, np.ones_like(t)], -1)
+
+
+class Chunk(NamedTuple):
+    """Galaxies for one pass of prediction, as many as every other chunk; the first COUNT of them are asked for."""
+
+    images: np.ndarray  # uint8 (galaxy, y, x, 1)
+    views: Views  # (galaxy, ...)
+    keys: np.ndarray  # uint32 (galaxy, 2)
+    count: int
+
+
+def chunks(images, views: Views, galaxy_keys: np.ndarray, size: int) -> Iterator[Chunk]:
+    """All galaxies in chunks of SIZE, the last one filled up by repeating its last galaxy.
+
+    As every pass has the same shape, kernels add in the same order, and a galaxy's result depends on nothing else.
+    """
+    for start in range(0, len(galaxy_keys), size):
+        count = min(size, len(galaxy_keys) - start)
+        rows = np.minimum(np.arange(start, start + size), start + count - 1)
+        yield Chunk(images[rows], Views(*(array[rows] for array in views)), galaxy_keys[rows], count)

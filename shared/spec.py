@@ -1,0 +1,343 @@
+"""A run, as plain frozen data: what conf/ spells out and everything is built from.
+
+YAML holds numbers and names; these classes hold their meaning and refuse what cannot be run. Every error says
+the value, the rule and the way out. Only `trizoo.py` knows Hydra; what arrives here is a plain nested dict.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+BACKENDS = ("tf", "torch", "jax")
+PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+ACQUISITIONS = ("mutual_information", "entropy", "random")
+
+
+def one_of(name: str, value: Any, allowed: tuple) -> None:
+    """Raise ValueError unless VALUE is one of ALLOWED."""
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(str, allowed))}")
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raise ValueError unless VALUE is at least LEAST."""
+    if not value >= least:
+        raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def in_unit(name: str, value: float) -> None:
+    """Raise ValueError unless VALUE lies in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value}; it must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class BackendSpec:
+    """Which framework, where, and how exactly."""
+
+    name: str  # tf | torch | jax
+    device: str  # auto | cpu | gpu
+    precision: str  # float64 | float32 | tf32 | bfloat16
+    threads: int  # 0: every core this process may use
+    chunk: int  # galaxies in one pass of prediction; the last chunk is padded, so a galaxy's result never depends on it
+    steps: int  # training steps in one call into the framework
+    python: str | None  # the interpreter of the child process; null: this one
+    environment: dict[str, str]  # set before the framework is imported
+
+    def __post_init__(self):
+        one_of("backend.name", self.name, BACKENDS)
+        one_of("backend.device", self.device, ("auto", "cpu", "gpu"))
+        one_of("backend.precision", self.precision, PRECISIONS)
+        at_least("backend.threads", self.threads, 0)
+        at_least("backend.chunk", self.chunk, 1)
+        at_least("backend.steps", self.steps, 1)
+
+
+@dataclass(frozen=True)
+class ColumnsSpec:
+    """What a table calls its columns; null: there is none."""
+
+    id: str
+    file: str | None  # null: the image of galaxy ID is ID.jpg, .jpeg or .png
+    ra: str | None
+    dec: str | None
+    label: str | None  # a class per galaxy (then dataset.classes says what each class answers)
+    count: str  # votes per answer, a pattern of {question} and {answer}
+    total: str | None  # votes per question, a pattern of {question}; null: the sum over the answers
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Where galaxies come from, and how they are stored."""
+
+    name: str  # synthetic | folder, or any name for a kind of folder (sdss_gz1)
+    stores: str  # the folder that holds every store
+    images: str | None  # a folder of images; null: synthetic galaxies
+    table: str | None  # CSV, Parquet or FITS; null: no labels, ids are file stems
+    columns: ColumnsSpec
+    questions: dict[str, tuple[str, ...]]  # each question's answers, in order
+    classes: dict[str, tuple[str, ...]] | None  # answer -> values of columns.label that give it one vote
+    galaxies: int | None  # at most so many (those of the smallest hash of their id); synthetic: how many
+    seed: int  # of synthetic galaxies
+    skip_bad_images: bool  # leave out unreadable images and list them, instead of stopping at the first
+    crop: float  # the share of the stored width, about the centre, that a network sees at zoom 1
+
+    def __post_init__(self):
+        if self.images is None and self.galaxies is None:
+            raise ValueError("dataset.galaxies is null; synthetic galaxies need a number, e.g. dataset.galaxies=2000")
+        if self.galaxies is not None:
+            at_least("dataset.galaxies", self.galaxies, 1)
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"dataset.crop is {self.crop}; it must be above 0 and at most 1 (the whole image)")
+        for question, answers in self.questions.items():
+            if len(set(answers)) != len(answers) or len(answers) < 2:
+                raise ValueError(f"question {question!r} has answers {list(answers)}; it needs two or more, all different")
+        if self.classes is not None and len(self.questions) != 1:
+            raise ValueError(f"dataset.classes answers one question, but dataset.questions has {len(self.questions)}")
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """Shares of galaxies held out, by the hash of their id."""
+
+    validation: float
+    test: float
+
+    def __post_init__(self):
+        in_unit("split.validation", self.validation)
+        in_unit("split.test", self.test)
+        in_unit("split.validation + split.test", self.validation + self.test)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """W+20's CNN: blocks of 3x3 convolutions, each followed by a 2x2 max-pool; a dense layer; dropout; two logits."""
+
+    image_size: int  # pixels on a side, as the network sees them
+    blocks: tuple[tuple[int, ...], ...]  # filters of each convolution, block by block
+    dense: int
+    dropout: float
+    scale: str  # unit: pixels enter as 0..1 | raw: as 0..255 (W20's departure 6)
+
+    def __post_init__(self):
+        halvings = 2 ** len(self.blocks)
+        if self.image_size < halvings or self.image_size % halvings:
+            raise ValueError(
+                f"model.image_size is {self.image_size}, which cannot be halved {len(self.blocks)} times; "
+                f"use a multiple of {halvings}"
+            )
+        in_unit("model.dropout", self.dropout)
+        at_least("model.dense", self.dense, 1)
+        one_of("model.scale", self.scale, ("unit", "raw"))
+
+
+@dataclass(frozen=True)
+class AugmentationSpec:
+    """How a galaxy is turned, zoomed and relit each time it is seen."""
+
+    zoom: tuple[float, float]  # uniform between the two
+    shift: str  # anywhere: the zoomed window lies anywhere in the crop | centred
+    rotation: str  # full: 0 to 2 pi | half: 0 to pi (W20's departure 4) | none
+    border: str  # edge: beyond the image, its nearest pixel | zero (departure 4)
+    resampling: str  # bilinear: one sampling | nearest: bilinear rotation, then nearest-neighbour zoom (departure 5)
+    zoom_per: str  # image | call: one for 15 steps, one for a whole prediction pass (departure 2)
+    brightness: float  # added, uniform in +- this
+    contrast: tuple[float, float]  # about the image's mean, uniform between the two
+    at_prediction: bool  # also at prediction, for every sample anew (departure 3)
+
+    def __post_init__(self):
+        low, high = self.zoom
+        if not 1 <= low <= high:
+            raise ValueError(f"augmentation.zoom is [{low}, {high}]; it must rise from at least 1")
+        if not 0 < self.contrast[0] <= self.contrast[1]:
+            raise ValueError(f"augmentation.contrast is {list(self.contrast)}; it must rise from above 0")
+        at_least("augmentation.brightness", self.brightness, 0)
+        one_of("augmentation.shift", self.shift, ("anywhere", "centred"))
+        one_of("augmentation.rotation", self.rotation, ("full", "half", "none"))
+        one_of("augmentation.border", self.border, ("edge", "zero"))
+        one_of("augmentation.resampling", self.resampling, ("bilinear", "nearest"))
+        one_of("augmentation.zoom_per", self.zoom_per, ("image", "call"))
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """Adam on the mean negative log likelihood of a batch's votes."""
+
+    batch_size: int
+    steps: int
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    epsilon_form: str  # textbook: outside the root, after bias correction | hat: before it (departure 11)
+    validate_every: int  # steps; 0: only at the end
+    checkpoint_every: int  # steps; 0: only at the end
+
+    def __post_init__(self):
+        at_least("training.batch_size", self.batch_size, 1)
+        at_least("training.steps", self.steps, 1)
+        at_least("training.validate_every", self.validate_every, 0)
+        at_least("training.checkpoint_every", self.checkpoint_every, 0)
+        if not self.learning_rate > 0:
+            raise ValueError(f"training.learning_rate is {self.learning_rate}; it must be above 0")
+        in_unit("training.beta1", self.beta1)
+        in_unit("training.beta2", self.beta2)
+        one_of("training.epsilon_form", self.epsilon_form, ("textbook", "hat"))
+
+
+@dataclass(frozen=True)
+class PosteriorSpec:
+    """What is asked of the trained network."""
+
+    samples: int  # dropout samples per galaxy
+    expected_votes: int  # N of the predicted count interval and of the mutual information
+    galaxies: str  # all | test: whose posterior is written
+
+    def __post_init__(self):
+        at_least("posterior.samples", self.samples, 1)
+        at_least("posterior.expected_votes", self.expected_votes, 1)
+        one_of("posterior.galaxies", self.galaxies, ("all", "test"))
+
+
+@dataclass(frozen=True)
+class AcquisitionSpec:
+    """Which galaxies are asked about next, and W+20's schedule of asking."""
+
+    name: str
+    samples: int
+    expected_votes: int
+    initial: int
+    per_round: int
+    rounds: int
+    first_steps: int
+    round_steps: int
+    start: str  # warm: each round trains on | cold: each round begins at the first weights
+    shards: int  # 0: score the whole pool | n: score n random shards of it (departure 9)
+    shard_size: int
+
+    def __post_init__(self):
+        one_of("acquisition.name", self.name, ACQUISITIONS)
+        one_of("acquisition.start", self.start, ("warm", "cold"))
+        for name in ("samples", "expected_votes", "initial", "per_round", "first_steps", "round_steps", "shard_size"):
+            at_least(f"acquisition.{name}", getattr(self, name), 1)
+        at_least("acquisition.rounds", self.rounds, 0)
+        at_least("acquisition.shards", self.shards, 0)
+
+
+@dataclass(frozen=True)
+class BenchSpec:
+    """What is timed, and how often."""
+
+    tasks: tuple[str, ...]  # files of benchmarks/tasks
+    batch_size: int
+    warmup: int
+    repeats: int
+
+    def __post_init__(self):
+        at_least("bench.batch_size", self.batch_size, 1)
+        at_least("bench.warmup", self.warmup, 1)
+        at_least("bench.repeats", self.repeats, 1)
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What to do."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: one task, one framework, one process, one folder."""
+
+    task: TaskSpec
+    seed: int
+    question: str
+    positive: tuple[str, ...]  # the answers counted as yes
+    minimum_votes: int  # galaxies with fewer votes on the question are not trained on or tested with
+    outputs: str  # where runs are kept
+    folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
+    weights: str | None  # predict: a run folder of fit, or a weights.safetensors
+    again: bool  # do a finished run anew
+    backend: BackendSpec
+    dataset: DatasetSpec
+    split: SplitSpec
+    model: ModelSpec
+    augmentation: AugmentationSpec
+    training: TrainingSpec
+    posterior: PosteriorSpec
+    acquisition: AcquisitionSpec
+    bench: BenchSpec
+
+    def __post_init__(self):
+        answers = self.dataset.questions.get(self.question)
+        if answers is None:
+            raise ValueError(
+                f"question is {self.question!r}; dataset {self.dataset.name} asks {', '.join(self.dataset.questions)}"
+            )
+        strange = [answer for answer in self.positive if answer not in answers]
+        if strange or not self.positive or set(self.positive) == set(answers):
+            raise ValueError(
+                f"positive is {list(self.positive)}; {self.question} has the answers {', '.join(answers)}: "
+                "name at least one of them and not all"
+            )
+        at_least("minimum_votes", self.minimum_votes, 1)
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed is {self.seed}; it must be at least 0 and below 2^64")
+        if self.training.batch_size > 65536:
+            raise ValueError(f"training.batch_size is {self.training.batch_size}; it must be at most 65536")
+
+    @property
+    def negative(self) -> tuple[str, ...]:
+        """The answers counted as no."""
+        return tuple(answer for answer in self.dataset.questions[self.question] if answer not in self.positive)
+
+
+def from_config(kind, config: dict):
+    """A KIND from nested plain data.
+
+    Raises ValueError, with the full name of the key, for a key too many, a key too few or a value of the wrong type.
+    """
+    return _read(kind, config, "")
+
+
+def _read(kind, value, name: str):
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} is {value!r}; it must be a group of keys")
+        hints = get_type_hints(kind)
+        prefix = f"{name}." if name else ""
+        for key in value.keys() - hints.keys():
+            raise ValueError(f"no key {prefix}{key}; there are {', '.join(hints)}")
+        for key in hints.keys() - value.keys():
+            raise ValueError(f"the key {prefix}{key} is missing")
+        return kind(**{field.name: _read(hints[field.name], value[field.name], prefix + field.name) for field in fields(kind)})
+    origin, inner = get_origin(kind), get_args(kind)
+    if type(None) in inner:
+        return None if value is None else _read(inner[0], value, name)
+    if origin is tuple and isinstance(value, list | tuple):
+        kinds = inner[:1] * len(value) if inner[-1] is ... else inner
+        if len(kinds) != len(value):
+            raise ValueError(f"{name} is {list(value)}; it must have {len(kinds)} values")
+        return tuple(_read(k, v, f"{name}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    if origin is dict and isinstance(value, dict):
+        return {str(key): _read(inner[1], entry, f"{name}.{key}") for key, entry in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise ValueError(f"{name} is {value!r}, which is not {getattr(kind, '__name__', kind)}")
+
+
+def to_config(spec) -> dict:
+    """The nested plain data that `from_config` makes SPEC from; JSON can hold it."""
+    return json.loads(json.dumps(asdict(spec)))
+
+
+def digest(value: Any, length: int = 10) -> str:
+    """A short name for plain data: the same data, the same name."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -1,0 +1,123 @@
+"""Weights under framework-free names, their first values, and their files.
+
+Convolution kernels are (row, column, input, output), dense kernels (input, output); an image is flattened in the order
+row, column, channel. Files are safetensors: arrays and text, nothing that could be executed.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from shared import keys
+from shared.records import write_whole
+from shared.spec import ModelSpec
+
+Weights = dict[str, np.ndarray]
+
+
+class Checkpoint(NamedTuple):
+    """All that training changes."""
+
+    weights: Weights
+    first: Weights  # Adam's first moments
+    second: Weights  # and its second
+    step: int
+
+
+def layer_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """The shape of every array, in the order in which an image meets them."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    channels, width, number = 1, spec.image_size, 0
+    for block in spec.blocks:
+        for filters in block:
+            shapes[f"conv{number}/kernel"], shapes[f"conv{number}/bias"] = (3, 3, channels, filters), (filters,)
+            channels, number = filters, number + 1
+        width //= 2
+    shapes["hidden/kernel"], shapes["hidden/bias"] = (width * width * channels, spec.dense), (spec.dense,)
+    shapes["answer/kernel"], shapes["answer/bias"] = (spec.dense, 2), (2,)
+    return shapes
+
+
+def parameters(spec: ModelSpec) -> int:
+    """How many numbers are learned."""
+    return sum(int(np.prod(shape)) for shape in layer_shapes(spec).values())
+
+
+def init_weights(spec: ModelSpec, seed: int) -> Weights:
+    """The first weights, float32: Glorot and Bengio's (2010) uniform kernels, as W+20's layers had, and zero biases."""
+    weights, key = {}, keys.purpose_key(seed, "weights")
+    for number, (name, shape) in enumerate(layer_shapes(spec).items()):
+        weights[name] = np.zeros(shape, np.float32)
+        if name.endswith("kernel"):
+            field = int(np.prod(shape[:-2]))
+            limit = np.sqrt(6 / (field * (shape[-2] + shape[-1])))
+            u = keys.uniforms(key, number, int(np.prod(shape)))
+            weights[name] = (limit * (2 * u - 1)).astype(np.float32).reshape(shape)
+    return weights
+
+
+def first_checkpoint(spec: ModelSpec, seed: int) -> Checkpoint:
+    """Where training starts."""
+    weights = init_weights(spec, seed)
+    zeros = {name: np.zeros_like(array) for name, array in weights.items()}
+    return Checkpoint(weights, zeros, zeros, 0)
+
+
+def save_weights(path: Path, weights: Weights, about: dict) -> None:
+    """Write WEIGHTS, and the facts ABOUT them, to a safetensors file."""
+    arrays = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
+    write_whole(path, lambda beside: save_file(arrays, beside, {"about": json.dumps(about, sort_keys=True)}))
+
+
+def load_weights(path: Path, spec: ModelSpec) -> Weights:
+    """The weights in a safetensors file; ValueError if they do not fit the model."""
+    arrays, _ = _read(path)
+    return _fitting(path, arrays, spec, "")
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint, about: dict) -> None:
+    """Write a checkpoint to one safetensors file."""
+    parts = {"weights": checkpoint.weights, "first": checkpoint.first, "second": checkpoint.second}
+    arrays = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
+    save_weights(path, arrays, {**about, "step": checkpoint.step})
+
+
+def load_checkpoint(path: Path, spec: ModelSpec) -> tuple[Checkpoint, dict]:
+    """A checkpoint and the facts written with it; ValueError if it does not fit the model."""
+    arrays, about = _read(path)
+    parts = [_fitting(path, arrays, spec, f"{part}/") for part in ("weights", "first", "second")]
+    return Checkpoint(*parts, about["step"]), about
+
+
+def _read(path: Path) -> tuple[Weights, dict]:
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}; `trizoo fit` writes one") from None
+    except Exception as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}); fit again or copy it again") from error
+
+
+def _fitting(path: Path, arrays: Weights, spec: ModelSpec, prefix: str) -> Weights:
+    wanted = layer_shapes(spec)
+    found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    if found.keys() != wanted.keys():
+        raise ValueError(
+            f"{path} has the arrays {', '.join(sorted(found)) or 'of no weights'}, but the model has "
+            f"{', '.join(wanted)}; give the model group of the run that wrote it"
+        )
+    for name, shape in wanted.items():
+        if found[name].shape != shape:
+            raise ValueError(
+                f"{path}: {name} has the shape {found[name].shape}, but the model needs {shape}; "
+                "give the model group (image_size, blocks, dense) of the run that wrote it"
+            )
+        if not np.isfinite(found[name]).all():
+            raise ValueError(f"{path}: {name} holds values that are not finite; training diverged: lower the learning rate")
+    return {name: found[name] for name in wanted}
