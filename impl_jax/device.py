@@ -13,7 +13,7 @@ chosen: BackendSpec | None = None
 
 
 def configure(spec: BackendSpec) -> None:
-    """Choose device, precision and threads; RuntimeError if there is no usable GPU and one is wanted."""
+    """Choose device, precision and threads; ValueError if there is no usable GPU and one is wanted."""
     global chosen
     chosen = spec
     if spec.device == "gpu":
@@ -25,16 +25,16 @@ def configure(spec: BackendSpec) -> None:
 
 
 def check_gpu() -> None:
-    """Raise RuntimeError, with the way out, unless the framework can compute on a GPU."""
+    """Raise ValueError, with the way out, unless the framework can compute on a GPU."""
     way_out = "set backend.device=cpu, or backend.python to an interpreter whose JAX has CUDA"
     try:
         card = jax.devices("gpu")[0]
     except RuntimeError as error:
-        raise RuntimeError(f"JAX {jax.__version__} finds no GPU; {way_out}") from error
+        raise ValueError(f"JAX {jax.__version__} finds no GPU; {way_out}") from error
     try:
         jnp.ones(8, device=card).sum().item()
     except RuntimeError as error:
-        raise RuntimeError(f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {way_out}") from error
+        raise ValueError(f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {way_out}") from error
 
 
 def settings() -> BackendSpec:

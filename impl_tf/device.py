@@ -12,7 +12,7 @@ chosen: BackendSpec | None = None
 
 
 def configure(spec: BackendSpec) -> None:
-    """Choose device, precision and threads; RuntimeError if there is no usable GPU and one is wanted."""
+    """Choose device, precision and threads; ValueError if there is no usable GPU and one is wanted."""
     global chosen
     chosen = spec
     if spec.device == "gpu":
@@ -26,17 +26,17 @@ def configure(spec: BackendSpec) -> None:
 
 
 def check_gpu() -> None:
-    """Raise RuntimeError, with the way out, unless the framework can compute on a GPU."""
+    """Raise ValueError, with the way out, unless the framework can compute on a GPU."""
     way_out = "set backend.device=cpu, or backend.python to an interpreter whose TensorFlow has CUDA"
     cards = tf.config.list_physical_devices("GPU")
     if not cards:
-        raise RuntimeError(f"TensorFlow {tf.__version__} finds no GPU; {way_out}")
+        raise ValueError(f"TensorFlow {tf.__version__} finds no GPU; {way_out}")
     try:
         with tf.device("GPU:0"):
             tf.reduce_sum(tf.ones(8)).numpy()
     except (RuntimeError, tf.errors.OpError) as error:
         card = tf.config.experimental.get_device_details(cards[0]).get("device_name", "the GPU")
-        raise RuntimeError(f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {way_out}") from error
+        raise ValueError(f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {way_out}") from error
 
 
 def settings() -> BackendSpec:

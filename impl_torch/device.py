@@ -11,7 +11,7 @@ chosen: BackendSpec | None = None
 
 
 def configure(spec: BackendSpec) -> None:
-    """Choose device, precision and threads; RuntimeError if there is no usable GPU and one is wanted."""
+    """Choose device, precision and threads; ValueError if there is no usable GPU and one is wanted."""
     global chosen
     chosen = spec
     if spec.device == "gpu":
@@ -25,15 +25,15 @@ def configure(spec: BackendSpec) -> None:
 
 
 def check_gpu() -> None:
-    """Raise RuntimeError, with the way out, unless the framework can compute on a GPU."""
+    """Raise ValueError, with the way out, unless the framework can compute on a GPU."""
     way_out = "set backend.device=cpu, or backend.python to an interpreter whose PyTorch has CUDA"
     if not torch.cuda.is_available():
-        raise RuntimeError(f"PyTorch {torch.__version__} finds no GPU; {way_out}")
+        raise ValueError(f"PyTorch {torch.__version__} finds no GPU; {way_out}")
     try:
         torch.ones(8, device="cuda").sum().item()
     except RuntimeError as error:
         card = torch.cuda.get_device_name()
-        raise RuntimeError(f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {way_out}") from error
+        raise ValueError(f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {way_out}") from error
 
 
 def settings() -> BackendSpec:

@@ -56,11 +56,16 @@ def load_backend(name: str, precision: str = "float32") -> Backend:
 
 
 def open_backend(spec: BackendSpec) -> Backend:
-    """Import the framework of SPEC and configure it; RuntimeError if it has not the device that SPEC wants."""
+    """Import the framework of SPEC and configure it.
+
+    Raises ValueError, with the way out, if it cannot be imported or has not the device that SPEC wants.
+    """
     try:
         backend = cast(Backend, import_module(f"impl_{spec.name}"))
     except ImportError as error:
         missing = f"the backend {spec.name} cannot be imported ({error})"
-        raise RuntimeError(f"{missing}; install trizoo[{spec.name}], or set backend.python to an interpreter that has it") from error
+        raise ValueError(
+            f"{missing}; install trizoo[{spec.name}], or set backend.python to an interpreter that has it"
+        ) from error
     backend.configure(spec)
     return backend

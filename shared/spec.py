@@ -7,7 +7,7 @@ the value, the rule and the way out. Only `trizoo.py` knows Hydra; what arrives 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 BACKENDS = ("tf", "torch", "jax")
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
@@ -294,7 +294,10 @@ class RunSpec:
         return tuple(answer for answer in self.dataset.questions[self.question] if answer not in self.positive)
 
 
-def from_config(kind, config: dict):
+T = TypeVar("T")
+
+
+def from_config(kind: type[T], config: dict) -> T:
     """A KIND from nested plain data.
 
     Raises ValueError, with the full name of the key, for a key too many, a key too few or a value of the wrong type.

@@ -1,0 +1,16 @@
+"""The acquisition alone: the scores of a pool whose samples are there."""
+
+import numpy as np
+
+from shared.keys import galaxy_keys
+from shared.split import galaxy_hash
+
+POOL = 20_000
+
+
+def work(backend, run):
+    """The scores of POOL galaxies by acquisition.name."""
+    spec = run.acquisition
+    samples = np.random.default_rng(run.seed).random((POOL, spec.samples), np.float32)
+    keys = galaxy_keys(run.seed, "acquisition", galaxy_hash(range(POOL)))
+    return lambda: backend.acquire(spec.name, samples, spec.expected_votes, keys, 0), POOL

@@ -1,0 +1,95 @@
+"""Whether the three backends say the same of the same galaxies."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from reports.blocks import Section, bare, prose, table
+from reports.errors import share
+from reports.runs import Book, Record, beside, pairs
+from shared.posterior import column_prefix
+
+
+def agreement(book: Book) -> Section:
+    """Differences between the posteriors of every two backends with the same setting and seed."""
+    found = compared(book)
+    if not found:
+        return bare("Agreement", "No two backends share a setting, a seed and galaxies.")
+    rows = [
+        {
+            "setting": book.setting(left),
+            "task": left.task,
+            "backends": f"{book.label(left)}, {book.label(right)}",
+            "seed": left.at("run.seed"),
+        }
+        | differences
+        for left, right, differences in found
+    ]
+    words = prose(
+        "Held-out galaxies with a posterior from both backends. Differences are of the share "
+        "of yes votes; runs of the same seed begin at the same weights and see the same "
+        "batches, so what differs is arithmetic, and what training "
+        "makes of it.",
+    )
+    formats = {"rank correlation": ".4f", "same majority (%)": ".2f"}
+    numbers = [record.number for left, right, _ in found for record in (left, right)]
+    caption = "Posteriors of two backends with the same setting and seed"
+    return Section("Agreement", (words, table(caption, rows, numbers, formats)))
+
+
+def compared(book: Book) -> list[tuple[Record, Record, dict]]:
+    """Every pair whose posteriors can be compared, and how far they are apart."""
+    found = [(*pair, compare(*pair)) for pair in pairs(book.of("fit", "predict"))]
+    return [entry for entry in found if entry[2]]
+
+
+def positive(record: Record) -> str:
+    """The prefix of the columns about yes in the posterior of RECORD."""
+    return column_prefix(record.text("run.question"), tuple(record.at("run.positive") or ()))
+
+
+def answers(posterior: pd.DataFrame, record: Record) -> list[str]:
+    """The prefix of every answer to the question of RECORD in POSTERIOR."""
+    start = column_prefix(record.text("run.question"), ("",))
+    ends = [name for name in posterior if name.startswith(start) and name.endswith("_mean")]
+    return [name.removesuffix("_mean") for name in ends]
+
+
+def majority(posterior: pd.DataFrame, record: Record) -> np.ndarray:
+    """The number (galaxy,) of the answer with the largest mean share of votes."""
+    means = posterior[[f"{prefix}_mean" for prefix in answers(posterior, record)]].to_numpy(float)
+    return means.argmax(axis=1) if means.shape[1] > 1 else (means[:, 0] > 0.5).astype(int)
+
+
+def held_out(record: Record) -> pd.DataFrame | None:
+    """The posterior of galaxies that RECORD was not trained on; None if there is none."""
+    posterior = beside(record, "posterior.parquet")
+    needed = {f"{positive(record)}_mean", f"{positive(record)}_std"}
+    if posterior is None or not needed <= set(posterior):
+        return None
+    return posterior[~posterior["in_training"].astype(bool)]
+
+
+def compare(left: Record, right: Record) -> dict:
+    """How far apart the posteriors of LEFT and RIGHT are; empty if they share no galaxy."""
+    one, other = held_out(left), held_out(right)
+    if one is None or other is None:
+        return {}
+    one, other = one.set_index("id"), other.set_index("id")
+    common = one.index.intersection(other.index).sort_values()
+    if not len(common):
+        return {}
+    one, other = one.loc[common], other.loc[common]
+    mean, std = (f"{positive(left)}{end}" for end in ("_mean", "_std"))
+    apart = (one[[mean, std]] - other[[mean, std]]).abs()
+    ranked = one[mean].nunique() > 1 and other[mean].nunique() > 1
+    same = majority(one, left) == majority(other, right)
+    return {
+        "galaxies": len(common),
+        "mean: median |difference|": float(apart[mean].median()),
+        "mean: largest |difference|": float(apart[mean].max()),
+        "spread: median |difference|": float(apart[std].median()),
+        "spread: largest |difference|": float(apart[std].max()),
+        "rank correlation": float(spearmanr(one[mean], other[mean]).statistic) if ranked else None,
+        "same majority (%)": share(int(same.sum()), len(common)),
+    }

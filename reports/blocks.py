@@ -1,0 +1,190 @@
+"""What a report is made of, before it is a page: sections of prose, tables, figures, galleries."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+NOTHING = "—"
+
+
+class Measure(NamedTuple):
+    """A mean, and the standard deviation (n - 1) of what it is of; the spread of one is None."""
+
+    mean: float
+    spread: float | None
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph of plain text, or, if there is more than one line, a list of them."""
+
+    lines: tuple[str, ...]
+    kind = "prose"
+
+
+def prose(*lines: str) -> Prose:
+    """A paragraph, or a list of LINES."""
+    return Prose(lines)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame of numbers (units in the headings) and how they are written.
+
+    FORMATS: heading -> a format of its numbers; three significant digits where there is none.
+    RECORDS: the numbers of the records behind it. CODE: headings whose text is to be copied.
+    """
+
+    caption: str
+    frame: pd.DataFrame
+    records: tuple[int, ...]
+    formats: dict[str, str] = field(default_factory=dict)
+    code: tuple[str, ...] = ()
+    kind = "table"
+
+    @property
+    def headings(self) -> list[str]:
+        """The name of each column."""
+        return list(self.frame.columns)
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Every cell as text, row by row."""
+        forms = [self.formats.get(heading) for heading in self.headings]
+        return [
+            [cell(value, form) for value, form in zip(row, forms, strict=True)]
+            for row in self.frame.itertuples(index=False, name=None)
+        ]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers, and so are aligned at the right."""
+        return [
+            not any(isinstance(value, str) for value in self.frame[heading])
+            and bool(self.frame[heading].notna().any())
+            for heading in self.headings
+        ]
+
+    @property
+    def spread(self) -> list[bool]:
+        """Which columns hold a mean with a spread."""
+        return [any(" ± " in text for text in column) for column in zip(*self.rows, strict=True)]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing, SVG with the colours of `figures.py` still by name; NAME is its file name."""
+
+    name: str
+    caption: str
+    svg: str
+    records: tuple[int, ...]
+    kind = "figure"
+
+
+class Picture(NamedTuple):
+    """One galaxy: its id, the lines below it, and a PNG with its file name."""
+
+    id: str
+    lines: tuple[str, ...]
+    name: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Galaxies side by side."""
+
+    caption: str
+    pictures: tuple[Picture, ...]
+    records: tuple[int, ...]
+    kind = "gallery"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what is below it."""
+
+    title: str
+    blocks: tuple[Any, ...]
+
+    @property
+    def anchor(self) -> str:
+        """Its name in a link."""
+        return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+
+
+def bare(title: str, why: str) -> Section:
+    """A section that has nothing to show, and says WHY."""
+    return Section(title, (prose(why),))
+
+
+def table(
+    caption: str,
+    rows: list[dict],
+    records: Iterable[int],
+    formats: dict[str, str] | None = None,
+    code: tuple[str, ...] = (),
+) -> Table:
+    """A table of ROWS, one dict each with the same keys; the rest as for Table."""
+    frame = pd.DataFrame(rows, dtype=object)
+    return Table(caption, frame, tuple(sorted(set(records))), formats or {}, code)
+
+
+def measure(values: Iterable[Any]) -> Measure | None:
+    """The mean and spread of VALUES; None if there are none, or if one of them is no number."""
+    numbers = list(values)
+    if not numbers or not all(map(number, numbers)):
+        return None
+    return Measure(
+        float(np.mean(numbers)), float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+    )
+
+
+def number(value: Any) -> bool:
+    """Whether VALUE is a finite number."""
+    return (
+        isinstance(value, int | float | np.number)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def cell(value: Any, form: str | None) -> str:
+    """VALUE as text: a number by FORM, else whole if it is, else to three significant digits."""
+    if isinstance(value, str):
+        return value or NOTHING
+    if isinstance(value, Measure):
+        form = form or f",.{_decimals(value.mean)}f"
+        return format(value.mean, form) + (
+            "" if value.spread is None else f" ± {format(value.spread, form)}"
+        )
+    if not number(value):
+        return NOTHING
+    if form:
+        return format(value, form)
+    return f"{value:,}" if isinstance(value, int | np.integer) else significant(value)
+
+
+def significant(value: float) -> str:
+    """VALUE to three significant digits; below 1/10000, as a power of ten."""
+    return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:,.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers in a few words: 1-3, 7."""
+    runs: list[list[int]] = []
+    for value in sorted(set(numbers)):
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)

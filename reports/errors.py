@@ -1,0 +1,206 @@
+"""How good the posteriors are: error, coverage, confusion; means over seeds and nothing else."""
+
+from reports.blocks import Figure, Measure, Section, Table, bare, measure, number, prose, table
+from reports.figures import Line, Row, dot_figure, line_figure
+from reports.runs import Book, Record, gathered, group, setting
+
+METRICS = (
+    ("RMSE", "rmse", ".4f"),
+    ("MAE", "mae", ".4f"),
+    ("log score (nat)", "log_score", ".3f"),
+    ("W+20's loss (nat)", "loss", ".3f"),
+    ("AUC", "auc", ".4f"),
+    ("accuracy", "accuracy", ".4f"),
+)
+WIDTHS = (0, 1, 2, 3, 5, 8, 12, 20, 30)
+CELLS = (
+    ("no, said no", 0, 0),
+    ("no, said yes", 0, 1),
+    ("yes, said no", 1, 0),
+    ("yes, said yes", 1, 1),
+)
+
+
+def measured(records: list[Record], path: str) -> Measure | None:
+    """The mean and spread over RECORDS of the number at PATH."""
+    return measure(record.at(path) for record in records)
+
+
+def seeds(records: list[Record]) -> str:
+    """The seeds of RECORDS in words."""
+    return ", ".join(record.text("run.seed") for record in records)
+
+
+def errors(book: Book) -> Section:
+    """Error of the vote share on test galaxies, for every group of fits."""
+    fits = book.of("fit")
+    if not fits:
+        return bare("Error", "No fit is among the records; trizoo fit makes one.")
+    rows = []
+    for records in gathered(fits, group).values():
+        first = records[0]
+        row = {
+            "setting": book.setting(first),
+            "backend": book.label(first),
+            "seeds": seeds(records),
+            "galaxies": first.at("results.test.galaxies"),
+        }
+        rows.append(
+            row | {title: measured(records, f"results.test.{key}") for title, key, _ in METRICS}
+        )
+    numbers = [record.number for record in fits]
+    words = prose(
+        "Errors are of the mean posterior vote share against the volunteers' vote share, on "
+        "test galaxies, which were never trained on. Each number is a mean over seeds ± the "
+        "standard deviation between seeds. Log score and W+20's loss are per galaxy; for "
+        "both, and for RMSE and MAE, lower is better. AUC and accuracy ask which side "
+        "the majority of volunteers took.",
+    )
+    formats = {title: form for title, _, form in METRICS}
+    blocks = [
+        words,
+        table("Error on test galaxies, mean ± spread over seeds", rows, numbers, formats),
+    ]
+    return Section("Error", (*blocks, *_error_figures(book, fits)))
+
+
+def _error_figures(book: Book, fits: list[Record]) -> list[Figure]:
+    figures = []
+    asked = gathered(
+        fits, lambda record: (record.at("run.dataset.name"), record.at("run.question"))
+    )
+    for number_, ((dataset, question), alike) in enumerate(asked.items(), 1):
+        found = {
+            key: [r for r in records if number(r.at("results.test.rmse"))]
+            for key, records in gathered(alike, group).items()
+        }
+        rows = [
+            Row(
+                f"{book.setting(r[0])}  {book.label(r[0])}",
+                r[0].backend,
+                [x.at("results.test.rmse") for x in r],
+            )
+            for r in found.values()
+            if r
+        ]
+        if rows:
+            caption = f"RMSE, {dataset}, {question}: a dot per seed, a stroke at their mean"
+            numbers = [record.number for record in alike]
+            figures.append(
+                dot_figure(f"error-{number_}", caption, rows, "RMSE of the vote share", numbers)
+            )
+    return figures
+
+
+def coverage(book: Book) -> Section:
+    """How often the volunteers' count fell where the posterior said it would."""
+    fits = [record for record in book.of("fit") if covered(record)]
+    if not fits:
+        return bare("Coverage", "No record holds a coverage.")
+    words = prose(
+        "Around each galaxy's expected count of yes votes lies an interval of so many votes "
+        "to either side. Predicted: the chance that the posterior gives the interval, "
+        "averaged over test galaxies. Observed: the share of galaxies whose volunteers' count "
+        "lies in it. A posterior that knows what it does not know has both equal; predicted "
+        "above observed means overconfident.",
+    )
+    settings = list(gathered(fits, setting).values())
+    figures = [_coverage_figure(book, alike) for alike in settings]
+    tables = [_coverage_table(book, alike) for alike in settings]
+    return Section("Coverage", (words, *figures, *tables))
+
+
+def _coverage_figure(book: Book, fits: list[Record]) -> Figure:
+    lines = []
+    for record in fits:
+        predicted, observed, _ = zip(*covered(record).values(), strict=True)
+        lines.append(Line(record.backend, predicted, observed, marked=True))
+    caption = f"Coverage on test galaxies, {book.about(fits[0])}: a line per seed; dashed, equal"
+    axes = ("predicted (% of galaxies)", "observed (%)")
+    name = f"coverage-{book.setting(fits[0])}"
+    return line_figure(name, caption, lines, axes, [record.number for record in fits], equal=True)
+
+
+def _coverage_table(book: Book, fits: list[Record]) -> Table:
+    inside = {
+        book.label(records[0]): [covered(record) for record in records]
+        for records in gathered(fits, group).values()
+    }
+    everyone = [shares for found in inside.values() for shares in found]
+    rows = [
+        {"votes to either side": width}
+        | {
+            f"{label} {told} (%)": measure(shares[width][side] for shares in found)
+            for label, found in inside.items()
+            for side, told in enumerate(("predicted", "observed", "relative error"))
+        }
+        for width in WIDTHS
+        if all(width in shares for shares in everyone)
+    ]
+    caption = f"Coverage on test galaxies, {book.about(fits[0])}, mean ± spread over seeds"
+    formats = {heading: ".1f" for row in rows for heading in row if heading.endswith("(%)")}
+    return table(caption, rows, [record.number for record in fits], formats)
+
+
+def covered(record: Record) -> dict[int, tuple[float, float, float | None]]:
+    """Width in votes -> per cent of test galaxies within it (predicted, observed, error).
+
+    The error is that of what was predicted, in per cent of what was observed.
+    """
+    galaxies = record.at("results.test.galaxies")
+    rows = record.at("results.test.coverage") or []
+    if not number(galaxies) or not galaxies:
+        return {}
+    return {
+        int(width): (
+            100 * predicted / galaxies,
+            100 * observed / galaxies,
+            share(abs(predicted - observed), observed),
+        )
+        for width, predicted, observed, *_ in rows
+        if number(predicted) and number(observed)
+    }
+
+
+def confusion(book: Book) -> Section:
+    """Who was taken for what, galaxies of all seeds added."""
+    fits = [record for record in book.of("fit") if record.at("results.test.confusion")]
+    if not fits:
+        return bare("Confusion", "No record holds a confusion matrix.")
+    words = prose(
+        "Yes and no are the two sides of the question; what volunteers' majority took first, "
+        "then what the posterior "
+        "mean said. Test galaxies, those of all seeds added.",
+    )
+    blocks = [words]
+    asked = gathered(fits, lambda r: (r.text("run.question"), tuple(r.at("run.positive") or ())))
+    for (question, positive), alike in asked.items():
+        rows = [_confusion_row(book, records) for records in gathered(alike, group).values()]
+        caption = f"{question}: yes is {' or '.join(positive)}"
+        formats = {"no found (%)": ".1f", "yes found (%)": ".1f"}
+        blocks.append(table(caption, rows, [record.number for record in alike], formats))
+    return Section("Confusion", tuple(blocks))
+
+
+def _confusion_row(book: Book, records: list[Record]) -> dict:
+    matrices = [record.at("results.test.confusion") for record in records]
+    counts = {title: sum(matrix[y][x] for matrix in matrices) for title, y, x in CELLS}
+    right_no, wrong_no, wrong_yes, right_yes = counts.values()
+    row = {
+        "setting": book.setting(records[0]),
+        "backend": book.label(records[0]),
+        "seeds": seeds(records),
+    }
+    return (
+        row
+        | counts
+        | {
+            "no found (%)": share(right_no, right_no + wrong_no),
+            "yes found (%)": share(right_yes, wrong_yes + right_yes),
+        }
+    )
+
+
+def share(part: float, whole: float) -> float | None:
+    """PART of WHOLE in per cent; None of nothing."""
+    return 100 * part / whole if whole else None

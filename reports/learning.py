@@ -1,0 +1,223 @@
+"""How error falls: with training steps, and with labels."""
+
+import numpy as np
+import pandas as pd
+
+from reports.blocks import Figure, Measure, Section, bare, measure, number, prose, table
+from reports.errors import seeds, share
+from reports.figures import Line, line_figure
+from reports.runs import Book, Record, beside, gathered, group, pairs, setting, simulation
+
+ACQUISITIONS = {
+    "mutual_information": "mutual information",
+    "entropy": "entropy",
+    "random": "random",
+}
+DASHES = {"mutual information": "-", "entropy": "-.", "random": ":"}
+
+
+def curves(book: Book) -> Section:
+    """Training and validation loss against step, a figure each per setting."""
+    there = [(record, beside(record, "losses.parquet")) for record in book.of("fit")]
+    losses = {record: table for record, table in there if table is not None}
+    if not losses:
+        return bare("Learning curves", "No run folder holds a losses.parquet.")
+    drawn = [
+        _loss_figure(book, {record: losses[record] for record in alike}, kind)
+        for alike in gathered(losses, setting).values()
+        for kind in POINTS
+    ]
+    words = prose(
+        "One line per run: backends by colour, seeds alike. Training loss is a running mean over a "
+        "fiftieth of the run. With the same seed every backend begins at the same weights and sees "
+        "the same batches in the same order."
+    )
+    return Section("Learning curves", (words, *(figure for figure in drawn if figure)))
+
+
+def _loss_figure(book: Book, losses: dict[Record, pd.DataFrame], kind: str) -> Figure | None:
+    points = {record: POINTS[kind](table) for record, table in losses.items()}
+    marked = kind == "validation"
+    lines = [Line(r.backend, x, y, marked=marked) for r, (x, y) in points.items() if len(x)]
+    if not lines:
+        return None
+    first = next(iter(losses))
+    numbers = [record.number for record in losses]
+    caption = f"{kind.capitalize()} loss, {book.about(first)}"
+    name = f"{kind}-{book.setting(first)}"
+    return line_figure(name, caption, lines, ("step", f"{kind} loss (nat)"), numbers)
+
+
+def training_points(losses: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Step and training loss of at most 300 points: a running mean over a fiftieth of the run."""
+    window = max(1, len(losses) // 50)
+    smooth = losses["loss"].rolling(window, min_periods=1).mean()
+    every = max(1, -(-len(losses) // 300))
+    return losses["step"].to_numpy()[::every], smooth.to_numpy()[::every]
+
+
+def validation_points(losses: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Step and validation loss, where it was measured."""
+    there = losses.dropna(subset=["validation_loss"])
+    return there["step"].to_numpy(), there["validation_loss"].to_numpy()
+
+
+POINTS = {"training": training_points, "validation": validation_points}
+
+
+def active(book: Book) -> Section:
+    """Error against labels, for every acquisition and backend, and what was acquired in common."""
+    runs = [record for record in book.of("active") if record.at("results.rounds")]
+    if not runs:
+        return bare(
+            "Active learning",
+            "No active-learning run is among the records; trizoo active makes one.",
+        )
+    words = prose(
+        "In each round the network is trained, evaluated on the same test galaxies, and chooses "
+        "whose votes to ask for next. Labels needed: where the acquisition's mean curve first "
+        "falls to the last RMSE of random acquisition in the same simulation and backend, as a "
+        "share of the labels that random acquisition had by then."
+    )
+    numbers = [record.number for record in runs]
+    figures = [
+        _labels_figure(book, alike, place)
+        for place, alike in enumerate(gathered(runs, simulation).values(), 1)
+    ]
+    rows = [_active_row(book, runs, records) for records in gathered(runs, group).values()]
+    formats = {
+        "first RMSE": ".4f",
+        "last RMSE": ".4f",
+        "last log score (nat)": ".3f",
+        "labels needed (%)": ".0f",
+    }
+    blocks = [words, *figures, table("Rounds, mean ± spread over seeds", rows, numbers, formats)]
+    compared = pairs(runs)
+    if compared:
+        formats = {"first round (%)": ".1f", "last round (%)": ".1f", "all rounds (%)": ".1f"}
+        caption = "Galaxies that two backends of the same setting and seed both acquired"
+        rows = [_overlap_row(book, *pair) for pair in compared]
+        blocks.append(
+            table(caption, rows, [record.number for pair in compared for record in pair], formats)
+        )
+    return Section("Active learning", tuple(blocks))
+
+
+def _labels_figure(book: Book, runs: list[Record], place: int) -> Figure:
+    lines = []
+    for records in gathered(runs, group).values():
+        curve, name = error_curve(records), acquisition(records[0])
+        band = (curve["low"], curve["high"]) if len(records) > 1 else None
+        dashes = DASHES.get(name, "-")
+        points = (curve["labelled"], curve["mean"])
+        lines.append(Line(records[0].backend, *points, band, dashes, name, marked=True))
+    dataset, question = (runs[0].at(f"run.{name}") for name in ("dataset.name", "question"))
+    caption = f"RMSE against labels, {dataset}, {question}: mean over seeds, band of all seeds"
+    axes = ("labelled galaxies", "RMSE of the vote share")
+    return line_figure(f"labels-{place}", caption, lines, axes, [record.number for record in runs])
+
+
+def acquisition(record: Record) -> str:
+    """How RECORD chose galaxies, in words."""
+    name = record.text("run.acquisition.name")
+    return ACQUISITIONS.get(name, name)
+
+
+def error_curve(records: list[Record]) -> pd.DataFrame:
+    """Test RMSE over RECORDS (labelled, mean, low, high), for the counts that most of them reached.
+
+    A count that fewer reached is left out, so that no step of the curve is a change of runs.
+    """
+    points = [
+        {"labelled": entry["labelled"], "rmse": rmse}
+        for record in records
+        for entry in record.at("results.rounds")
+        if number(rmse := (entry.get("test") or {}).get("rmse")) and number(entry.get("labelled"))
+    ]
+    if not points:
+        return pd.DataFrame(columns=["labelled", "mean", "low", "high"])
+    grouped = pd.DataFrame(points).groupby("labelled")["rmse"]
+    curve = grouped.agg(["mean", "min", "max", "size"]).reset_index()
+    curve = curve[curve["size"] == curve["size"].max()]
+    return curve.rename(columns={"min": "low", "max": "high"}).reset_index(drop=True)
+
+
+def labels_needed(curve: pd.DataFrame, target: float) -> float | None:
+    """Labels at which CURVE first falls to TARGET, linear between rounds; None if it never does."""
+    labelled, error = curve["labelled"].to_numpy(float), curve["mean"].to_numpy(float)
+    below = np.flatnonzero(error <= target)
+    if not len(below):
+        return None
+    here = below[0]
+    if here == 0:
+        return float(labelled[0])
+    part = (error[here - 1] - target) / (error[here - 1] - error[here])
+    return float(labelled[here - 1] + part * (labelled[here] - labelled[here - 1]))
+
+
+def labels_share(runs: list[Record], records: list[Record]) -> float | None:
+    """Labels that RECORDS needed to match random acquisition, in per cent of the labels it had.
+
+    RECORDS is one group of RUNS, random acquisition the group of the same backend and simulation.
+    """
+    first = records[0]
+    alike = [r for r in runs if simulation(r) == simulation(first) and r.backend == first.backend]
+    groups = gathered([r for r in alike if acquisition(r) == "random"], group)
+    if acquisition(first) == "random" or len(groups) != 1:
+        return None
+    random = error_curve(next(iter(groups.values())))
+    if random.empty:
+        return None
+    last = random.iloc[-1]
+    needed = labels_needed(error_curve(records), last["mean"])
+    return None if needed is None else share(needed, last["labelled"])
+
+
+def _active_row(book: Book, runs: list[Record], records: list[Record]) -> dict:
+    first = records[0]
+    curve = error_curve(records)
+    begun, ended = (int(curve["labelled"].iloc[end]) if len(curve) else None for end in (0, -1))
+    return {
+        "setting": book.setting(first),
+        "acquisition": acquisition(first),
+        "backend": book.label(first),
+        "seeds": seeds(records),
+        "first labels": begun,
+        "last labels": ended,
+        "first RMSE": _after(records, begun, "rmse"),
+        "last RMSE": _after(records, ended, "rmse"),
+        "last log score (nat)": _after(records, ended, "log_score"),
+        "labels needed (%)": labels_share(runs, records),
+        "time (s)": measure(record.at("seconds") for record in records),
+    }
+
+
+def _after(records: list[Record], labelled: int | None, key: str) -> Measure | None:
+    rounds = [entry for record in records for entry in record.at("results.rounds")]
+    return measure(
+        (entry.get("test") or {}).get(key) for entry in rounds if entry.get("labelled") == labelled
+    )
+
+
+def _overlap_row(book: Book, left: Record, right: Record) -> dict:
+    lists = [
+        [set(map(str, e.get("acquired") or ())) for e in r.at("results.rounds")]
+        for r in (left, right)
+    ]
+    rounds = [pair for pair in zip(*lists, strict=False) if pair[0] or pair[1]]
+    everything = tuple(set().union(*acquired) for acquired in lists)
+    return {
+        "setting": book.setting(left),
+        "acquisition": acquisition(left),
+        "backends": f"{book.label(left)}, {book.label(right)}",
+        "seed": left.at("run.seed"),
+        "rounds": len(rounds),
+        "first round (%)": overlap(*rounds[0]) if rounds else None,
+        "last round (%)": overlap(*rounds[-1]) if rounds else None,
+        "all rounds (%)": overlap(*everything),
+    }
+
+
+def overlap(left: set[str], right: set[str]) -> float | None:
+    """The galaxies in LEFT and RIGHT, in per cent of the larger; None if both are empty."""
+    return share(len(left & right), max(len(left), len(right)))

@@ -1,0 +1,333 @@
+"""How far a framework is from the specification: one error per rung, from random words up to posterior samples.
+
+Every framework is compared with `shared.reference`, alone in its process, never with another framework. An error is
+max |difference| / max |oracle|, or, for what must be bit-identical, how many numbers differ. `python -m
+shared.conformance FOLDER` measures the run in FOLDER/run.json and prints the errors as JSON.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from shared import keys, reference
+from shared.augment import Views, still_views
+from shared.backend import open_backend
+from shared.batches import Cutouts, Labelled, draw_plan
+from shared.spec import RunSpec, from_config
+from shared.split import galaxy_hash
+from shared.synthetic import draw_galaxies, render
+from shared.weights import first_checkpoint
+
+GALAXIES = 40  # drawn; a batch takes those whose gradient float32 can tell
+STEPS = 4
+
+
+class Case:
+    """One run's backend, weights and galaxies; the galaxies of a batch are those farthest from any kink."""
+
+    def __init__(self, run: RunSpec):
+        self.run, self.backend = run, open_backend(run.backend)
+        self.start = first_checkpoint(run.model, run.seed)
+        self.weights = {name: array.astype(np.float64) for name, array in self.start.weights.items()}
+        self.galaxies = draw_galaxies(GALAXIES, run.seed)
+        self.images = np.stack([render(row._asdict()) for row in self.galaxies.itertuples(index=False)])
+        self.cutouts = Cutouts(self.images, 2)
+        self.ids = self.galaxies["id"].tolist()
+        self.hashes = galaxy_hash(self.ids)
+
+    def module(self, name: str):
+        """A module of the backend's package."""
+        return import_module(f"impl_{self.run.backend.name}.{name}")
+
+    def put(self, array):
+        """An array on the device."""
+        return self.module("device").put(array)
+
+    def fetch(self, array) -> np.ndarray:
+        """An array of the device."""
+        return self.module("device").fetch(array)
+
+    @cached_property
+    def labelled(self) -> Labelled:
+        """The galaxies of the first batch."""
+        random = np.random.default_rng(self.run.seed)
+        total = random.integers(0, 41, GALAXIES)
+        everyone = Labelled(np.arange(GALAXIES), self.hashes, random.integers(0, total + 1), total)
+        whole = replace(self.run, training=replace(self.run.training, batch_size=GALAXIES))
+        plan = draw_plan(whole, everyone, self.cutouts.size, 0, 0, 1)
+        distance = self.from_kinks(self.cutouts[plan.rows[0]], Views(*(array[0] for array in plan.views)))
+        clear = plan.rows[0][np.argsort(-distance)][: self.run.training.batch_size]
+        return everyone.take(np.sort(clear))
+
+    def from_kinks(self, images: np.ndarray, views: Views) -> np.ndarray:
+        """How far each galaxy (galaxy,) is from where ReLU and max-pool bend, as a share of the layer's largest value.
+
+        Nearer than float32's rounding, the slope is another one on each side, and no float32 program can tell which.
+        """
+        trace: list = []
+        reference.features(self.run.model, self.weights, reference.see(self.run, images, views), trace)
+        distance = np.full(len(images), np.inf)
+        for kind, _, before, after in trace:
+            if kind == "pool":
+                ordered = np.sort(reference.squares(before), -1)
+                gap = np.where(ordered[..., -1] > 0, ordered[..., -1] - ordered[..., -2], np.inf)
+                gap[gap == 0] = np.inf  # a true tie breaks the same way everywhere, see flat_gradient
+            elif kind in ("conv", "hidden"):
+                gap = np.abs(after)
+            else:
+                continue
+            scale = np.abs(before).max()
+            distance = np.minimum(distance, gap.reshape(len(images), -1).min(1) / scale)
+        return distance
+
+    @cached_property
+    def plan(self):
+        """A few steps of training."""
+        return draw_plan(self.run, self.labelled, self.cutouts.size, 0, 0, STEPS)
+
+    def batch(self, step: int, run: RunSpec | None = None):
+        """What the oracle needs of a step: images as seen, units kept, votes."""
+        plan = self.plan
+        x = reference.see(run or self.run, self.cutouts[plan.rows[step]], Views(*(array[step] for array in plan.views)))
+        kept = keys.keep(plan.keys[step], plan.steps[step], self.run.model.dense, self.run.model.dropout)
+        return x, kept, plan.yes[step].astype(np.float64), plan.total[step].astype(np.float64)
+
+    def rho(self, count: int, samples: int) -> np.ndarray:
+        """Samples (galaxy, sample) of vote fractions of every kind, 0 and 1 among them."""
+        random = np.random.default_rng(self.run.seed)
+        centre = random.random((count, 1))
+        rho = np.clip(centre + random.normal(0, 0.1, (count, samples)), 0, 1)
+        rho[0], rho[1], rho[2] = 0, 1, [0, 1] * (samples // 2)
+        return rho.astype(np.float32)
+
+
+def apart(got, oracle) -> float:
+    """max |difference| / max |oracle|; infinite for another shape or for what is no number."""
+    got, oracle = np.asarray(got, np.float64), np.asarray(oracle, np.float64)
+    if got.shape != oracle.shape or not np.isfinite(got).all():
+        return float("inf")
+    return float(np.abs(got - oracle).max() / max(np.abs(oracle).max(), 1e-300))
+
+
+def unequal(got, oracle) -> int:
+    """How many numbers differ; all of them for another shape or kind."""
+    got, oracle = np.asarray(got), np.asarray(oracle)
+    if got.shape != oracle.shape or got.dtype.kind != oracle.dtype.kind:
+        return max(oracle.size, 1)
+    return int((got != oracle).sum())
+
+
+def words(case: Case) -> int:
+    """Threefry's words, under one key and under many."""
+    counters = np.random.default_rng(0).integers(0, 2**32, (5000, 2), dtype=np.uint32)
+    for key in (counters[0], counters):
+        wrong = unequal(case.module("keys").threefry2x32(key, counters), keys.threefry2x32(key, counters))
+        if wrong:
+            return wrong
+    return 0
+
+
+def masks(case: Case) -> int:
+    """Dropout's masks, of training (galaxy, unit) and of the posterior (galaxy, sample, unit), at three rates."""
+    galaxy_keys, numbers, wrong = case.plan.keys[0], np.arange(30, dtype=np.uint32), 0
+    for rate in (0.0, 0.2, 0.5):
+        for some, index in ((galaxy_keys, np.uint32(7)), (galaxy_keys[:, None], numbers)):
+            got = case.module("dropout").keep(case.put(some), case.put(np.asarray(index)), 128, rate)
+            oracle_index = np.broadcast_to(index, (len(some), *np.shape(index)))
+            wrong += unequal(case.fetch(got), keys.keep(some, oracle_index, 128, rate))
+    return wrong
+
+
+def batches(case: Case) -> int:
+    """Batches and warps, as read back from the device."""
+    plan, cutouts = case.plan, case.cutouts
+    arrays = (cutouts[plan.rows], plan.yes, plan.total, *plan.views, plan.keys, plan.steps, plan.scales)
+    back = case.module("train").put_plan(cutouts, plan)
+    wrong = sum(unequal(case.fetch(got), array) for got, array in zip(back[:-1], arrays[:-1], strict=True))
+    return wrong + unequal(np.float32(case.fetch(back[-1])), np.float32(arrays[-1]))
+
+
+def seen(case: Case) -> float:
+    """What the network is shown, in one bilinear sampling."""
+    return _seen(case, case.run)
+
+
+def seen_faithfully(case: Case) -> float:
+    """The same in W+20's two resamplings, black corners, pixels of 0 to 255."""
+    looks = replace(case.run.augmentation, resampling="nearest", border="zero", rotation="half", zoom_per="call")
+    return _seen(case, replace(case.run, augmentation=looks, model=replace(case.run.model, scale="raw")))
+
+
+def _seen(case: Case, run: RunSpec) -> float:
+    plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, 1)
+    views, images = Views(*(array[0] for array in plan.views)), case.cutouts[plan.rows[0]]
+    got = case.module("augment").see(run, case.put(images), tuple(case.put(array) for array in views))
+    return apart(case.fetch(got), reference.see(run, images, views))
+
+
+def features(case: Case) -> float:
+    """The units of the dense layer."""
+    state, views = case.backend.init(case.run, case.start), still_views(case.run, case.cutouts.size, GALAXIES)
+    images = case.cutouts[np.arange(GALAXIES)]
+    got = case.fetch(case.backend.features(state, images, views))
+    return apart(got, reference.features(case.run.model, case.weights, reference.see(case.run, images, views)))
+
+
+def answers(case: Case) -> float:
+    """rho from given units under given masks."""
+    state, run = case.backend.init(case.run, case.start), case.run
+    x, _, _, _ = case.batch(0)
+    units = reference.features(run.model, case.weights, x)
+    kept = keys.keep(case.plan.keys[0][:, None], np.tile(np.arange(5), (len(x), 1)), run.model.dense, run.model.dropout)
+    oracle = reference.answers(case.weights, reference.dropout(units[:, None], kept, run.model.dropout))
+    return apart(case.backend.answers(state, case.put(units), kept), 1 / (1 + np.exp(-oracle)))
+
+
+def likelihood(case: Case) -> float:
+    """-ln L of ordinary and extreme votes and logits, relative to each; exactly 0 where nobody voted."""
+    logits = np.array([-700.0, -50, -20, -1, 0, 1e-6, 1, 20, 50, 700]).repeat(6)
+    yes, total = np.array([[0, 0], [0, 40], [40, 40], [1, 40], [20, 40], [1, 1]]).T
+    yes, total = np.tile(yes, 10).astype(np.float64), np.tile(total, 10).astype(np.float64)
+    votes_nll = case.module("likelihood").votes_nll
+    got = np.asarray(case.fetch(votes_nll(case.put(logits), case.put(yes), case.put(total))), np.float64)
+    oracle = reference.votes_nll(logits, yes, total)
+    if (got[total == 0] != 0).any() or not np.isfinite(got).all():
+        return float("inf")
+    return float((np.abs(got - oracle) / np.maximum(np.abs(oracle), 1e-30))[total > 0].max())
+
+
+def loss(case: Case) -> float:
+    """The mean loss of a batch."""
+    got, _ = case.backend.gradients(case.backend.init(case.run, case.start), case.cutouts, case.plan)
+    return apart(got, reference.loss(case.run.model, case.weights, *case.batch(0)))
+
+
+def gradient(case: Case) -> float:
+    """The slope of the loss with respect to every weight; the worst array."""
+    return _gradient(case, case.cutouts)
+
+
+def flat_gradient(case: Case) -> float:
+    """The same for flat sky, where every max-pool is a tie."""
+    flat = Cutouts(np.full_like(case.images, 200), 2)
+    return _gradient(case, flat)
+
+
+def _gradient(case: Case, images: Cutouts) -> float:
+    state, plan = case.backend.init(case.run, case.start), case.plan
+    _, kept, yes, total = case.batch(0)
+    x = reference.see(case.run, images[plan.rows[0]], Views(*(array[0] for array in plan.views)))
+    _, oracle = reference.gradients(case.run.model, case.weights, x, kept, yes, total)
+    _, got = case.backend.gradients(state, images, plan)
+    return max(apart(got[name], oracle[name]) for name in oracle)
+
+
+def training(case: Case) -> float:
+    """Weights and moments after a few steps of Adam, of both forms of epsilon."""
+    return max(_training(case, form) for form in ("textbook", "hat"))
+
+
+def _training(case: Case, form: str) -> float:
+    run = replace(case.run, training=replace(case.run.training, epsilon_form=form))
+    plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, STEPS)
+    state, _ = case.backend.train_steps(case.backend.init(run, case.start), case.cutouts, plan)
+    got = case.backend.export_checkpoint(state)
+    weights = dict(case.weights)
+    first, second = ({name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2))
+    for step in range(STEPS):
+        _, slopes = reference.gradients(run.model, weights, *case.batch(step, run))
+        for name, slope in slopes.items():
+            after = reference.adam(run.training, step, weights[name], first[name], second[name], slope)
+            weights[name], first[name], second[name] = after
+    pairs = ((got.weights, weights), (got.first, first), (got.second, second))
+    worst = max(apart(one[name], oracle[name]) for one, oracle in pairs for name in oracle)
+    return worst if got.step == STEPS else float("inf")
+
+
+def samples(case: Case) -> float:
+    """Posterior samples, from the sixth on."""
+    run, count = case.run, 10
+    views, galaxy_keys = still_views(run, case.cutouts.size, count), keys.galaxy_keys(run.seed, "posterior", case.ids[:count])
+    images = case.cutouts[np.arange(count)]
+    got = case.backend.sample(case.backend.init(run, case.start), images, views, galaxy_keys, 5, 7)
+    return apart(got, reference.sample(run, case.weights, images, views, galaxy_keys, 5, 7))
+
+
+def batch_invariance(case: Case) -> int:
+    """How many samples differ when galaxies are asked for in batches of 1, of 7 and all together."""
+    state = case.backend.init(case.run, case.start)
+    views = still_views(case.run, case.cutouts.size, GALAXIES)
+    galaxy_keys = keys.galaxy_keys(case.run.seed, "posterior", case.hashes)
+
+    def sampled(size: int) -> np.ndarray:
+        parts = []
+        for start in range(0, GALAXIES, size):
+            some = slice(start, start + size)
+            some_views = Views(*(array[some] for array in views))
+            parts.append(case.backend.sample(state, case.cutouts[some], some_views, galaxy_keys[some], 0, 5))
+        return np.concatenate(parts)
+
+    together = sampled(GALAXIES)
+    return sum(unequal(sampled(size), together) for size in (1, 7))
+
+
+def mutual_information(case: Case) -> float:
+    """Mutual information in nats, difference and not ratio: of one N for all, and of an N for each."""
+    rho, random = case.rho(300, 16), np.random.default_rng(1)
+    wrong = np.abs(case.backend.acquire("mutual_information", rho, 40) - reference.mutual_information(rho, 40)).max()
+    votes = random.integers(0, 41, len(rho))
+    oracle = [reference.mutual_information(one[None], n)[0] for one, n in zip(rho, votes, strict=True)]
+    return float(max(wrong, np.abs(case.backend.acquire("mutual_information", rho, votes) - oracle).max()))
+
+
+def entropy(case: Case) -> float:
+    """Predictive entropy in nats, difference and not ratio."""
+    rho = case.rho(300, 16)
+    return float(np.abs(case.backend.acquire("entropy", rho, 40) - reference.entropy(rho, 40)).max())
+
+
+def random_scores(case: Case) -> int:
+    """The scores of random acquisition."""
+    galaxy_keys = keys.galaxy_keys(case.run.seed, "acquisition", case.hashes)
+    got = case.backend.acquire("random", case.rho(GALAXIES, 2), 40, galaxy_keys, 3)
+    return unequal(np.asarray(got, np.float64), keys.uniforms(galaxy_keys, np.full(GALAXIES, 3), 1)[:, 0])
+
+
+RUNGS: dict[str, Callable[[Case], float]] = {
+    rung.__name__: rung
+    for rung in (
+        words,
+        masks,
+        batches,
+        seen,
+        seen_faithfully,
+        features,
+        answers,
+        likelihood,
+        loss,
+        gradient,
+        flat_gradient,
+        training,
+        samples,
+        batch_invariance,
+        mutual_information,
+        entropy,
+        random_scores,
+    )
+}
+
+
+def climb(run: RunSpec) -> dict[str, float]:
+    """The error of every rung."""
+    case = Case(run)
+    return {name: rung(case) for name, rung in RUNGS.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(climb(from_config(RunSpec, json.loads((Path(sys.argv[1]) / "run.json").read_text())))))

@@ -1,0 +1,221 @@
+"""How good a posterior is, told by votes it has not seen.
+
+Everywhere: samples (galaxy, sample) of rho, the chance that a volunteer says yes; yes (galaxy,) of
+k and total (galaxy,) of N, the votes counted. A galaxy nobody was asked about (N = 0) tells
+nothing and is left out of every measure; a measure of no galaxies at all is NaN. The posterior of
+the votes is Walmsley et al. 2020's mixture, p(k | N) = mean over samples of Binomial(k | N, rho).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.special import gammaln, logsumexp, xlog1py, xlogy
+from scipy.stats import rankdata
+
+ELEMENTS = 2**21  # numbers in one piece of work: 16 MB
+EPSILON = 1e-8  # inside the logarithms of W+20's loss
+BELOW = -1e6  # stands for ln 0: e^BELOW is 0, yet 0 times BELOW is 0 and not NaN
+
+
+def evaluate(
+    samples: np.ndarray,
+    yes: np.ndarray,
+    total: np.ndarray,
+    mutual_information: np.ndarray | None = None,
+) -> dict:
+    """Every measure of this module, as a record keeps them.
+
+    MUTUAL_INFORMATION (galaxy,) in nats is averaged over the same galaxies; without it its mean is
+    None. Raises ValueError for arrays that do not belong together or cannot be chances and votes.
+    """
+    _check(samples, yes, total)
+    asked = np.asarray(total) > 0
+    samples, yes, total = (
+        np.asarray(samples)[asked],
+        np.asarray(yes)[asked],
+        np.asarray(total)[asked],
+    )
+    information = (
+        None if mutual_information is None else mean(np.asarray(mutual_information)[asked])
+    )
+    return {
+        "galaxies": len(total),
+        "votes": int(total.sum()),
+        "rmse": rmse(samples, yes, total),
+        "mae": mae(samples, yes, total),
+        "log_score": log_score(samples, yes, total),
+        "loss": loss(samples, yes, total),
+        "auc": auc(samples, yes, total),
+        "accuracy": accuracy(samples, yes, total),
+        "confusion": confusion(samples, yes, total),
+        "coverage": coverage(samples, yes, total),
+        "mean_mutual_information": information,
+    }
+
+
+def rmse(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
+    """The root mean square difference between the mean rho and the vote fraction k / N."""
+    return mean(_differences(samples, yes, total) ** 2) ** 0.5
+
+
+def mae(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
+    """The mean absolute difference between the mean rho and the vote fraction k / N."""
+    return mean(np.abs(_differences(samples, yes, total)))
+
+
+def truth_rmse(samples: np.ndarray, true_rho: np.ndarray) -> float:
+    """The root mean square difference between the mean rho and the TRUE_RHO (galaxy,).
+
+    Only synthetic galaxies have one; no chance of the draw of the votes is left in it.
+    """
+    return mean((mean_rho(samples) - np.asarray(true_rho, np.float64)) ** 2) ** 0.5
+
+
+def log_score(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
+    """The mean of -ln p(k | N), in nats, with the binomial coefficient; less is better.
+
+    It is infinite if a galaxy's votes are impossible under every sample.
+    """
+    asked = np.asarray(total) > 0
+    samples = np.asarray(samples)[asked]
+    k, n = np.asarray(yes, np.float64)[asked], np.asarray(total, np.float64)[asked]
+    scores = np.empty(len(n))
+    for piece in pieces(len(n), samples.shape[1]):
+        rho = samples[piece].astype(np.float64)
+        logs = xlogy(k[piece, None], rho) + xlog1py((n - k)[piece, None], -rho)
+        scores[piece] = np.log(rho.shape[1]) - logsumexp(logs, axis=1)
+    return mean(scores - _log_ways(n, k))
+
+
+def loss(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
+    """W+20's loss of the mean rho: the mean of -[k ln(rho + 1e-8) + (N - k) ln(1 - rho + 1e-8)]."""
+    asked = np.asarray(total) > 0
+    rho = mean_rho(samples)[asked]
+    k, n = np.asarray(yes, np.float64)[asked], np.asarray(total, np.float64)[asked]
+    return mean(-(k * np.log(rho + EPSILON) + (n - k) * np.log(1 - rho + EPSILON)))
+
+
+def auc(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float | None:
+    """The chance that of two galaxies, one with most votes yes and one with most votes no, the
+    first has the larger mean rho; equal means count half.
+
+    Galaxies with as many votes yes as no are left out. None if either kind is missing.
+    """
+    true, rho = _decided(samples, yes, total)
+    positives, negatives = int(true.sum()), int((~true).sum())
+    if not positives or not negatives:
+        return None
+    above = rankdata(rho)[true].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))
+
+
+def accuracy(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
+    """The share of galaxies whose mean rho is on the volunteers' side of 1/2 (exactly 1/2 says no).
+
+    Galaxies with as many votes yes as no are left out.
+    """
+    true, rho = _decided(samples, yes, total)
+    return mean((rho > 0.5) == true)
+
+
+def confusion(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> list[list[int]]:
+    """Numbers of the galaxies of `accuracy`: [[no, said no; no, said yes], [yes, said no; yes, said
+    yes]], where volunteers decide what is true.
+    """
+    true, rho = _decided(samples, yes, total)
+    return np.bincount(2 * true + (rho > 0.5), minlength=4).reshape(2, 2).tolist()
+
+
+def coverage(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> list[list[float]]:
+    """How often the votes fall as near the expected count as the posterior says they will.
+
+    A table of [width, predicted, observed, relative error], for widths of 0 votes to the most that
+    any galaxy has. With k_hat = floor(E[k]), predicted sums over galaxies the posterior chance of
+    |k - k_hat| <= width, and observed counts the galaxies where it is so; the relative error,
+    |predicted - observed| / observed, is NaN where nothing was observed (W+20, section 4.3).
+    """
+    asked = np.asarray(total) > 0
+    samples, k, n = np.asarray(samples)[asked], np.asarray(yes)[asked], np.asarray(total)[asked]
+    k_hat = np.floor(n * mean_rho(samples) + 1e-9).astype(np.int64)  # 1e-9: 19.999... means 20
+    widths = np.arange(n.max(initial=-1) + 1)
+    predicted, observed = np.zeros(len(widths)), np.zeros(len(widths), np.int64)
+    for piece in pieces(len(n), samples.shape[1] * (len(widths) + 1)):
+        chances = vote_chances(samples[piece], n[piece], len(widths))
+        below = np.pad(chances.cumsum(1), ((0, 0), (1, 0)))  # (galaxy, count): the chance of fewer
+        centre = k_hat[piece, None]
+        low, high = np.maximum(centre - widths, 0), np.minimum(centre + widths, n[piece, None])
+        predicted += (
+            np.take_along_axis(below, high + 1, 1) - np.take_along_axis(below, low, 1)
+        ).sum(0)
+        observed += (np.abs(k[piece, None] - centre) <= widths).sum(0)
+    return [
+        [int(width), float(p), int(o), abs(float(p) - int(o)) / int(o) if o else float("nan")]
+        for width, p, o in zip(widths, predicted, observed, strict=True)
+    ]
+
+
+def vote_chances(samples: np.ndarray, total: np.ndarray, most: int) -> np.ndarray:
+    """The posterior chance p(k | N), float64 (galaxy, k), of k = 0 ... MOST votes out of TOTAL
+    (galaxy,); 0 where k > N.
+
+    All at once: (galaxy, sample, k) must fit in memory, which `pieces` sees to.
+    """
+    rho = np.asarray(samples, np.float64)[:, :, None]
+    n = np.asarray(total, np.int64)[:, None]
+    k = np.arange(most + 1)
+    ways = np.where(k <= n, _log_ways(n, np.minimum(k, n)), BELOW)[:, None, :]
+    no = np.maximum(n - k, 0)[:, None, :]
+    with np.errstate(divide="ignore"):
+        log_yes, log_no = np.maximum(np.log(rho), BELOW), np.maximum(np.log1p(-rho), BELOW)
+    return np.exp(ways + k * log_yes + no * log_no).mean(1)
+
+
+def mean_rho(samples: np.ndarray) -> np.ndarray:
+    """The mean over samples, float64 (galaxy,)."""
+    return np.asarray(samples).mean(1, dtype=np.float64)
+
+
+def mean(values: np.ndarray) -> float:
+    """The mean of VALUES; NaN, and no warning, if there are none."""
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def pieces(galaxies: int, width: int) -> Iterator[slice]:
+    """Slices of so many GALAXIES, of about ELEMENTS numbers each if a galaxy takes WIDTH of them."""
+    size = max(1, ELEMENTS // max(1, width))
+    return (slice(start, start + size) for start in range(0, galaxies, size))
+
+
+def _differences(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> np.ndarray:
+    asked = np.asarray(total) > 0
+    return mean_rho(samples)[asked] - np.asarray(yes)[asked] / np.asarray(total)[asked]
+
+
+def _decided(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Whether most said yes, and the mean rho, of the galaxies where the votes are not even."""
+    margin = 2 * np.asarray(yes, np.int64) - np.asarray(total, np.int64)
+    decided = margin != 0
+    return margin[decided] > 0, mean_rho(samples)[decided]
+
+
+def _log_ways(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def _check(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> None:
+    samples, yes, total = np.asarray(samples), np.asarray(yes), np.asarray(total)
+    if samples.ndim != 2 or not samples.shape[1]:
+        raise ValueError(f"samples are {samples.shape}; they must be (galaxy, sample), one or more")
+    if not yes.shape == total.shape == samples.shape[:1]:
+        raise ValueError(
+            f"yes is {yes.shape} and total {total.shape}; both must be ({len(samples)},), one per "
+            "galaxy of the samples"
+        )
+    for galaxy in np.flatnonzero(~((yes >= 0) & (yes <= total)))[:1]:
+        raise ValueError(
+            f"galaxy {galaxy} has {yes[galaxy]} votes yes of {total[galaxy]}; 0 <= yes <= total"
+        )
+    for galaxy in np.flatnonzero(~((samples >= 0) & (samples <= 1)).all(1))[:1]:
+        raise ValueError(
+            f"the samples of galaxy {galaxy} are not all between 0 and 1, so no chances"
+        )

@@ -1,0 +1,101 @@
+"""How far long work has come, on standard error: a bar at a terminal, else a line now and then."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+EVERY = 10.0  # seconds between plain lines
+SHORT = 2.0  # seconds; work that is done sooner gets no plain line
+
+
+def say(text: str) -> None:
+    """One line for whoever watches, kept out of what a program would read."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def track(
+    things: Iterable,
+    what: str,
+    total: int | None = None,
+    unit: str = "galaxies",
+    weight: Callable[..., int] | None = None,
+) -> Iterator:
+    """Each of THINGS in turn, while showing how many are done, how fast, and the time left.
+
+    A thing counts WEIGHT(thing), or 1, once the caller is done with it. TOTAL is found from THINGS
+    where they know their length.
+    """
+    weigh = weight or (lambda thing: 1)
+    if total is None and hasattr(things, "__len__"):
+        total = sum(weigh(thing) for thing in things) if weight else len(things)
+    show = _with_bar if sys.stderr.isatty() else _with_lines
+    return show(things, what, total, unit, weigh)
+
+
+def _with_bar(things, what, total, unit, weigh):
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=total)
+        for thing in things:
+            yield thing
+            progress.advance(task, weigh(thing))
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str):
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.4g} {self.unit}/s")
+
+
+def _with_lines(things, what, total, unit, weigh):
+    start = last = time.monotonic()
+    done = 0
+    for thing in things:
+        yield thing
+        done += weigh(thing)
+        now = time.monotonic()
+        if now - last >= EVERY:
+            last = now
+            say(_line(what, done, total, unit, now - start))
+    seconds = time.monotonic() - start
+    if seconds >= SHORT:
+        say(f"{what}: {done:,} {unit} in {_span(seconds)}, {done / seconds:,.4g} {unit}/s")
+
+
+def _line(what: str, done: int, total: int | None, unit: str, seconds: float) -> str:
+    of_total = "" if total is None else f" of {total:,}"
+    left = "" if total is None or not done else f", {_span(seconds * (total - done) / done)} left"
+    return f"{what}: {done:,}{of_total} {unit}, {done / seconds:,.4g} {unit}/s{left}"
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(max(round(seconds), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes} min"
+        if hours
+        else f"{minutes} min {rest} s"
+        if minutes
+        else f"{rest} s"
+    )

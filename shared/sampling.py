@@ -1,0 +1,43 @@
+"""Samples of the posterior of any number of galaxies, in a stream."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from shared.augment import draw_views, still_views
+from shared.backend import Backend
+from shared.batches import Cutouts
+from shared.keys import galaxy_keys
+from shared.progress import track
+from shared.spec import RunSpec
+
+BLOCK = 2048  # galaxies whose images are in memory together
+
+
+def sample_galaxies(
+    backend: Backend, run: RunSpec, state: Any, images: Cutouts, rows: np.ndarray, hashes: np.ndarray, samples: int
+) -> np.ndarray:
+    """rho (galaxy, sample) of the galaxies in ROWS of the store, whose ids have HASHES uint64 (galaxy,).
+
+    With augmentation at prediction (W20's departure 3) each sample sees every galaxy in another way.
+    """
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
+    parts = [np.zeros((0, samples), np.float32)]
+    for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
+        shown = images[rows[block]]
+        keys = galaxy_keys(run.seed, "posterior", hashes[block])
+        if run.augmentation.at_prediction:
+            views = list(_random_views(run, images.size, hashes[block], samples))
+            columns = [backend.sample(state, shown, view, keys, number, 1) for number, view in enumerate(views)]
+            parts.append(np.concatenate(columns, 1))
+        else:
+            parts.append(backend.sample(state, shown, still_views(run, images.size, len(keys)), keys, 0, samples))
+    return np.concatenate(parts)
+
+
+def _random_views(run: RunSpec, size: int, hashes: np.ndarray, samples: int) -> Iterator:
+    keys = galaxy_keys(run.seed, "posterior view", hashes)
+    for number in range(samples):
+        index = np.full(len(hashes), number)
+        yield draw_views(run, size, keys, index, np.zeros_like(index))

@@ -1,0 +1,95 @@
+"""Training, the same for every backend: calls of many steps, with checkpoints that a killed run goes on from."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shared.backend import Backend
+from shared.batches import Cutouts, Labelled, draw_plan
+from shared.progress import say, track
+from shared.spec import RunSpec
+from shared.weights import first_checkpoint, load_checkpoint, save_checkpoint
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class Call(NamedTuple):
+    """One call into a framework."""
+
+    state: Any
+    losses: np.ndarray  # (step,) mean loss of each batch, in nats
+    step: int  # how many steps were done after it, from the very first
+    seconds: float
+
+
+class History(NamedTuple):
+    """What training went through, from its very first step; plain lists, so that a checkpoint can hold it."""
+
+    losses: list[float]  # of each step
+    validation: list[list[float]]  # [step, loss]
+    seconds: list[list[float]]  # of each call: [steps, seconds]
+
+
+def call_length(steps: int, wanted: int) -> int:
+    """The largest divisor of STEPS up to WANTED, so that every call is alike and compiled once.
+
+    WANTED itself where that would be less than half of it.
+    """
+    length = max(length for length in range(1, wanted + 1) if steps % length == 0)
+    return length if 2 * length >= wanted else min(wanted, steps)
+
+
+def calls(
+    backend: Backend, run: RunSpec, state: Any, images: Cutouts, labelled: Labelled, origin: int, first: int, last: int
+) -> Iterator[Call]:
+    """Steps FIRST to LAST on galaxies that were labelled at step ORIGIN, call by call."""
+    length = call_length(last - origin, run.backend.steps)
+    for start in range(first, last, length):
+        begun = time.perf_counter()
+        plan = draw_plan(run, labelled, images.size, origin, start, min(length, last - start))
+        state, losses = backend.train_steps(state, images, plan)
+        if not np.isfinite(losses).all():
+            bad = start + int(np.argmin(np.isfinite(losses)))
+            raise ValueError(
+                f"the loss is {losses[bad - start]} at step {bad}: training diverged; "
+                f"lower training.learning_rate, which is {run.training.learning_rate}"
+            )
+        yield Call(state, losses, start + len(losses), time.perf_counter() - begun)
+
+
+def fit(
+    backend: Backend, run: RunSpec, images: Cutouts, labelled: Labelled, validate, folder: Path
+) -> tuple[Any, History]:
+    """A model trained from the seed's own first weights, or on from a checkpoint in FOLDER, to the last step.
+
+    VALIDATE gives the validation loss of a state. The checkpoint that is left in FOLDER is that of the last step.
+    """
+    spec, path = run.training, folder / CHECKPOINT
+    start, history = first_checkpoint(run.model, run.seed), History([], [], [])
+    if path.exists():
+        start, about = load_checkpoint(path, run.model)
+        history = History(about["losses"], about["validation"], about["seconds"])
+        say(f"going on from step {start.step} of {spec.steps}")
+    state = backend.init(run, start)
+    work = calls(backend, run, state, images, labelled, 0, start.step, spec.steps)
+    seen = min(spec.batch_size, len(labelled.rows))
+    total = (spec.steps - start.step) * seen
+    for call in track(work, "training", total, "images", weight=lambda call: len(call.losses) * seen):
+        before = call.step - len(call.losses)
+        history.losses.extend(call.losses.tolist())
+        history.seconds.append([len(call.losses), call.seconds])
+        at_end = call.step == spec.steps
+        if at_end or passed(before, call.step, spec.validate_every):
+            history.validation.append([call.step, validate(call.state)])
+        if at_end or passed(before, call.step, spec.checkpoint_every):
+            save_checkpoint(path, backend.export_checkpoint(call.state), history._asdict())
+        state = call.state
+    return state, history
+
+
+def passed(before: int, after: int, every: int) -> bool:
+    """Whether a multiple of EVERY lies above BEFORE and not above AFTER; never for 0."""
+    return every > 0 and before // every < after // every

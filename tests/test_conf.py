@@ -1,0 +1,154 @@
+"""Every file of conf/ composes into a run, and says what it should."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import trizoo
+from shared.spec import RunSpec, from_config
+from shared.synthetic import QUESTIONS, draw_galaxies
+
+GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]
+GROUPS += ["posterior", "acquisition", "bench", "mode"]
+CHOICES = [
+    f"{group}={file.stem}"
+    for group in (*GROUPS, "experiment")
+    for file in sorted((trizoo.CONF / group).glob("*.yaml"))
+]
+
+
+def composed(*overrides: str) -> RunSpec:
+    """The run that OVERRIDES spell out; a folder of images is given where one must be."""
+    images = ["dataset.images=photos"] if "dataset=folder" in overrides else []
+    return from_config(RunSpec, trizoo.compose([*overrides, *images]))
+
+
+def test_every_folder_of_conf_is_composed_here():
+    assert {path.name for path in trizoo.CONF.iterdir() if path.is_dir()} == {
+        *GROUPS,
+        "experiment",
+        "hydra",
+    }
+    assert len(CHOICES) >= 27
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_file_composes_into_a_run(choice):
+    run = composed(choice)
+    group, name = choice.split("=")
+    if group in ("task", "backend", "acquisition"):
+        assert getattr(run, group).name == name
+
+
+def test_every_task_but_the_demo_has_a_file():
+    files = {path.stem for path in (trizoo.CONF / "task").iterdir()}
+    assert files == set(trizoo.MODULES) == set(trizoo.TASKS) - {"demo"}
+
+
+@pytest.mark.parametrize(
+    "file", sorted((trizoo.CONF / "experiment").iterdir()), ids=lambda file: file.stem
+)
+def test_every_experiment_opens_with_its_command_and_cost(file):
+    opening = [line for line in file.read_text().splitlines() if line.startswith("# ")]
+    commands = [line.split("trizoo ")[1].split("  ")[0] for line in opening if " trizoo " in line]
+    assert any(f"experiment={file.stem}" in command for command in commands)
+    assert re.search(r"minute|hour|day|Cost as", " ".join(opening))
+    words = [word for word in commands[0].split() if "," not in word and word != "-m"]
+    composed(*(word for word in trizoo.hydra_words(words) if word != "seed"))
+
+
+def test_the_default_is_the_network_and_schedule_of_the_paper():
+    run = composed()
+    assert run.model.blocks == ((32, 32), (64, 64), (128,), (128,))
+    assert (run.model.image_size, run.model.dense, run.model.dropout) == (128, 128, 0.5)
+    assert (run.training.batch_size, run.training.learning_rate) == (256, 1e-3)
+    asked = run.acquisition
+    assert (asked.initial, asked.per_round, asked.rounds, asked.samples) == (256, 128, 25, 15)
+    assert (asked.first_steps, asked.round_steps) == (125 * 15, 50 * 15)
+    learnable = run.dataset.galaxies * (1 - run.split.validation - run.split.test)
+    assert learnable > asked.initial + asked.per_round * asked.rounds
+
+
+FAITHFUL = {
+    "augmentation.zoom_per": "call",
+    "augmentation.at_prediction": True,
+    "augmentation.rotation": "half",
+    "augmentation.border": "zero",
+    "augmentation.resampling": "nearest",
+    "model.scale": "raw",
+    "acquisition.shards": 4,
+    "training.epsilon_form": "hat",
+}
+
+
+def test_faithful_switches_these_departures_and_no_more():
+    corrected, faithful = trizoo.compose([]), trizoo.compose(["mode=faithful"])
+    assert set(trizoo.differences(corrected, faithful)) == set(FAITHFUL)
+    for key, value in FAITHFUL.items():
+        group, name = key.split(".")
+        assert faithful[group][name] == value
+
+
+@pytest.mark.parametrize("key", FAITHFUL)
+def test_each_departure_can_be_undone_by_itself(key):
+    group, name = key.split(".")
+    today = trizoo.compose([])[group][name]
+    undone = trizoo.compose(["mode=faithful", f"{key}={today}"])
+    assert undone[group][name] == today
+    assert len(trizoo.differences(undone, trizoo.compose(["mode=faithful"]))) == 1
+
+
+def test_an_experiment_may_choose_the_mode_and_the_command_line_another():
+    assert composed("experiment=w20").model.scale == "raw"
+    assert composed("experiment=w20", "mode=corrected").model.scale == "unit"
+    assert composed("experiment=w20_bar").augmentation.zoom == (2.0, 2.2)
+    assert composed("experiment=w20_bar").augmentation.rotation == "half"
+
+
+@pytest.mark.parametrize("experiment", ["w20", "w20_bar"])
+def test_the_papers_schedule_has_galaxies_enough(experiment):
+    run = composed(f"experiment={experiment}")
+    votes = draw_galaxies(1000, run.dataset.seed)[f"{run.question}_total"]
+    learnable = 1 - run.split.validation - run.split.test
+    asked = run.acquisition.initial + run.acquisition.rounds * run.acquisition.per_round
+    assert run.dataset.galaxies * (votes >= run.minimum_votes).mean() * learnable > asked
+
+
+def test_answers_named_yes_and_no_stay_words():
+    questions = composed().dataset.questions
+    assert questions["disk-edge-on"] == ("yes", "no")
+    assert questions["bar"] == ("strong", "weak", "no")
+    added = composed("dataset=folder", "+dataset.questions.merging=[yes,no]")
+    assert added.dataset.questions["merging"] == ("yes", "no")
+
+
+def test_synthetic_questions_are_those_that_are_drawn():
+    drawn = {question: tuple(answers) for question, answers in QUESTIONS.items()}
+    assert composed("dataset=synthetic").dataset.questions == drawn
+
+
+def test_unknown_keys_fail_both_ways():
+    with pytest.raises(ValueError, match="learning_rat"):
+        trizoo.compose(["training.learning_rat=1"])
+    config = trizoo.compose(["+training.learning_rat=1"])
+    with pytest.raises(ValueError, match=r"no key training\.learning_rat"):
+        from_config(RunSpec, config)
+
+
+def test_a_key_without_its_value_is_named():
+    with pytest.raises(ValueError, match=r"dataset\.images has no value; give one"):
+        trizoo.compose(["dataset=folder"])
+
+
+def test_stores_and_real_data_are_found_where_they_are_said_to_be(monkeypatch):
+    assert composed("outputs=elsewhere").dataset.stores == "elsewhere/stores"
+    monkeypatch.setenv("TRIZOO_REAL_DATA", "/somewhere")
+    assert composed("dataset=sdss_gz1").dataset.table == "/somewhere/sdss_gz1/classes.csv"
+    monkeypatch.delenv("TRIZOO_REAL_DATA")
+    assert "TRIZOO_REAL_DATA-is-not-set" in composed("dataset=sdss_gz1").dataset.images
+
+
+def test_yaml_names_no_import_path():
+    for file in Path(trizoo.CONF).rglob("*.yaml"):
+        assert "_target_" not in file.read_text(), file

@@ -1,0 +1,239 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image, ImageFile
+
+from shared.cutouts import LARGEST, SIZE, read_cutout, stretch
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def saved(path, pixels, **how):
+    Image.fromarray(pixels).save(path, **how)
+    return path
+
+
+def fits_file(path, planes):
+    fits.PrimaryHDU(planes).writeto(path)
+    return path
+
+
+def blob(side=300, background=0.0):
+    y, x = np.mgrid[:side, :side] - side / 2
+    sky = np.random.default_rng(1).normal(background, 1, (side, side))
+    return (sky + 500 * np.exp(-np.hypot(x, y) / 12)).astype(np.float32)
+
+
+def test_an_image_of_the_stored_size_is_only_averaged(tmp_path):
+    pixels = noise(SIZE, SIZE, 3)
+    found = read_cutout(saved(tmp_path / "a.png", pixels))
+    assert found.shape == (SIZE, SIZE, 1)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found[..., 0], np.rint(pixels.sum(2, dtype=int) / 3))
+
+
+def test_the_mean_weighs_colours_alike(tmp_path):
+    red = np.zeros((300, 300, 3), np.uint8)
+    red[..., 0] = 255
+    assert np.unique(read_cutout(saved(tmp_path / "a.png", red))).tolist() == [85]
+
+
+def test_the_mean_is_not_rounded_before_the_reduction(tmp_path):
+    pixels = np.zeros((512, 512, 3), np.uint8)
+    pixels[:, 0::2, 0] = 1  # a mean of 1/3
+    pixels[:, 1::2, 0] = 4  # and of 4/3: 5/6 together, but 1/2 if both were rounded first
+    assert np.unique(read_cutout(saved(tmp_path / "a.png", pixels))).tolist() == [1]
+
+
+def test_an_oblong_image_is_cut_about_its_centre(tmp_path):
+    pixels = noise(SIZE, SIZE + 40)
+    found = read_cutout(saved(tmp_path / "a.png", pixels))[..., 0]
+    np.testing.assert_array_equal(found, pixels[:, 20:-20])
+    found = read_cutout(saved(tmp_path / "b.png", pixels.T))[..., 0]
+    np.testing.assert_array_equal(found, pixels.T[20:-20])
+
+
+def test_reduction_averages_over_what_it_leaves_out(tmp_path):
+    squares = (np.indices((1024, 1024)).sum(0) % 2 * 255).astype(np.uint8)
+    found = read_cutout(saved(tmp_path / "a.png", squares))
+    assert abs(int(found.min()) - 128) <= 3
+    assert abs(int(found.max()) - 128) <= 3
+
+
+def test_reduction_keeps_edges_as_lanczos_does(tmp_path):
+    step = np.full((512, 512), 50, np.uint8)
+    step[:, 256:] = 200
+    row = read_cutout(saved(tmp_path / "a.png", step))[100, :, 0].astype(int)
+    assert row[:100].tolist() == [50] * 100
+    assert row[-100:].tolist() == [200] * 100
+    assert row.min() < 49  # the overshoot that gentler filters do not have
+    assert row.max() > 201
+
+
+def test_jpeg_is_read_near_enough(tmp_path):
+    y, x = np.mgrid[:424, :424]
+    pixels = (127 + 100 * np.sin(x / 40) * np.cos(y / 40)).astype(np.uint8)
+    exact = read_cutout(saved(tmp_path / "a.png", pixels)).astype(int)
+    lossy = read_cutout(saved(tmp_path / "a.jpeg", pixels, quality=95)).astype(int)
+    assert np.abs(exact - lossy).max() <= 4
+
+
+def test_modes_of_one_picture_agree(tmp_path):
+    grey = noise(SIZE, SIZE)
+    rgb = np.repeat(grey[..., None], 3, 2)
+    opaque = np.concatenate([rgb, np.full((SIZE, SIZE, 1), 255, np.uint8)], 2)
+    palette = Image.fromarray(grey).convert("P")
+    palette.save(tmp_path / "palette.png")
+    saved(tmp_path / "rgb.png", rgb)
+    saved(tmp_path / "rgba.png", opaque)
+    saved(tmp_path / "deep.png", grey.astype(np.uint16) * 257)
+    Image.fromarray(grey).convert("LA").save(tmp_path / "la.png")
+    for name in ("palette", "rgb", "rgba", "deep", "la"):
+        np.testing.assert_array_equal(read_cutout(tmp_path / f"{name}.png")[..., 0], grey, name)
+
+
+def test_transparency_and_cmyk_are_refused(tmp_path):
+    pixels = np.full((SIZE, SIZE, 4), 255, np.uint8)
+    pixels[3, 4, 3] = 254
+    with pytest.raises(ValueError, match=r"a\.png.*transparent.*without an alpha channel"):
+        read_cutout(saved(tmp_path / "a.png", pixels))
+    Image.new("CMYK", (300, 300)).save(tmp_path / "b.jpg")
+    with pytest.raises(ValueError, match=r"b\.jpg.*CMYK.*RGB or grey"):
+        read_cutout(tmp_path / "b.jpg")
+
+
+def test_small_images_are_not_enlarged(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.png: 300 x 255 pixels.*256 x 256 or more"):
+        read_cutout(saved(tmp_path / "a.png", noise(255, 300)))
+
+
+def test_the_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no image .*gone\.jpg"):
+        read_cutout(tmp_path / "gone.jpg")
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3, 100, 20_000])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_truncated_picture_is_refused(tmp_path, suffix, lost):
+    path = saved(tmp_path / f"a.{suffix}", noise(300, 300, 3))
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(ValueError, match=rf"a\.{suffix}: damaged .*fetch it again"):
+        read_cutout(path)
+
+
+def test_a_jpeg_whose_end_is_zeros_is_refused(tmp_path):
+    path = saved(tmp_path / "a.jpg", noise(300, 300, 3))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    with pytest.raises(ValueError, match=r"a\.jpg: damaged .*fetch it again"):
+        read_cutout(path)
+
+
+def test_pillow_may_not_have_been_told_to_hide_damage(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    path = saved(tmp_path / "a.jpg", noise(300, 300, 3))
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(ValueError, match=r"LOAD_TRUNCATED_IMAGES.*False"):
+        read_cutout(path)
+
+
+@pytest.mark.parametrize("compress_level", [0, 6])
+def test_every_byte_of_a_png_is_checked(tmp_path, compress_level):
+    path = saved(tmp_path / "a.png", noise(300, 300), compress_level=compress_level)
+    data = path.read_bytes()
+    for place in (100, len(data) // 2, len(data) - 30, len(data) - 14):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(ValueError, match=r"a\.png: damaged .*fetch it again"):
+            read_cutout(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"<!DOCTYPE html><p>503", b"GIF89a..."])
+def test_other_files_are_refused_by_their_beginning(tmp_path, data):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.jpg: not a JPEG or PNG: it begins with b'"):
+        read_cutout(path)
+
+
+@pytest.mark.parametrize("side", [LARGEST + 1, 11_000, 60_000])
+def test_a_decompression_bomb_is_not_unpacked(tmp_path, side):
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    with pytest.raises(ValueError, match=r"a\.png: .*cut it"):
+        read_cutout(tmp_path / "a.png")
+
+
+def test_fits_axes_may_lie_either_way(tmp_path):
+    planes = np.stack([blob(), 2 * blob(), 3 * blob()])
+    first = read_cutout(fits_file(tmp_path / "a.fits", planes))
+    last = read_cutout(fits_file(tmp_path / "b.fits", np.moveaxis(planes, 0, 2)))
+    flat = read_cutout(fits_file(tmp_path / "c.fits", 2 * blob()))
+    np.testing.assert_array_equal(first, last)
+    assert np.abs(first.astype(int) - flat).max() <= 1
+    assert first.max() == 255
+    assert first[128, 128, 0] > first[128, 150, 0] > first[128, 200, 0]
+
+
+def test_stretch_does_not_know_units_or_the_level_of_the_sky():
+    np.testing.assert_allclose(stretch(blob()), stretch(blob() * 1e3 + 5e3), atol=0.1)
+
+
+def test_stretch_is_the_documented_one():
+    flux = np.arange(1001, dtype=float).reshape(7, 143)  # median 500, its absolute deviation 250
+    black, white = 500 - 2 * 1.4826 * 250, 999.0
+    expected = 255 * np.arcsinh((700 - black) / (3 * 1.4826 * 250))
+    expected /= np.arcsinh((white - black) / (3 * 1.4826 * 250))
+    np.testing.assert_allclose(stretch(flux).ravel()[700], expected)
+    assert stretch(flux).max() == 255
+
+
+def test_fits_that_was_not_observed_is_refused(tmp_path):
+    hole = blob()
+    hole[5, 5] = np.nan
+    with pytest.raises(ValueError, match=r"a\.fits: 1 of 90000 values are not finite"):
+        read_cutout(fits_file(tmp_path / "a.fits", hole))
+    half = blob()
+    half[:100] = 0
+    with pytest.raises(ValueError, match=r"b\.fits: over 20% of a band is exactly 0"):
+        read_cutout(fits_file(tmp_path / "b.fits", np.stack([blob(), half, blob()])))
+    with pytest.raises(ValueError, match=r"c\.fits: nothing is brighter than the sky"):
+        read_cutout(fits_file(tmp_path / "c.fits", np.full((300, 300), 7.0)))
+
+
+def test_fits_of_other_shapes_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.fits: its axes are \(9, 300, 300\).*\(y, x\)"):
+        read_cutout(fits_file(tmp_path / "a.fits", np.zeros((9, 300, 300))))
+    with pytest.raises(ValueError, match=r"b\.fits: 225 x 225 pixels"):
+        read_cutout(fits_file(tmp_path / "b.fits", np.zeros((3, 225, 225))))
+    table = fits.BinTableHDU.from_columns([fits.Column("id", "K", array=[1])])
+    table.writeto(tmp_path / "c.fits")
+    with pytest.raises(ValueError, match=r"c\.fits: it holds no image.*dataset\.table"):
+        read_cutout(tmp_path / "c.fits")
+
+
+@pytest.mark.parametrize("lost", [1, 2880, 200_000])
+def test_truncated_fits_is_refused(tmp_path, lost):
+    path = fits_file(tmp_path / "a.fits", blob())
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(ValueError, match=r"a\.fits: .*(damaged|truncated)"):
+        read_cutout(path)
+
+
+def test_a_picture_called_fits_is_refused(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray(noise(300, 300)).save(file, "PNG")
+    (tmp_path / "a.fits").write_bytes(file.getvalue())
+    with pytest.raises(ValueError, match=r"a\.fits: damaged"):
+        read_cutout(tmp_path / "a.fits")

@@ -1,0 +1,401 @@
+"""The one door: words in, one folder and one record per run out. The tasks themselves are played by a stub."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import trizoo
+from shared.spec import RunSpec, from_config
+
+SMALL = ["dataset.galaxies=100", "model.image_size=16", "outputs=out"]
+
+STUB = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+import trizoo
+
+def task(run, folder):
+    with Path("calls").open("a") as calls:
+        calls.write(f"{{run.task.name}} {{run.backend.name}} {{run.seed}}\\n")
+    ends = {{7: ValueError("no\\nluck"), 8: OSError("no disk"), 9: RuntimeError("a mistake")}}
+    if run.seed in ends:
+        raise ends[run.seed]
+    if run.seed == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if run.seed == 11:
+        Path("asleep").touch()
+        time.sleep(60)
+    (folder / "weights.safetensors").write_bytes(b"weights of seed %d" % run.seed)
+    seen = {{name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NPROC", "MALLOC_TOP_PAD_", "MARK")}}
+    return {{"where": seen | {{"cores": len(os.sched_getaffinity(0)), "hydra": "hydra" in sys.modules}},
+             "results": {{"summary": "all is well", "model": run.model.image_size}}}}
+
+sys.modules["stub"] = sys.modules[__name__]
+fit = predict = active = prepare = bench = report = task
+trizoo.MODULES = dict.fromkeys(trizoo.MODULES, "stub")
+sys.exit(trizoo.main())
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working folder in which every task is the stub."""
+    stub = tmp_path / "stub.py"
+    stub.write_text(STUB.format(root=str(trizoo.ROOT)))
+    monkeypatch.setattr(trizoo, "program", lambda: [str(stub)])
+    place = tmp_path / "work"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
+
+
+def calls(place) -> list[str]:
+    """What the stub was asked to do so far."""
+    file = place / "calls"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def folders(place, task: str) -> list:
+    """The run folders of TASK."""
+    return sorted((place / "out" / task).iterdir())
+
+
+def record(folder) -> dict:
+    """The record of a run."""
+    return json.loads((folder / "record.json").read_text())
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    look = (
+        "import sys, trizoo; trizoo.main(['--help']); "
+        "sys.exit(bool({'hydra', 'numpy', 'pandas', 'torch', 'tensorflow', 'jax'} & set(sys.modules)))"
+    )
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", look], cwd=trizoo.ROOT, capture_output=True, text=True
+    )
+    assert time.perf_counter() - start < 2
+    assert done.returncode == 0, done.stderr
+    for task in trizoo.TASKS:
+        assert f"\n  {task} " in done.stdout
+    assert "--hydra-help" in done.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["help"], ["fit", "--help"], ["-h"]])
+def test_help_however_it_is_asked_for(words, capsys):
+    assert trizoo.main(words) == 0
+    assert capsys.readouterr().out == trizoo.help_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fitt"], "no task fitt; did you mean fit?"),
+        (["xyzzy"], "no task xyzzy; there are prepare"),
+        (["backend=jax"], "name a task first"),
+        (["-m", "backend=jax,tf"], "name a task first"),
+        (["fit", "jax"], "jax is not key=value"),
+        (["demo", "backnd=jax"], "backnd"),
+        (["-m", "demo", "seed=0,1"], "demo takes key=value, not -m"),
+        (["fit", "backend.threads=9999"], "there are"),
+        (["fit", "backend.python=/no/such/python"], "is no program"),
+        (["fit", "model.image_size=100"], "multiple of 16"),
+        (["fit", "dataset=folder"], "dataset.images has no value"),
+        (["predict"], "predict needs weights"),
+        (["predict", "weights=nowhere"], "there is no nowhere"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line_and_status_2(words, said, place, capsys):
+    assert trizoo.main(words) == 2
+    assert said in (error := capsys.readouterr().err)
+    assert error.startswith("trizoo: ")
+    assert error.count("\n") == 1
+    assert not calls(place)
+
+
+@pytest.mark.parametrize("word", ["nonsense=1", "backend=cobol", "seed=[", "training.stepz=1"])
+def test_what_hydra_refuses_is_short_and_status_2(word, place, capsys):
+    assert trizoo.main(["fit", word]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert 0 < error.count("\n") < 20
+
+
+def test_the_task_may_stand_anywhere_and_flags_keep_their_values():
+    assert trizoo.hydra_words(["-m", "seed=0,1", "fit"]) == ["task=fit", "seed=0,1", "-m"]
+    assert trizoo.hydra_words(["--cfg", "job", "fit"]) == ["task=fit", "--cfg", "job"]
+    assert trizoo.hydra_words(["--info", "fit"]) == ["task=fit", "--info"]
+    assert trizoo.hydra_words(["-m", "task=fit,active"]) == ["task=fit,active", "-m"]
+    assert trizoo.hydra_words(["--hydra-help"]) == ["--hydra-help"]
+
+
+def test_a_run_leaves_its_config_and_its_record(place, capfd):
+    assert trizoo.main(["fit", *SMALL, "seed=3", "backend=jax"]) == 0
+    (folder,) = folders(place, "fit")
+    config = json.loads((folder / "run.json").read_text())
+    run = from_config(RunSpec, config)
+    assert (run.seed, run.backend.name, run.model.image_size) == (3, "jax", 16)
+    made = record(folder)
+    assert made["run"] == config
+    assert made["results"] == {"summary": "all is well", "model": 16}
+    assert made["command"] == f"trizoo fit {' '.join(SMALL)} seed=3 backend=jax"
+    assert made["where"]["hydra"] is False
+    assert made["host"]["cores"] > 0
+    assert 0 < made["seconds"] < 60
+    said = capfd.readouterr().out
+    assert "all is well" in said
+    assert str(folder.relative_to(place)) in said.splitlines()[-1]
+    assert {path.name for path in place.iterdir()} == {"out", "calls"}
+
+
+def test_a_done_run_is_not_done_again_unless_told(place, capfd):
+    assert trizoo.main(["fit", *SMALL]) == 0
+    (folder,) = folders(place, "fit")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "checkpoint.safetensors").touch()
+    assert trizoo.main(["fit", *SMALL]) == 0
+    assert len(calls(place)) == 1
+    assert f"already done: {folder.relative_to(place)}" in capfd.readouterr().out
+    assert trizoo.main(["fit", *SMALL, "again=true"]) == 0
+    assert len(calls(place)) == 2
+    assert (folder / "notes.txt").exists()
+    assert not (folder / "checkpoint.safetensors").exists()
+    assert folders(place, "fit") == [folder]
+
+
+def test_a_run_that_did_not_end_goes_on_with_its_files(place):
+    assert trizoo.main(["fit", *SMALL]) == 0
+    (folder,) = folders(place, "fit")
+    (folder / "record.json").unlink()
+    (folder / "checkpoint.safetensors").touch()
+    assert trizoo.main(["fit", *SMALL]) == 0
+    assert (folder / "checkpoint.safetensors").exists()
+    assert (folder / "record.json").exists()
+
+
+def test_reports_and_stores_are_made_anew_each_time(place):
+    for task in ("report", "report", "prepare", "prepare"):
+        assert trizoo.main([task, *SMALL]) == 0
+    assert calls(place) == ["report torch 0"] * 2 + ["prepare torch 0"] * 2
+    assert trizoo.main(["report", "seed=1", *SMALL]) == 0
+    assert (place / "out/report/record.json").exists()
+
+
+def named(*overrides: str):
+    """The folder that a run of OVERRIDES gets."""
+    return trizoo.run_folder(trizoo.compose(list(overrides)))
+
+
+def test_the_folder_is_named_by_what_decides_the_result():
+    name = named("task=fit")
+    assert name.parent.as_posix() == "outputs/fit"
+    assert name.name.startswith("smooth-or-featured-torch-seed0-")
+    assert len(name.name.rsplit("-", 1)[1]) == 10
+    assert named("task=fit", "backend.python=/usr/bin/python3", "again=true") == name
+    assert named("task=fit", "outputs=elsewhere").name == name.name
+    others = (
+        "backend.threads=1",
+        "seed=1",
+        "training.steps=9",
+        "dataset.galaxies=9",
+        "task=active",
+    )
+    assert len({named("task=fit", other).name for other in others} | {name.name}) == 6
+    assert named("task=fit", "folder=here").as_posix() == "here"
+
+
+def test_a_store_is_named_by_its_dataset_alone():
+    assert named("task=prepare").name.startswith("synthetic-")
+    assert named("task=prepare") == named("task=prepare", "seed=5", "backend=jax")
+    assert named("task=prepare") != named("task=prepare", "dataset.seed=5")
+
+
+def test_a_folder_of_something_else_is_refused(place, capsys):
+    assert trizoo.main(["fit", *SMALL, "folder=mine"]) == 0
+    for words, said in [
+        (["fit", *SMALL, "folder=mine", "seed=1", "training.steps=2"], "training.steps"),
+        (["active", *SMALL, "folder=mine"], "holds a run of fit"),
+        (["report", *SMALL, "folder=mine"], "holds a run of fit"),
+        (["fit", *SMALL, "folder=.", "again=true"], "holds files, but no run.json"),
+    ]:
+        assert trizoo.main(words) == 2
+        assert said in capsys.readouterr().err
+    assert len(calls(place)) == 1
+    assert (place / "mine/record.json").exists()
+
+
+def test_a_folder_serves_one_process_at_a_time(place, capsys):
+    with trizoo.held(place / "mine"):
+        assert trizoo.main(["fit", *SMALL, "folder=mine"]) == 2
+    assert "another process is at work" in capsys.readouterr().err
+    assert trizoo.main(["fit", *SMALL, "folder=mine"]) == 0
+
+
+def test_threads_allocator_and_environment_reach_the_child(place, monkeypatch):
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "12345")
+    monkeypatch.setenv("OMP_NUM_THREADS", "77")
+    assert trizoo.main(["fit", *SMALL, "backend.threads=1", "+backend.environment.MARK=x"]) == 0
+    (folder,) = folders(place, "fit")
+    where = record(folder)["where"]
+    assert (where["OMP_NUM_THREADS"], where["NPROC"], where["cores"]) == ("1", "1", 1)
+    assert (where["MALLOC_TOP_PAD_"], where["MARK"]) == ("12345", "x")
+
+
+def test_all_cores_and_the_kept_memory_are_the_default(monkeypatch):
+    for name in trizoo.ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
+    environment = trizoo.child_environment(trizoo.compose(["backend=tf"])["backend"])
+    cores = str(len(os.sched_getaffinity(0)))
+    assert environment["TF_NUM_INTRAOP_THREADS"] == environment["PJRT_NPROC"] == cores
+    assert environment["TF_NUM_INTEROP_THREADS"] == "1"
+    assert environment["KERAS_BACKEND"] == "tensorflow"
+    assert trizoo.ALLOCATOR.items() <= environment.items()
+    assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(trizoo.ROOT)
+
+
+@pytest.mark.parametrize(
+    ("seed", "status", "said", "traced"),
+    [
+        (7, 2, "trizoo: no luck\n", False),
+        (8, 2, "trizoo: no disk\n", False),
+        (9, 1, "RuntimeError: a mistake", True),
+        (10, 137, "killed by SIGKILL", False),
+    ],
+)
+def test_how_a_run_ends_badly(seed, status, said, traced, place, capfd):
+    assert trizoo.main(["fit", *SMALL, f"seed={seed}"]) == status
+    error = capfd.readouterr().err
+    assert said in error
+    assert ("Traceback" in error) is traced
+    (folder,) = folders(place, "fit")
+    assert not (folder / "record.json").exists()
+
+
+def test_a_traceback_can_be_asked_for(place, capfd, monkeypatch):
+    monkeypatch.setenv("TRIZOO_TRACEBACK", "1")
+    assert trizoo.main(["fit", *SMALL, "seed=7"]) == 2
+    assert "Traceback" in capfd.readouterr().err
+
+
+def asleep(place) -> subprocess.Popen:
+    """A door in a process group of its own, whose run sleeps."""
+    door = (
+        f"import sys; sys.path.insert(0, {str(trizoo.ROOT)!r}); import trizoo; "
+        f"trizoo.program = lambda: [{str(place.parent / 'stub.py')!r}]; sys.exit(trizoo.main())"
+    )
+    words = [sys.executable, "-c", door, "fit", *SMALL, "seed=11"]
+    child = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (place / "asleep").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return child
+
+
+def test_ctrl_c_ends_the_run_and_says_how_it_goes_on(place):
+    door = asleep(place)
+    os.killpg(door.pid, signal.SIGINT)
+    _, error = door.communicate(timeout=30)
+    assert door.returncode == 130
+    assert "goes on where it stopped" in error
+    assert "Traceback" not in error
+
+
+def test_a_door_that_is_ended_ends_its_run(place):
+    door = asleep(place)
+    door.terminate()
+    door.communicate(timeout=30)  # until the run, which holds the pipe too, has ended
+    assert door.returncode == 143
+    with trizoo.held(folders(place, "fit")[0]):
+        pass
+
+
+def test_a_sweep_does_all_its_runs_and_names_those_that_failed(place, capfd):
+    words = ["-m", "fit", *SMALL, "backend=tf,torch", "seed=7,1"]
+    assert trizoo.main(words) == 2
+    assert calls(place) == ["fit tf 7", "fit tf 1", "fit torch 7", "fit torch 1"]
+    error = capfd.readouterr().err
+    assert "4 runs, 2 failed" in error
+    assert "seed=7" in error
+    assert "seed=1" not in error
+    assert trizoo.main([*words[:-1], "seed=1"]) == 0
+    assert len(calls(place)) == 4
+    assert "2 runs, 0 failed" in capfd.readouterr().out
+    assert {path.name for path in (place / "out").iterdir()} == {"fit", ".sweep"}
+
+
+def test_runs_in_parallel_are_counted_too(place, capfd):
+    words = ["-m", "fit", *SMALL, "hydra/launcher=parallel", "model.image_size=17,18"]
+    assert trizoo.main(words) == 2
+    assert "2 runs, 2 failed" in capfd.readouterr().err
+
+
+@pytest.fixture
+def trained(place):
+    """A finished fit with a network, a view and a question of its own."""
+    words = ["question=bar", "positive=[strong,weak]", "augmentation=bar", "folder=trained"]
+    assert trizoo.main(["fit", *SMALL, *words]) == 0
+    return place / "trained"
+
+
+def inherited(*overrides: str) -> dict:
+    """The config of a predict run of OVERRIDES."""
+    words = ["task=predict", *overrides]
+    return trizoo.inherit(trizoo.compose(words), words)
+
+
+def test_predict_takes_network_view_and_question_from_the_fit(trained):
+    for weights in ("trained", "trained/weights.safetensors"):
+        config = inherited(f"weights={weights}", "dataset=folder", "dataset.images=photos")
+        assert config["model"]["image_size"] == 16
+        assert config["augmentation"]["zoom"] == [2.0, 2.2]
+        assert (config["question"], config["positive"]) == ("bar", ["strong", "weak"])
+        assert config["dataset"]["questions"]["bar"] == ["strong", "weak", "no"]
+        assert config["dataset"]["images"] == "photos"
+        from_config(RunSpec, config)
+
+
+def test_predict_keeps_what_the_command_line_names(trained):
+    config = inherited("weights=trained", "augmentation.at_prediction=true", "positive=[strong]")
+    assert config["augmentation"]["at_prediction"] is True
+    assert config["augmentation"]["zoom"] == [2.0, 2.2]
+    assert config["positive"] == ["strong"]
+    assert inherited("weights=trained", "augmentation=none")["augmentation"]["zoom"] == [1.0, 1.0]
+
+
+def test_predict_refuses_another_network(trained):
+    inherited("weights=trained", "model.image_size=16")
+    with pytest.raises(ValueError, match=r"model\.image_size is not what trained was trained with"):
+        inherited("weights=trained", "model.image_size=32")
+    with pytest.raises(ValueError, match=r"model\.image_size"):
+        inherited("weights=trained", "model=w20")
+
+
+def test_new_weights_make_a_new_prediction(trained, place):
+    words = ["predict", "outputs=out", "weights=trained"]
+    assert trizoo.main(words) == trizoo.main(words) == 0
+    assert len(folders(place, "predict")) == 1
+    (trained / "weights.safetensors").write_bytes(b"other weights")
+    assert trizoo.main(words) == 0
+    assert len(folders(place, "predict")) == 2
+
+
+def test_the_demo_is_every_framework_twice_and_a_report(place, capfd):
+    assert trizoo.main(["demo"]) == 0
+    expected = [f"{task} {name} 0" for task in ("fit", "active") for name in ("tf", "torch", "jax")]
+    assert calls(place) == [*expected, "report torch 0"]
+    assert (place / "outputs/demo/report/record.json").exists()
+    assert "[7/7] " in capfd.readouterr().out
+    assert trizoo.main(["demo"]) == 0
+    assert calls(place)[7:] == ["report torch 0"]
+
+
+def test_the_demo_stops_at_a_failure(place):
+    assert trizoo.main(["demo", "seed=7"]) == 2
+    assert calls(place) == ["fit tf 7"]

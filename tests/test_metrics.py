@@ -1,0 +1,212 @@
+import os
+from math import comb, log
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from shared import metrics
+from shared.metrics import (
+    accuracy,
+    auc,
+    confusion,
+    coverage,
+    evaluate,
+    log_score,
+    loss,
+    mae,
+    rmse,
+    truth_rmse,
+    vote_chances,
+)
+
+SAMPLES = np.array([[0.2, 0.4], [0.9, 0.7], [0.0, 1.0], [0.5, 0.6]])
+YES, TOTAL = np.array([1, 4, 2, 0]), np.array([5, 5, 2, 0])
+
+
+@pytest.fixture
+def w20():
+    """W+20's own posteriors of the smooth question: samples, and their coverage table."""
+    beside = Path(__file__).parents[2] / "shared/data"
+    folder = Path(os.environ.get("TRIZOO_REAL_DATA", beside)) / "w20_posteriors"
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is not there; set TRIZOO_REAL_DATA")
+    table = np.loadtxt(folder / "smooth_coverage.csv", delimiter=",", skiprows=1)
+    return np.load(folder / "smooth.npz")["samples"], table
+
+
+def drawn(galaxies, spread, seed=0):
+    """Samples around each galaxy's centre, and votes drawn with a chance of the same law."""
+    rng = np.random.default_rng(seed)
+    centre = rng.uniform(0.2, 0.8, (galaxies, 1))
+    chances = np.clip(centre + spread * rng.standard_normal((galaxies, 101)), 0, 1)
+    total = rng.integers(20, 60, galaxies)
+    return chances[:, 1:], rng.binomial(total, chances[:, 0]), total
+
+
+def test_errors_of_the_vote_fraction_by_hand():
+    differences = np.array([0.3 - 0.2, 0.8 - 0.8, 0.5 - 1.0])  # the fourth galaxy has no votes
+    assert rmse(SAMPLES, YES, TOTAL) == pytest.approx(np.sqrt((differences**2).mean()))
+    assert mae(SAMPLES, YES, TOTAL) == pytest.approx(np.abs(differences).mean())
+    assert truth_rmse(SAMPLES, np.array([0.3, 0.8, 0.5, 0.05])) == pytest.approx(0.25)
+
+
+def test_a_single_vote_counts():
+    one = (np.array([[0.25], [0.5]]), np.array([1, 0]), np.array([1, 1]))
+    assert mae(*one) == pytest.approx((0.75 + 0.5) / 2)
+    assert log_score(*one) == pytest.approx(-(log(0.25) + log(0.5)) / 2)
+    assert accuracy(*one) == 0.5
+
+
+def test_loss_by_hand():
+    rho = [0.3, 0.8, 0.5]
+    terms = [
+        -(k * log(p + 1e-8) + (n - k) * log(1 - p + 1e-8))
+        for k, n, p in zip(YES, TOTAL, rho, strict=False)
+    ]
+    assert loss(SAMPLES, YES, TOTAL) == pytest.approx(sum(terms) / 3)
+    assert loss(np.array([[0.0]]), np.array([1]), np.array([1])) == pytest.approx(-log(1e-8))
+
+
+def test_log_score_is_that_of_scipys_mixture():
+    samples, yes, total = drawn(50, 0.1)
+    chances = binom.pmf(yes[:, None], total[:, None], samples).mean(1)
+    assert log_score(samples, yes, total) == pytest.approx(-np.log(chances).mean(), rel=1e-12)
+
+
+def test_log_score_at_the_edges():
+    one = np.array([[1.0]])
+    assert log_score(one, np.array([7]), np.array([7])) == 0
+    assert log_score(1 - one, np.array([0]), np.array([7])) == 0
+    assert log_score(1 - one, np.array([1]), np.array([7])) == np.inf
+    half = -log(comb(4, 1) / 2**4)  # one sample explains the votes, the other cannot
+    both = log_score(np.array([[0.5, 0.0]]), np.array([1]), np.array([4]))
+    assert both == pytest.approx(half + log(2))
+    tiny = log_score(np.array([[1e-300]]), np.array([400]), np.array([400]))
+    assert tiny == pytest.approx(-400 * log(1e-300))
+
+
+@pytest.mark.parametrize("elements", [1, 50, 10**6])
+def test_pieces_do_not_change_a_result(monkeypatch, elements):
+    samples, yes, total = drawn(23, 0.1)
+    score, table = log_score(samples, yes, total), coverage(samples, yes, total)
+    monkeypatch.setattr(metrics, "ELEMENTS", elements)
+    assert log_score(samples, yes, total) == score
+    np.testing.assert_allclose(coverage(samples, yes, total), table, rtol=1e-13, equal_nan=True)
+
+
+def test_vote_chances_are_scipys_and_nothing_beyond_the_total():
+    samples = np.array([[0.3, 0.0, 1.0, 1e-9], [0.5, 0.25, 0.125, 1.0], [0.1, 0.2, 0.3, 0.4]])
+    total = np.array([7, 12, 0])
+    expected = binom.pmf(np.arange(13), total[:, None, None], samples[:, :, None]).mean(1)
+    chances = vote_chances(samples, total, 12)
+    np.testing.assert_allclose(chances, expected, rtol=1e-12, atol=1e-300)
+    assert (chances[0, 8:] == 0).all()
+    assert chances[2, 0] == 1
+
+
+def test_auc_counts_pairs_and_halves_ties():
+    samples = np.array([[0.1], [0.4], [0.4], [0.9], [0.9], [0.3], [0.99]])
+    yes, total = np.array([0, 1, 3, 4, 1, 3, 2]), np.full(7, 4)  # the last galaxy's votes are even
+    true, rho = yes[:6] > 2, samples[:6, 0]
+    wins = [float(p > q) + (p == q) / 2 for p in rho[true] for q in rho[~true]]
+    assert auc(samples, yes, total) == pytest.approx(sum(wins) / len(wins))
+    assert 0.5 < auc(samples, yes, total) < 1
+    assert auc(np.full((7, 2), 0.3), yes, total) == 0.5
+
+
+def test_auc_needs_both_kinds():
+    assert auc(np.array([[0.3], [0.6]]), np.array([4, 3]), np.array([4, 4])) is None
+    assert auc(np.array([[0.3], [0.6]]), np.array([4, 2]), np.array([4, 4])) is None
+
+
+def test_confusion_and_accuracy_leave_even_votes_out():
+    samples = np.array([[0.1], [0.9], [0.2], [0.8], [0.7], [0.5], [0.9], [0.9]])
+    yes, total = np.array([0, 1, 3, 4, 4, 4, 2, 0]), np.array([4, 4, 4, 4, 4, 4, 4, 0])
+    assert confusion(samples, yes, total) == [[1, 1], [2, 2]]  # exactly 1/2 says no
+    assert accuracy(samples, yes, total) == pytest.approx(3 / 6)
+
+
+def test_coverage_by_brute_force():
+    samples, yes, total = drawn(9, 0.15)
+    table = coverage(samples, yes, total)
+    assert [row[0] for row in table] == list(range(total.max() + 1))
+    for width in (0, 1, 5, 30):
+        predicted, observed = 0.0, 0
+        for rho, k, n in zip(samples, yes, total, strict=True):
+            chances = [np.mean(binom.pmf(count, n, rho)) for count in range(n + 1)]
+            middle = int(sum(count * chance for count, chance in enumerate(chances)))
+            near = [count for count in range(n + 1) if abs(count - middle) <= width]
+            predicted += sum(chances[count] for count in near)
+            observed += k in near
+        error = abs(predicted - observed) / observed if observed else np.nan
+        assert table[width][1:3] == pytest.approx([predicted, observed])
+        assert table[width][3] == pytest.approx(error, nan_ok=True)
+
+
+def test_the_expected_count_is_rounded_down_but_not_by_the_computers_error():
+    rho = np.full((1, 3), 0.7)  # its mean is a little less
+    assert coverage(rho, np.array([7]), np.array([10]))[0][2] == 1
+    assert coverage(rho, np.array([7]), np.array([11]))[0][2] == 1  # 7.7
+
+
+def test_coverage_sees_whether_a_posterior_is_honest():
+    samples, yes, total = drawn(4000, 0.12)
+    honest = coverage(samples, yes, total)
+    overconfident = coverage(samples.mean(1, keepdims=True), yes, total)
+    assert max(row[3] for row in honest[2:]) < 0.05
+    assert overconfident[2][3] > 0.3
+    assert overconfident[2][1] > overconfident[2][2]
+
+
+def test_w20s_own_predictions(w20):
+    """Their table has each galaxy's own N, about 44; with 44 for all it is nearly theirs."""
+    samples, table = w20
+    total = np.full(len(samples), 44)
+    ours = np.array(coverage(samples, np.zeros(len(samples), int), total))
+    assert samples.shape == (2500, 200)
+    np.testing.assert_allclose(ours[:20, 1], table[:20, 1], rtol=3e-3)
+    np.testing.assert_allclose(
+        np.abs(table[:, 1] - table[:, 2]) / table[:, 2], np.abs(table[:, 4]), atol=1e-12
+    )
+
+
+def test_evaluate_gathers_what_the_functions_say():
+    information = np.array([0.1, 0.2, 0.6, np.nan])
+    told = evaluate(SAMPLES, YES, TOTAL, information)
+    assert told["galaxies"] == 3
+    assert told["votes"] == 12
+    assert told["mean_mutual_information"] == pytest.approx(0.3)
+    for name in ("rmse", "mae", "log_score", "loss", "auc", "accuracy", "confusion", "coverage"):
+        alone = getattr(metrics, name)(SAMPLES, YES, TOTAL)
+        assert np.array_equal(told[name], alone, equal_nan=name == "coverage"), name
+    assert evaluate(SAMPLES, YES, TOTAL)["mean_mutual_information"] is None
+
+
+def test_evaluate_of_galaxies_without_votes():
+    told = evaluate(SAMPLES, 0 * YES, 0 * TOTAL)
+    assert told["galaxies"] == told["votes"] == 0
+    assert np.isnan(told["rmse"])
+    assert np.isnan(told["log_score"])
+    assert told["auc"] is None
+    assert told["confusion"] == [[0, 0], [0, 0]]
+    assert told["coverage"] == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "yes", "total", "words"),
+    [
+        (SAMPLES[:, 0], YES, TOTAL, "galaxy, sample"),
+        (SAMPLES[:, :0], YES, TOTAL, "galaxy, sample"),
+        (SAMPLES, YES[:3], TOTAL, "one per galaxy"),
+        (SAMPLES, YES, TOTAL[:3], "one per galaxy"),
+        (SAMPLES, YES - 1, TOTAL, "galaxy 3 has -1 votes yes of 0"),
+        (SAMPLES, YES + 1, TOTAL, "galaxy 2 has 3 votes yes of 2"),
+        (SAMPLES + 0.1, YES, TOTAL, "samples of galaxy 2"),
+        (SAMPLES - np.nan, YES, TOTAL, "samples of galaxy 0"),
+    ],
+)
+def test_evaluate_refuses_what_cannot_be(samples, yes, total, words):
+    with pytest.raises(ValueError, match=words):
+        evaluate(samples, yes, total)

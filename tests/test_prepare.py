@@ -1,0 +1,428 @@
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from shared import catalogue, cutouts, prepare, synthetic
+from shared.cutouts import SIZE, read_cutout
+from shared.prepare import in_order
+from shared.spec import ColumnsSpec, DatasetSpec, from_config, to_config
+from shared.store import GALAXIES, IMAGES, MANIFEST, open_store, verify, votes
+
+ROOT = Path(__file__).parents[1]
+REAL = Path(os.environ.get("TRIZOO_REAL_DATA", ROOT.parent / "shared" / "data"))
+COLUMNS = ColumnsSpec("id", None, None, None, None, "{question}_{answer}", None)
+
+
+@pytest.fixture
+def survey(tmp_path):
+    """Five galaxies of one grey each, g1 to g5, and a table of their votes in another order."""
+    (tmp_path / "images").mkdir()
+    for number in range(1, 6):
+        pixels = np.full((300, 300, 3), 10 * number, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"g{number}.jpg")
+    lines = [f"g{number},{number},{10 - number}" for number in (3, 1, 5, 2, 4)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,bar_yes,bar_no", *lines]) + "\n")
+    return DatasetSpec(
+        name="test",
+        stores=str(tmp_path / "stores"),
+        images=str(tmp_path / "images"),
+        table=str(tmp_path / "t.csv"),
+        columns=COLUMNS,
+        questions={"bar": ("yes", "no")},
+        classes=None,
+        galaxies=None,
+        seed=0,
+        skip_bad_images=False,
+        crop=1.0,
+    )
+
+
+def left(survey):
+    """What is in the folder of stores."""
+    return sorted(path.name for path in Path(survey.stores).glob("*"))
+
+
+def greys(store):
+    """The one grey of each galaxy's image."""
+    assert (store.images == store.images[:, :1, :1]).all()
+    return store.images[:, 0, 0, 0].tolist()
+
+
+def test_a_store_holds_the_galaxies_in_the_tables_order(survey):
+    store = prepare.prepare(survey)
+    assert store.galaxies["id"].tolist() == ["g3", "g1", "g5", "g2", "g4"]
+    assert greys(store) == [30, 10, 50, 20, 40]
+    yes, total = votes(store, "bar", ("yes",))
+    assert yes.tolist() == [3, 1, 5, 2, 4]
+    assert total.tolist() == [10] * 5
+    assert "file" not in store.galaxies
+    assert left(survey) == [store.folder.name]
+    assert sorted(path.name for path in store.folder.iterdir()) == [GALAXIES, IMAGES, MANIFEST]
+    verify(store.folder)
+
+
+def test_the_same_again_opens_what_is_there(survey, monkeypatch):
+    first = prepare.prepare(survey)
+    monkeypatch.setattr(prepare, "_build", None)
+    monkeypatch.setattr(catalogue, "_open_table", None)
+    for again in (survey, dataclasses.replace(survey, crop=0.5)):
+        assert prepare.prepare(again).folder == first.folder
+
+
+def test_the_same_elsewhere_is_the_same_to_the_byte(survey, tmp_path):
+    one = prepare.prepare(survey).folder
+    two = prepare.prepare(dataclasses.replace(survey, stores=str(tmp_path / "others"))).folder
+    assert one.name == two.name
+    for name in (IMAGES, GALAXIES, MANIFEST):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def add_an_image(survey):
+    Image.new("L", (300, 300), 7).save(Path(survey.images, "g9.png"))
+    return survey
+
+
+def touch_an_image(survey):
+    os.utime(Path(survey.images, "g1.jpg"), ns=(1, 1))
+    return survey
+
+
+def change_a_vote(survey):
+    path = Path(survey.table)
+    path.write_text(path.read_text().replace("g3,3,7", "g3,4,6"))
+    return survey
+
+
+def ask_otherwise(survey):
+    return dataclasses.replace(survey, questions={"bar": ("no", "yes")})
+
+
+@pytest.mark.parametrize("change", [add_an_image, touch_an_image, change_a_vote, ask_otherwise])
+def test_changed_sources_make_another_store(survey, change):
+    before = prepare.prepare(survey)
+    after = prepare.prepare(change(survey))
+    assert before.folder != after.folder
+    assert open_store(before.folder).galaxies.equals(before.galaxies)
+
+
+def test_another_format_makes_another_store(survey, monkeypatch):
+    before = prepare.prepare(survey)
+    monkeypatch.setattr(prepare, "FORMAT", 2)
+    monkeypatch.setattr("shared.store.FORMAT", 2)
+    assert prepare.prepare(survey).folder != before.folder
+
+
+def test_sources_that_change_meanwhile_make_no_store(survey, monkeypatch):
+    def meddle(path):
+        touch_an_image(survey)
+        return read_cutout(path)
+
+    monkeypatch.setattr(cutouts, "read_cutout", meddle)
+    with pytest.raises(ValueError, match="test changed while they were read; prepare again"):
+        prepare.prepare(survey)
+    assert left(survey) == []
+
+
+def test_the_manifest_tells_what_was_made_of_what(survey):
+    told = json.loads((prepare.prepare(survey).folder / MANIFEST).read_text())
+    assert told["galaxies"] == 5
+    assert told["skipped"] == []
+    assert told["questions"] == {"bar": ["yes", "no"]}
+    assert told["dataset"]["table"] == survey.table
+    assert not {"stores", "crop"} & told["dataset"].keys()
+    assert set(told["sources"]) == {"table", "images", "synthetic"}
+
+
+def spoil(survey):
+    """Truncate g5 (row 3) and remove g2 (row 4)."""
+    path = Path(survey.images, "g5.jpg")
+    path.write_bytes(path.read_bytes()[:-100])
+    Path(survey.images, "g2.jpg").unlink()
+
+
+def test_the_first_bad_image_stops_the_work(survey):
+    spoil(survey)
+    told = r"galaxy g2 \(row 4 of .*t\.csv\): there is no image .*g2\. .*skip_bad_images=true"
+    with pytest.raises(FileNotFoundError, match=told):
+        prepare.prepare(survey)
+    Path(survey.images, "g2.png").write_bytes(b"")
+    told = r"galaxy g5 \(row 3 of .*t\.csv\): image .*g5\.jpg: damaged .*skip_bad_images=true"
+    with pytest.raises(ValueError, match=told):
+        prepare.prepare(survey)
+    assert left(survey) == []
+
+
+def test_missing_images_are_counted(survey):
+    for name in ("g2.jpg", "g5.jpg"):
+        Path(survey.images, name).unlink()
+    with pytest.raises(FileNotFoundError, match=r"galaxy g5 .*2 of 5 galaxies have none"):
+        prepare.prepare(survey)
+
+
+def test_bad_images_are_left_out_and_listed(survey, capsys):
+    spoil(survey)
+    store = prepare.prepare(dataclasses.replace(survey, skip_bad_images=True))
+    assert store.galaxies["id"].tolist() == ["g3", "g1", "g4"]
+    assert greys(store) == [30, 10, 40]
+    assert votes(store, "bar", ("yes",))[0].tolist() == [3, 1, 4]
+    skipped = store.source["skipped"]
+    assert [skip["id"] for skip in skipped] == ["g5", "g2"]
+    assert skipped[0]["file"].endswith("g5.jpg")
+    assert "damaged" in skipped[0]["reason"]
+    assert "there is no image" in skipped[1]["reason"]
+    err = capsys.readouterr().err
+    assert "left out 2 of 5 galaxies of test" in err
+    assert "g5: image" in err
+    assert "g2: there is no image" in err
+    verify(store.folder)
+
+
+def test_no_good_image_at_all_makes_no_store(survey):
+    for path in Path(survey.images).iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(
+        ValueError, match=r"none of the 5 images can be used .*check dataset\.images"
+    ):
+        prepare.prepare(dataclasses.replace(survey, skip_bad_images=True))
+    assert left(survey) == []
+
+
+def test_images_without_a_table_have_no_votes(survey):
+    store = prepare.prepare(dataclasses.replace(survey, table=None))
+    assert store.galaxies["id"].tolist() == ["g1", "g2", "g3", "g4", "g5"]
+    assert greys(store) == [10, 20, 30, 40, 50]
+    with pytest.raises(ValueError, match="has no votes"):
+        votes(store, "bar", ("yes",))
+
+
+def test_a_bad_image_without_a_table_is_named(survey):
+    spoil(survey)
+    with pytest.raises(ValueError, match=r"galaxy g5: image .*g5\.jpg: damaged"):
+        prepare.prepare(dataclasses.replace(survey, table=None))
+
+
+def test_sources_that_are_not_there_are_named(survey):
+    with pytest.raises(FileNotFoundError, match=r"dataset\.table is .*u\.csv, .*name a CSV"):
+        prepare.prepare(dataclasses.replace(survey, table="u.csv"))
+    with pytest.raises(FileNotFoundError, match=r"dataset\.images is nowhere, .*name the one"):
+        prepare.prepare(dataclasses.replace(survey, images="nowhere"))
+    with pytest.raises(ValueError, match=r"dataset\.images is null, .*t\.csv; name the folder"):
+        prepare.prepare(dataclasses.replace(survey, images=None, galaxies=3))
+
+
+def test_a_damaged_store_is_not_used(survey):
+    folder = prepare.prepare(survey).folder
+    (folder / IMAGES).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"damaged .*delete the folder"):
+        prepare.prepare(survey)
+
+
+def test_synthetic_galaxies_keep_how_they_were_drawn(survey):
+    asked = {"bar": synthetic.QUESTIONS["bar"]}
+    spec = dataclasses.replace(survey, images=None, table=None, galaxies=3, questions=asked)
+    store = prepare.prepare(spec)
+    drawn = synthetic.draw_galaxies(3, 0)
+    pd.testing.assert_frame_equal(store.galaxies[drawn.columns], drawn)
+    assert store.galaxies[["ra", "dec"]].isna().all(axis=None)
+    rows = drawn.to_dict("records")
+    np.testing.assert_array_equal(store.images, [synthetic.render(row) for row in rows])
+    assert prepare.prepare(dataclasses.replace(spec, seed=1)).folder != store.folder
+    with pytest.raises(
+        ValueError, match=r"asks bar: yes, no; synthetic galaxies know .*bar: strong"
+    ):
+        prepare.prepare(dataclasses.replace(spec, questions=survey.questions))
+
+
+# Processes: a child that reads slowly is killed, waited for, or left alone.
+
+SLOW = """
+import json, sys, time
+from shared import cutouts, prepare
+from shared.spec import DatasetSpec, from_config
+read = cutouts.read_cutout
+def slow(path):
+    print("reading", flush=True)
+    time.sleep(float(sys.argv[2]))
+    return read(path)
+cutouts.read_cutout = slow
+prepare.prepare(from_config(DatasetSpec, json.loads(sys.argv[1])))
+"""
+
+
+def slow_child(survey, seconds):
+    """A process that prepares SURVEY and has begun to read images."""
+    command = [sys.executable, "-c", SLOW, json.dumps(to_config(survey)), str(seconds)]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "reading\n"
+    return child
+
+
+def test_the_specification_survives_the_way_to_a_child(survey):
+    assert from_config(DatasetSpec, to_config(survey)) == survey
+
+
+def test_a_killed_prepare_leaves_nothing_that_lasts(survey):
+    child = slow_child(survey, 60)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    (leftover,) = left(survey)
+    assert leftover.startswith(".test-")
+    assert leftover.endswith(".partial")
+    other = prepare.prepare(dataclasses.replace(survey, galaxies=2))
+    assert left(survey) == [other.folder.name]
+
+
+def test_a_killed_prepare_is_done_anew(survey):
+    child = slow_child(survey, 60)
+    child.kill()
+    child.communicate()
+    (partial,) = Path(survey.stores).iterdir()
+    (partial / "half").write_text("written")
+    store = prepare.prepare(survey)
+    assert greys(store) == [30, 10, 50, 20, 40]
+    assert sorted(path.name for path in store.folder.iterdir()) == [GALAXIES, IMAGES, MANIFEST]
+    assert left(survey) == [store.folder.name]
+
+
+def test_a_living_prepare_is_left_alone(survey):
+    alive = Path(survey.stores, ".other-0123456789.partial")
+    alive.mkdir(parents=True)
+    with (alive / prepare.LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        prepare.prepare(survey)
+        assert alive.is_dir()
+    prepare.prepare(dataclasses.replace(survey, galaxies=2))
+    assert not alive.exists()
+
+
+def test_a_second_process_waits_for_the_first(survey, capsys):
+    child = slow_child(survey, 0.3)
+    before = time.monotonic()
+    store = prepare.prepare(survey)
+    assert time.monotonic() - before > 0.1
+    assert child.wait(60) == 0
+    child.communicate()
+    assert greys(store) == [30, 10, 50, 20, 40]
+    assert f"another process is preparing {store.folder.name}; waiting" in capsys.readouterr().err
+    assert left(survey) == [store.folder.name]
+
+
+def test_many_at_once_read_every_image_once(survey, monkeypatch):
+    read, stores = [], []
+    monkeypatch.setattr(cutouts, "read_cutout", lambda path: read.append(path) or read_cutout(path))
+    threads = [
+        threading.Thread(target=lambda: stores.append(prepare.prepare(survey))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({store.folder for store in stores}) == 1
+    assert len(stores) == 8
+    assert len(read) == 5
+    assert left(survey) == [stores[0].folder.name]
+
+
+def test_a_store_that_was_finished_meanwhile_is_opened(survey, monkeypatch, tmp_path):
+    folder = prepare.prepare(survey).folder
+    folder.rename(tmp_path / "aside")
+
+    def wait(file, path):
+        (tmp_path / "aside").rename(folder)
+        return True
+
+    monkeypatch.setattr(prepare, "_wait", wait)
+    monkeypatch.setattr(prepare, "_build", None)
+    assert prepare.prepare(survey).folder == folder
+    assert left(survey) == [folder.name]
+
+
+def test_an_error_passes_and_clears_up(survey, monkeypatch):
+    monkeypatch.setattr(prepare, "read_catalogue", lambda dataset: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepare.prepare(survey)
+    assert left(survey) == []
+
+
+def test_work_is_given_in_order_and_only_a_little_ahead():
+    pulled = []
+
+    def things():
+        for number in range(10_000):
+            pulled.append(number)
+            yield number
+
+    def work(number):
+        time.sleep(0.002 if number % 3 else 0)
+        return number
+
+    results = in_order(work, things())
+    assert [next(results) for _ in range(20)] == list(range(20))
+    assert len(pulled) < 20 + 16 * (os.cpu_count() or 1) + 16
+    results.close()
+    assert list(in_order(work, range(50))) == list(range(50))
+    assert list(in_order(work, [])) == []
+
+
+def test_an_error_in_a_thread_reaches_the_reader():
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(lambda number: 1 / (number - 3), range(1000)))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real data: set TRIZOO_REAL_DATA to their folder")
+def test_real_galaxies_are_prepared(tmp_path):
+    classes = {"smooth": ("0",), "featured": ("1", "2", "3")}
+    sdss = DatasetSpec(
+        name="sdss_gz1",
+        stores=str(tmp_path),
+        images=str(REAL / "sdss_gz1" / "images"),
+        table=str(REAL / "sdss_gz1" / "classes.csv"),
+        columns=ColumnsSpec("dr7objid", "filename", None, None, "class", "", None),
+        questions={"shape": ("smooth", "featured")},
+        classes=classes,
+        galaxies=30,
+        seed=0,
+        skip_bad_images=False,
+        crop=1.0,
+    )
+    store = prepare.prepare(sdss)
+    assert store.images.shape == (30, SIZE, SIZE, 1)
+    assert votes(store, "shape", ("featured",))[1].tolist() == [1] * 30
+    centre = store.images[:, 112:144, 112:144].mean(axis=(1, 2, 3))
+    assert (centre > store.images[:, :16].mean(axis=(1, 2, 3))).mean() > 0.9
+    decals = dataclasses.replace(
+        sdss,
+        name="decals",
+        images=str(REAL / "gz_decals" / "images"),
+        table=str(REAL / "gz_decals" / "image_votes.csv"),
+        columns=dataclasses.replace(
+            COLUMNS, id="id_str", file="filename", total="{question}_total-votes"
+        ),
+        questions={"smooth-or-featured": ("smooth", "featured-or-disk", "artifact")},
+        classes=None,
+        galaxies=None,
+    )
+    store = prepare.prepare(decals)
+    yes, total = votes(store, "smooth-or-featured", ("featured-or-disk",))
+    table = pd.read_csv(decals.table)
+    np.testing.assert_array_equal(yes, table["smooth-or-featured_featured-or-disk"])
+    np.testing.assert_array_equal(total, table["smooth-or-featured_total-votes"])
+    np.testing.assert_array_equal(
+        store.images[0], read_cutout(Path(decals.images, table["filename"][0]))
+    )
+    fits = dataclasses.replace(decals, images=str(REAL / "gz_decals" / "fits"), table=None)
+    store = prepare.prepare(dataclasses.replace(fits, skip_bad_images=True))
+    assert store.galaxies["id"].tolist() == ["good"]
+    assert len(store.source["skipped"]) == 3

@@ -1,0 +1,82 @@
+import sys
+
+import pytest
+
+from shared import progress
+from shared.progress import track
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def run(clock, seconds, things, **how):
+    passed = []
+    for thing in track(things, "reading", **how):
+        passed.append(thing)
+        clock.now += seconds
+    return passed
+
+
+def test_short_work_says_nothing(clock, capsys):
+    assert run(clock, 0.19, range(10)) == list(range(10))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_long_work_says_a_line_now_and_then_and_at_the_end(clock, capsys):
+    run(clock, 4, range(5), unit="images")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "reading: 3 of 5 images, 0.25 images/s, 8 s left",
+        "reading: 5 images in 20 s, 0.25 images/s",
+    ]
+
+
+def test_things_count_by_their_weight(clock, capsys):
+    run(clock, 11, [1000, 3000], weight=lambda thing: thing)
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == "reading: 1,000 of 4,000 galaxies, 90.91 galaxies/s, 33 s left"
+
+
+def test_an_unknown_total_has_no_time_left(clock, capsys):
+    run(clock, 11, iter([1, 2]))
+    assert capsys.readouterr().err.splitlines()[0] == "reading: 1 galaxies, 0.09091 galaxies/s"
+
+
+def test_long_times_are_told_in_minutes_and_hours(clock, capsys):
+    run(clock, 400, iter([1, 2]), total=100)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("11 h 0 min left")
+    assert "in 13 min 20 s" in lines[-1]
+
+
+def test_a_terminal_sees_a_bar_even_within_another(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    for _ in track(range(2), "outer"):
+        assert list(track("abc", "inner", unit="letters")) == ["a", "b", "c"]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "outer" in err
+    assert "2/2" in err
+    assert "galaxies/s" in err
+
+
+def test_work_that_stops_early_can_be_followed_by_more(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    for thing in track(range(5), "first"):
+        if thing == 2:
+            break
+    with pytest.raises(ZeroDivisionError):
+        [1 / (thing - 1) for thing in track(range(5), "second")]
+    assert list(track(range(3), "third")) == [0, 1, 2]

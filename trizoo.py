@@ -1,0 +1,539 @@
+"""The one door: `trizoo TASK key=value ...`.
+
+Hydra composes a run from conf/, the run is written as run.json into a folder of its own, and a fresh process does
+it: threads, allocator and framework are settled before anything is imported, and nothing leaks from run to run.
+Only the standard library is imported here; Hydra where a run is composed, a framework in the child alone.
+"""
+
+import difflib
+import fcntl
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+CONF = ROOT / "conf"
+
+TASKS = {
+    "prepare": "read images and votes into a store",
+    "fit": "train the network, then write every galaxy's posterior",
+    "predict": "write the posterior of other galaxies with the weights of a fit",
+    "active": "train, ask about the galaxies that teach most, repeat",
+    "bench": "time training, prediction and posterior sampling",
+    "report": "make the report of all runs under outputs",
+    "demo": "all of it, small, in all three frameworks, on galaxies it draws itself (minutes)",
+}
+MODULES = {
+    "prepare": "shared.tasks",
+    "fit": "shared.tasks",
+    "predict": "shared.tasks",
+    "active": "shared.tasks",
+    "bench": "benchmarks.bench",
+    "report": "reports.report",
+}
+ALWAYS_ANEW = ("prepare", "report")  # quick where nothing has changed, and their sources may have
+PLACES = ("outputs", "folder", "again")  # where a run is kept, not what it is
+OWN_FILES = (  # patterns of what a run writes into its folder
+    "record.json",
+    "weights.safetensors",
+    "losses.parquet",
+    "posterior.*",
+    "checkpoint*",
+    "round*",
+)
+
+# glibc returns large blocks to the kernel and faults them in again at every step; kept, training on
+# a CPU is up to twice as fast.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+}
+HYDRA_FLAGS_THAT_SHOW = ("--hydra-help", "--info", "-i", "--cfg", "-c", "--shell-completion", "-sc")
+HYDRA_FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd")
+
+GOES_ON = "the same command (without again=true) goes on where it stopped"
+HELP = """\
+trizoo: how smooth is this galaxy, and which one should volunteers look at next?
+
+usage: trizoo TASK [key=value ...]
+
+{tasks}
+
+examples:
+  trizoo fit experiment=demo backend=jax          tf, torch or jax; the results are in outputs/demo/fit/...
+  trizoo fit dataset=folder dataset.images=photos dataset.table=votes.csv
+  trizoo predict weights=outputs/fit/NAME dataset=folder dataset.images=photos
+  trizoo -m fit backend=tf,torch,jax seed=0,1,2   a sweep: every combination, one after the other
+  trizoo -m fit seed=0,1,2,3 hydra/launcher=parallel   two at once; never for timing
+  trizoo fit --cfg job                            show the run, do not do it
+
+A run that is done is not done twice (again=true does it anew); one that was stopped goes on where
+it stopped. Every key and its choices: {conf}
+Hydra's own help: trizoo --hydra-help
+"""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Do what the command line says; the exit status: 0 done, 2 refused in one line, else what the run ended with."""
+    words = sys.argv[1:] if words is None else words
+    if words[:1] == ["--run"] and len(words) > 1:
+        return run_here(Path(words[1]), shlex.join(words[2:]))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        if not words or words[0] == "help" or {"-h", "--help"} & set(words):
+            print(help_text(), end="")
+            return 0
+        words = hydra_words(words)
+        if words[0] == "task=demo":
+            if flags := [word for word in words if word.startswith("-")]:
+                raise ValueError(f"demo takes key=value, not {flags[0]}")
+            return demo(words[1:])
+        return through_hydra(words)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except (ValueError, OSError) as error:
+        return complain(error)
+
+
+def help_text() -> str:
+    """What `trizoo --help` prints."""
+    tasks = "\n".join(f"  {name:8} {what}" for name, what in TASKS.items())
+    return HELP.format(tasks=tasks, conf=CONF)
+
+
+def complain(error: Exception) -> int:
+    """Print ERROR as one line, or as a traceback where TRIZOO_TRACEBACK=1; the exit status."""
+    if os.environ.get("TRIZOO_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    else:
+        print(f"trizoo: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+    return 2
+
+
+# From words to a run
+
+
+def hydra_words(words: list[str]) -> list[str]:
+    """Hydra's words for WORDS: the task as an override, then the overrides, then the flags.
+
+    Raises ValueError for a task that is none, for none at all and for a word that is not key=value.
+    """
+    tasks, overrides, flags = [], [], []
+    for before, word in zip(["", *words], words, strict=False):
+        if word.startswith("-") or (before in HYDRA_FLAGS_WITH_VALUE and word not in TASKS):
+            flags.append(word)
+        elif "=" in word or word.startswith("~"):
+            overrides.append(word)
+        elif tasks:
+            raise ValueError(f"{word} is not key=value (the task is {tasks[0]} already)")
+        else:
+            tasks.append(known_task(word))
+    named = any(word.startswith("task=") for word in overrides)
+    if not (tasks or named or set(flags) & set(HYDRA_FLAGS_THAT_SHOW)):
+        raise ValueError(f"name a task first: {', '.join(TASKS)}")
+    return [f"task={task}" for task in tasks] + overrides + flags
+
+
+def known_task(word: str) -> str:
+    """WORD, if it is a task; raises ValueError, naming the nearest, if not."""
+    if word in TASKS:
+        return word
+    near = difflib.get_close_matches(word, TASKS, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]}?" if near else f"there are {', '.join(TASKS)}"
+    raise ValueError(f"no task {word}; {guess}")
+
+
+def compose(overrides: list[str]) -> dict:
+    """The plain config of one run; raises ValueError for what Hydra refuses."""
+    from hydra import compose as compose_config
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return plain(compose_config("config", overrides))
+    except HydraException as error:
+        raise ValueError(str(error)) from error
+
+
+def plain(config) -> dict:
+    """Nested plain data of a Hydra config; raises ValueError for a key that still waits for its value."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ValueError(f"{missing[0]} has no value; give one: {missing[0]}=...")
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error)) from error
+
+
+def inherit(config: dict, overrides: list[str]) -> dict:
+    """CONFIG of a predict run, with the network, its view of a galaxy and its question from where it was trained.
+
+    What OVERRIDES name keeps its value, but for the network's shape, which the weights have settled.
+    Raises ValueError if there are no weights, no run.json beside them, or another network is asked for.
+    """
+    if config["weights"] is None:
+        raise ValueError(
+            "predict needs weights, a run folder of fit or its weights.safetensors: weights=outputs/fit/NAME"
+        )
+    trained = json.loads((weights_file(config["weights"]).parent / "run.json").read_text())
+    inherited = {
+        **config,
+        **{key: trained[key] for key in ("model", "augmentation", "question", "positive")},
+    }
+    for key in (override.split("=")[0].lstrip("+~").split("@")[0] for override in overrides):
+        group, *path = key.split(".")
+        if group == "model" and (where := differences(_at(config, key), _at(trained, key), key)):
+            raise ValueError(
+                f"{where[0]} is not what {config['weights']} was trained with; leave it out"
+            )
+        if group == "augmentation" and path:
+            inherited[group] = {**inherited[group], path[0]: config[group][path[0]]}
+        elif group in ("augmentation", "question", "positive"):
+            inherited[group] = config[group]
+    dataset = config["dataset"]
+    without_votes = dataset["images"] is not None and dataset["table"] is None
+    if without_votes or inherited["question"] not in dataset["questions"]:
+        inherited["dataset"] = {**dataset, "questions": trained["dataset"]["questions"]}
+    return inherited
+
+
+def weights_file(weights: str) -> Path:
+    """The file that WEIGHTS, a run folder or a file, means; raises ValueError if it or its run.json is not there."""
+    path = Path(weights)
+    path = path / "weights.safetensors" if path.is_dir() else path
+    for needed in (path, path.parent / "run.json"):
+        if not needed.is_file():
+            raise ValueError(
+                f"weights is {weights}, but there is no {needed}; give a finished run folder of fit"
+            )
+    return path
+
+
+def _at(config: dict, key: str):
+    for name in key.split("."):
+        config = config.get(name, {})
+    return config
+
+
+def differences(one, other, name: str = "") -> list[str]:
+    """The full names of the keys in which two nested plain configs differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = []
+        for key in [*one, *(key for key in other if key not in one)]:
+            inner = f"{name}.{key}" if name else key
+            found += differences(one.get(key, ...), other.get(key, ...), inner)
+        return found
+    return [] if one == other else [name]
+
+
+# From a run to its folder
+
+
+def identity(config: dict) -> dict:
+    """What of CONFIG decides the result: not where things are kept, nor which interpreter does it."""
+    kept = {key: value for key, value in config.items() if key not in PLACES}
+    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key != "stores"}
+    kept["backend"] = {key: value for key, value in config["backend"].items() if key != "python"}
+    return (
+        {key: kept[key] for key in ("task", "dataset")}
+        if config["task"]["name"] == "prepare"
+        else kept
+    )
+
+
+def run_folder(config: dict) -> Path:
+    """The folder of a run: what `folder` says, or a name made from the run itself."""
+    from shared.spec import digest
+
+    if config["folder"] is not None:
+        return Path(config["folder"])
+    task, outputs, what = config["task"]["name"], Path(config["outputs"]), identity(config)
+    if task == "report":
+        return outputs / "report"
+    if task == "predict":
+        what["weights"] = sha256(weights_file(config["weights"]).read_bytes()).hexdigest()
+    words = [config["dataset"]["name"]]
+    if task != "prepare":
+        words = [config["question"], config["backend"]["name"], f"seed{config['seed']}"]
+    return outputs / task / re.sub(r"[^\w.-]+", "-", "-".join([*words, digest(what)]))
+
+
+def claim(folder: Path, config: dict) -> None:
+    """Write run.json into FOLDER; raises ValueError if FOLDER holds something else."""
+    from shared.records import write_json
+
+    file, anew = folder / "run.json", config["task"]["name"] in ALWAYS_ANEW
+    if file.exists():
+        held = json.loads(file.read_text())
+        if held["task"] != config["task"]:
+            raise ValueError(
+                f"{folder} holds a run of {held['task']['name']}; give another folder=..."
+            )
+        if not anew and (where := differences(identity(held), identity(config))):
+            raise ValueError(
+                f"{folder} holds another run (it differs in {', '.join(where[:5])}); give another folder=..."
+            )
+    elif any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise ValueError(
+            f"{folder} holds files, but no run.json; give a new or an empty folder=..."
+        )
+    write_json(file, config)
+
+
+def clear(folder: Path) -> None:
+    """Remove from FOLDER the files that a run writes, and nothing else."""
+    for pattern in OWN_FILES:
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+@contextmanager
+def held(folder: Path):
+    """Hold FOLDER for one process and its child; raises ValueError if another holds it. Gives the lock's descriptor."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise ValueError(
+            f"another process is at work in {folder}; wait for it, or give another folder=..."
+        ) from None
+    except OSError:
+        pass  # a file system without locks
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+# From a folder to its record
+
+
+def do(config: dict, command: str) -> int:
+    """Do the run that CONFIG spells out, in a process of its own; its exit status.
+
+    Raises ValueError for a run that cannot be done, KeyboardInterrupt after one that the keyboard stopped.
+    """
+    from shared.spec import RunSpec, from_config, to_config
+
+    config = to_config(from_config(RunSpec, config))
+    python = shutil.which(config["backend"]["python"] or sys.executable)
+    if python is None:
+        raise ValueError(
+            f"backend.python is {config['backend']['python']}, which is no program; give an interpreter's path"
+        )
+    environment = child_environment(config["backend"])
+    folder = run_folder(config)
+    with held(folder) as lock:
+        claim(folder, config)
+        anew = config["again"] or config["task"]["name"] in ALWAYS_ANEW
+        if (folder / "record.json").exists() and not anew:
+            print(f"already done: {folder}; again=true does it anew")
+            return 0
+        if anew:
+            clear(folder)
+        print(f"{command} -> {folder}", flush=True)
+        words = [python, *program(), "--run", str(folder), *shlex.split(command)]
+        return wait(subprocess.Popen(words, env=environment, pass_fds=[lock]))
+
+
+def in_checkout() -> bool:
+    """Whether this file lies in the project itself, not among installed packages."""
+    return (ROOT / "pyproject.toml").exists()
+
+
+def program() -> list[str]:
+    """What an interpreter is told to run; from a checkout, one that has nothing of trizoo installed can."""
+    return [str(ROOT / "trizoo.py")] if in_checkout() else ["-P", "-m", "trizoo"]
+
+
+def child_environment(backend: dict) -> dict[str, str]:
+    """The environment of a run's process; raises ValueError if it asks for more cores than there are."""
+    environment = ALLOCATOR | dict(os.environ) | settings(backend)
+    if in_checkout():
+        paths = [str(ROOT), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return environment
+
+
+def settings(backend: dict) -> dict[str, str]:
+    """The variables that bind each framework to BACKEND's threads, and those that BACKEND names itself."""
+    there = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if backend["threads"] > there:
+        raise ValueError(
+            f"backend.threads is {backend['threads']}, but there are {there} cores; 0 takes them all"
+        )
+    names = (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "TF_NUM_INTRAOP_THREADS",
+        "NPROC",
+        "PJRT_NPROC",
+    )
+    threads = dict.fromkeys(names, str(backend["threads"] or there))
+    return threads | {"TF_NUM_INTEROP_THREADS": "1"} | backend["environment"]
+
+
+def wait(child: subprocess.Popen) -> int:
+    """The exit status of CHILD, 128 + n where signal n killed it; never leaves it behind.
+
+    A first Ctrl-C, which the terminal sends to CHILD too, waits for it; a second ends it; either way it then
+    raises KeyboardInterrupt.
+    """
+    stopped = 0
+    while True:
+        try:
+            status = child.wait()
+            break
+        except KeyboardInterrupt:
+            stopped += 1
+            if stopped > 1:
+                child.terminate()
+        except BaseException:
+            child.terminate()
+            child.wait()
+            raise
+    if stopped:
+        print(f"\ntrizoo: stopped; {GOES_ON}", file=sys.stderr)
+        raise KeyboardInterrupt
+    if status < 0:
+        hint = " (was there enough memory?)" if -status == signal.SIGKILL else ""
+        print(
+            f"trizoo: the run was killed by {signal.Signals(-status).name}{hint}", file=sys.stderr
+        )
+    return status if status >= 0 else 128 - status
+
+
+def run_here(folder: Path, command: str) -> int:
+    """Do the run that FOLDER's run.json spells out in this process, and write record.json; the exit status."""
+    from shared.records import host, write_json
+    from shared.spec import RunSpec, from_config
+
+    started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    try:
+        config = json.loads((folder / "run.json").read_text())
+        run = from_config(RunSpec, config)
+        os.environ.update(settings(config["backend"]))
+        if run.backend.threads and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: run.backend.threads])
+        outcome = getattr(import_module(MODULES[run.task.name]), run.task.name)(run, folder)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except (ValueError, OSError) as error:
+        return complain(error)
+    seconds = time.perf_counter() - start
+    record = {
+        "command": command,
+        "run": config,
+        "host": host(),
+        "where": outcome["where"],
+        "started": started,
+    }
+    write_json(
+        folder / "record.json", {**record, "seconds": seconds, "results": outcome["results"]}
+    )
+    if summary := outcome["results"].get("summary"):
+        print(summary)
+    print(f"done in {seconds:.1f} s: {folder}", flush=True)
+    return 0
+
+
+# One run, many runs, the demo
+
+
+def attempt(config: dict, overrides: list[str]) -> int:
+    """Do the run of CONFIG, which OVERRIDES composed; its exit status, 2 where it is refused."""
+    task = config["task"]["name"]
+    words = [override for override in overrides if not override.startswith("task=")]
+    try:
+        config = inherit(config, overrides) if task == "predict" else config
+        return do(config, shlex.join(["trizoo", task, *words]))
+    except (ValueError, OSError) as error:
+        return complain(error)
+
+
+def through_hydra(words: list[str]) -> int:
+    """Have Hydra compose the run or the sweep that WORDS ask for, and do it.
+
+    A sweep does all its runs, whatever becomes of some, then names those that failed. Runs may be done in other
+    processes (hydra/launcher=parallel), so each enters its status in a file. The exit status is the worst of theirs.
+    """
+    import hydra
+
+    with tempfile.TemporaryDirectory() as place:
+        ledger = Path(place, "ledger")
+
+        def job(config) -> None:
+            from hydra.core.hydra_config import HydraConfig
+
+            overrides = list(HydraConfig.get().overrides.task)
+            try:
+                status = attempt(plain(config), overrides)
+            except ValueError as error:
+                status = complain(error)
+            with ledger.open("a") as file:
+                file.write(json.dumps([status, overrides]) + "\n")
+
+        arguments, sys.argv = sys.argv, ["trizoo", *words]
+        try:
+            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+        except SystemExit as end:
+            if end.code == 1:  # Hydra has said why
+                return 2
+            raise
+        finally:
+            sys.argv = arguments
+        entries = (
+            [json.loads(line) for line in ledger.read_text().splitlines()]
+            if ledger.exists()
+            else []
+        )
+    failed = [(status, overrides) for status, overrides in entries if status]
+    if len(entries) > 1:
+        print(
+            f"{len(entries)} runs, {len(failed)} failed", file=sys.stderr if failed else sys.stdout
+        )
+        for status, overrides in failed:
+            print(f"  exit {status}: {shlex.join(overrides)}", file=sys.stderr)
+    return max((status for status, _ in failed), default=0)
+
+
+def demo(overrides: list[str]) -> int:
+    """Fit and active learning in each framework, then the report; OVERRIDES go to every run. Stops at a failure."""
+    backends = ("tf", "torch", "jax")
+    runs = [["task=fit", "experiment=demo", f"backend={name}"] for name in backends]
+    runs += [["task=active", "experiment=demo_active", f"backend={name}"] for name in backends]
+    runs += [["task=report", "experiment=demo"]]
+    runs = [[*words, *overrides] for words in runs]
+    configs = [compose(words) for words in runs]
+    for number, (config, words) in enumerate(zip(configs, runs, strict=True), 1):
+        print(f"[{number}/{len(runs)}] ", end="", flush=True)
+        if status := attempt(config, words):
+            return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
