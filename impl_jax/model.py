@@ -42,19 +42,25 @@ class GalaxyCNN(nnx.Module):
 def convolution(inputs: int, filters: int):
     """A 3x3 convolution of stride 1, one pixel of zeros around the image."""
 
-    # On CPU, XLA turns the kernel's gradient into a convolution with a window as large as the image. The same
-    # gradient as one product of matrices per image (three shifts of x against three of the slope) is 2 to 3 times faster.
+    # On CPU, XLA turns the kernel's gradient into a convolution with a window as large as the image. The same gradient
+    # as a product of matrices (three shifts of x against three of the slope), image by image, is 2 to 4 times faster.
     @jax.custom_vjp
     def convolve(x, kernel):
         return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
     def backward(saved, slope):
         x, kernel = saved
-        n, y, x_, _ = x.shape
-        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        across = jnp.concatenate([padded[:, :, j : j + x_] for j in range(3)], -1).reshape(n, -1, 3 * inputs)
-        down = jnp.concatenate([jnp.pad(slope, ((0, 0), (i, 2 - i), (0, 0), (0, 0))) for i in range(3)], -1)
-        products = jnp.einsum("nka,nkb->ab", across, down.reshape(n, -1, 3 * filters))
+
+        def add_image(total, pair):
+            image, its_slope = (jnp.pad(array, ((1, 1), (1, 1), (0, 0))) for array in pair)
+            height, width = pair[0].shape[:2]
+            across = jnp.concatenate([image[:, j : j + width] for j in range(3)], -1)
+            down = jnp.concatenate([its_slope[2 - i : 2 - i + height, 1:-1] for i in range(3)], -1)
+            across = across[1:-1].reshape(height * width, -1)
+            return total + across.T @ down.reshape(height * width, -1), None
+
+        zeros = jnp.zeros((3 * inputs, 3 * filters), number_type())
+        products, _ = jax.lax.scan(add_image, zeros, (x, slope))
         for_kernel = products.reshape(3, inputs, 3, filters).transpose(2, 0, 1, 3)
         return convolve(slope, kernel[::-1, ::-1].transpose(0, 1, 3, 2)), for_kernel.astype(kernel.dtype)
 
@@ -72,20 +78,22 @@ def max_pool(x):
     """The largest of each 2x2 square; its gradient goes to the first in row-major order."""
 
     # jnp.max shares a gradient out among equals, and the gradient of lax.reduce_window is slow on CPU
+    def squares(x):
+        n, y, x_, c = x.shape
+        return x.reshape(n, y // 2, 2, x_ // 2, 2, c)
+
     @jax.custom_vjp
-    def pool(a, b, c, d):
-        return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    def pool(x):
+        return jnp.max(squares(x), (2, 4))
 
     def backward(saved, slope):
-        a, b, c, d, largest = saved
-        first = a == largest
-        second = (b == largest) & ~first
-        third = (c == largest) & ~first & ~second
-        return tuple(jnp.where(mine, slope, 0) for mine in (first, second, third, ~(first | second | third)))
+        x, largest = saved
+        here = squares(x) == largest[:, :, None, :, None]
+        first, second = here[:, :, 0, :, 0], here[:, :, 0, :, 1] & ~here[:, :, 0, :, 0]
+        third = here[:, :, 1, :, 0] & ~(first | second)
+        upper, lower = jnp.stack([first, second], 3), jnp.stack([third, ~(first | second | third)], 3)
+        chosen = jnp.stack([upper, lower], 2)
+        return (jnp.where(chosen, slope[:, :, None, :, None], 0).reshape(x.shape),)
 
-    def forward(*squares):
-        largest = pool(*squares)
-        return largest, (*squares, largest)
-
-    pool.defvjp(forward, backward)
-    return pool(x[:, 0::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 0::2], x[:, 1::2, 1::2])
+    pool.defvjp(lambda x: (lambda largest: (largest, (x, largest)))(pool(x)), backward)
+    return pool(x)
