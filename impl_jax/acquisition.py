@@ -13,17 +13,23 @@ from .keys import bits
 
 
 def acquire(name: str, samples, expected_votes, keys=None, index: int = 0) -> np.ndarray:
-    """Scores (galaxy,) of SAMPLES (galaxy, sample) of rho, with the votes expected of each galaxy (a number, or one each).
+    """Scores (galaxy,) of SAMPLES (galaxy, sample) of rho; EXPECTED_VOTES is a number, or one per galaxy.
 
-    Of mutual_information, entropy (both in nats) and random; random takes KEYS uint32 (galaxy, 2) and the round's INDEX.
-    Raises ValueError for anything else, and for samples, votes or keys that are not such.
+    NAME is mutual_information or entropy (both in nats), or random, which takes KEYS uint32 (galaxy, 2) and the
+    round's INDEX. Raises ValueError for any other, and for samples, votes or keys that are not such.
     """
     parts = [np.zeros(0)]
     for piece in pieces(name, samples, expected_votes, keys):
         if name != "random":
-            scores = score(name, *(put(array) for array in (piece.samples, piece.yes, piece.no, piece.ways)))
+            scores = score(
+                name, *(put(array) for array in (piece.samples, piece.yes, piece.no, piece.ways))
+            )
             parts.append(fetch(scores)[: piece.count])
-    return fetch(random(put(keys), put(np.uint32(index)))) if name == "random" else np.concatenate(parts)
+    return (
+        fetch(random(put(keys), put(np.uint32(index))))
+        if name == "random"
+        else np.concatenate(parts)
+    )
 
 
 @partial(jax.jit, static_argnums=0)
@@ -45,9 +51,10 @@ def log_votes(samples, yes, no, ways):
 
 
 def mutual_information(each, mixed):
-    """What the votes would tell about the network (galaxy,), in nats: the mean divergence of each sample from the mixture.
+    """What the votes would tell about the network (galaxy,), in nats.
 
-    Equal to H[p(k)] - mean H[p(k | rho)] (W+20, equation 9), without its cancellation.
+    The mean divergence of each sample from the mixture: it is H[p(k)] - mean H[p(k | rho)] (W+20,
+    equation 9), without its cancellation.
     """
     return jnp.mean(jnp.sum(jnp.exp(each) * (each - mixed[:, None]), 2), 1)
 

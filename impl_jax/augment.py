@@ -21,7 +21,9 @@ def warp(images, turn, window, size: int, border: str):
     q = window[:, :2, None] + pixel * window[:, 2, None, None] // size
     q = q.astype(number_type())
     rows, columns = (
-        turn[:, axis, 0, None, None] * q[:, 0, :, None] + turn[:, axis, 1, None, None] * q[:, 1, None, :] + turn[:, axis, 2, None, None]
+        turn[:, axis, 0, None, None] * q[:, 0, :, None]
+        + turn[:, axis, 1, None, None] * q[:, 1, None, :]
+        + turn[:, axis, 2, None, None]
         for axis in (0, 1)
     )
     top, left = jnp.floor(rows), jnp.floor(columns)
@@ -31,7 +33,11 @@ def warp(images, turn, window, size: int, border: str):
     def tap(y, x):
         place = jnp.clip(y, 0, last) * (last + 1) + jnp.clip(x, 0, last)
         places = place.reshape(len(flat), -1).astype(jnp.int32)
-        value = jnp.take_along_axis(flat, places, 1, mode="promise_in_bounds").reshape(place.shape).astype(number_type())
+        value = (
+            jnp.take_along_axis(flat, places, 1, mode="promise_in_bounds")
+            .reshape(place.shape)
+            .astype(number_type())
+        )
         inside = (y >= 0) & (y <= last) & (x >= 0) & (x <= last)
         return jnp.where(inside, value, 0) if border == "zero" else value
 

@@ -34,19 +34,25 @@ def check_gpu() -> None:
     try:
         jnp.ones(8, device=card).sum().item()
     except RuntimeError as error:
-        raise ValueError(f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {way_out}") from error
+        raise ValueError(
+            f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {way_out}"
+        ) from error
 
 
 def settings() -> BackendSpec:
     """What was configured; RuntimeError if nothing was."""
     if chosen is None:
-        raise RuntimeError("the backend is not configured; open it with shared.backend.load_backend")
+        raise RuntimeError(
+            "the backend is not configured; open it with shared.backend.load_backend"
+        )
     return chosen
 
 
 def device():
     """The device that arrays are put on."""
-    on_gpu = settings().device == "gpu" or (settings().device == "auto" and jax.default_backend() == "gpu")
+    on_gpu = settings().device == "gpu" or (
+        settings().device == "auto" and jax.default_backend() == "gpu"
+    )
     return jax.devices("gpu" if on_gpu else "cpu")[0]
 
 

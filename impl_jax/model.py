@@ -46,7 +46,9 @@ def convolution(inputs: int, filters: int):
     # as a product of matrices (three shifts of x against three of the slope), image by image, is 2 to 4 times faster.
     @jax.custom_vjp
     def convolve(x, kernel):
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
 
     def backward(saved, slope):
         x, kernel = saved
@@ -62,7 +64,9 @@ def convolution(inputs: int, filters: int):
         zeros = jnp.zeros((3 * inputs, 3 * filters), number_type())
         products, _ = jax.lax.scan(add_image, zeros, (x, slope))
         for_kernel = products.reshape(3, inputs, 3, filters).transpose(2, 0, 1, 3)
-        return convolve(slope, kernel[::-1, ::-1].transpose(0, 1, 3, 2)), for_kernel.astype(kernel.dtype)
+        return convolve(slope, kernel[::-1, ::-1].transpose(0, 1, 3, 2)), for_kernel.astype(
+            kernel.dtype
+        )
 
     convolve.defvjp(lambda x, kernel: (convolve(x, kernel), (x, kernel)), backward)
 
@@ -91,7 +95,10 @@ def max_pool(x):
         here = squares(x) == largest[:, :, None, :, None]
         first, second = here[:, :, 0, :, 0], here[:, :, 0, :, 1] & ~here[:, :, 0, :, 0]
         third = here[:, :, 1, :, 0] & ~(first | second)
-        upper, lower = jnp.stack([first, second], 3), jnp.stack([third, ~(first | second | third)], 3)
+        upper, lower = (
+            jnp.stack([first, second], 3),
+            jnp.stack([third, ~(first | second | third)], 3),
+        )
         chosen = jnp.stack([upper, lower], 2)
         return (jnp.where(chosen, slope[:, :, None, :, None], 0).reshape(x.shape),)
 

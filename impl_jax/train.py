@@ -38,7 +38,9 @@ def init(run: RunSpec, start: Checkpoint) -> State:
     """The model and its optimiser as they were at a checkpoint."""
     model = GalaxyCNN(run.model)
     import_weights(model, start.weights)
-    first, second = ({name: to_layout(put(part[name])) for name in part} for part in (start.first, start.second))
+    first, second = (
+        {name: to_layout(put(part[name])) for name in part} for part in (start.first, start.second)
+    )
     graph, _ = nnx.split(model)
 
     def steps(weights, first, second, *arrays):
@@ -55,14 +57,18 @@ def init(run: RunSpec, start: Checkpoint) -> State:
         "sample": nnx.jit(lambda model, *arrays: sample_chunk(run, model, *arrays)),
         "features": nnx.jit(lambda model, images, *views: model.features(see(run, images, views))),
     }
-    calls = {name: call if name == "steps" else partial(call, model) for name, call in calls.items()}
+    calls = {
+        name: call if name == "steps" else partial(call, model) for name, call in calls.items()
+    }
     return State(run, model, first, second, start.step, calls)
 
 
 def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.ndarray]:
     """The state after all steps of a plan, and the mean loss (step,) of each batch before its step."""
     before = (nnx.state(state.model), state.first, state.second)
-    (weights, state.first, state.second), losses = state.calls["steps"](*before, *put_plan(images, plan))
+    (weights, state.first, state.second), losses = state.calls["steps"](
+        *before, *put_plan(images, plan)
+    )
     nnx.update(state.model, weights)
     state.step += len(plan.steps)
     return state, fetch(losses)
@@ -77,20 +83,46 @@ def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights
 
 def put_plan(images: Cutouts, plan: Plan) -> tuple:
     """A plan's arrays (step, ...) on the device, its images among them."""
-    arrays = (images[plan.rows], plan.yes, plan.total, *plan.views, plan.keys, plan.steps, plan.scales)
+    arrays = (
+        images[plan.rows],
+        plan.yes,
+        plan.total,
+        *plan.views,
+        plan.keys,
+        plan.steps,
+        plan.scales,
+    )
     return tuple(put(array) for array in arrays)
 
 
-def step(run: RunSpec, model: GalaxyCNN, first: dict, second: dict, images, yes, total, turn, window, light, keys, number, scales):
+def step(
+    run: RunSpec,
+    model: GalaxyCNN,
+    first: dict,
+    second: dict,
+    images,
+    yes,
+    total,
+    turn,
+    window,
+    light,
+    keys,
+    number,
+    scales,
+):
     """One step of training, in place; gives the mean loss before it."""
-    loss, slopes = loss_and_slopes(run, model, images, yes, total, turn, window, light, keys, number)
+    loss, slopes = loss_and_slopes(
+        run, model, images, yes, total, turn, window, light, keys, number
+    )
     for name, weight in named_parameters(model).items():
         after = adam(run, scales, weight[...], first[name], second[name], slopes[name])
         weight[...], first[name], second[name] = after
     return loss
 
 
-def loss_and_slopes(run: RunSpec, model: GalaxyCNN, images, yes, total, turn, window, light, keys, number):
+def loss_and_slopes(
+    run: RunSpec, model: GalaxyCNN, images, yes, total, turn, window, light, keys, number
+):
     """A batch's mean loss in nats and its slope with respect to every weight, under shared names."""
 
     def loss_of(model):

@@ -20,7 +20,10 @@ def export_weights(state) -> Weights:
 
 def export_checkpoint(state) -> Checkpoint:
     """All that training changes, as arrays under shared names."""
-    moments = [{name: from_layout(value) for name, value in part.items()} for part in (state.first, state.second)]
+    moments = [
+        {name: from_layout(value) for name, value in part.items()}
+        for part in (state.first, state.second)
+    ]
     return Checkpoint(export_weights(state), *moments, state.step)
 
 
@@ -28,7 +31,9 @@ def named_parameters(model) -> dict:
     """Each parameter under its shared name."""
     layers = [(f"conv{i}", conv) for i, conv in enumerate(model.convs)]
     layers += [("hidden", model.hidden), ("answer", model.answer)]
-    pairs = [((f"{name}/kernel", layer.kernel), (f"{name}/bias", layer.bias)) for name, layer in layers]
+    pairs = [
+        ((f"{name}/kernel", layer.kernel), (f"{name}/bias", layer.bias)) for name, layer in layers
+    ]
     return dict(pair for both in pairs for pair in both)
 
 

@@ -21,7 +21,9 @@ def warp(images, turn, window, size: int, border: str):
     q = window[:, :2, None] + pixel * window[:, 2, None, None] // size
     q = tf.cast(q, number_type())
     rows, columns = (
-        turn[:, axis, 0, None, None] * q[:, 0, :, None] + turn[:, axis, 1, None, None] * q[:, 1, None, :] + turn[:, axis, 2, None, None]
+        turn[:, axis, 0, None, None] * q[:, 0, :, None]
+        + turn[:, axis, 1, None, None] * q[:, 1, None, :]
+        + turn[:, axis, 2, None, None]
         for axis in (0, 1)
     )
     top, left = tf.floor(rows), tf.floor(columns)

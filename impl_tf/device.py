@@ -27,7 +27,9 @@ def configure(spec: BackendSpec) -> None:
 
 def check_gpu() -> None:
     """Raise ValueError, with the way out, unless the framework can compute on a GPU."""
-    way_out = "set backend.device=cpu, or backend.python to an interpreter whose TensorFlow has CUDA"
+    way_out = (
+        "set backend.device=cpu, or backend.python to an interpreter whose TensorFlow has CUDA"
+    )
     cards = tf.config.list_physical_devices("GPU")
     if not cards:
         raise ValueError(f"TensorFlow {tf.__version__} finds no GPU; {way_out}")
@@ -36,19 +38,25 @@ def check_gpu() -> None:
             tf.reduce_sum(tf.ones(8)).numpy()
     except (RuntimeError, tf.errors.OpError) as error:
         card = tf.config.experimental.get_device_details(cards[0]).get("device_name", "the GPU")
-        raise ValueError(f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {way_out}") from error
+        raise ValueError(
+            f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {way_out}"
+        ) from error
 
 
 def settings() -> BackendSpec:
     """What was configured; RuntimeError if nothing was."""
     if chosen is None:
-        raise RuntimeError("the backend is not configured; open it with shared.backend.load_backend")
+        raise RuntimeError(
+            "the backend is not configured; open it with shared.backend.load_backend"
+        )
     return chosen
 
 
 def device():
     """The device that arrays are put on."""
-    on_gpu = settings().device == "gpu" or (settings().device == "auto" and tf.config.list_physical_devices("GPU"))
+    on_gpu = settings().device == "gpu" or (
+        settings().device == "auto" and tf.config.list_physical_devices("GPU")
+    )
     return tf.device("GPU:0" if on_gpu else "CPU:0")
 
 

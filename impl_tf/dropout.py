@@ -10,7 +10,9 @@ from .keys import bits
 def keep(keys, index, units: int, rate: float):
     """Which units bool (..., unit) dropout at RATE keeps, for keys (..., 2) at each index (...)."""
     word = bits(keys, index, units)
-    return tf.cast(tf.bitwise.right_shift(word, tf.constant(8, tf.uint32)), tf.int32) >= keep_threshold(rate)
+    return tf.cast(
+        tf.bitwise.right_shift(word, tf.constant(8, tf.uint32)), tf.int32
+    ) >= keep_threshold(rate)
 
 
 def dropout(units, kept, rate: float):

@@ -18,7 +18,10 @@ def threefry2x32(key, counter):
     for group in range(5):
         for rotation in ROTATIONS[group % 2]:
             x = x + y
-            y = (left(y, tf.constant(rotation, tf.uint32)) | right(y, tf.constant(32 - rotation, tf.uint32))) ^ x
+            y = (
+                left(y, tf.constant(rotation, tf.uint32))
+                | right(y, tf.constant(32 - rotation, tf.uint32))
+            ) ^ x
         x = x + keys[(group + 1) % 3]
         y = y + keys[(group + 2) % 3] + tf.constant(group + 1, tf.uint32)
     return tf.stack([x, y], -1)

@@ -45,7 +45,9 @@ class GalaxyCNN(keras.Model):
 def convolution(inputs: int, filters: int):
     """A 3x3 convolution of stride 1, one pixel of zeros around the image."""
     mixed = compute_type() != number_type()
-    layer = layers.Conv2D(filters, 3, padding="same", dtype="mixed_bfloat16" if mixed else number_type().name)
+    layer = layers.Conv2D(
+        filters, 3, padding="same", dtype="mixed_bfloat16" if mixed else number_type().name
+    )
     layer.build((None, None, None, inputs))
     return layer
 

@@ -23,7 +23,10 @@ def answers(state, units, kept: np.ndarray) -> np.ndarray:
 
 def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: int) -> np.ndarray:
     """rho (galaxy, sample) under the masks of samples FIRST to FIRST + SAMPLES, for keys uint32 (galaxy, 2)."""
-    numbers, parts = np.arange(first, first + samples, dtype=np.uint32), [np.zeros((0, samples), np.float32)]
+    numbers, parts = (
+        np.arange(first, first + samples, dtype=np.uint32),
+        [np.zeros((0, samples), np.float32)],
+    )
     for chunk in chunks(images, views, keys, settings().chunk):
         arrays = (chunk.images, *chunk.views, chunk.keys, numbers)
         parts.append(fetch(state.calls["sample"](*(put(array) for array in arrays)))[: chunk.count])

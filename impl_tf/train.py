@@ -36,14 +36,17 @@ def init(run: RunSpec, start: Checkpoint) -> State:
     model = GalaxyCNN(run.model)
     import_weights(model, start.weights)
     first, second = (
-        {name: tf.Variable(to_layout(put(part[name]))) for name in part} for part in (start.first, start.second)
+        {name: tf.Variable(to_layout(put(part[name]))) for name in part}
+        for part in (start.first, start.second)
     )
 
     @tf.function
     def steps(*arrays):
         losses = tf.TensorArray(number_type(), len(arrays[0]))
         for number in tf.range(len(arrays[0])):
-            losses = losses.write(number, step(run, model, first, second, *(array[number] for array in arrays)))
+            losses = losses.write(
+                number, step(run, model, first, second, *(array[number] for array in arrays))
+            )
         return losses.stack()
 
     calls = {
@@ -71,13 +74,37 @@ def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights
 
 def put_plan(images: Cutouts, plan: Plan) -> tuple:
     """A plan's arrays (step, ...) on the device, its images among them."""
-    arrays = (images[plan.rows], plan.yes, plan.total, *plan.views, plan.keys, plan.steps, plan.scales)
+    arrays = (
+        images[plan.rows],
+        plan.yes,
+        plan.total,
+        *plan.views,
+        plan.keys,
+        plan.steps,
+        plan.scales,
+    )
     return tuple(put(array) for array in arrays)
 
 
-def step(run: RunSpec, model: GalaxyCNN, first: dict, second: dict, images, yes, total, turn, window, light, keys, number, scales):
+def step(
+    run: RunSpec,
+    model: GalaxyCNN,
+    first: dict,
+    second: dict,
+    images,
+    yes,
+    total,
+    turn,
+    window,
+    light,
+    keys,
+    number,
+    scales,
+):
     """One step of training, in place; gives the mean loss before it."""
-    loss, slopes = loss_and_slopes(run, model, images, yes, total, turn, window, light, keys, number)
+    loss, slopes = loss_and_slopes(
+        run, model, images, yes, total, turn, window, light, keys, number
+    )
     for name, weight in named_parameters(model).items():
         after = adam(run, scales, weight, first[name], second[name], slopes[name])
         for place, value in zip((weight, first[name], second[name]), after, strict=True):
@@ -85,7 +112,9 @@ def step(run: RunSpec, model: GalaxyCNN, first: dict, second: dict, images, yes,
     return loss
 
 
-def loss_and_slopes(run: RunSpec, model: GalaxyCNN, images, yes, total, turn, window, light, keys, number):
+def loss_and_slopes(
+    run: RunSpec, model: GalaxyCNN, images, yes, total, turn, window, light, keys, number
+):
     """A batch's mean loss in nats and its slope with respect to every weight, under shared names."""
     named = named_parameters(model)
     with tf.GradientTape() as tape:

@@ -18,10 +18,14 @@ def see(run: RunSpec, images, views):
 def warp(images, turn, window, size: int, border: str):
     """Bilinear samples (galaxy, size, size) of images (galaxy, y, x)."""
     pixel = torch.arange(size, device=images.device, dtype=window.dtype)
-    q = window[:, :2, None] + torch.div(pixel * window[:, 2, None, None], size, rounding_mode="floor")
+    q = window[:, :2, None] + torch.div(
+        pixel * window[:, 2, None, None], size, rounding_mode="floor"
+    )
     q = q.to(number_type())
     rows, columns = (
-        turn[:, axis, 0, None, None] * q[:, 0, :, None] + turn[:, axis, 1, None, None] * q[:, 1, None, :] + turn[:, axis, 2, None, None]
+        turn[:, axis, 0, None, None] * q[:, 0, :, None]
+        + turn[:, axis, 1, None, None] * q[:, 1, None, :]
+        + turn[:, axis, 2, None, None]
         for axis in (0, 1)
     )
     top, left = torch.floor(rows), torch.floor(columns)
@@ -30,7 +34,9 @@ def warp(images, turn, window, size: int, border: str):
 
     def tap(y, x):
         place = torch.clip(y, 0, last) * (last + 1) + torch.clip(x, 0, last)
-        value = torch.gather(flat, 1, place.flatten(1).long()).reshape(place.shape).to(number_type())
+        value = (
+            torch.gather(flat, 1, place.flatten(1).long()).reshape(place.shape).to(number_type())
+        )
         inside = (y >= 0) & (y <= last) & (x >= 0) & (x <= last)
         return torch.where(inside, value, 0) if border == "zero" else value
 

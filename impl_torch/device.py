@@ -33,19 +33,25 @@ def check_gpu() -> None:
         torch.ones(8, device="cuda").sum().item()
     except RuntimeError as error:
         card = torch.cuda.get_device_name()
-        raise ValueError(f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {way_out}") from error
+        raise ValueError(
+            f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {way_out}"
+        ) from error
 
 
 def settings() -> BackendSpec:
     """What was configured; RuntimeError if nothing was."""
     if chosen is None:
-        raise RuntimeError("the backend is not configured; open it with shared.backend.load_backend")
+        raise RuntimeError(
+            "the backend is not configured; open it with shared.backend.load_backend"
+        )
     return chosen
 
 
 def device():
     """The device that arrays are put on."""
-    on_gpu = settings().device == "gpu" or (settings().device == "auto" and torch.cuda.is_available())
+    on_gpu = settings().device == "gpu" or (
+        settings().device == "auto" and torch.cuda.is_available()
+    )
     return torch.device("cuda" if on_gpu else "cpu")
 
 
@@ -61,7 +67,11 @@ def compute_type():
 
 def put(array):
     """An array on the device; real numbers become the configured type."""
-    tensor = array if isinstance(array, torch.Tensor) else torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    tensor = (
+        array
+        if isinstance(array, torch.Tensor)
+        else torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    )
     return tensor.to(device(), number_type() if tensor.is_floating_point() else None)
 
 

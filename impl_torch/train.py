@@ -42,13 +42,17 @@ def init(run: RunSpec, start: Checkpoint) -> State:
     )
 
     def steps(*arrays):
-        return torch.stack([step(run, model, first, second, *batch) for batch in zip(*arrays, strict=True)])
+        return torch.stack(
+            [step(run, model, first, second, *batch) for batch in zip(*arrays, strict=True)]
+        )
 
     calls = {
         "steps": steps,
         "slopes": lambda *batch: loss_and_slopes(run, model, *batch),
         "sample": torch.inference_mode()(lambda *arrays: sample_chunk(run, model, *arrays)),
-        "features": torch.inference_mode()(lambda images, *views: model.features(see(run, images, views))),
+        "features": torch.inference_mode()(
+            lambda images, *views: model.features(see(run, images, views))
+        ),
     }
     return State(run, model, first, second, start.step, calls)
 
@@ -69,13 +73,37 @@ def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights
 
 def put_plan(images: Cutouts, plan: Plan) -> tuple:
     """A plan's arrays (step, ...) on the device, its images among them."""
-    arrays = (images[plan.rows], plan.yes, plan.total, *plan.views, plan.keys, plan.steps, plan.scales)
+    arrays = (
+        images[plan.rows],
+        plan.yes,
+        plan.total,
+        *plan.views,
+        plan.keys,
+        plan.steps,
+        plan.scales,
+    )
     return tuple(put(array) for array in arrays)
 
 
-def step(run: RunSpec, model: GalaxyCNN, first: dict, second: dict, images, yes, total, turn, window, light, keys, number, scales):
+def step(
+    run: RunSpec,
+    model: GalaxyCNN,
+    first: dict,
+    second: dict,
+    images,
+    yes,
+    total,
+    turn,
+    window,
+    light,
+    keys,
+    number,
+    scales,
+):
     """One step of training, in place; gives the mean loss before it."""
-    loss, slopes = loss_and_slopes(run, model, images, yes, total, turn, window, light, keys, number)
+    loss, slopes = loss_and_slopes(
+        run, model, images, yes, total, turn, window, light, keys, number
+    )
     with torch.no_grad():
         for name, weight in named_parameters(model).items():
             after = adam(run, scales, weight, first[name], second[name], slopes[name])
@@ -84,7 +112,9 @@ def step(run: RunSpec, model: GalaxyCNN, first: dict, second: dict, images, yes,
     return loss
 
 
-def loss_and_slopes(run: RunSpec, model: GalaxyCNN, images, yes, total, turn, window, light, keys, number):
+def loss_and_slopes(
+    run: RunSpec, model: GalaxyCNN, images, yes, total, turn, window, light, keys, number
+):
     """A batch's mean loss in nats and its slope with respect to every weight, under shared names."""
     named = named_parameters(model)
     units = model.features(see(run, images, (turn, window, light)))
@@ -100,4 +130,8 @@ def adam(run: RunSpec, scales, weight, first, second, slope):
     spec = run.training
     first = spec.beta1 * first + (1 - spec.beta1) * slope
     second = spec.beta2 * second + (1 - spec.beta2) * slope * slope
-    return weight - scales[0] * first / (scales[1] * torch.sqrt(second) + spec.epsilon), first, second
+    return (
+        weight - scales[0] * first / (scales[1] * torch.sqrt(second) + spec.epsilon),
+        first,
+        second,
+    )

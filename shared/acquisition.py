@@ -8,7 +8,9 @@ from scipy.special import gammaln
 
 from shared.spec import ACQUISITIONS, one_of
 
-ELEMENTS = 2**22  # galaxies x samples x (votes + 1) in one piece: some 100 MB with all that is made of them
+ELEMENTS = (
+    2**22
+)  # galaxies x samples x (votes + 1) in one piece: some 100 MB with all that is made of them
 NEVER = -1e30  # stands for ln 0, without its NaNs
 
 
@@ -22,8 +24,10 @@ class Piece(NamedTuple):
     count: int
 
 
-def pieces(name: str, samples: np.ndarray, expected_votes: int | np.ndarray, keys: np.ndarray | None) -> Iterator[Piece]:
-    """SAMPLES (galaxy, sample) of rho in pieces, with the votes expected of each galaxy (one number, or one per galaxy).
+def pieces(
+    name: str, samples: np.ndarray, expected_votes: int | np.ndarray, keys: np.ndarray | None
+) -> Iterator[Piece]:
+    """SAMPLES (galaxy, sample) of rho in pieces, with the votes expected of each galaxy (a number, or one each).
 
     Raises ValueError for a name that there is not, samples that are not chances, votes that are not counts, or
     missing keys.
@@ -31,18 +35,28 @@ def pieces(name: str, samples: np.ndarray, expected_votes: int | np.ndarray, key
     one_of("acquisition", name, ACQUISITIONS)
     samples = np.asarray(samples)
     if samples.ndim != 2 or not samples.shape[1]:
-        raise ValueError(f"samples have the shape {samples.shape}; they must be (galaxy, sample), with a sample or more")
+        raise ValueError(
+            f"samples have the shape {samples.shape}; they must be (galaxy, sample), with a sample or more"
+        )
     outside = ~((samples >= 0) & (samples <= 1)).all(1)
     if outside.any():
-        raise ValueError(f"the samples of galaxy {outside.argmax()} are not all between 0 and 1; give vote fractions, not logits")
-    votes = np.asarray(expected_votes)
-    if votes.shape not in ((), (len(samples),)) or not np.issubdtype(votes.dtype, np.integer) or (votes < 0).any():
         raise ValueError(
-            f"expected_votes are {votes.dtype} of shape {votes.shape}; give one whole number from 0 on, or one for each "
-            f"of the {len(samples)} galaxies"
+            f"the samples of galaxy {outside.argmax()} are not all between 0 and 1; give vote fractions, not logits"
+        )
+    votes = np.asarray(expected_votes)
+    if (
+        votes.shape not in ((), (len(samples),))
+        or not np.issubdtype(votes.dtype, np.integer)
+        or (votes < 0).any()
+    ):
+        raise ValueError(
+            f"expected_votes are {votes.dtype} of shape {votes.shape}; give one whole number from 0 on, or one "
+            f"for each of the {len(samples)} galaxies"
         )
     if name == "random" and (keys is None or keys.shape != (len(samples), 2)):
-        raise ValueError("random needs keys, one per galaxy: shared.keys.galaxy_keys(seed, 'acquisition', ids)")
+        raise ValueError(
+            "random needs keys, one per galaxy: shared.keys.galaxy_keys(seed, 'acquisition', ids)"
+        )
     return _pieces(samples, np.broadcast_to(votes, len(samples)))
 
 
@@ -53,5 +67,15 @@ def _pieces(samples: np.ndarray, votes: np.ndarray) -> Iterator[Piece]:
         count = min(size, len(samples) - start)
         rows = np.minimum(np.arange(start, start + size), start + count - 1)
         no = votes[rows, None] - k
-        ways = np.where(no < 0, NEVER, gammaln(votes[rows, None] + 1) - gammaln(k + 1) - gammaln(np.maximum(no, 0) + 1))
-        yield Piece(samples[rows].astype(np.float64), np.broadcast_to(k, no.shape), np.maximum(no, 0), ways, count)
+        ways = np.where(
+            no < 0,
+            NEVER,
+            gammaln(votes[rows, None] + 1) - gammaln(k + 1) - gammaln(np.maximum(no, 0) + 1),
+        )
+        yield Piece(
+            samples[rows].astype(np.float64),
+            np.broadcast_to(k, no.shape),
+            np.maximum(no, 0),
+            ways,
+            count,
+        )

@@ -34,12 +34,18 @@ def reduction(run: RunSpec, stored: int) -> int:
     Bilinear sampling with a stride above two would skip pixels. W+20's own resampling does skip them.
     """
     factor, stride = 1, run.dataset.crop * stored / run.augmentation.zoom[1] / run.model.image_size
-    while run.augmentation.resampling == "bilinear" and stride >= 2 * factor and stored % (2 * factor) == 0:
+    while (
+        run.augmentation.resampling == "bilinear"
+        and stride >= 2 * factor
+        and stored % (2 * factor) == 0
+    ):
         factor *= 2
     return factor
 
 
-def draw_views(run: RunSpec, size: int, view_keys: np.ndarray, index: np.ndarray, zoom_index: np.ndarray) -> Views:
+def draw_views(
+    run: RunSpec, size: int, view_keys: np.ndarray, index: np.ndarray, zoom_index: np.ndarray
+) -> Views:
     """Random views of images SIZE pixels wide, for keys (..., 2) at each step or sample (...)."""
     spec = run.augmentation
     u = np.moveaxis(keys.uniforms(view_keys, index, 8), -1, 0)
@@ -55,9 +61,11 @@ def draw_views(run: RunSpec, size: int, view_keys: np.ndarray, index: np.ndarray
 
 
 def still_views(run: RunSpec, size: int, galaxies: int) -> Views:
-    """The one view (galaxy,) of each image at prediction: centred, at the middle of the zooms, not turned, not relit."""
+    """The one view (galaxy,) of each image at prediction: centred, at the middle of the zooms, not turned or relit."""
     flat = np.full(galaxies, np.mean(run.augmentation.zoom))
-    turn, window = _maps(run, size, flat, 0 * flat, np.ones((2, galaxies)), np.full((2, galaxies), 0.5))
+    turn, window = _maps(
+        run, size, flat, 0 * flat, np.ones((2, galaxies)), np.full((2, galaxies), 0.5)
+    )
     return Views(turn, window, np.tile(np.float32([0, 1]), (galaxies, 1)))
 
 
@@ -69,7 +77,10 @@ def _maps(run: RunSpec, size, zoom, angle, flips, shift):
     """The turn float32 (..., 2, 3) and the window int32 (..., 3); SHIFT (2, ...) is the window's place, 0 to 1."""
     out, field = run.model.image_size, run.dataset.crop * size
     cos, sin = np.cos(angle), np.sin(angle)
-    matrix = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2) * np.moveaxis(flips, 0, -1)[..., None, :]
+    matrix = (
+        np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
+        * np.moveaxis(flips, 0, -1)[..., None, :]
+    )
     centre = (size - 1) / 2
     if run.augmentation.resampling == "nearest":
         field = round(field)
@@ -80,8 +91,13 @@ def _maps(run: RunSpec, size, zoom, angle, flips, shift):
     else:
         width = field / zoom
         window = np.broadcast_to([0, 0, out], (*zoom.shape, 3))
-        start = np.moveaxis((shift - 0.5) * (field - width), 0, -1) - ((out - 1) / 2 * width / out)[..., None]
+        start = (
+            np.moveaxis((shift - 0.5) * (field - width), 0, -1)
+            - ((out - 1) / 2 * width / out)[..., None]
+        )
         matrix_per_pixel = matrix * (width / out)[..., None, None]
     offset = centre + np.einsum("...ij,...j->...i", matrix, start)
     steps = matrix if run.augmentation.resampling == "nearest" else matrix_per_pixel
-    return np.concatenate([steps, offset[..., None]], -1).astype(np.float32), window.astype(np.int32)
+    return np.concatenate([steps, offset[..., None]], -1).astype(np.float32), window.astype(
+        np.int32
+    )

@@ -11,7 +11,9 @@ from shared.batches import Cutouts, Plan
 from shared.spec import BACKENDS, BackendSpec, RunSpec, one_of
 from shared.weights import Checkpoint, Weights
 
-DEFAULT = BackendSpec("torch", "auto", "float32", threads=0, chunk=64, steps=16, python=None, environment={})
+DEFAULT = BackendSpec(
+    "torch", "auto", "float32", threads=0, chunk=64, steps=16, python=None, environment={}
+)
 
 
 class Backend(Protocol):
@@ -30,14 +32,25 @@ class Backend(Protocol):
 
     def features(self, state: Any, images: np.ndarray, views: Views) -> Any: ...
 
-    def answers(self, state: Any, features: Any, kept: np.ndarray) -> np.ndarray: ...
+    def answers(self, state: Any, units: Any, kept: np.ndarray) -> np.ndarray: ...
 
     def sample(
-        self, state: Any, images: np.ndarray, views: Views, keys: np.ndarray, first: int, samples: int
+        self,
+        state: Any,
+        images: np.ndarray,
+        views: Views,
+        keys: np.ndarray,
+        first: int,
+        samples: int,
     ) -> np.ndarray: ...
 
     def acquire(
-        self, name: str, samples: np.ndarray, expected_votes: int | np.ndarray, keys: np.ndarray | None = None, index: int = 0
+        self,
+        name: str,
+        samples: np.ndarray,
+        expected_votes: int | np.ndarray,
+        keys: np.ndarray | None = None,
+        index: int = 0,
     ) -> np.ndarray: ...
 
     def export_weights(self, state: Any) -> Weights: ...

@@ -58,7 +58,9 @@ class Plan(NamedTuple):
     scales: np.ndarray  # float64 (step, 2): what Adam multiplies by, see `adam_scales`
 
 
-def draw_plan(run: RunSpec, labelled: Labelled, size: int, origin: int, first: int, steps: int) -> Plan:
+def draw_plan(
+    run: RunSpec, labelled: Labelled, size: int, origin: int, first: int, steps: int
+) -> Plan:
     """Steps FIRST to FIRST + STEPS of training on galaxies that were labelled at step ORIGIN.
 
     An epoch goes through the galaxies once, in an order of its own, in whole batches; the few that are left over wait
@@ -70,7 +72,9 @@ def draw_plan(run: RunSpec, labelled: Labelled, size: int, origin: int, first: i
     epochs = origin + (numbers - origin) // per_epoch * per_epoch
     orders = {epoch: epoch_order(run.seed, labelled.hashes, epoch) for epoch in np.unique(epochs)}
     places = [(number - epoch) * batch for number, epoch in zip(numbers, epochs, strict=True)]
-    chosen = np.stack([orders[epoch][at : at + batch] for epoch, at in zip(epochs, places, strict=True)])
+    chosen = np.stack(
+        [orders[epoch][at : at + batch] for epoch, at in zip(epochs, places, strict=True)]
+    )
     hashes, index = labelled.hashes[chosen], np.broadcast_to(numbers[:, None], chosen.shape)
     view_keys = keys.galaxy_keys(run.seed, "view", hashes)
     return Plan(
@@ -119,4 +123,6 @@ def chunks(images, views: Views, galaxy_keys: np.ndarray, size: int) -> Iterator
     for start in range(0, len(galaxy_keys), size):
         count = min(size, len(galaxy_keys) - start)
         rows = np.minimum(np.arange(start, start + size), start + count - 1)
-        yield Chunk(images[rows], Views(*(array[rows] for array in views)), galaxy_keys[rows], count)
+        yield Chunk(
+            images[rows], Views(*(array[rows] for array in views)), galaxy_keys[rows], count
+        )

@@ -22,7 +22,7 @@ from shared.batches import Cutouts, Labelled, draw_plan
 from shared.spec import RunSpec, from_config
 from shared.split import galaxy_hash
 from shared.synthetic import draw_galaxies, render
-from shared.weights import first_checkpoint
+from shared.weights import Weights, first_checkpoint
 
 GALAXIES = 40  # drawn; a batch takes those whose gradient float32 can tell
 STEPS = 4
@@ -34,9 +34,13 @@ class Case:
     def __init__(self, run: RunSpec):
         self.run, self.backend = run, open_backend(run.backend)
         self.start = first_checkpoint(run.model, run.seed)
-        self.weights = {name: array.astype(np.float64) for name, array in self.start.weights.items()}
+        self.weights = {
+            name: array.astype(np.float64) for name, array in self.start.weights.items()
+        }
         self.galaxies = draw_galaxies(GALAXIES, run.seed)
-        self.images = np.stack([render(row._asdict()) for row in self.galaxies.itertuples(index=False)])
+        self.images = np.stack(
+            [render(row._asdict()) for row in self.galaxies.itertuples(index=False)]
+        )
         self.cutouts = Cutouts(self.images, 2)
         self.ids = self.galaxies["id"].tolist()
         self.hashes = galaxy_hash(self.ids)
@@ -61,7 +65,9 @@ class Case:
         everyone = Labelled(np.arange(GALAXIES), self.hashes, random.integers(0, total + 1), total)
         whole = replace(self.run, training=replace(self.run.training, batch_size=GALAXIES))
         plan = draw_plan(whole, everyone, self.cutouts.size, 0, 0, 1)
-        distance = self.from_kinks(self.cutouts[plan.rows[0]], Views(*(array[0] for array in plan.views)))
+        distance = self.from_kinks(
+            self.cutouts[plan.rows[0]], Views(*(array[0] for array in plan.views))
+        )
         clear = plan.rows[0][np.argsort(-distance)][: self.run.training.batch_size]
         return everyone.take(np.sort(clear))
 
@@ -71,13 +77,17 @@ class Case:
         Nearer than float32's rounding, the slope is another one on each side, and no float32 program can tell which.
         """
         trace: list = []
-        reference.features(self.run.model, self.weights, reference.see(self.run, images, views), trace)
+        reference.features(
+            self.run.model, self.weights, reference.see(self.run, images, views), trace
+        )
         distance = np.full(len(images), np.inf)
         for kind, _, before, after in trace:
             if kind == "pool":
                 ordered = np.sort(reference.squares(before), -1)
                 gap = np.where(ordered[..., -1] > 0, ordered[..., -1] - ordered[..., -2], np.inf)
-                gap[gap == 0] = np.inf  # a true tie breaks the same way everywhere, see flat_gradient
+                gap[gap == 0] = (
+                    np.inf
+                )  # a true tie breaks the same way everywhere, see tied_gradient
             elif kind in ("conv", "hidden"):
                 gap = np.abs(after)
             else:
@@ -94,8 +104,14 @@ class Case:
     def batch(self, step: int, run: RunSpec | None = None):
         """What the oracle needs of a step: images as seen, units kept, votes."""
         plan = self.plan
-        x = reference.see(run or self.run, self.cutouts[plan.rows[step]], Views(*(array[step] for array in plan.views)))
-        kept = keys.keep(plan.keys[step], plan.steps[step], self.run.model.dense, self.run.model.dropout)
+        x = reference.see(
+            run or self.run,
+            self.cutouts[plan.rows[step]],
+            Views(*(array[step] for array in plan.views)),
+        )
+        kept = keys.keep(
+            plan.keys[step], plan.steps[step], self.run.model.dense, self.run.model.dropout
+        )
         return x, kept, plan.yes[step].astype(np.float64), plan.total[step].astype(np.float64)
 
     def rho(self, count: int, samples: int) -> np.ndarray:
@@ -112,7 +128,7 @@ def apart(got, oracle) -> float:
     got, oracle = np.asarray(got, np.float64), np.asarray(oracle, np.float64)
     if got.shape != oracle.shape or not np.isfinite(got).all():
         return float("inf")
-    return float(np.abs(got - oracle).max() / max(np.abs(oracle).max(), 1e-300))
+    return float(np.abs(got - oracle).max() / (np.abs(oracle).max() or 1))
 
 
 def unequal(got, oracle) -> int:
@@ -127,7 +143,9 @@ def words(case: Case) -> int:
     """Threefry's words, under one key and under many."""
     counters = np.random.default_rng(0).integers(0, 2**32, (5000, 2), dtype=np.uint32)
     for key in (counters[0], counters):
-        wrong = unequal(case.module("keys").threefry2x32(key, counters), keys.threefry2x32(key, counters))
+        wrong = unequal(
+            case.module("keys").threefry2x32(key, counters), keys.threefry2x32(key, counters)
+        )
         if wrong:
             return wrong
     return 0
@@ -138,7 +156,9 @@ def masks(case: Case) -> int:
     galaxy_keys, numbers, wrong = case.plan.keys[0], np.arange(30, dtype=np.uint32), 0
     for rate in (0.0, 0.2, 0.5):
         for some, index in ((galaxy_keys, np.uint32(7)), (galaxy_keys[:, None], numbers)):
-            got = case.module("dropout").keep(case.put(some), case.put(np.asarray(index)), 128, rate)
+            got = case.module("dropout").keep(
+                case.put(some), case.put(np.asarray(index)), 128, rate
+            )
             oracle_index = np.broadcast_to(index, (len(some), *np.shape(index)))
             wrong += unequal(case.fetch(got), keys.keep(some, oracle_index, 128, rate))
     return wrong
@@ -147,9 +167,19 @@ def masks(case: Case) -> int:
 def batches(case: Case) -> int:
     """Batches and warps, as read back from the device."""
     plan, cutouts = case.plan, case.cutouts
-    arrays = (cutouts[plan.rows], plan.yes, plan.total, *plan.views, plan.keys, plan.steps, plan.scales)
+    arrays = (
+        cutouts[plan.rows],
+        plan.yes,
+        plan.total,
+        *plan.views,
+        plan.keys,
+        plan.steps,
+        plan.scales,
+    )
     back = case.module("train").put_plan(cutouts, plan)
-    wrong = sum(unequal(case.fetch(got), array) for got, array in zip(back[:-1], arrays[:-1], strict=True))
+    wrong = sum(
+        unequal(case.fetch(got), array) for got, array in zip(back[:-1], arrays[:-1], strict=True)
+    )
     return wrong + unequal(np.float32(case.fetch(back[-1])), np.float32(arrays[-1]))
 
 
@@ -160,23 +190,35 @@ def seen(case: Case) -> float:
 
 def seen_faithfully(case: Case) -> float:
     """The same in W+20's two resamplings, black corners, pixels of 0 to 255."""
-    looks = replace(case.run.augmentation, resampling="nearest", border="zero", rotation="half", zoom_per="call")
-    return _seen(case, replace(case.run, augmentation=looks, model=replace(case.run.model, scale="raw")))
+    looks = replace(
+        case.run.augmentation, resampling="nearest", border="zero", rotation="half", zoom_per="call"
+    )
+    return _seen(
+        case, replace(case.run, augmentation=looks, model=replace(case.run.model, scale="raw"))
+    )
 
 
 def _seen(case: Case, run: RunSpec) -> float:
     plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, 1)
     views, images = Views(*(array[0] for array in plan.views)), case.cutouts[plan.rows[0]]
-    got = case.module("augment").see(run, case.put(images), tuple(case.put(array) for array in views))
+    got = case.module("augment").see(
+        run, case.put(images), tuple(case.put(array) for array in views)
+    )
     return apart(case.fetch(got), reference.see(run, images, views))
 
 
 def features(case: Case) -> float:
     """The units of the dense layer."""
-    state, views = case.backend.init(case.run, case.start), still_views(case.run, case.cutouts.size, GALAXIES)
+    state, views = (
+        case.backend.init(case.run, case.start),
+        still_views(case.run, case.cutouts.size, GALAXIES),
+    )
     images = case.cutouts[np.arange(GALAXIES)]
     got = case.fetch(case.backend.features(state, images, views))
-    return apart(got, reference.features(case.run.model, case.weights, reference.see(case.run, images, views)))
+    return apart(
+        got,
+        reference.features(case.run.model, case.weights, reference.see(case.run, images, views)),
+    )
 
 
 def answers(case: Case) -> float:
@@ -184,8 +226,15 @@ def answers(case: Case) -> float:
     state, run = case.backend.init(case.run, case.start), case.run
     x, _, _, _ = case.batch(0)
     units = reference.features(run.model, case.weights, x)
-    kept = keys.keep(case.plan.keys[0][:, None], np.tile(np.arange(5), (len(x), 1)), run.model.dense, run.model.dropout)
-    oracle = reference.answers(case.weights, reference.dropout(units[:, None], kept, run.model.dropout))
+    kept = keys.keep(
+        case.plan.keys[0][:, None],
+        np.tile(np.arange(5), (len(x), 1)),
+        run.model.dense,
+        run.model.dropout,
+    )
+    oracle = reference.answers(
+        case.weights, reference.dropout(units[:, None], kept, run.model.dropout)
+    )
     return apart(case.backend.answers(state, case.put(units), kept), 1 / (1 + np.exp(-oracle)))
 
 
@@ -195,7 +244,9 @@ def likelihood(case: Case) -> float:
     yes, total = np.array([[0, 0], [0, 40], [40, 40], [1, 40], [20, 40], [1, 1]]).T
     yes, total = np.tile(yes, 10).astype(np.float64), np.tile(total, 10).astype(np.float64)
     votes_nll = case.module("likelihood").votes_nll
-    got = np.asarray(case.fetch(votes_nll(case.put(logits), case.put(yes), case.put(total))), np.float64)
+    got = np.asarray(
+        case.fetch(votes_nll(case.put(logits), case.put(yes), case.put(total))), np.float64
+    )
     oracle = reference.votes_nll(logits, yes, total)
     if (got[total == 0] != 0).any() or not np.isfinite(got).all():
         return float("inf")
@@ -204,7 +255,9 @@ def likelihood(case: Case) -> float:
 
 def loss(case: Case) -> float:
     """The mean loss of a batch."""
-    got, _ = case.backend.gradients(case.backend.init(case.run, case.start), case.cutouts, case.plan)
+    got, _ = case.backend.gradients(
+        case.backend.init(case.run, case.start), case.cutouts, case.plan
+    )
     return apart(got, reference.loss(case.run.model, case.weights, *case.batch(0)))
 
 
@@ -213,17 +266,29 @@ def gradient(case: Case) -> float:
     return _gradient(case, case.cutouts)
 
 
-def flat_gradient(case: Case) -> float:
-    """The same for flat sky, where every max-pool is a tie."""
+def tied_gradient(case: Case) -> float:
+    """The same where every max-pool of a block is a tie: on flat sky, and where a kernel of zeros leaves only its bias.
+
+    On flat sky it makes no difference which of four equals gets the gradient; with the kernel of zeros it does.
+    """
     flat = Cutouts(np.full_like(case.images, 200), 2)
-    return _gradient(case, flat)
+    worst, last = _gradient(case, flat), -1
+    for block in case.run.model.blocks:
+        last += len(block)
+        weights = dict(case.start.weights)
+        weights[f"conv{last}/kernel"] = np.zeros_like(weights[f"conv{last}/kernel"])
+        weights[f"conv{last}/bias"] = np.full_like(weights[f"conv{last}/bias"], 0.25)
+        worst = max(worst, _gradient(case, case.cutouts, weights))
+    return worst
 
 
-def _gradient(case: Case, images: Cutouts) -> float:
-    state, plan = case.backend.init(case.run, case.start), case.plan
+def _gradient(case: Case, images: Cutouts, weights: Weights | None = None) -> float:
+    start = case.start if weights is None else case.start._replace(weights=weights)
+    state, plan = case.backend.init(case.run, start), case.plan
     _, kept, yes, total = case.batch(0)
     x = reference.see(case.run, images[plan.rows[0]], Views(*(array[0] for array in plan.views)))
-    _, oracle = reference.gradients(case.run.model, case.weights, x, kept, yes, total)
+    exact = {name: array.astype(np.float64) for name, array in start.weights.items()}
+    _, oracle = reference.gradients(case.run.model, exact, x, kept, yes, total)
     _, got = case.backend.gradients(state, images, plan)
     return max(apart(got[name], oracle[name]) for name in oracle)
 
@@ -239,11 +304,15 @@ def _training(case: Case, form: str) -> float:
     state, _ = case.backend.train_steps(case.backend.init(run, case.start), case.cutouts, plan)
     got = case.backend.export_checkpoint(state)
     weights = dict(case.weights)
-    first, second = ({name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2))
+    first, second = (
+        {name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2)
+    )
     for step in range(STEPS):
         _, slopes = reference.gradients(run.model, weights, *case.batch(step, run))
         for name, slope in slopes.items():
-            after = reference.adam(run.training, step, weights[name], first[name], second[name], slope)
+            after = reference.adam(
+                run.training, step, weights[name], first[name], second[name], slope
+            )
             weights[name], first[name], second[name] = after
     pairs = ((got.weights, weights), (got.first, first), (got.second, second))
     worst = max(apart(one[name], oracle[name]) for one, oracle in pairs for name in oracle)
@@ -253,7 +322,10 @@ def _training(case: Case, form: str) -> float:
 def samples(case: Case) -> float:
     """Posterior samples, from the sixth on."""
     run, count = case.run, 10
-    views, galaxy_keys = still_views(run, case.cutouts.size, count), keys.galaxy_keys(run.seed, "posterior", case.ids[:count])
+    views, galaxy_keys = (
+        still_views(run, case.cutouts.size, count),
+        keys.galaxy_keys(run.seed, "posterior", case.ids[:count]),
+    )
     images = case.cutouts[np.arange(count)]
     got = case.backend.sample(case.backend.init(run, case.start), images, views, galaxy_keys, 5, 7)
     return apart(got, reference.sample(run, case.weights, images, views, galaxy_keys, 5, 7))
@@ -270,7 +342,9 @@ def batch_invariance(case: Case) -> int:
         for start in range(0, GALAXIES, size):
             some = slice(start, start + size)
             some_views = Views(*(array[some] for array in views))
-            parts.append(case.backend.sample(state, case.cutouts[some], some_views, galaxy_keys[some], 0, 5))
+            parts.append(
+                case.backend.sample(state, case.cutouts[some], some_views, galaxy_keys[some], 0, 5)
+            )
         return np.concatenate(parts)
 
     together = sampled(GALAXIES)
@@ -280,23 +354,33 @@ def batch_invariance(case: Case) -> int:
 def mutual_information(case: Case) -> float:
     """Mutual information in nats, difference and not ratio: of one N for all, and of an N for each."""
     rho, random = case.rho(300, 16), np.random.default_rng(1)
-    wrong = np.abs(case.backend.acquire("mutual_information", rho, 40) - reference.mutual_information(rho, 40)).max()
+    wrong = np.abs(
+        case.backend.acquire("mutual_information", rho, 40) - reference.mutual_information(rho, 40)
+    ).max()
     votes = random.integers(0, 41, len(rho))
-    oracle = [reference.mutual_information(one[None], n)[0] for one, n in zip(rho, votes, strict=True)]
-    return float(max(wrong, np.abs(case.backend.acquire("mutual_information", rho, votes) - oracle).max()))
+    oracle = [
+        reference.mutual_information(one[None], n)[0] for one, n in zip(rho, votes, strict=True)
+    ]
+    return float(
+        max(wrong, np.abs(case.backend.acquire("mutual_information", rho, votes) - oracle).max())
+    )
 
 
 def entropy(case: Case) -> float:
     """Predictive entropy in nats, difference and not ratio."""
     rho = case.rho(300, 16)
-    return float(np.abs(case.backend.acquire("entropy", rho, 40) - reference.entropy(rho, 40)).max())
+    return float(
+        np.abs(case.backend.acquire("entropy", rho, 40) - reference.entropy(rho, 40)).max()
+    )
 
 
 def random_scores(case: Case) -> int:
     """The scores of random acquisition."""
     galaxy_keys = keys.galaxy_keys(case.run.seed, "acquisition", case.hashes)
     got = case.backend.acquire("random", case.rho(GALAXIES, 2), 40, galaxy_keys, 3)
-    return unequal(np.asarray(got, np.float64), keys.uniforms(galaxy_keys, np.full(GALAXIES, 3), 1)[:, 0])
+    return unequal(
+        np.asarray(got, np.float64), keys.uniforms(galaxy_keys, np.full(GALAXIES, 3), 1)[:, 0]
+    )
 
 
 RUNGS: dict[str, Callable[[Case], float]] = {
@@ -312,7 +396,7 @@ RUNGS: dict[str, Callable[[Case], float]] = {
         likelihood,
         loss,
         gradient,
-        flat_gradient,
+        tied_gradient,
         training,
         samples,
         batch_invariance,
@@ -330,4 +414,8 @@ def climb(run: RunSpec) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(climb(from_config(RunSpec, json.loads((Path(sys.argv[1]) / "run.json").read_text())))))
+    print(
+        json.dumps(
+            climb(from_config(RunSpec, json.loads((Path(sys.argv[1]) / "run.json").read_text())))
+        )
+    )

@@ -14,14 +14,27 @@ from shared.split import galaxy_hash
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
-PURPOSES = ("weights", "order", "zoom", "view", "dropout", "posterior view", "posterior", "acquisition", "start", "shards")
+PURPOSES = (
+    "weights",
+    "order",
+    "zoom",
+    "view",
+    "dropout",
+    "posterior view",
+    "posterior",
+    "acquisition",
+    "start",
+    "shards",
+)
 
 
 def threefry2x32(key: np.ndarray, counter: np.ndarray) -> np.ndarray:
     """Random words uint32 (..., 2) of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
     key, counter = np.broadcast_arrays(np.asarray(key, np.uint32), np.asarray(counter, np.uint32))
     keys = (key[..., 0], key[..., 1], key[..., 0] ^ key[..., 1] ^ np.uint32(PARITY))
-    with np.errstate(over="ignore"):  # numpy warns of single words that wrap around, though never of arrays
+    with np.errstate(
+        over="ignore"
+    ):  # numpy warns of single words that wrap around, though never of arrays
         x, y = counter[..., 0] + keys[0], counter[..., 1] + keys[1]
         for group in range(5):
             for rotation in ROTATIONS[group % 2]:

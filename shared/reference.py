@@ -1,7 +1,8 @@
 """The specification, executable: a slow numpy program in float64 that every framework must agree with.
 
-In the order of a step: see (warp, relight), features, dropout, answers, votes_nll, gradients, adam. Then the posterior
-and what is asked of it: sample, mutual_information, entropy. Randomness comes from `shared.keys`, which is its own oracle.
+In the order of a step: see (warp, relight), features, dropout, answers, votes_nll, gradients, adam. Then
+the posterior and what is asked of it: sample, mutual_information, entropy. Randomness comes from
+`shared.keys`, which is its own oracle.
 """
 
 import numpy as np
@@ -27,7 +28,9 @@ def warp(images: np.ndarray, views: Views, size: int, border: str) -> np.ndarray
     pixel = np.arange(size)
     q = window[:, :2, None] + pixel * window[:, 2, None, None] // size
     rows, columns = (
-        turn[:, axis, 0, None, None] * q[:, 0, :, None] + turn[:, axis, 1, None, None] * q[:, 1, None, :] + turn[:, axis, 2, None, None]
+        turn[:, axis, 0, None, None] * q[:, 0, :, None]
+        + turn[:, axis, 1, None, None] * q[:, 1, None, :]
+        + turn[:, axis, 2, None, None]
         for axis in (0, 1)
     )
     top, left = np.floor(rows), np.floor(columns)
@@ -53,12 +56,20 @@ def relight(x: np.ndarray, light: np.ndarray) -> np.ndarray:
     return (x - mean) * light[:, 1, None, None] + mean + light[:, 0, None, None]
 
 
-def features(spec: ModelSpec, weights: Weights, x: np.ndarray, trace: list | None = None) -> np.ndarray:
-    """The dense layer's units (galaxy, unit) of images (galaxy, y, x, 1); a TRACE list collects what `gradients` needs."""
+def features(
+    spec: ModelSpec, weights: Weights, x: np.ndarray, trace: list | None = None
+) -> np.ndarray:
+    """The dense layer's units (galaxy, unit) of images (galaxy, y, x, 1).
+
+    A TRACE list collects what `gradients` needs.
+    """
     number = 0
     for block in spec.blocks:
         for _ in block:
-            before, x = x, convolve(x, weights[f"conv{number}/kernel"]) + weights[f"conv{number}/bias"]
+            before, x = (
+                x,
+                convolve(x, weights[f"conv{number}/kernel"]) + weights[f"conv{number}/bias"],
+            )
             _keep(trace, ("conv", number, before, x))
             x, number = np.maximum(x, 0), number + 1
         _keep(trace, ("pool", number, x, None))
@@ -90,7 +101,11 @@ def max_pool(x: np.ndarray) -> np.ndarray:
 def squares(x: np.ndarray) -> np.ndarray:
     """Each 2x2 square's four values, in row-major order, on a last axis."""
     n, y, x_, c = x.shape
-    return x.reshape(n, y // 2, 2, x_ // 2, 2, c).transpose(0, 1, 3, 5, 2, 4).reshape(n, y // 2, x_ // 2, c, 4)
+    return (
+        x.reshape(n, y // 2, 2, x_ // 2, 2, c)
+        .transpose(0, 1, 3, 5, 2, 4)
+        .reshape(n, y // 2, x_ // 2, c, 4)
+    )
 
 
 def dropout(units: np.ndarray, kept: np.ndarray, rate: float) -> np.ndarray:
@@ -109,7 +124,14 @@ def votes_nll(logits: np.ndarray, yes: np.ndarray, total: np.ndarray) -> np.ndar
     return yes * np.logaddexp(0, -logits) + (total - yes) * np.logaddexp(0, logits)
 
 
-def loss(spec: ModelSpec, weights: Weights, x: np.ndarray, kept: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
+def loss(
+    spec: ModelSpec,
+    weights: Weights,
+    x: np.ndarray,
+    kept: np.ndarray,
+    yes: np.ndarray,
+    total: np.ndarray,
+) -> float:
     """The mean over a batch of the votes' negative log likelihood, in nats."""
     units = dropout(features(spec, weights, x), kept, spec.dropout)
     return float(votes_nll(answers(weights, units), yes, total).mean())
@@ -140,7 +162,9 @@ def gradients(spec: ModelSpec, weights: Weights, x, kept, yes, total) -> tuple[f
             d = _unpool(before, d)
         else:
             d, kernel = d * (after > 0), weights[f"conv{number}/kernel"]
-            slope[f"conv{number}/kernel"] = (_flat(patches(before)).T @ _flat(d)).reshape(kernel.shape)
+            slope[f"conv{number}/kernel"] = (_flat(patches(before)).T @ _flat(d)).reshape(
+                kernel.shape
+            )
             slope[f"conv{number}/bias"] = d.sum((0, 1, 2))
             d = convolve(d, kernel[::-1, ::-1].transpose(0, 1, 3, 2))
     return float(votes_nll(logits, yes, total).mean()), {name: slope[name] for name in weights}
@@ -158,11 +182,24 @@ def adam(spec: TrainingSpec, step: int, weight, first, second, slope):
     return weight - spec.learning_rate * change, first, second
 
 
-def sample(run: RunSpec, weights: Weights, images: np.ndarray, views: Views, galaxy_keys, first: int, samples: int):
+def sample(
+    run: RunSpec,
+    weights: Weights,
+    images: np.ndarray,
+    views: Views,
+    galaxy_keys,
+    first: int,
+    samples: int,
+):
     """rho (galaxy, sample) under the dropout masks of samples FIRST to FIRST + SAMPLES."""
     units = features(run.model, weights, see(run, images, views))
     numbers = np.arange(first, first + samples)
-    kept = keys.keep(galaxy_keys[:, None], np.broadcast_to(numbers, (len(units), samples)), units.shape[1], run.model.dropout)
+    kept = keys.keep(
+        galaxy_keys[:, None],
+        np.broadcast_to(numbers, (len(units), samples)),
+        units.shape[1],
+        run.model.dropout,
+    )
     return 1 / (1 + np.exp(-answers(weights, dropout(units[:, None], kept, run.model.dropout))))
 
 

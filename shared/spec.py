@@ -77,24 +77,38 @@ class DatasetSpec:
     table: str | None  # CSV, Parquet or FITS; null: no labels, ids are file stems
     columns: ColumnsSpec
     questions: dict[str, tuple[str, ...]]  # each question's answers, in order
-    classes: dict[str, tuple[str, ...]] | None  # answer -> values of columns.label that give it one vote
-    galaxies: int | None  # at most so many (those of the smallest hash of their id); synthetic: how many
+    classes: (
+        dict[str, tuple[str, ...]] | None
+    )  # answer -> values of columns.label that give it one vote
+    galaxies: (
+        int | None
+    )  # at most so many (those of the smallest hash of their id); synthetic: how many
     seed: int  # of synthetic galaxies
-    skip_bad_images: bool  # leave out unreadable images and list them, instead of stopping at the first
+    skip_bad_images: (
+        bool  # leave out unreadable images and list them, instead of stopping at the first
+    )
     crop: float  # the share of the stored width, about the centre, that a network sees at zoom 1
 
     def __post_init__(self):
         if self.images is None and self.galaxies is None:
-            raise ValueError("dataset.galaxies is null; synthetic galaxies need a number, e.g. dataset.galaxies=2000")
+            raise ValueError(
+                "dataset.galaxies is null; synthetic galaxies need a number, e.g. dataset.galaxies=2000"
+            )
         if self.galaxies is not None:
             at_least("dataset.galaxies", self.galaxies, 1)
         if not 0 < self.crop <= 1:
-            raise ValueError(f"dataset.crop is {self.crop}; it must be above 0 and at most 1 (the whole image)")
+            raise ValueError(
+                f"dataset.crop is {self.crop}; it must be above 0 and at most 1 (the whole image)"
+            )
         for question, answers in self.questions.items():
             if len(set(answers)) != len(answers) or len(answers) < 2:
-                raise ValueError(f"question {question!r} has answers {list(answers)}; it needs two or more, all different")
+                raise ValueError(
+                    f"question {question!r} has answers {list(answers)}; it needs two or more, all different"
+                )
         if self.classes is not None and len(self.questions) != 1:
-            raise ValueError(f"dataset.classes answers one question, but dataset.questions has {len(self.questions)}")
+            raise ValueError(
+                f"dataset.classes answers one question, but dataset.questions has {len(self.questions)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -151,7 +165,9 @@ class AugmentationSpec:
         if not 1 <= low <= high:
             raise ValueError(f"augmentation.zoom is [{low}, {high}]; it must rise from at least 1")
         if not 0 < self.contrast[0] <= self.contrast[1]:
-            raise ValueError(f"augmentation.contrast is {list(self.contrast)}; it must rise from above 0")
+            raise ValueError(
+                f"augmentation.contrast is {list(self.contrast)}; it must rise from above 0"
+            )
         at_least("augmentation.brightness", self.brightness, 0)
         one_of("augmentation.shift", self.shift, ("anywhere", "centred"))
         one_of("augmentation.rotation", self.rotation, ("full", "half", "none"))
@@ -170,7 +186,9 @@ class TrainingSpec:
     beta1: float
     beta2: float
     epsilon: float
-    epsilon_form: str  # textbook: outside the root, after bias correction | hat: before it (departure 11)
+    epsilon_form: (
+        str  # textbook: outside the root, after bias correction | hat: before it (departure 11)
+    )
     validate_every: int  # steps; 0: only at the end
     checkpoint_every: int  # steps; 0: only at the end
 
@@ -219,7 +237,15 @@ class AcquisitionSpec:
     def __post_init__(self):
         one_of("acquisition.name", self.name, ACQUISITIONS)
         one_of("acquisition.start", self.start, ("warm", "cold"))
-        for name in ("samples", "expected_votes", "initial", "per_round", "first_steps", "round_steps", "shard_size"):
+        for name in (
+            "samples",
+            "expected_votes",
+            "initial",
+            "per_round",
+            "first_steps",
+            "round_steps",
+            "shard_size",
+        ):
             at_least(f"acquisition.{name}", getattr(self, name), 1)
         at_least("acquisition.rounds", self.rounds, 0)
         at_least("acquisition.shards", self.shards, 0)
@@ -255,7 +281,9 @@ class RunSpec:
     seed: int
     question: str
     positive: tuple[str, ...]  # the answers counted as yes
-    minimum_votes: int  # galaxies with fewer votes on the question are not trained on or tested with
+    minimum_votes: (
+        int  # galaxies with fewer votes on the question are not trained on or tested with
+    )
     outputs: str  # where runs are kept
     folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
     weights: str | None  # predict: a run folder of fit, or a weights.safetensors
@@ -286,12 +314,18 @@ class RunSpec:
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is {self.seed}; it must be at least 0 and below 2^64")
         if self.training.batch_size > 65536:
-            raise ValueError(f"training.batch_size is {self.training.batch_size}; it must be at most 65536")
+            raise ValueError(
+                f"training.batch_size is {self.training.batch_size}; it must be at most 65536"
+            )
 
     @property
     def negative(self) -> tuple[str, ...]:
         """The answers counted as no."""
-        return tuple(answer for answer in self.dataset.questions[self.question] if answer not in self.positive)
+        return tuple(
+            answer
+            for answer in self.dataset.questions[self.question]
+            if answer not in self.positive
+        )
 
 
 T = TypeVar("T")
@@ -315,7 +349,12 @@ def _read(kind, value, name: str):
             raise ValueError(f"no key {prefix}{key}; there are {', '.join(hints)}")
         for key in hints.keys() - value.keys():
             raise ValueError(f"the key {prefix}{key} is missing")
-        return kind(**{field.name: _read(hints[field.name], value[field.name], prefix + field.name) for field in fields(kind)})
+        return kind(
+            **{
+                field.name: _read(hints[field.name], value[field.name], prefix + field.name)
+                for field in fields(kind)
+            }
+        )
     origin, inner = get_origin(kind), get_args(kind)
     if type(None) in inner:
         return None if value is None else _read(inner[0], value, name)
@@ -323,7 +362,9 @@ def _read(kind, value, name: str):
         kinds = inner[:1] * len(value) if inner[-1] is ... else inner
         if len(kinds) != len(value):
             raise ValueError(f"{name} is {list(value)}; it must have {len(kinds)} values")
-        return tuple(_read(k, v, f"{name}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+        return tuple(
+            _read(k, v, f"{name}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True))
+        )
     if origin is dict and isinstance(value, dict):
         return {str(key): _read(inner[1], entry, f"{name}.{key}") for key, entry in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -34,10 +34,16 @@ def layer_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     channels, width, number = 1, spec.image_size, 0
     for block in spec.blocks:
         for filters in block:
-            shapes[f"conv{number}/kernel"], shapes[f"conv{number}/bias"] = (3, 3, channels, filters), (filters,)
+            shapes[f"conv{number}/kernel"], shapes[f"conv{number}/bias"] = (
+                (3, 3, channels, filters),
+                (filters,),
+            )
             channels, number = filters, number + 1
         width //= 2
-    shapes["hidden/kernel"], shapes["hidden/bias"] = (width * width * channels, spec.dense), (spec.dense,)
+    shapes["hidden/kernel"], shapes["hidden/bias"] = (
+        (width * width * channels, spec.dense),
+        (spec.dense,),
+    )
     shapes["answer/kernel"], shapes["answer/bias"] = (spec.dense, 2), (2,)
     return shapes
 
@@ -70,7 +76,9 @@ def first_checkpoint(spec: ModelSpec, seed: int) -> Checkpoint:
 def save_weights(path: Path, weights: Weights, about: dict) -> None:
     """Write WEIGHTS, and the facts ABOUT them, to a safetensors file."""
     arrays = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
-    write_whole(path, lambda beside: save_file(arrays, beside, {"about": json.dumps(about, sort_keys=True)}))
+    write_whole(
+        path, lambda beside: save_file(arrays, beside, {"about": json.dumps(about, sort_keys=True)})
+    )
 
 
 def load_weights(path: Path, spec: ModelSpec) -> Weights:
@@ -82,7 +90,9 @@ def load_weights(path: Path, spec: ModelSpec) -> Weights:
 def save_checkpoint(path: Path, checkpoint: Checkpoint, about: dict) -> None:
     """Write a checkpoint to one safetensors file."""
     parts = {"weights": checkpoint.weights, "first": checkpoint.first, "second": checkpoint.second}
-    arrays = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
+    arrays = {
+        f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()
+    }
     save_weights(path, arrays, {**about, "step": checkpoint.step})
 
 
@@ -101,12 +111,18 @@ def _read(path: Path) -> tuple[Weights, dict]:
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; `trizoo fit` writes one") from None
     except Exception as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}); fit again or copy it again") from error
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}); fit again or copy it again"
+        ) from error
 
 
 def _fitting(path: Path, arrays: Weights, spec: ModelSpec, prefix: str) -> Weights:
     wanted = layer_shapes(spec)
-    found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    found = {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
     if found.keys() != wanted.keys():
         raise ValueError(
             f"{path} has the arrays {', '.join(sorted(found)) or 'of no weights'}, but the model has "
@@ -119,5 +135,7 @@ def _fitting(path: Path, arrays: Weights, spec: ModelSpec, prefix: str) -> Weigh
                 "give the model group (image_size, blocks, dense) of the run that wrote it"
             )
         if not np.isfinite(found[name]).all():
-            raise ValueError(f"{path}: {name} holds values that are not finite; training diverged: lower the learning rate")
+            raise ValueError(
+                f"{path}: {name} holds values that are not finite; training diverged: lower the learning rate"
+            )
     return {name: found[name] for name in wanted}

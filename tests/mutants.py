@@ -1,0 +1,165 @@
+"""Mistakes that a port could make, planted in the specification: each must be seen by the rung it names.
+
+`python tests/mutants.py FOLDER` prints the error of that rung for each, as JSON.
+"""
+
+import json
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from shared import conformance, keys, reference
+from shared.spec import RunSpec, from_config
+
+
+def transposed_kernel(x, kernel, real=reference.convolve):
+    return real(x, kernel.transpose(1, 0, 2, 3))
+
+
+def shifted_padding(x, kernel, real=reference.convolve):
+    return real(np.roll(x, 1, axis=1), kernel)
+
+
+def pool_of_means(x):
+    return reference.squares(x).mean(-1)
+
+
+def ties_to_the_last(before, d):
+    n, y, x, c = before.shape
+    last = 3 - reference.squares(before)[..., ::-1].argmax(-1)
+    spread = np.where(last[..., None] == np.arange(4), d[..., None], 0).reshape(
+        n, y // 2, x // 2, c, 2, 2
+    )
+    return spread.transpose(0, 1, 4, 2, 5, 3).reshape(n, y, x, c)
+
+
+def half_a_pixel(images, views, size, border, real=reference.warp):
+    turn = views.turn + np.float32([[0, 0, 0.5], [0, 0, 0.5]])
+    return real(images, views._replace(turn=turn), size, border)
+
+
+def rows_for_columns(images, views, size, border, real=reference.warp):
+    return real(images.transpose(0, 2, 1), views, size, border)
+
+
+def other_border(images, views, size, border, real=reference.warp):
+    return real(images, views, size, "edge" if border == "zero" else "zero")
+
+
+def no_relight(x, light):
+    return x
+
+
+def channels_first_flatten(spec, weights, x, trace=None, real=reference.features):
+    width = spec.image_size // 2 ** len(spec.blocks)
+    kernel = weights["hidden/kernel"]
+    wrong = kernel.reshape(width, width, -1, spec.dense).transpose(2, 0, 1, 3).reshape(kernel.shape)
+    return real(spec, {**weights, "hidden/kernel": wrong}, x, trace)
+
+
+def no_scaling(units, kept, rate):
+    return np.where(kept, units, 0)
+
+
+def dropped_for_kept(units, kept, rate, real=reference.dropout):
+    return real(units, ~kept, rate)
+
+
+def yes_for_no(weights, units, real=reference.answers):
+    return -real(weights, units)
+
+
+def no_for_yes_votes(logits, yes, total, real=reference.votes_nll):
+    return real(logits, total - yes, total)
+
+
+def fractions_for_votes(logits, yes, total, real=reference.votes_nll):
+    return real(logits, yes / np.maximum(total, 1), np.minimum(total, 1))
+
+
+def sum_for_mean(*arguments, real=reference.gradients):
+    loss, slopes = real(*arguments)
+    return loss, {name: slope * len(arguments[2]) for name, slope in slopes.items()}
+
+
+def epsilon_inside(spec, step, weight, first, second, slope):
+    first = spec.beta1 * first + (1 - spec.beta1) * slope
+    second = spec.beta2 * second + (1 - spec.beta2) * slope**2
+    bias1, bias2 = 1 - spec.beta1 ** (step + 1), 1 - spec.beta2 ** (step + 1)
+    root = np.sqrt(second / bias2 + spec.epsilon**2)
+    return weight - spec.learning_rate * first / bias1 / root, first, second
+
+
+def no_bias_correction(spec, step, *rest, real=reference.adam):
+    return real(spec, step + 10**6, *rest)
+
+
+def ignored_sample(galaxy_keys, index, units, rate, real=keys.keep):
+    return real(galaxy_keys, np.zeros_like(index), units, rate)
+
+
+def ignored_key(galaxy_keys, index, units, rate, real=keys.keep):
+    return real(np.zeros_like(galaxy_keys), index, units, rate)
+
+
+def thirteen_rounds(key, counter, real=keys.threefry2x32):
+    return real(key, counter) ^ np.uint32(1)
+
+
+def dropped_ways(samples, votes, real=reference.log_votes):
+    k = np.arange(votes + 1)
+    ways = (
+        reference.gammaln(votes + 1) - reference.gammaln(k + 1) - reference.gammaln(votes - k + 1)
+    )
+    return real(samples, votes) - ways
+
+
+def one_vote_more(samples, votes, real=reference.log_votes):
+    return real(samples, votes + 1)
+
+
+def entropy_for_information(samples, votes):
+    return reference.entropy(samples, votes)
+
+
+MUTANTS = {  # mutant: (module, name that it takes the place of, rung that must see it)
+    transposed_kernel: (reference, "convolve", "features"),
+    shifted_padding: (reference, "convolve", "features"),
+    pool_of_means: (reference, "max_pool", "features"),
+    channels_first_flatten: (reference, "features", "features"),
+    ties_to_the_last: (reference, "_unpool", "tied_gradient"),
+    half_a_pixel: (reference, "warp", "seen"),
+    rows_for_columns: (reference, "warp", "seen"),
+    other_border: (reference, "warp", "seen_faithfully"),
+    no_relight: (reference, "relight", "seen"),
+    no_scaling: (reference, "dropout", "answers"),
+    dropped_for_kept: (reference, "dropout", "answers"),
+    yes_for_no: (reference, "answers", "answers"),
+    no_for_yes_votes: (reference, "votes_nll", "likelihood"),
+    fractions_for_votes: (reference, "votes_nll", "likelihood"),
+    sum_for_mean: (reference, "gradients", "gradient"),
+    epsilon_inside: (reference, "adam", "training"),
+    no_bias_correction: (reference, "adam", "training"),
+    ignored_sample: (keys, "keep", "masks"),
+    ignored_key: (keys, "keep", "masks"),
+    thirteen_rounds: (keys, "threefry2x32", "words"),
+    dropped_ways: (reference, "log_votes", "mutual_information"),
+    one_vote_more: (reference, "log_votes", "entropy"),
+    entropy_for_information: (reference, "mutual_information", "mutual_information"),
+}
+
+
+def main(folder: Path) -> None:
+    case = conformance.Case(from_config(RunSpec, json.loads((folder / "run.json").read_text())))
+    case.batch(0)  # the plan and its galaxies are drawn before anything is mutated
+    found = {}
+    for mutant, (module, name, rung) in MUTANTS.items():
+        with mock.patch.object(module, name, mutant):
+            found[mutant.__name__] = conformance.RUNGS[rung](case)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

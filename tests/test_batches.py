@@ -1,0 +1,164 @@
+"""Batches and views: the same for every backend, a function of galaxy and step."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shared import reference
+from shared.augment import Views, draw_views, reduction, still_views
+from shared.batches import Cutouts, Labelled, adam_scales, chunks, draw_plan, epoch_order
+from shared.keys import galaxy_keys
+from shared.spec import RunSpec, from_config
+from shared.split import galaxy_hash
+from trizoo import compose
+
+
+def run_of(*overrides):
+    return from_config(
+        RunSpec, compose(["model.image_size=32", "training.batch_size=8", *overrides])
+    )
+
+
+def labelled(count):
+    hashes = galaxy_hash([f"g{number}" for number in range(count)])
+    return Labelled(np.arange(count), hashes, np.arange(count) % 5, np.full(count, 5))
+
+
+def test_an_epoch_has_every_galaxy_once_and_the_rest_waits():
+    plan = draw_plan(run_of(), labelled(27), 64, 0, 0, 6)
+    for epoch in (plan.rows[:3], plan.rows[3:]):
+        assert len(np.unique(epoch)) == 24
+    assert not np.array_equal(plan.rows[:3], plan.rows[3:])
+
+
+def test_a_plan_does_not_depend_on_where_it_begins():
+    run, galaxies = run_of(), labelled(27)
+    whole, later = (draw_plan(run, galaxies, 64, 5, first, 12 - first) for first in (5, 9))
+    for one, other in zip(
+        whole[:3] + whole.views + whole[4:], later[:3] + later.views + later[4:], strict=True
+    ):
+        np.testing.assert_array_equal(one[4:], other)
+
+
+def test_a_plan_does_not_depend_on_the_order_of_the_table():
+    run, galaxies = run_of(), labelled(27)
+    mixed = galaxies.take(np.random.default_rng(0).permutation(27))
+    one, other = draw_plan(run, galaxies, 64, 0, 0, 4), draw_plan(run, mixed, 64, 0, 0, 4)
+    np.testing.assert_array_equal(one.rows, other.rows)
+    np.testing.assert_array_equal(one.views.turn, other.views.turn)
+
+
+def test_few_galaxies_make_small_batches():
+    assert draw_plan(run_of(), labelled(3), 64, 0, 0, 2).rows.shape == (2, 3)
+
+
+def test_orders_of_epochs_differ():
+    hashes = labelled(50).hashes
+    assert not np.array_equal(epoch_order(0, hashes, 0), epoch_order(0, hashes, 6))
+    assert not np.array_equal(epoch_order(0, hashes, 0), epoch_order(1, hashes, 0))
+
+
+def test_cutouts_average_squares():
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
+    got = Cutouts(images, 4)[np.array([2, 0])]
+    oracle = images[[2, 0]].reshape(2, 2, 4, 2, 4, 1).mean((2, 4))
+    assert got.dtype == np.uint8
+    assert np.abs(got - oracle).max() <= 0.5
+    np.testing.assert_array_equal(Cutouts(images, 1)[np.array([1])], images[[1]])
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "factor"),
+    [(128, 1.0, 1), (64, 1.0, 2), (32, 1.0, 4), (64, 0.5, 1), (256, 1.0, 1)],
+)
+def test_reduction_never_skips_a_pixel(size, crop, factor):
+    run = run_of(f"model.image_size={size}", f"dataset.crop={crop}")
+    assert reduction(run, 256) == factor
+    assert (
+        reduction(replace(run, augmentation=replace(run.augmentation, resampling="nearest")), 256)
+        == 1
+    )
+
+
+def test_the_still_view_is_the_middle():
+    """Straight, upright, centred: a ramp stays a ramp, its slope the stride."""
+    run = run_of()
+    ramp = np.broadcast_to(np.arange(64.0)[:, None], (64, 64))[None]
+    seen = reference.warp(ramp, still_views(run, 64, 1), 32, "edge")[0]
+    stride = 64 / 1.2 / 32
+    np.testing.assert_allclose(seen[:, 7], 31.5 + (np.arange(32) - 15.5) * stride, atol=1e-5)
+    np.testing.assert_allclose(seen.T[0], seen[:, 0])
+
+
+def drawn(run, count=4000, size=256):
+    hashes = galaxy_hash(map(str, range(count)))
+    index = np.zeros(count, int)
+    return draw_views(run, size, galaxy_keys(0, "view", hashes), index, index)
+
+
+def test_random_views_have_their_law():
+    run = run_of("model.image_size=128")
+    views = drawn(run)
+    matrix = views.turn[..., :2].astype(np.float64)
+    stride = np.sqrt(np.abs(np.linalg.det(matrix)))
+    zoom = 256 / 128 / stride
+    assert 1.1 <= zoom.min() < 1.11
+    assert 1.29 < zoom.max() < 1.3 + 1e-6
+    assert abs(np.mean(np.linalg.det(matrix) < 0) - 0.5) < 0.03  # mirrored or not
+    turned = np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0])
+    assert all(np.histogram(turned, 8, (-np.pi, np.pi))[0] > 400)
+    brightness, contrast = views.light.T
+    assert -0.05 <= brightness.min() < -0.049
+    assert 0.98 <= contrast.min() < contrast.max() <= 1.02
+
+
+@pytest.mark.parametrize("mode", ["corrected", "faithful"])
+def test_the_window_stays_in_the_image(mode):
+    """Unturned corners of the window lie within the image, and reach everywhere in it."""
+    run = run_of("model.image_size=128", f"mode={mode}", "augmentation.rotation=none")
+    views = drawn(run)
+    corners = np.array([[0, 0], [127, 127]])
+    q = views.window[:, None, :2] + corners * views.window[:, None, 2:] // 128
+    places = np.einsum("gij,gcj->gci", views.turn[..., :2], q) + views.turn[:, None, :, 2]
+    assert -0.5 <= places.min() < 3
+    assert 252 < places.max() <= 255.5
+
+
+def test_centred_views_are_centred():
+    run = run_of("augmentation=bar")
+    views = drawn(run, 200, 64)
+    centre = views.turn[..., :2].sum(-1) * 15.5 + views.turn[..., 2]
+    np.testing.assert_allclose(centre, 31.5, atol=1e-4)
+
+
+def test_faithful_zoom_is_one_per_15_steps():
+    run = run_of("mode=faithful")
+    plan = draw_plan(run, labelled(64), 256, 0, 0, 32)
+    widths = plan.views.window[..., 2]
+    assert [len(np.unique(widths[part])) for part in (slice(0, 15), slice(15, 30))] == [1, 1]
+    assert len(np.unique(widths)) > 1
+
+
+def test_chunks_are_alike_and_lose_nobody():
+    views, galaxy_keys_ = (
+        still_views(run_of(), 64, 10),
+        np.arange(20, dtype=np.uint32).reshape(10, 2),
+    )
+    images = np.arange(10).reshape(10, 1, 1, 1)
+    parts = list(chunks(images, views, galaxy_keys_, 4))
+    assert [len(part.images) for part in parts] == [4, 4, 4]
+    np.testing.assert_array_equal(
+        np.concatenate([part.keys[: part.count] for part in parts]), galaxy_keys_
+    )
+    assert all(len(array) == 4 for part in parts for array in Views(*part.views))
+
+
+def test_both_forms_of_epsilon_by_hand():
+    run = run_of()
+    for form in ("textbook", "hat"):
+        spec = replace(run.training, epsilon_form=form, epsilon=0.1)
+        (a, b), slope = adam_scales(spec, np.array([2]))[0], 0.3
+        weight, first, second = 1.0, 0.2, 0.05
+        after, m, v = reference.adam(spec, 2, weight, first, second, slope)
+        np.testing.assert_allclose(weight - a * m / (b * np.sqrt(v) + 0.1), after, rtol=1e-14)
