@@ -50,9 +50,10 @@ OWN_FILES = (  # patterns of what a run writes into its folder
     "record.json",
     "weights.safetensors",
     "losses.parquet",
+    "split.parquet",
     "posterior.*",
     "checkpoint*",
-    "round*",
+    "ask_next.csv",
 )
 
 # glibc returns large blocks to the kernel and faults them in again at every step; kept, training on
@@ -305,6 +306,13 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove from FOLDER what a process left that was killed while it wrote a file."""
+    for pattern in OWN_FILES:
+        for path in folder.glob(f".{pattern}.*"):
+            path.unlink()
+
+
 @contextmanager
 def held(folder: Path):
     """Hold FOLDER for one process and its child; raises ValueError if another holds it. Gives the lock's descriptor."""
@@ -349,6 +357,7 @@ def do(config: dict, command: str) -> int:
         if (folder / "record.json").exists() and not anew:
             print(f"already done: {folder}; again=true does it anew")
             return 0
+        clear_leftovers(folder)
         if anew:
             clear(folder)
         print(f"{command} -> {folder}", flush=True)

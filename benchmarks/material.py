@@ -17,7 +17,9 @@ def labelled(run: RunSpec) -> tuple[Cutouts, Labelled]:
     images = random.integers(0, 256, (count, SIZE, SIZE, 1), np.uint8)
     hashes = galaxy_hash([f"noise-{number}" for number in range(count)])
     votes = random.integers(0, 41, count)
-    return Cutouts(images, reduction(run, SIZE)), Labelled(np.arange(count), hashes, votes, np.full(count, 40))
+    return Cutouts(images, reduction(run, SIZE)), Labelled(
+        np.arange(count), hashes, votes, np.full(count, 40)
+    )
 
 
 def shown(run: RunSpec) -> tuple[np.ndarray, Views, np.ndarray]:

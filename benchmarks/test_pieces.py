@@ -1,4 +1,4 @@
-"""Small pieces that every framework waits for, under pytest-benchmark: make bench."""
+"""Small pieces that every framework waits for, under pytest-benchmark: python -m pytest benchmarks/test_pieces.py."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,9 @@ from trizoo import compose
 def run():
     from shared.spec import RunSpec, from_config
 
-    return from_config(RunSpec, compose(["model.image_size=64", "bench.batch_size=128", "training.batch_size=128"]))
+    return from_config(
+        RunSpec, compose(["model.image_size=64", "bench.batch_size=128", "training.batch_size=128"])
+    )
 
 
 def test_words_of_a_batch(benchmark):

@@ -13,10 +13,10 @@ chosen: BackendSpec | None = None
 
 
 def configure(spec: BackendSpec) -> None:
-    """Choose device, precision and threads; ValueError if there is no usable GPU and one is wanted."""
+    """Choose device, precision and threads; ValueError if a GPU is wanted, or there, and cannot be used."""
     global chosen
     chosen = spec
-    if spec.device == "gpu":
+    if on_gpu():
         check_gpu()
     fast = spec.precision in ("tf32", "bfloat16")
     jax.config.update("jax_enable_x64", spec.precision == "float64")
@@ -48,12 +48,15 @@ def settings() -> BackendSpec:
     return chosen
 
 
+def on_gpu() -> bool:
+    """Whether a GPU is wanted, or would be taken as there is one."""
+    found = jax.default_backend() == "gpu"
+    return settings().device == "gpu" or (settings().device == "auto" and found)
+
+
 def device():
     """The device that arrays are put on."""
-    on_gpu = settings().device == "gpu" or (
-        settings().device == "auto" and jax.default_backend() == "gpu"
-    )
-    return jax.devices("gpu" if on_gpu else "cpu")[0]
+    return jax.devices("gpu" if on_gpu() else "cpu")[0]
 
 
 def number_type():
@@ -79,7 +82,7 @@ def fetch(array) -> np.ndarray:
 
 def describe() -> dict[str, str]:
     """The versions, the device and the settings behind a record."""
-    gpu = device().platform == "gpu"
+    gpu = on_gpu()
     return {
         "jax": jax.__version__,
         "flax": flax.__version__,
@@ -94,6 +97,6 @@ def describe() -> dict[str, str]:
 
 def peak_memory() -> int:
     """The most bytes held so far: of the GPU, or of the process."""
-    if device().platform == "gpu":
+    if on_gpu():
         return device().memory_stats()["peak_bytes_in_use"]
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

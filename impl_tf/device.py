@@ -12,16 +12,16 @@ chosen: BackendSpec | None = None
 
 
 def configure(spec: BackendSpec) -> None:
-    """Choose device, precision and threads; ValueError if there is no usable GPU and one is wanted."""
+    """Choose device, precision and threads; ValueError if a GPU is wanted, or there, and cannot be used."""
     global chosen
     chosen = spec
-    if spec.device == "gpu":
-        check_gpu()
     if spec.threads:
         tf.config.threading.set_intra_op_parallelism_threads(spec.threads)
+    if on_gpu():
+        check_gpu()
     fast = spec.precision in ("tf32", "bfloat16")
     tf.config.experimental.enable_tensor_float_32_execution(fast)
-    if tf.config.list_physical_devices("GPU"):
+    if on_gpu():
         tf.config.experimental.enable_op_determinism()
 
 
@@ -52,12 +52,15 @@ def settings() -> BackendSpec:
     return chosen
 
 
+def on_gpu() -> bool:
+    """Whether a GPU is wanted, or would be taken as there is one."""
+    found = bool(tf.config.list_physical_devices("GPU"))
+    return settings().device == "gpu" or (settings().device == "auto" and found)
+
+
 def device():
     """The device that arrays are put on."""
-    on_gpu = settings().device == "gpu" or (
-        settings().device == "auto" and tf.config.list_physical_devices("GPU")
-    )
-    return tf.device("GPU:0" if on_gpu else "CPU:0")
+    return tf.device("GPU:0" if on_gpu() else "CPU:0")
 
 
 def number_type():
@@ -84,7 +87,7 @@ def fetch(array) -> np.ndarray:
 
 def describe() -> dict[str, str]:
     """The versions, the device and the settings behind a record."""
-    cards = tf.config.list_physical_devices("GPU") if settings().device != "cpu" else []
+    cards = tf.config.list_physical_devices("GPU") if on_gpu() else []
     details = tf.config.experimental.get_device_details(cards[0]) if cards else {}
     return {
         "tensorflow": tf.__version__,
@@ -100,6 +103,6 @@ def describe() -> dict[str, str]:
 
 def peak_memory() -> int:
     """The most bytes held so far: of the GPU, or of the process."""
-    if settings().device != "cpu" and tf.config.list_physical_devices("GPU"):
+    if on_gpu():
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -11,13 +11,13 @@ chosen: BackendSpec | None = None
 
 
 def configure(spec: BackendSpec) -> None:
-    """Choose device, precision and threads; ValueError if there is no usable GPU and one is wanted."""
+    """Choose device, precision and threads; ValueError if a GPU is wanted, or there, and cannot be used."""
     global chosen
     chosen = spec
-    if spec.device == "gpu":
-        check_gpu()
     if spec.threads:
         torch.set_num_threads(spec.threads)
+    if on_gpu():
+        check_gpu()
     fast = spec.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = fast
     torch.backends.cudnn.deterministic = True
@@ -47,12 +47,15 @@ def settings() -> BackendSpec:
     return chosen
 
 
+def on_gpu() -> bool:
+    """Whether a GPU is wanted, or would be taken as there is one."""
+    found = torch.cuda.is_available()
+    return settings().device == "gpu" or (settings().device == "auto" and found)
+
+
 def device():
     """The device that arrays are put on."""
-    on_gpu = settings().device == "gpu" or (
-        settings().device == "auto" and torch.cuda.is_available()
-    )
-    return torch.device("cuda" if on_gpu else "cpu")
+    return torch.device("cuda" if on_gpu() else "cpu")
 
 
 def number_type():
@@ -82,7 +85,7 @@ def fetch(array) -> np.ndarray:
 
 def describe() -> dict[str, str]:
     """The versions, the device and the settings behind a record."""
-    gpu = device().type == "cuda"
+    gpu = on_gpu()
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if gpu else "cpu",
@@ -96,6 +99,6 @@ def describe() -> dict[str, str]:
 
 def peak_memory() -> int:
     """The most bytes held so far: of the GPU, or of the process."""
-    if device().type == "cuda":
+    if on_gpu():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -14,8 +14,8 @@ from shared.metrics import evaluate
 from shared.progress import say, track
 from shared.sampling import sample_galaxies
 from shared.spec import RunSpec
-from shared.training import CHECKPOINT, calls
-from shared.weights import first_checkpoint, load_checkpoint, save_checkpoint
+from shared.training import CHECKPOINT, begin, calls, fingerprint
+from shared.weights import first_checkpoint, save_checkpoint
 
 
 class Galaxies(NamedTuple):
@@ -39,12 +39,16 @@ def initial(run: RunSpec, pool: Labelled) -> np.ndarray:
     return np.lexsort((pool.hashes, random[:, 1], random[:, 0]))[: run.acquisition.initial]
 
 
-def choose(backend: Backend, run: RunSpec, state: Any, images: Cutouts, pool: Labelled, number: int) -> Choice:
+def choose(
+    backend: Backend, run: RunSpec, state: Any, images: Cutouts, pool: Labelled, number: int
+) -> Choice:
     """The galaxies of the pool, or of some shards of it, that round NUMBER asks about: those of the largest scores."""
     spec, places = run.acquisition, np.arange(len(pool.rows))
     if spec.shards:
         random = keys.bits(keys.galaxy_keys(run.seed, "shards", pool.hashes), number, 2)
-        places = np.lexsort((pool.hashes, random[:, 1], random[:, 0]))[: spec.shards * spec.shard_size]
+        places = np.lexsort((pool.hashes, random[:, 1], random[:, 0]))[
+            : spec.shards * spec.shard_size
+        ]
     rows, hashes = pool.rows[places], pool.hashes[places]
     samples = np.zeros((len(places), 1))
     if spec.name != "random":
@@ -55,21 +59,23 @@ def choose(backend: Backend, run: RunSpec, state: Any, images: Cutouts, pool: La
     return Choice(places[best], np.asarray(scores, np.float64)[best])
 
 
-def rounds(backend: Backend, run: RunSpec, images: Cutouts, galaxies: Galaxies, folder: Path) -> Iterator[dict]:
+def rounds(
+    backend: Backend, run: RunSpec, images: Cutouts, galaxies: Galaxies, folder: Path
+) -> Iterator[dict]:
     """Each round in turn, as a record keeps it: who was labelled, how well the test galaxies were told, who is next.
 
     The last round proposes galaxies without votes, where there are such. Every round leaves a checkpoint in FOLDER,
     and a run that was stopped yields the rounds it had done, then goes on.
     """
-    spec, path, done = run.acquisition, folder / CHECKPOINT, []
-    start = first_checkpoint(run.model, run.seed)
-    labelled = np.sort(initial(run, galaxies.known))
-    if path.exists():
-        start, about = load_checkpoint(path, run.model)
-        done = about["rounds"]
+    spec, path = run.acquisition, folder / CHECKPOINT
+    start, about = begin(run, path, *galaxies)
+    labelled, done = np.sort(initial(run, galaxies.known)), about.get("rounds", [])
+    if done:
         say(f"going on after round {len(done) - 1} of {spec.rounds}")
     for entry in done:
-        labelled = np.union1d(labelled, entry["places"]) if entry["number"] < spec.rounds else labelled
+        labelled = (
+            np.union1d(labelled, entry["places"]) if entry["number"] < spec.rounds else labelled
+        )
         yield entry
     state = backend.init(run, start)
     for number in range(len(done), spec.rounds + 1):
@@ -77,13 +83,15 @@ def rounds(backend: Backend, run: RunSpec, images: Cutouts, galaxies: Galaxies, 
         state, entry = _round(backend, run, state, images, galaxies, labelled, number, start.step)
         start = backend.export_checkpoint(state)
         done = [*done, {**entry, "seconds": time.perf_counter() - begun}]
-        save_checkpoint(path, start, {"rounds": done})
+        save_checkpoint(path, start, {"galaxies": fingerprint(*galaxies), "rounds": done})
         if number < spec.rounds:
             labelled = np.union1d(labelled, entry["places"])
         yield done[-1]
 
 
-def _round(backend, run, state, images, galaxies: Galaxies, labelled, number: int, step: int) -> tuple[Any, dict]:
+def _round(
+    backend, run, state, images, galaxies: Galaxies, labelled, number: int, step: int
+) -> tuple[Any, dict]:
     spec, last = run.acquisition, number == run.acquisition.rounds
     if number and spec.start == "cold":
         state, step = backend.init(run, first_checkpoint(run.model, run.seed)), 0
@@ -93,11 +101,15 @@ def _round(backend, run, state, images, galaxies: Galaxies, labelled, number: in
     seen = min(run.training.batch_size, len(labelled))
     losses = []
     what = f"round {number}, {len(labelled)} galaxies"
-    for call in track(work, what, steps * seen, "images", weight=lambda call: len(call.losses) * seen):
+    for call in track(
+        work, what, steps * seen, "images", weight=lambda call: len(call.losses) * seen
+    ):
         state = call.state
         losses += call.losses.tolist()
     test = galaxies.test
-    samples = sample_galaxies(backend, run, state, images, test.rows, test.hashes, run.posterior.samples)
+    samples = sample_galaxies(
+        backend, run, state, images, test.rows, test.hashes, run.posterior.samples
+    )
     pool = np.setdiff1d(np.arange(len(galaxies.known.rows)), labelled)
     asked = galaxies.known.take(pool)
     if last and len(galaxies.unknown.rows):

@@ -24,7 +24,7 @@ from shared.split import galaxy_hash
 from shared.synthetic import draw_galaxies, render
 from shared.weights import Weights, first_checkpoint
 
-GALAXIES = 40  # drawn; a batch takes those whose gradient float32 can tell
+GALAXIES = 64  # drawn; a batch takes those whose gradient float32 can tell
 STEPS = 4
 
 

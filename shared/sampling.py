@@ -16,7 +16,13 @@ BLOCK = 2048  # galaxies whose images are in memory together
 
 
 def sample_galaxies(
-    backend: Backend, run: RunSpec, state: Any, images: Cutouts, rows: np.ndarray, hashes: np.ndarray, samples: int
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    images: Cutouts,
+    rows: np.ndarray,
+    hashes: np.ndarray,
+    samples: int,
 ) -> np.ndarray:
     """rho (galaxy, sample) of the galaxies in ROWS of the store, whose ids have HASHES uint64 (galaxy,).
 
@@ -29,10 +35,17 @@ def sample_galaxies(
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
         if run.augmentation.at_prediction:
             views = list(_random_views(run, images.size, hashes[block], samples))
-            columns = [backend.sample(state, shown, view, keys, number, 1) for number, view in enumerate(views)]
+            columns = [
+                backend.sample(state, shown, view, keys, number, 1)
+                for number, view in enumerate(views)
+            ]
             parts.append(np.concatenate(columns, 1))
         else:
-            parts.append(backend.sample(state, shown, still_views(run, images.size, len(keys)), keys, 0, samples))
+            parts.append(
+                backend.sample(
+                    state, shown, still_views(run, images.size, len(keys)), keys, 0, samples
+                )
+            )
     return np.concatenate(parts)
 
 

@@ -13,7 +13,7 @@ from shared.augment import reduction
 from shared.backend import Backend, open_backend
 from shared.batches import Cutouts, Labelled
 from shared.metrics import evaluate
-from shared.posterior import posterior_table, read_posterior, write_posterior
+from shared.posterior import posterior_table, write_posterior
 from shared.prepare import prepare as prepare_store
 from shared.records import write_whole
 from shared.sampling import sample_galaxies
@@ -23,6 +23,7 @@ from shared.store import Store, votes
 from shared.training import fit as train
 from shared.weights import first_checkpoint, load_weights, parameters, save_weights
 
+SPLIT = "split.parquet"
 TEST_GALAXIES = 2500  # at most so many are sampled after each round of active learning, as by W+20
 
 
@@ -52,29 +53,42 @@ def fit(run: RunSpec, folder: Path) -> dict:
         part = parts["validation"]
         if not len(part.rows):
             return None
-        samples = sample_galaxies(backend, run, state, images, part.rows, part.hashes, run.posterior.samples)
+        samples = sample_galaxies(
+            backend, run, state, images, part.rows, part.hashes, run.posterior.samples
+        )
         return evaluate(samples, part.yes, part.total)["loss"]
 
     state, history = train(backend, run, images, parts["train"], validate, folder)
+    write_split(store, parts, folder)
     save_weights(folder / "weights.safetensors", backend.export_weights(state), facts(run))
-    losses = pd.DataFrame({"step": np.arange(len(history.losses)), "loss": history.losses, "validation_loss": np.nan})
+    losses = pd.DataFrame(
+        {"step": np.arange(len(history.losses)), "loss": history.losses, "validation_loss": np.nan}
+    )
     for step, loss in history.validation:
         losses.loc[step - 1, "validation_loss"] = loss
     write_whole(folder / "losses.parquet", lambda beside: losses.to_parquet(beside, index=False))
 
     begun = time.perf_counter()
     everyone = run.posterior.galaxies == "all"
-    rows = np.arange(len(hashes)) if everyone else np.flatnonzero(split(store.galaxies["id"], run.split) == "test")
-    samples = sample_galaxies(backend, run, state, images, rows, hashes[rows], run.posterior.samples)
+    rows = (
+        np.arange(len(hashes))
+        if everyone
+        else np.flatnonzero(split(store.galaxies["id"], run.split) == "test")
+    )
+    samples = sample_galaxies(
+        backend, run, state, images, rows, hashes[rows], run.posterior.samples
+    )
     seconds = time.perf_counter() - begun
     in_training = np.isin(rows, parts["train"].rows)
     information = write_catalogue(backend, run, store, rows, samples, in_training, folder)
     measured = {
-        name: evaluate(*_of(parts[name], rows, samples, information)) for name in ("validation", "test") if len(parts[name].rows)
+        name: evaluate(*_of(parts[name], rows, samples, information))
+        for name in ("validation", "test")
+        if np.isin(parts[name].rows, rows).any()
     }
     later = history.seconds[1:] or history.seconds
     batch = min(run.training.batch_size, len(parts["train"].rows))
-    speed = batch * sum(steps for steps, _ in later) / sum(spent for _, spent in later)
+    speed = batch * float(np.median([steps / spent for steps, spent in later]))
     results = {
         "store": str(store.folder),
         "galaxies": {name: len(part.rows) for name, part in parts.items()},
@@ -103,10 +117,11 @@ def predict(run: RunSpec, folder: Path) -> dict:
     ids = store.galaxies["id"]
     begun = time.perf_counter()
     rows = np.arange(len(ids))
-    samples = sample_galaxies(backend, run, state, images, rows, galaxy_hash(ids), run.posterior.samples)
+    samples = sample_galaxies(
+        backend, run, state, images, rows, galaxy_hash(ids), run.posterior.samples
+    )
     seconds = time.perf_counter() - begun
-    beside = path.parent / "posterior.parquet"
-    trained = read_posterior(beside).query("in_training")["id"] if beside.exists() else pd.Series(dtype=str)
+    trained = read_trained(path.parent / SPLIT)
     write_catalogue(backend, run, store, rows, samples, ids.isin(trained).to_numpy(), folder)
     results = {
         "store": str(store.folder),
@@ -129,16 +144,20 @@ def active(run: RunSpec, folder: Path) -> dict:
     silent = np.flatnonzero((split(ids, run.split) != "test") & (total < run.minimum_votes))
     few = np.sort(np.argsort(parts["test"].hashes)[:TEST_GALAXIES])
     galaxies = Galaxies(
-        parts["train"], parts["test"].take(few), Labelled(silent, hashes[silent], yes[silent], total[silent])
+        parts["train"],
+        parts["test"].take(few),
+        Labelled(silent, hashes[silent], yes[silent], total[silent]),
     )
     need = run.acquisition.initial + run.acquisition.rounds * run.acquisition.per_round
     if need > len(galaxies.known.rows):
         raise ValueError(
-            f"{run.acquisition.rounds} rounds ask about {need} galaxies, but only {len(galaxies.known.rows)} can be learned "
-            "from; lower acquisition.rounds, per_round or initial"
+            f"{run.acquisition.rounds} rounds ask about {need} galaxies, but only "
+            f"{len(galaxies.known.rows)} can be learned from; lower acquisition.rounds, per_round or initial"
         )
     if not len(galaxies.test.rows):
-        raise ValueError("there is no test galaxy with votes; raise split.test or lower minimum_votes")
+        raise ValueError(
+            "there is no test galaxy with votes; raise split.test or lower minimum_votes"
+        )
     backend, images = open_backend(run.backend), cutouts(run, store)
     done = []
     for entry in rounds(backend, run, images, galaxies, folder):
@@ -152,7 +171,8 @@ def active(run: RunSpec, folder: Path) -> dict:
         "store": str(store.folder),
         "rounds": done,
         "peak_memory_bytes": backend.peak_memory(),
-        "summary": f"{done[-1]['labelled']} galaxies labelled; {_told(done[-1]['test'])}; ask next: {folder / 'ask_next.csv'}",
+        "summary": f"{done[-1]['labelled']} galaxies labelled; {_told(done[-1]['test'])}; "
+        f"ask next: {folder / 'ask_next.csv'}",
     }
     return {"where": where(backend), "results": results}
 
@@ -166,23 +186,55 @@ def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, 
     """Training, validation and test galaxies that have votes enough; ValueError if there are none to train on."""
     yes, total = votes(store, run.question, run.positive)
     part, enough = split(store.galaxies["id"], run.split), total >= run.minimum_votes
-    rows = {name: np.flatnonzero(enough & (part == name)) for name in ("train", "validation", "test")}
+    rows = {
+        name: np.flatnonzero(enough & (part == name)) for name in ("train", "validation", "test")
+    }
     if not len(rows["train"]):
         raise ValueError(
-            f"none of the {np.sum(part == 'train')} training galaxies of {store.folder} has minimum_votes={run.minimum_votes} "
-            f"votes on {run.question}; lower it, or give more galaxies"
+            f"none of the {np.sum(part == 'train')} training galaxies of {store.folder} has "
+            f"minimum_votes={run.minimum_votes} votes on {run.question}; lower it, or give more galaxies"
         )
-    return {name: Labelled(some, hashes[some], yes[some], total[some]) for name, some in rows.items()}
+    return {
+        name: Labelled(some, hashes[some], yes[some], total[some]) for name, some in rows.items()
+    }
+
+
+def write_split(store: Store, parts: dict[str, Labelled], folder: Path) -> None:
+    """Write split.parquet: which galaxies were trained, validated and tested with, each an id and its part."""
+    rows = np.concatenate([part.rows for part in parts.values()])
+    names = np.repeat(list(parts), [len(part.rows) for part in parts.values()])
+    table = pd.DataFrame({"id": store.galaxies["id"].to_numpy()[rows], "part": names})
+    write_whole(folder / SPLIT, lambda beside: table.to_parquet(beside, index=False))
+
+
+def read_trained(path: Path) -> pd.Series:
+    """The ids of the galaxies that the split.parquet at PATH says were trained with; none if it is not there."""
+    if not path.exists():
+        return pd.Series(dtype=str)
+    return pd.read_parquet(path).query("part == 'train'")["id"]
 
 
 def write_catalogue(
-    backend: Backend, run: RunSpec, store: Store, rows: np.ndarray, samples: np.ndarray, in_training: np.ndarray, folder: Path
+    backend: Backend,
+    run: RunSpec,
+    store: Store,
+    rows: np.ndarray,
+    samples: np.ndarray,
+    in_training: np.ndarray,
+    folder: Path,
 ) -> np.ndarray:
     """Write posterior.parquet of the galaxies in ROWS; gives their mutual information (galaxy,) in nats."""
     votes_expected = run.posterior.expected_votes
     information = backend.acquire("mutual_information", samples, votes_expected)
     table = posterior_table(
-        store.galaxies.iloc[rows], samples, run.question, run.positive, run.negative, votes_expected, information, in_training
+        store.galaxies.iloc[rows],
+        samples,
+        run.question,
+        run.positive,
+        run.negative,
+        votes_expected,
+        information,
+        in_training,
     )
     write_posterior(folder / "posterior.parquet", table, facts(run))
     return information
@@ -205,7 +257,11 @@ def facts(run: RunSpec) -> dict[str, Any]:
 
 def where(backend: Backend) -> dict[str, str]:
     """What a run ran on: the backend's own words, and the memory allocator's setting, which decides speed on a CPU."""
-    settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_")]
+    settings = [
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith("MALLOC_")
+    ]
     return {**backend.describe(), "allocator": " ".join(settings) or "default"}
 
 

@@ -1,5 +1,6 @@
 """Training, the same for every backend: calls of many steps, with checkpoints that a killed run goes on from."""
 
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from shared.backend import Backend
 from shared.batches import Cutouts, Labelled, draw_plan
 from shared.progress import say, track
 from shared.spec import RunSpec
-from shared.weights import first_checkpoint, load_checkpoint, save_checkpoint
+from shared.weights import Checkpoint, first_checkpoint, load_checkpoint, save_checkpoint
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -43,7 +44,14 @@ def call_length(steps: int, wanted: int) -> int:
 
 
 def calls(
-    backend: Backend, run: RunSpec, state: Any, images: Cutouts, labelled: Labelled, origin: int, first: int, last: int
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    images: Cutouts,
+    labelled: Labelled,
+    origin: int,
+    first: int,
+    last: int,
 ) -> Iterator[Call]:
     """Steps FIRST to LAST on galaxies that were labelled at step ORIGIN, call by call."""
     length = call_length(last - origin, run.backend.steps)
@@ -68,16 +76,17 @@ def fit(
     VALIDATE gives the validation loss of a state. The checkpoint that is left in FOLDER is that of the last step.
     """
     spec, path = run.training, folder / CHECKPOINT
-    start, history = first_checkpoint(run.model, run.seed), History([], [], [])
-    if path.exists():
-        start, about = load_checkpoint(path, run.model)
-        history = History(about["losses"], about["validation"], about["seconds"])
+    start, about = begin(run, path, labelled)
+    history = History(*(about.get(name, []) for name in History._fields))
+    if start.step:
         say(f"going on from step {start.step} of {spec.steps}")
     state = backend.init(run, start)
     work = calls(backend, run, state, images, labelled, 0, start.step, spec.steps)
     seen = min(spec.batch_size, len(labelled.rows))
     total = (spec.steps - start.step) * seen
-    for call in track(work, "training", total, "images", weight=lambda call: len(call.losses) * seen):
+    for call in track(
+        work, "training", total, "images", weight=lambda call: len(call.losses) * seen
+    ):
         before = call.step - len(call.losses)
         history.losses.extend(call.losses.tolist())
         history.seconds.append([len(call.losses), call.seconds])
@@ -85,9 +94,32 @@ def fit(
         if at_end or passed(before, call.step, spec.validate_every):
             history.validation.append([call.step, validate(call.state)])
         if at_end or passed(before, call.step, spec.checkpoint_every):
-            save_checkpoint(path, backend.export_checkpoint(call.state), history._asdict())
+            about = {"galaxies": fingerprint(labelled), **history._asdict()}
+            save_checkpoint(path, backend.export_checkpoint(call.state), about)
         state = call.state
     return state, history
+
+
+def begin(run: RunSpec, path: Path, *galaxies: Labelled) -> tuple[Checkpoint, dict]:
+    """The checkpoint at PATH and the facts written with it; the seed's own first weights and no facts if there is none.
+
+    Raises ValueError if it was written with other GALAXIES or votes, as the files of a dataset can change.
+    """
+    if not path.exists():
+        return first_checkpoint(run.model, run.seed), {}
+    start, about = load_checkpoint(path, run.model)
+    if about.get("galaxies") != fingerprint(*galaxies):
+        raise ValueError(
+            f"the galaxies or their votes have changed since {path} was written; again=true begins anew"
+        )
+    return start, about
+
+
+def fingerprint(*galaxies: Labelled) -> str:
+    """A short name for galaxies and their votes: the same in the same order, the same name."""
+    arrays = [np.asarray(array).astype("<u8") for part in galaxies for array in part]
+    named = b"".join(hashlib.sha256(array.tobytes()).digest() for array in arrays)
+    return hashlib.sha256(named).hexdigest()[:16]
 
 
 def passed(before: int, after: int, every: int) -> bool:

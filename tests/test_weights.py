@@ -1,0 +1,94 @@
+"""Weights: W+20's number of them, the same first values for everyone, and files that refuse what does not fit."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from shared.spec import ModelSpec
+from shared.weights import (
+    Checkpoint,
+    first_checkpoint,
+    init_weights,
+    layer_shapes,
+    load_checkpoint,
+    load_weights,
+    parameters,
+    save_checkpoint,
+    save_weights,
+)
+
+W20 = ((32, 32), (64, 64), (128,), (128,))
+SMALL = ModelSpec(16, ((2,), (3,), (4,), (5,)), 6, 0.5, "unit")
+
+
+def test_w20s_network():
+    spec = ModelSpec(128, W20, 128, 0.5, "unit")
+    assert parameters(spec) == 1_335_394
+    assert layer_shapes(spec)["hidden/kernel"] == (8 * 8 * 128, 128)
+
+
+def test_first_values():
+    weights = init_weights(SMALL, 0)
+    assert all((weights[name] == 0).all() for name in weights if name.endswith("bias"))
+    kernel = init_weights(ModelSpec(64, W20, 128, 0.5, "unit"), 1)["conv3/kernel"]
+    limit = np.sqrt(6 / (9 * 128))
+    assert kernel.dtype == np.float32
+    assert -limit <= kernel.min() < -0.99 * limit
+    assert 0.99 * limit < kernel.max() <= limit
+    assert abs(kernel.var() / (limit**2 / 3) - 1) < 0.02
+    assert not np.array_equal(
+        init_weights(SMALL, 0)["conv1/kernel"], init_weights(SMALL, 1)["conv1/kernel"]
+    )
+
+
+def test_files_give_back_what_they_got(tmp_path):
+    start = first_checkpoint(SMALL, 3)
+    random = np.random.default_rng(0)
+    moments = {name: random.random(array.shape) for name, array in start.weights.items()}
+    checkpoint = Checkpoint(start.weights, moments, {n: a + 1 for n, a in moments.items()}, 17)
+    save_checkpoint(tmp_path / "c.safetensors", checkpoint, {"losses": [0.1]})
+    back, about = load_checkpoint(tmp_path / "c.safetensors", SMALL)
+    assert (back.step, about["losses"]) == (17, [0.1])
+    for one, other in zip(back[:3], checkpoint[:3], strict=True):
+        assert list(one) == list(layer_shapes(SMALL))
+        assert all(
+            np.array_equal(one[n], other[n]) and one[n].dtype == other[n].dtype for n in other
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+def test_the_same_weights_make_the_same_bytes(tmp_path):
+    weights = init_weights(SMALL, 0)
+    save_weights(tmp_path / "a", weights, {"b": 1, "a": 2})
+    save_weights(tmp_path / "b", dict(reversed(weights.items())), {"a": 2, "b": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def broken(change):
+    weights = init_weights(SMALL, 0)
+    change(weights)
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("conv1/bias"), "the model has conv0/kernel"),
+        (lambda w: w.update(extra=np.zeros(1)), "has the arrays"),
+        (lambda w: w.update({"hidden/bias": np.zeros(7)}), r"hidden/bias has the shape \(7,\)"),
+        (lambda w: w["answer/bias"].fill(np.nan), "answer/bias holds values that are not finite"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path, change, message):
+    save_file(broken(change), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=message):
+        load_weights(tmp_path / "w.safetensors", SMALL)
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="trizoo fit"):
+        load_weights(tmp_path / "none.safetensors", SMALL)
+    save_weights(tmp_path / "w", init_weights(SMALL, 0), {})
+    (tmp_path / "half").write_bytes((tmp_path / "w").read_bytes()[:500])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        load_weights(tmp_path / "half", SMALL)
