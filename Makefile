@@ -1,7 +1,7 @@
-# make setup | test | demo | lint | clean. PYTHON=... names the interpreter to set up with.
+# make setup | test | demo | bench | lint | clean. PYTHON=... names the interpreter to set up with.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo lint clean
+.PHONY: help setup test demo bench lint clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -20,6 +20,7 @@ help:
 	@echo 'make setup   install everything, pinned, into $(VENV)'
 	@echo 'make test    setup, then all tests'
 	@echo 'make demo    setup, then fit, active learning and a report in all three frameworks'
+	@echo 'make bench   setup, then time the small pieces (the frameworks: trizoo bench)'
 	@echo 'make lint    setup, then style and types'
 	@echo 'make clean   remove $(VENV) and what tools left; outputs/ stays'
 	@echo
@@ -51,6 +52,9 @@ test: setup
 
 demo: setup
 	@$(VENV)/bin/trizoo demo
+
+bench: setup
+	@$(RUN) -m pytest benchmarks --benchmark-only
 
 lint: setup
 	$(RUN) -m ruff check .

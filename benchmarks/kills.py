@@ -105,7 +105,7 @@ def moments(config: dict, results: dict, kills: int, random: np.random.Generator
         training, sampling = config["training"], min(kills - 1, -(-kills // 5))
         every, last = training["checkpoint_every"], training["steps"]
         seconds = results["train_seconds"] * every / last
-        pauses = sorted(random.uniform(0, 0.9 * results["sample_seconds"], sampling))
+        pauses = sorted(random.uniform(0, 0.5 * results["sample_seconds"], sampling))
     else:
         every, last, pauses = 1, config["acquisition"]["rounds"] + 1, []
         seconds = float(np.mean([entry["seconds"] for entry in results["rounds"]]))

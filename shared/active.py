@@ -44,6 +44,8 @@ def choose(
 ) -> Choice:
     """The galaxies of the pool, or of some shards of it, that round NUMBER asks about: those of the largest scores."""
     spec, places = run.acquisition, np.arange(len(pool.rows))
+    if not len(places):
+        return Choice(places, np.zeros(0))
     if spec.shards:
         random = keys.bits(keys.galaxy_keys(run.seed, "shards", pool.hashes), number, 2)
         places = np.lexsort((pool.hashes, random[:, 1], random[:, 0]))[

@@ -1,5 +1,9 @@
 """The one door to a framework: a backend is a package with these names."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -74,11 +78,31 @@ def open_backend(spec: BackendSpec) -> Backend:
     Raises ValueError, with the way out, if it cannot be imported or has not the device that SPEC wants.
     """
     try:
-        backend = cast(Backend, import_module(f"impl_{spec.name}"))
+        with hushed():
+            backend = cast(Backend, import_module(f"impl_{spec.name}"))
+            backend.configure(spec)
     except ImportError as error:
         missing = f"the backend {spec.name} cannot be imported ({error})"
         raise ValueError(
             f"{missing}; install trizoo[{spec.name}], or set backend.python to an interpreter that has it"
         ) from error
-    backend.configure(spec)
     return backend
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep back what libraries write to standard error (TensorFlow finds no GPU in ten lines), unless they fail."""
+    with tempfile.TemporaryFile() as kept:
+        shown = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except (ImportError, ValueError):
+            raise
+        except BaseException:
+            kept.seek(0)
+            os.write(shown, kept.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)

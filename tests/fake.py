@@ -1,0 +1,96 @@
+"""A backend of plain numpy that learns nothing true, but exactly: for tests of what surrounds a framework."""
+
+import numpy as np
+
+from shared import keys, reference
+from shared.batches import Cutouts, Labelled
+from shared.spec import RunSpec, from_config
+from shared.split import galaxy_hash
+from trizoo import compose
+
+TINY = ("model.image_size=16", "model.blocks=[[2],[2],[2],[2]]", "model.dense=4")
+
+
+class Stopped(Exception):
+    """What a fake is told to raise: the end of a process, without the process."""
+
+
+class Fake:
+    """A backend whose weights are a mixture of all that a plan holds, and which notes what it was asked.
+
+    A state is a checkpoint. It raises Stopped when it is asked for step STOP, and its loss is NaN at step BAD.
+    """
+
+    def __init__(self, stop: int | None = None, bad: int | None = None):
+        self.stop, self.bad = stop, bad
+        self.plans, self.sampled, self.begun = [], [], []
+
+    def init(self, run, start):
+        self.begun.append(start.step)
+        return start
+
+    def train_steps(self, state, images, plan):
+        np.testing.assert_array_equal(plan.steps, state.step + np.arange(len(plan.steps)))
+        if self.stop is not None and plan.steps[0] <= self.stop <= plan.steps[-1]:
+            raise Stopped
+        self.plans.append(plan)
+        bias, losses = state.weights["answer/bias"], []
+        for number, step in enumerate(plan.steps):
+            arrays = (
+                plan.rows,
+                plan.yes,
+                plan.total,
+                plan.views.turn,
+                plan.keys,
+                images[plan.rows],
+            )
+            mixed = sum(array[number].astype(np.float64).sum() * 1e-6 for array in arrays)
+            bias = (0.9 * bias + np.sin(mixed + step + np.arange(2))).astype(np.float32)
+            losses.append(np.nan if step == self.bad else np.float32(1 + bias[0] ** 2))
+        weights = {**state.weights, "answer/bias": bias}
+        return state._replace(weights=weights, step=state.step + len(losses)), np.array(losses)
+
+    def sample(self, state, images, views, galaxy_keys, first, samples):
+        self.sampled.append(len(images))
+        numbers = np.tile(np.arange(first, first + samples), (len(images), 1))
+        noise = keys.uniforms(galaxy_keys[:, None], numbers, 1)[..., 0] if len(images) else numbers
+        light = images.mean((1, 2, 3))[:, None] / 255 if len(images) else np.zeros((0, 1))
+        turned = views.turn[:, 0, :1]
+        return 1 / (1 + np.exp(-(state.weights["answer/bias"][0] + 4 * light * noise + turned)))
+
+    def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0):
+        if name == "random":
+            return keys.uniforms(galaxy_keys, np.full(len(samples), index), 1)[:, 0]
+        return getattr(reference, name)(samples, expected_votes)
+
+    def export_weights(self, state):
+        return state.weights
+
+    def export_checkpoint(self, state):
+        return state
+
+    def describe(self):
+        return {"fake": "1", "device": "cpu", "precision": "float64"}
+
+    def peak_memory(self):
+        return 1
+
+
+def run_of(*words: str) -> RunSpec:
+    """The run of WORDS with a tiny network."""
+    return from_config(RunSpec, compose([*TINY, *words]))
+
+
+def galaxies(first: int, count: int) -> Labelled:
+    """COUNT galaxies from row FIRST on, with votes."""
+    rows = np.arange(first, first + count)
+    hashes = galaxy_hash([f"galaxy {row}" for row in rows])
+    total = 5 + rows % 36
+    return Labelled(rows, hashes, rows * 7 % (total + 1), total)
+
+
+def noise(count: int) -> Cutouts:
+    """Images of noise, the first ones darker."""
+    random = np.random.default_rng(0)
+    bright = np.linspace(20, 255, count)[:, None, None, None]
+    return Cutouts((random.random((count, 16, 16, 1)) * bright).astype(np.uint8), 1)

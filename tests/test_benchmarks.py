@@ -1,0 +1,185 @@
+"""What is timed, how, and what kills a run: the numbers themselves are for the report."""
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake import TINY, Fake, run_of
+
+import benchmarks
+from benchmarks import clock, kills, material
+from benchmarks.bench import bench
+from shared.records import write_json
+from shared.weights import Checkpoint, first_checkpoint, save_checkpoint
+
+FOLDER = Path(benchmarks.__file__).parent
+TASKS = sorted(path.stem for path in (FOLDER / "tasks").glob("[!_]*.py"))
+WORDS = ("bench.batch_size=6", "bench.warmup=1", "bench.repeats=3", "backend.steps=2")
+
+
+def test_a_row_for_every_task(tmp_path):
+    pytest.importorskip("torch")
+    run = run_of(*WORDS, f"bench.tasks=[{','.join(TASKS)}]", "model.image_size=32")
+    outcome = bench(run, tmp_path)
+    rows = outcome["results"]["rows"]
+    assert [row["task"] for row in rows] == TASKS
+    images = {"train": 12, "predict": 6, "posterior": 6, "acquisition": 20_000}
+    for row in rows:
+        assert list(row) == [
+            "task",
+            "image_size",
+            "batch_size",
+            "first_seconds",
+            "median_seconds",
+            "p10_seconds",
+            "p90_seconds",
+            "images_per_second",
+        ]
+        assert (row["image_size"], row["batch_size"]) == (32, 6)
+        assert 0 < row["p10_seconds"] <= row["median_seconds"] <= row["p90_seconds"]
+        speed = images[row["task"]] / row["median_seconds"]
+        assert row["images_per_second"] == pytest.approx(speed)
+        assert f"{row['task']} {speed:.0f}/s" in outcome["results"]["summary"]
+    assert outcome["results"]["peak_memory_bytes"] > 0
+    assert outcome["where"]["device"]
+
+
+def test_a_task_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"bench.tasks is 'trian'; choose one of acquisition, "):
+        bench(run_of("bench.tasks=[trian]"), tmp_path)
+
+
+def test_training_goes_on_from_call_to_call_and_every_call_does_the_work():
+    run = run_of(*WORDS)
+    for name, done in (("train", [2, 2, 2]), ("predict", 1), ("posterior", 30)):
+        backend = Fake()
+        call, images = import_module(f"benchmarks.tasks.{name}").work(backend, run)
+        given = [call() for _ in range(3)]
+        if name == "train":
+            assert [len(losses) for losses in given] == done
+            steps = np.concatenate([plan.steps for plan in backend.plans])
+            assert steps.tolist() == [0, 1, 2, 3, 4, 5]
+            assert backend.plans[0].rows.shape == (2, 6)
+            assert images == 12
+        else:
+            assert [samples.shape for samples in given] == [(6, done)] * 3
+            assert images == 6
+
+
+def test_the_first_call_is_apart_and_the_warm_up_is_in_no_number(monkeypatch):
+    now, called = [0.0], []
+
+    def call():
+        called.append(len(called))
+        now[0] += 100 if len(called) == 1 else 50 if len(called) <= 3 else len(called)
+
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    timing = clock.measure(call, 2, 11, "a call")
+    assert len(called) == 14
+    assert timing.first_seconds == 100
+    assert timing.median_seconds == 9  # calls 4 to 14 take 4 to 14 seconds
+    assert (timing.p10_seconds, timing.p90_seconds) == (5, 13)
+
+
+def test_the_material_is_the_same_each_time():
+    run = run_of(*WORDS)
+    (images, one), (again, other) = material.labelled(run), material.labelled(run)
+    rows = np.arange(6)
+    np.testing.assert_array_equal(images[rows], again[rows])
+    for mine, theirs in zip(one, other, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert (one.total == 40).all()
+    shown, views, keys = material.shown(run)
+    assert shown.shape == (6, images.size, images.size, 1)
+    assert len(views.turn) == len(keys) == 6
+    assert len(np.unique(keys, axis=0)) == 6
+
+
+def test_the_small_pieces_run():
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--benchmark-disable",
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(
+        [*command, FOLDER / "test_pieces.py"], cwd=FOLDER.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_kills_come_one_by_one_after_checkpoints_and_the_last_while_sampling():
+    random = np.random.default_rng(0)
+    config = {
+        "task": {"name": "fit"},
+        "training": {"checkpoint_every": 4, "steps": 44},
+        "acquisition": {"rounds": 3},
+    }
+    results = {"train_seconds": 11.0, "sample_seconds": 2.0}
+    plan = kills.moments(config, results, 10, random)
+    after = [kill.after for kill in plan]
+    assert after[8:] == [None, None]
+    assert after[:8] == sorted(set(after[:8]))
+    assert set(after[:8]) <= set(range(4, 44, 4))
+    assert all(0 <= kill.pause <= 1 for kill in plan)
+    with pytest.raises(ValueError, match="kills is 20, but there are 10 checkpoints"):
+        kills.moments(config, results, 20, random)
+    config["task"]["name"] = "active"
+    results = {"rounds": [{"seconds": 0.5}, {"seconds": 0.1}]}
+    plan = kills.moments(config, results, 3, random)
+    assert [kill.after for kill in plan] == [1, 2, 3]
+    assert all(0 <= kill.pause <= 0.3 for kill in plan)
+
+
+@pytest.mark.parametrize("changed", [None, "weights.safetensors", "second", "loss", "seconds"])
+def test_a_difference_anywhere_but_in_seconds_is_found(tmp_path, changed):
+    run = run_of()
+    for name in ("one", "other"):
+        start, other = first_checkpoint(run.model, 0), name == "other"
+        for file in kills.FILES["fit"]:
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / file).write_text("x" * (1 + (other and file == changed)))
+        second = {
+            key: array + (other and changed == "second") for key, array in start.second.items()
+        }
+        about = {
+            "losses": [1.0 + 1e-9 * (other and changed == "loss")],
+            "seconds": [[4, 0.1 + (other and changed == "seconds")]],
+        }
+        checkpoint = Checkpoint(start.weights, start.first, second, 4)
+        save_checkpoint(tmp_path / name / kills.CHECKPOINT, checkpoint, about)
+    found = kills.differences("fit", tmp_path / "one", tmp_path / "other")
+    expected = {"weights.safetensors": ["weights.safetensors"], None: [], "seconds": []}
+    assert found == expected.get(changed, [kills.CHECKPOINT])
+    assert kills.reached(tmp_path / "one" / kills.CHECKPOINT, 4)
+    assert not kills.reached(tmp_path / "one" / kills.CHECKPOINT, 5)
+
+
+def test_kills_writes_its_record_and_fails_where_runs_differ(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def compare(place, task, overrides, count, random):
+        asked.append((task, overrides, count))
+        return {"kills": count, "identical": task == "fit"}
+
+    monkeypatch.setattr(kills, "compare", compare)
+    file = tmp_path / "kills.json"
+    assert kills.main(["backend=tf", "kills=3", f"record={file}"]) == 0
+    assert json.loads(file.read_text()) == {"kills": 3, "identical": True}
+    assert json.loads(capsys.readouterr().out) == {"kills": 3, "identical": True}
+    assert kills.main(["task=active", "seed=1"]) == 1
+    assert asked == [("fit", ["backend=tf"], 3), ("active", ["seed=1"], 10)]
+
+
+def test_a_run_that_cannot_end_is_told_with_its_last_words(tmp_path):
+    config = kills.trizoo.compose(["task=fit", *TINY, "dataset=folder", "dataset.images=nowhere"])
+    write_json(tmp_path / "run" / "run.json", config)
+    with pytest.raises(RuntimeError, match=r"status 2:\n.*nowhere"):
+        kills.finish(tmp_path / "run", config)
