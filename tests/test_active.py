@@ -68,6 +68,7 @@ def test_the_last_round_proposes_galaxies_without_votes(tmp_path):
     assert last["rows"] == UNKNOWN.rows[last["places"]].tolist()
     *_, last = played(tmp_path / "none", cast=EVERYONE._replace(unknown=NOBODY))
     assert set(last["rows"]) <= set(KNOWN.rows)
+    assert len(last["rows"]) == 5
 
 
 def test_galaxies_without_votes_change_no_other_round(tmp_path):

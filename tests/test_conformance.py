@@ -53,7 +53,6 @@ def errors(tmp_path_factory):
     return measured
 
 
-@pytest.mark.xdist_group("conformance")
 @pytest.mark.parametrize(("name", "precision"), PAIRS)
 def test_every_rung(errors, name, precision):
     found = errors(name, precision)
