@@ -72,7 +72,7 @@ def bits(keys: np.ndarray, index: np.ndarray | int, count: int) -> np.ndarray:
     counters[..., 0] = index[..., None]
     counters[..., 1] = np.arange((count + 1) // 2, dtype=np.uint32)
     pairs = threefry2x32(keys[..., None, :], counters)
-    return pairs.reshape(*pairs.shape[:-2], -1)[..., :count]
+    return pairs.reshape(*pairs.shape[:-2], 2 * pairs.shape[-2])[..., :count]
 
 
 def uniforms(keys: np.ndarray, index: np.ndarray | int, count: int) -> np.ndarray:
