@@ -8,7 +8,7 @@ import pytest
 
 from reports.readme import TABLES, filled
 from shared.spec import RunSpec, from_config
-from trizoo import TASKS, compose, hydra_words
+from trizoo import compose, hydra_words
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,7 +23,9 @@ def test_numbers_are_those_of_the_records():
     assert set(re.findall(r"<!-- table (\w+) -->", README)) == set(TABLES)
 
 
-@pytest.mark.parametrize("line", [line for line in LINES + INLINE if "trizoo" in line and "help" not in line])
+@pytest.mark.parametrize(
+    "line", [line for line in LINES + INLINE if "trizoo" in line and "help" not in line]
+)
 def test_commands_compose(line, monkeypatch):
     monkeypatch.setenv("TRIZOO_REAL_DATA", "somewhere")
     words = [
