@@ -291,7 +291,7 @@ def asleep(place) -> subprocess.Popen:
     )
     words = [sys.executable, "-c", door, "fit", *SMALL, "seed=11"]
     child = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (place / "asleep").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -301,7 +301,7 @@ def asleep(place) -> subprocess.Popen:
 def test_ctrl_c_ends_the_run_and_says_how_it_goes_on(place):
     door = asleep(place)
     os.killpg(door.pid, signal.SIGINT)
-    _, error = door.communicate(timeout=30)
+    _, error = door.communicate(timeout=120)
     assert door.returncode == 130
     assert "goes on where it stopped" in error
     assert "Traceback" not in error
@@ -310,7 +310,7 @@ def test_ctrl_c_ends_the_run_and_says_how_it_goes_on(place):
 def test_a_door_that_is_ended_ends_its_run(place):
     door = asleep(place)
     door.terminate()
-    door.communicate(timeout=30)  # until the run, which holds the pipe too, has ended
+    door.communicate(timeout=120)  # until the run, which holds the pipe too, has ended
     assert door.returncode == 143
     with trizoo.held(folders(place, "fit")[0]):
         pass
