@@ -248,12 +248,12 @@ def test_synthetic_galaxies_keep_how_they_were_drawn(survey):
 # Processes: a child that reads slowly is killed, waited for, or left alone.
 
 SLOW = """
-import json, sys, time
+import json, os, sys, time
 from shared import cutouts, prepare
 from shared.spec import DatasetSpec, from_config
 read = cutouts.read_cutout
 def slow(path):
-    print("reading", flush=True)
+    os.write(1, b"reading\\n")  # one write: print's text and line end part between threads
     time.sleep(float(sys.argv[2]))
     return read(path)
 cutouts.read_cutout = slow
