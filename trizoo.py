@@ -33,6 +33,8 @@ TASKS = {
     "predict": "write the posterior of other galaxies with the weights of a fit",
     "active": "train, ask about the galaxies that teach most, repeat",
     "bench": "time training, prediction and posterior sampling",
+    "match": "find the same galaxies in two stores, by position",
+    "show": "draw a dataset's questions, and which answers lead to which",
     "report": "make the report of all runs under outputs",
     "demo": "all of it, small, in all three frameworks, on galaxies it draws itself (minutes)",
 }
@@ -42,9 +44,11 @@ MODULES = {
     "predict": "shared.tasks",
     "active": "shared.tasks",
     "bench": "benchmarks.bench",
+    "match": "shared.crossmatch",
+    "show": "shared.schema",
     "report": "reports.report",
 }
-ALWAYS_ANEW = ("prepare", "report")  # quick where nothing has changed, and their sources may have
+ALWAYS_ANEW = ("prepare", "match", "show", "report")  # quick where nothing has changed, and their sources may have
 PLACES = ("outputs", "folder", "again")  # where a run is kept, not what it is
 OWN_FILES = (  # patterns of what a run writes into its folder
     "record.json",
@@ -54,6 +58,8 @@ OWN_FILES = (  # patterns of what a run writes into its folder
     "posterior.*",
     "checkpoint*",
     "ask_next.csv",
+    "matches.*",
+    "schema.*",
 )
 
 # glibc returns large blocks to the kernel and faults them in again at every step; kept, training on

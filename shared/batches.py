@@ -8,15 +8,16 @@ import numpy as np
 from shared import keys
 from shared.augment import STEPS_PER_CALL, Views, draw_views
 from shared.spec import RunSpec, TrainingSpec
+from shared.store import Images
 
 
 class Cutouts:
     """A store's images as a network is given them: `cutouts[rows]` is uint8 (..., y, x, 1), box-averaged by a factor.
 
-    Only the rows asked for are read, so a store may be larger than memory.
+    Colours are averaged too. Only the rows asked for are read, so a store may be larger than memory.
     """
 
-    def __init__(self, images: np.ndarray, factor: int):
+    def __init__(self, images: Images | np.ndarray, factor: int):
         self.images, self.factor = images, factor
         self.size = images.shape[1] // factor
 
@@ -25,12 +26,17 @@ class Cutouts:
 
     def __getitem__(self, rows) -> np.ndarray:
         images = self.images[rows]
-        if self.factor == 1:
+        f, colours = self.factor, images.shape[-1]
+        if f == colours == 1:
             return np.ascontiguousarray(images)
-        f, images = self.factor, images[..., 0]
-        rows = sum(images[..., start::f, :].astype(np.uint16) for start in range(f))
+        count = f * f * colours
+        wide = np.uint16 if 255 * count < 2**16 else np.uint32
+        planes = [
+            images[..., start::f, :, colour] for start in range(f) for colour in range(colours)
+        ]
+        rows = sum(plane.astype(wide) for plane in planes)
         total = sum(rows[..., start::f] for start in range(f))
-        return ((total + f * f // 2) // (f * f)).astype(np.uint8)[..., None]
+        return ((total + count // 2) // count).astype(np.uint8)[..., None]
 
 
 class Labelled(NamedTuple):

@@ -1,35 +1,41 @@
 """A survey's files made into a store, once: later runs with the same files open what is there.
 
 The store's folder is named by a digest of the dataset's specification and of its sources (the
-table's bytes; the names, sizes and times of the images; the code that draws synthetic ones), so
-what changes makes another store. It is built in a hidden folder beside its place and renamed when
-it is whole. That folder holds a locked file: a second process waits for the first, and what a dead
-process left is cleared away by the next.
+tables' bytes; the names, sizes and times of the images, or the address they come from; the code
+that draws synthetic ones), so what changes makes another store. It is built in a hidden folder
+beside its place, which a killed process leaves behind and the next one takes up where it stopped,
+and leaves that folder whole, by one renaming. The hidden folder holds a locked file: a second
+process waits for the first.
 """
 
 import fcntl
-import io
+import hashlib
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from shared import cutouts
-from shared.catalogue import list_images, read_catalogue
-from shared.progress import say, track
-from shared.records import write_json
+from shared.catalogue import list_catalogue, read_catalogue
+from shared.draft import Draft
+from shared.progress import in_order, say, track
+from shared.sources import Source, open_source
 from shared.spec import DatasetSpec, digest, to_config
-from shared.store import FORMAT, GALAXIES, IMAGES, MANIFEST, Store, open_store, sha256
+from shared.split import galaxy_hash
+from shared.store import FORMAT, MANIFEST, NAMED, Store, open_store, sha256
 
 PARTIAL = ".partial"  # ends the name of a folder in which a store is being built
 LOCK = ".lock"
-NAMED = 20  # galaxies named in a message
+KEPT = 7 * 24 * 3600  # seconds for which the unfinished folder of another store is kept
+ELSEWHERE = ("stores", "crop", "skip_bad_images", "service")  # no part of what a store holds
 
 
 def prepare(dataset: DatasetSpec) -> Store:
@@ -40,72 +46,81 @@ def prepare(dataset: DatasetSpec) -> Store:
     dataset.skip_bad_images leaves such galaxies out. Then the store has fewer than
     dataset.galaxies.
     """
-    sources = _sources(dataset)
-    name = f"{dataset.name}-{digest([FORMAT, _identity(dataset), sources])}"
-    folder = Path(dataset.stores) / name
+    source = None if dataset.images is None else open_source(dataset)
+    if source is not None and dataset.table is None:
+        dataset = replace(dataset, table=source.table())
+    sources = _sources(dataset, source)
+    folder = _place(dataset, sources)
     with _sole_builder(folder) as beside:
         if beside is not None:
             _clear_leftovers(beside)
-            _build(dataset, sources, beside)
-            if _sources(dataset) != sources:
+            build = _draw if source is None else partial(_read, source=source)
+            whole = build(dataset, sources, beside)
+            if _sources(dataset, source) != sources:
+                shutil.rmtree(beside)
                 raise ValueError(
                     f"the files of {dataset.name} changed while they were read; prepare again"
                 )
-            beside.rename(folder)
-            (folder / LOCK).unlink()
-    return open_store(folder)
+            whole.rename(folder)
+    store = open_store(folder)
+    if (skipped := store.source["skipped"]) and not dataset.skip_bad_images:
+        raise ValueError(
+            f"store {folder} leaves out {len(skipped)} galaxies whose images could not be used, "
+            f"{skipped[0]['id']} for one ({skipped[0]['reason']}); allow that with "
+            "dataset.skip_bad_images=true, or delete the store to try them again"
+        )
+    return store
+
+
+def _place(dataset: DatasetSpec, sources: dict) -> Path:
+    name = f"{dataset.name}-{digest([FORMAT, _identity(dataset), sources])}"
+    return Path(dataset.stores) / name
 
 
 def _identity(dataset: DatasetSpec) -> dict:
     """What a store depends on: not where it is kept, nor how much of it a network sees."""
-    config = to_config(dataset)
-    return {key: value for key, value in config.items() if key not in ("stores", "crop")}
+    return {key: value for key, value in to_config(dataset).items() if key not in ELSEWHERE}
 
 
-def _sources(dataset: DatasetSpec) -> dict[str, str | None]:
-    if dataset.images is None:
+def _sources(dataset: DatasetSpec, source: Source | None) -> dict:
+    if source is None:
         if dataset.table is not None:
             raise ValueError(
                 f"dataset.images is null, but dataset.table is {dataset.table}; "
-                "name the folder of images"
+                "say where the images are"
             )
         from shared import synthetic
 
-        return {"table": None, "images": None, "synthetic": sha256(Path(synthetic.__file__))}
-    if dataset.table is not None and not Path(dataset.table).is_file():
-        raise FileNotFoundError(
-            f"dataset.table is {dataset.table}, which is not a file; "
-            "name a CSV, Parquet or FITS table"
-        )
-    listing = [
-        [name, stat.st_size, stat.st_mtime_ns] for name, stat in list_images(dataset.images).items()
-    ]
+        return {"synthetic": sha256(Path(synthetic.__file__))}
+    tables = [dataset.table, *(join.table for join in dataset.joins.values())]
     return {
-        "table": None if dataset.table is None else sha256(Path(dataset.table)),
-        "images": digest(listing, 64),
-        "synthetic": None,
+        "tables": {table: _table_sum(table) for table in tables if table is not None},
+        "images": digest(source.identity(), 64),
+        "scale": to_config(dataset.service.scale),
     }
 
 
-def _build(dataset: DatasetSpec, sources: dict, beside: Path) -> None:
-    if dataset.images is None:
-        galaxies, skipped = _write_synthetic(dataset, beside / IMAGES)
-    else:
-        galaxies, skipped = _write_cutouts(dataset, beside / IMAGES)
-    galaxies.to_parquet(beside / GALAXIES, index=False)
-    manifest = {
-        "format": FORMAT,
-        "dataset": _identity(dataset),
-        "questions": dataset.questions,
-        "galaxies": len(galaxies),
-        "sha256": {name: sha256(beside / name) for name in (IMAGES, GALAXIES)},
-        "skipped": skipped,
-        "sources": sources,
-    }
-    write_json(beside / MANIFEST, manifest)
+def _table_sum(table: str) -> str:
+    path = Path(table)
+    files = [path] if path.is_file() else sorted(path.parent.glob(path.name))
+    if not files:
+        raise FileNotFoundError(
+            f"{table} is not a file; name a CSV, Parquet or FITS table in dataset.table or "
+            "dataset.joins"
+        )
+    return digest([sha256(file) for file in files], 64) if len(files) > 1 else sha256(files[0])
 
 
-def _write_synthetic(dataset: DatasetSpec, path: Path) -> tuple[pd.DataFrame, list]:
+class Image(NamedTuple):
+    """What a thread made of one image."""
+
+    row: int
+    facts: dict  # what stands in its line of galaxies.parquet
+    problem: Exception | None
+
+
+def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
+    """Draw the synthetic galaxies of DATASET; gives the finished store's folder."""
     from shared import synthetic
 
     for question, answers in dataset.questions.items():
@@ -118,153 +133,183 @@ def _write_synthetic(dataset: DatasetSpec, path: Path) -> tuple[pd.DataFrame, li
     for place in ("ra", "dec"):
         if place not in galaxies:
             galaxies[place] = np.nan
-    rows = (
-        dict(zip(galaxies.columns, row, strict=True))
-        for row in galaxies.itertuples(index=False, name=None)
+    values = galaxies.to_dict("records")
+    with Draft(beside, len(galaxies), dataset.channels) as draft:
+
+        def draw(row: int) -> Image:
+            pixels = synthetic.render(values[row])
+            return Image(row, {"pixels_crc32": draft.put(row, pixels)}, None)
+
+        todo = [row for row in range(len(galaxies)) if row not in draft.done]
+        with closing(in_order(draw, todo)) as images:
+            for image in track(images, "drawing galaxies", len(todo)):
+                draft.note(image.row, image.facts)
+        return draft.finish(galaxies, _manifest(dataset, sources, {"kind": "synthetic"}, []))
+
+
+def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> Path:
+    """Read the images of DATASET from SOURCE; gives the finished store's folder."""
+    listed = dataset.table is None
+    galaxies = (
+        _fewer(dataset, list_catalogue(source.names())) if listed else read_catalogue(dataset)
     )
-    images = in_order(synthetic.render, rows)
-    _write_images(path, track(images, "drawing galaxies", len(galaxies)), len(galaxies))
-    return galaxies, []
+    names = source.find(galaxies)
+    about = source.about() | _met(source, names)
+    problems = {
+        row: FileNotFoundError(f"there is no image {galaxies['file'].iloc[row] or 'of it'}")
+        for row, name in enumerate(names)
+        if name is None
+    }
+    if problems and not dataset.skip_bad_images:
+        row, problem = next(iter(problems.items()))
+        others = f" ({len(problems)} of {len(names)} galaxies have none)"
+        raise FileNotFoundError(_bad_image(dataset, galaxies, row, f"{problem}{others}"))
+    with Draft(beside, len(galaxies), dataset.channels) as draft:
+        todo = [row for row, name in enumerate(names) if name is not None and row not in draft.done]
+        if draft.done:
+            say(f"{dataset.name}: {len(draft.done):,} images are here already, {len(todo):,} to go")
+        wanted = [names[row] for row in todo]
+
+        def read(loaded: tuple[int, Callable[[], bytes]]) -> Image:
+            number, load = loaded
+            row = todo[number]
+            try:
+                data = load()
+                pixels = cutouts.cutout(data, dataset.channels, dataset.stretch)
+            except (ValueError, FileNotFoundError) as problem:
+                return Image(row, {}, type(problem)(f"image {wanted[number]}: {problem}"))
+            facts = {
+                "image": wanted[number],
+                "image_sha256": hashlib.sha256(data).hexdigest(),
+                "pixels_crc32": draft.put(row, pixels),
+            }
+            return Image(row, facts, None)
+
+        with closing(source.load(wanted)) as loads, closing(in_order(read, loads)) as images:
+            for image in track(images, "reading images", len(todo)):
+                if image.problem is None:
+                    draft.note(image.row, image.facts)
+                elif dataset.skip_bad_images:
+                    problems[image.row] = image.problem
+                else:
+                    text = _bad_image(dataset, galaxies, image.row, image.problem)
+                    raise type(image.problem)(text) from image.problem
+        skipped = _told(dataset, galaxies, problems)
+        galaxies = galaxies.drop(columns=["file", "scale"], errors="ignore")
+        return draft.finish(galaxies, _manifest(dataset, sources, about, skipped))
 
 
-def _write_cutouts(dataset: DatasetSpec, path: Path) -> tuple[pd.DataFrame, list]:
-    galaxies = read_catalogue(dataset)
-    rows = list(zip(galaxies["id"], galaxies["file"], galaxies.index, strict=True))
-    if not dataset.skip_bad_images:
-        _check_images_are_there(dataset, rows)
-    whole, skipped = np.ones(len(rows), bool), []
+def _fewer(dataset: DatasetSpec, galaxies: pd.DataFrame) -> pd.DataFrame:
+    chosen = np.argsort(galaxy_hash(galaxies["id"]), kind="stable")[: dataset.galaxies]
+    return galaxies.iloc[np.sort(chosen)]
 
-    def good():
-        images = in_order(_read_or_problem, galaxies["file"])
-        for number, image in enumerate(track(images, "reading images", len(rows))):
-            if isinstance(image, np.ndarray):
-                yield image
-            elif dataset.skip_bad_images:
-                whole[number] = False
-                name, file, _ = rows[number]
-                skipped.append({"id": name, "file": file, "reason": str(image)})
-            else:
-                raise type(image)(_bad_image(dataset, rows[number], image)) from image
 
-    _write_images(path, good(), len(rows))
-    if not whole.any():
+def _met(source: Source, names: list[str | None]) -> dict:
+    """How the table's rows and the images correspond; says so where they do not."""
+    found = {name for name in names if name is not None}
+    try:
+        there = len(source.names())
+    except ValueError:  # a service has no list
+        return {"rows": len(names), "rows_with_image": len(names) - names.count(None)}
+    if names.count(None) or there > len(found):
+        say(
+            f"{len(names) - names.count(None):,} of {len(names):,} galaxies have an image; "
+            f"{there - len(found):,} of {there:,} images belong to no galaxy that is wanted"
+        )
+    return {
+        "rows": len(names),
+        "rows_with_image": len(names) - names.count(None),
+        "images": there,
+        "images_without_row": there - len(found),
+    }
+
+
+def _told(dataset: DatasetSpec, galaxies: pd.DataFrame, problems: dict[int, Exception]) -> list:
+    """Every galaxy left out, for the manifest; the first of them are named."""
+    skipped = [
+        {
+            "id": galaxies["id"].iloc[row],
+            "file": galaxies["file"].iloc[row],
+            "reason": str(problems[row]),
+        }
+        for row in sorted(problems)
+    ]
+    if len(skipped) == len(galaxies):
         raise ValueError(
-            f"none of the {len(rows)} images can be used ({skipped[0]['reason']}); "
+            f"none of the {len(galaxies)} images can be used ({skipped[0]['reason']}); "
             "check dataset.images"
         )
     if skipped:
         named = "".join(f"\n  {skip['id']}: {skip['reason']}" for skip in skipped[:NAMED])
         more = f"\n  ... all are listed in {MANIFEST}" if len(skipped) > NAMED else ""
-        say(f"left out {len(skipped)} of {len(rows)} galaxies of {dataset.name}:{named}{more}")
-    return galaxies[whole].drop(columns="file"), skipped
+        say(f"left out {len(skipped)} of {len(galaxies)} galaxies of {dataset.name}:{named}{more}")
+    return skipped
 
 
-def _read_or_problem(file: str) -> np.ndarray | Exception:
-    try:
-        return cutouts.read_cutout(file)
-    except (ValueError, FileNotFoundError) as problem:
-        return problem
+def _manifest(dataset: DatasetSpec, sources: dict, about: dict, skipped: list) -> dict:
+    return {
+        "dataset": _identity(dataset),
+        "questions": dataset.questions,
+        "leads": dataset.leads,
+        "licence": dataset.licence,
+        "source": about,
+        "skipped": skipped,
+        "sources": sources,
+    }
 
 
-def _check_images_are_there(dataset: DatasetSpec, rows: list) -> None:
-    missing = [row for row in rows if not Path(row[1]).is_file()]
-    if missing:
-        problem = f"there is no image {missing[0][1]}"
-        others = f" ({len(missing)} of {len(rows)} galaxies have none)" if len(missing) > 1 else ""
-        raise FileNotFoundError(_bad_image(dataset, missing[0], problem + others))
-
-
-def _bad_image(dataset: DatasetSpec, row: tuple[str, str, int], problem: object) -> str:
-    name, _, number = row
-    where = "" if dataset.table is None else f" (row {number} of {dataset.table})"
+def _bad_image(dataset: DatasetSpec, galaxies: pd.DataFrame, row: int, problem: object) -> str:
+    where = "" if dataset.table is None else f" (row {galaxies.index[row]} of {dataset.table})"
     return (
-        f"galaxy {name}{where}: {problem}. "
+        f"galaxy {galaxies['id'].iloc[row]}{where}: {problem}. "
         "Or leave such galaxies out with dataset.skip_bad_images=true"
     )
 
 
-def in_order(function: Callable, things: Iterable) -> Iterator:
-    """FUNCTION of each of THINGS in turn, from threads that keep a little ahead of the reader.
-
-    Threads and no processes, so that it works beside any framework: Pillow and numpy let go of the
-    interpreter.
-    """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    waiting: deque = deque()
-    with ThreadPoolExecutor(cores) as pool:
-        try:
-            for thing in things:
-                waiting.append(pool.submit(function, thing))
-                if len(waiting) > 8 * cores:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _write_images(path: Path, images: Iterable[np.ndarray], most: int) -> None:
-    """Append IMAGES, at most MOST, to one .npy file that is never whole in memory."""
-    count = 0
-    with path.open("wb") as file:
-        file.write(_npy_header(most))
-        for image in images:
-            file.write(image.tobytes())
-            count += 1
-        file.seek(0)
-        file.write(_npy_header(count))
-
-
-def _npy_header(galaxies: int) -> bytes:
-    """The start of a .npy file, of one length: numpy leaves room for the first axis to grow."""
-    head = {
-        "descr": "|u1",
-        "fortran_order": False,
-        "shape": (galaxies, cutouts.SIZE, cutouts.SIZE, 1),
-    }
-    file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, head)
-    return file.getvalue()
-
-
 @contextmanager
 def _sole_builder(folder: Path) -> Iterator[Path | None]:
-    """The empty hidden folder where this process alone builds FOLDER; None if FOLDER is there."""
+    """The hidden folder where this process alone builds FOLDER; None if FOLDER is there."""
     beside = folder.with_name(f".{folder.name}{PARTIAL}")
     while not folder.exists():
         beside.mkdir(parents=True, exist_ok=True)
         with _lock(beside / LOCK, _wait) as held:
             if held and not folder.exists():
-                for path in beside.iterdir():
-                    if path.name != LOCK:
-                        path.unlink()
                 try:
                     yield beside
-                except BaseException:
-                    shutil.rmtree(beside, ignore_errors=True)
-                    raise
+                finally:
+                    if folder.exists() or not _begun(beside):
+                        shutil.rmtree(beside, ignore_errors=True)
                 return
             if held:  # made after the folder was looked for
                 shutil.rmtree(beside, ignore_errors=True)
+    if beside.exists():  # its maker was killed between the renaming and the end
+        _remove_dead(beside)
     yield None
 
 
+def _begun(beside: Path) -> bool:
+    return any(path.stat().st_size for path in beside.glob("journal*"))
+
+
 def _clear_leftovers(mine: Path) -> None:
-    """Remove the hidden folders next to MINE in which no living process is building."""
+    """Remove the hidden folders next to MINE that nobody has worked in for a week."""
     for beside in set(mine.parent.glob(f".*{PARTIAL}")) - {mine}:
-        with _lock(beside / LOCK, _do_not_wait) as held:
-            if held:
-                shutil.rmtree(beside, ignore_errors=True)
+        ages = [time.time() - path.stat().st_mtime for path in beside.glob("*") if path.exists()]
+        if min(ages, default=KEPT + 1) > KEPT:
+            _remove_dead(beside)
+
+
+def _remove_dead(beside: Path) -> None:
+    with _lock(beside / LOCK, _do_not_wait) as held:
+        if held:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager
 def _lock(path: Path, how: Callable[[int, Path], bool]) -> Iterator[bool]:
     """Whether this process holds the lock on the file at PATH, and the file is still there."""
     try:
-        file = path.open("w")
+        file = path.open("a")
     except OSError:  # the folder is gone
         yield False
         return

@@ -1,8 +1,11 @@
-"""How far long work has come, on standard error: a bar at a terminal, else a line now and then."""
+"""Long work: done by threads in order, and how far it has come, on standard error: a bar at a terminal, else lines."""
 
+import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
 from rich.progress import (
@@ -41,6 +44,29 @@ def track(
         total = sum(weigh(thing) for thing in things) if weight else len(things)
     show = _with_bar if sys.stderr.isatty() else _with_lines
     return show(things, what, total, unit, weigh)
+
+
+def in_order(function: Callable, things: Iterable) -> Iterator:
+    """FUNCTION of each of THINGS in turn, from threads that keep a little ahead of the reader.
+
+    Threads and no processes, so that it works beside any framework: Pillow and numpy let go of the
+    interpreter.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    waiting: deque = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        try:
+            for thing in things:
+                waiting.append(pool.submit(function, thing))
+                if len(waiting) > 8 * cores:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _with_bar(things, what, total, unit, weigh):

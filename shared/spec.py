@@ -9,6 +9,8 @@ import json
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from shared.schema import check
+
 BACKENDS = ("tf", "torch", "jax")
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 ACQUISITIONS = ("mutual_information", "entropy", "random")
@@ -56,27 +58,93 @@ class BackendSpec:
 
 @dataclass(frozen=True)
 class ColumnsSpec:
-    """What a table calls its columns; null: there is none."""
+    """What a table calls its columns; null: there is none. a|b: whichever of the two is there, a first."""
 
     id: str
-    file: str | None  # null: the image of galaxy ID is ID.jpg, .jpeg or .png
+    file: str | None  # null: the image of galaxy ID is ID.jpg, .jpeg, .png or .fits
     ra: str | None
     dec: str | None
     label: str | None  # a class per galaxy (then dataset.classes says what each class answers)
-    count: str  # votes per answer, a pattern of {question} and {answer}
+    count: str | None  # votes per answer, a pattern of {question} and {answer}
+    fraction: (
+        str | None
+    )  # where count is null: votes / all votes on the question; votes = round(fraction x total)
     total: str | None  # votes per question, a pattern of {question}; null: the sum over the answers
+    assumed_votes: int | None  # total, for every question, of fractions without any: an assumption
+    # question -> what {question} is in the table, then what each {answer} is, in order; none: the same as here
+    names: dict[str, tuple[str, ...]]
+
+    def __post_init__(self):
+        if self.assumed_votes is not None:
+            at_least("dataset.columns.assumed_votes", self.assumed_votes, 1)
+
+
+@dataclass(frozen=True)
+class JoinSpec:
+    """Another table, whose columns are found as if they were the table's own."""
+
+    table: str | None  # null: not used
+    key: str  # its column of galaxies' ids; a|b: whichever is there
+
+
+@dataclass(frozen=True)
+class ScaleSpec:
+    """The arcseconds in a pixel of a cutout: max(least, min over COLUMNS of factor x column), or FIXED."""
+
+    columns: dict[str, float]  # a column in arcseconds -> its factor; a|b: whichever is there
+    least: float
+    fixed: float | None
+
+    def __post_init__(self):
+        at_least("dataset.service.scale.least", self.least, 0)
+        if self.fixed is not None and not 0 < self.fixed < 60:
+            raise ValueError(
+                f"dataset.service.scale.fixed is {self.fixed}; it must be in arcseconds per pixel, above 0 and below 60"
+            )
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """How images are fetched where dataset.images is the address of a cutout service or of a dataset hub."""
+
+    downloads: str  # the folder that keeps every image as it came
+    width: int  # pixels on a side, the {width} of the address; an answer of another size is refused
+    scale: ScaleSpec  # the {scale} of the address
+    at_once: int  # requests under way together
+    per_second: float  # requests begun in a second, at most
+    attempts: int  # for one image, before it is listed as missing
+    timeout: float  # seconds without a byte
+    contact: str | None  # an address of yours, told to the service
+
+    def __post_init__(self):
+        for name in ("at_once", "attempts"):
+            at_least(f"dataset.service.{name}", getattr(self, name), 1)
+        at_least("dataset.service.width", self.width, 256)
+        for name in ("per_second", "timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"dataset.service.{name} is {getattr(self, name)}; it must be above 0"
+                )
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
     """Where galaxies come from, and how they are stored."""
 
-    name: str  # synthetic | folder, or any name for a kind of folder (sdss_gz1)
+    name: str  # synthetic | folder | gz2 | ..., or any name: it begins the store's
     stores: str  # the folder that holds every store
-    images: str | None  # a folder of images; null: synthetic galaxies
+    # null: synthetic galaxies | a folder | a zip, tar, Parquet or TFRecord file, or several (*) | hub:OWNER/NAME |
+    # the address of a cutout service, of {ra} {dec} {scale} {width} {id}
+    images: str | None
+    licence: str | None  # of the images, as far as known; kept in the store
     table: str | None  # CSV, Parquet or FITS; null: no labels, ids are file stems
+    joins: dict[str, JoinSpec]
     columns: ColumnsSpec
+    select: dict[str, tuple[str, ...]]  # a column -> the values of the galaxies that are taken
     questions: dict[str, tuple[str, ...]]  # each question's answers, in order
+    leads: dict[
+        str, dict[str, tuple[str, ...]]
+    ]  # question -> earlier question -> those of its answers after which it is asked; none: asked of everybody
     classes: (
         dict[str, tuple[str, ...]] | None
     )  # answer -> values of columns.label that give it one vote
@@ -84,18 +152,29 @@ class DatasetSpec:
         int | None
     )  # at most so many (those of the smallest hash of their id); synthetic: how many
     seed: int  # of synthetic galaxies
+    channels: (
+        int  # 1: the mean of the colours is stored | 3: the colours; the network sees their mean
+    )
+    stretch: str  # of FITS: noise: by each image's own noise | grz: three bands in nanomaggies, as GZ DECaLS
     skip_bad_images: (
         bool  # leave out unreadable images and list them, instead of stopping at the first
     )
     crop: float  # the share of the stored width, about the centre, that a network sees at zoom 1
+    service: ServiceSpec
 
     def __post_init__(self):
         if self.images is None and self.galaxies is None:
             raise ValueError(
                 "dataset.galaxies is null; synthetic galaxies need a number, e.g. dataset.galaxies=2000"
             )
+        if self.images is None and self.channels != 1:
+            raise ValueError(
+                "dataset.channels is 3; synthetic galaxies have no colours: set it to 1"
+            )
         if self.galaxies is not None:
             at_least("dataset.galaxies", self.galaxies, 1)
+        one_of("dataset.channels", self.channels, (1, 3))
+        one_of("dataset.stretch", self.stretch, ("noise", "grz"))
         if not 0 < self.crop <= 1:
             raise ValueError(
                 f"dataset.crop is {self.crop}; it must be above 0 and at most 1 (the whole image)"
@@ -105,9 +184,24 @@ class DatasetSpec:
                 raise ValueError(
                     f"question {question!r} has answers {list(answers)}; it needs two or more, all different"
                 )
+        check(self.questions, self.leads)
         if self.classes is not None and len(self.questions) != 1:
             raise ValueError(
                 f"dataset.classes answers one question, but dataset.questions has {len(self.questions)}"
+            )
+
+
+@dataclass(frozen=True)
+class MatchSpec:
+    """The same galaxies in two stores."""
+
+    store: str | None  # the folder of the other store
+    radius: float  # arcseconds
+
+    def __post_init__(self):
+        if not 0 < self.radius <= 3600:
+            raise ValueError(
+                f"match.radius is {self.radius}; it must be in arcseconds, above 0 and at most 3600"
             )
 
 
@@ -290,6 +384,7 @@ class RunSpec:
     again: bool  # do a finished run anew
     backend: BackendSpec
     dataset: DatasetSpec
+    match: MatchSpec
     split: SplitSpec
     model: ModelSpec
     augmentation: AugmentationSpec

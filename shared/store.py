@@ -1,38 +1,102 @@
 """Images and votes on disk, read through a memory map: what runs read in place of survey files.
 
-A store is a folder: images.npy, uint8 (galaxy, y, x, 1); galaxies.parquet, the same galaxies in the
-same order; and store.json, which says what both were made from, their checksums, and which galaxies
-had to be left out.
+A store is a folder: images-00000.npy and so on, shards of uint8 (galaxy, y, x, channel);
+galaxies.parquet, the same galaxies in the same order, each with where its image came from and the
+checksums of the file and of the stored pixels; and store.json, which says what both were made from,
+galaxies.parquet's own checksum, and which galaxies had to be left out.
 """
 
 import hashlib
 import json
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet
 
 from shared.cutouts import SIZE
+from shared.progress import in_order, track
 
 # Raise it when the layout changes, or when the same files would make other images or votes.
-FORMAT = 1
-IMAGES, GALAXIES, MANIFEST = "images.npy", "galaxies.parquet", "store.json"
+FORMAT = 2
+SHARD = 4 << 30  # bytes of images in one file, at most
+GALAXIES, MANIFEST = "galaxies.parquet", "store.json"
+NAMED = 20  # galaxies named in a message
 
 
-class Store(NamedTuple):
+class Images:
+    """Every image of a store as one read-only array, uint8 (galaxy, y, x, channel), over its shards.
+
+    `images[rows]` reads the rows asked for and no others; ROWS is a number, a slice or an array of
+    numbers of any shape, whose shape the answer begins with.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, shards: Sequence[np.ndarray]):
+        self.shards = list(shards)
+        self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
+        self.shape = (int(self.starts[-1]), *self.shards[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows) -> np.ndarray:
+        if len(self.shards) == 1:
+            return self.shards[0][rows]
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        rows = np.asarray(rows)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        if rows.size and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"row {rows.min()} or {rows.max()} of {len(self)} images")
+        rows = np.where(rows < 0, rows + len(self), rows)
+        found = np.empty((*rows.shape, *self.shape[1:]), np.uint8)
+        holder = np.searchsorted(self.starts, rows, side="right") - 1
+        for number in np.unique(holder):
+            here = holder == number
+            found[here] = self.shards[number][rows[here] - self.starts[number]]
+        return found
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+@dataclass(frozen=True)
+class Store:
     """An open store."""
 
-    images: np.ndarray  # uint8 (galaxy, y, x, 1), a read-only memory map
-    galaxies: pd.DataFrame  # (galaxy,): id, ra, dec, votes; of synthetic ones also their parameters
+    images: Images  # uint8 (galaxy, y, x, channel)
     questions: dict[str, tuple[str, ...]]  # each question's answers
     folder: Path
     source: dict  # store.json
 
+    @cached_property
+    def galaxies(self) -> pd.DataFrame:
+        """(galaxy,): id, ra, dec, votes, checksums; of synthetic ones also their parameters."""
+        with _reading(self.folder):
+            return pd.read_parquet(self.folder / GALAXIES)
+
+
+def shard_name(number: int) -> str:
+    """The file of a store's shard of that NUMBER."""
+    return f"images-{number:05d}.npy"
+
+
+def shard_rows(channels: int) -> int:
+    """How many galaxies a shard holds."""
+    return SHARD // (SIZE * SIZE * channels)
+
 
 def open_store(folder: Path | str) -> Store:
-    """The store in FOLDER, after a look at its shape; `verify` looks at every byte.
+    """The store in FOLDER, in milliseconds however large; `verify` looks at every byte.
 
     Raises FileNotFoundError if there is none, ValueError if it is incomplete or of another format.
     """
@@ -40,26 +104,36 @@ def open_store(folder: Path | str) -> Store:
     source = _manifest(folder)
     if source.get("format") != FORMAT:
         raise ValueError(f"store {folder} has format {source.get('format')}, not {FORMAT}; {_ANEW}")
-    try:
-        galaxies = pd.read_parquet(folder / GALAXIES)
-        images = np.load(folder / IMAGES, mmap_mode="r")
-    except (OSError, ValueError, EOFError, pa.ArrowException) as problem:
-        raise ValueError(f"store {folder} is damaged ({problem}); {_ANEW}") from problem
-    if images.shape != (len(galaxies), SIZE, SIZE, 1) or images.dtype != np.uint8:
+    with _reading(folder):
+        galaxies = pa.parquet.read_metadata(folder / GALAXIES).num_rows
+        shards = [np.load(folder / name, mmap_mode="r") for name in source["shards"]]
+    images = Images(shards)
+    if images.shape != (galaxies, SIZE, SIZE, source["channels"]) or any(
+        shard.dtype != np.uint8 for shard in shards
+    ):
         raise ValueError(
-            f"store {folder} has {len(galaxies)} galaxies, but images {images.shape} of "
-            f"{images.dtype}; {_ANEW}"
+            f"store {folder} has {galaxies} galaxies, but images {images.shape} of "
+            f"{shards[0].dtype}; {_ANEW}"
         )
     questions = {question: tuple(answers) for question, answers in source["questions"].items()}
-    return Store(images, galaxies, questions, folder, source)
+    return Store(images, questions, folder, source)
 
 
 def verify(folder: Path | str) -> None:
-    """Raise ValueError, naming the file, unless every byte of the store in FOLDER is as written."""
-    folder = Path(folder)
-    for name, expected in _manifest(folder)["sha256"].items():
-        if not (folder / name).is_file() or sha256(folder / name) != expected:
-            raise ValueError(f"{folder / name} is not what was written there; {_ANEW}")
+    """Raise ValueError, naming the files and galaxies, unless every byte in FOLDER is as written."""
+    store = open_store(folder)
+    for name, expected in store.source["sha256"].items():
+        if sha256(store.folder / name) != expected:
+            raise ValueError(f"{store.folder / name} is not what was written there; {_ANEW}")
+    wanted = store.galaxies["pixels_crc32"].to_numpy()
+    sums = in_order(lambda row: zlib.crc32(store.images[row]), range(len(wanted)))
+    found = np.fromiter(track(sums, "checking the store", len(wanted)), np.int64, len(wanted))
+    if bad := store.galaxies["id"][found != wanted].tolist():
+        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        raise ValueError(
+            f"store {store.folder} is damaged: the images of {', '.join(bad[:NAMED])}{more} are "
+            f"not what was written there; {_ANEW}"
+        )
 
 
 def votes(store: Store, question: str, positive: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -77,9 +151,7 @@ def votes(store: Store, question: str, positive: tuple[str, ...]) -> tuple[np.nd
         if answer not in answers:
             raise ValueError(f"no answer {answer!r} to {question}; it has {', '.join(answers)}")
     if f"{question}_total" not in store.galaxies:
-        raise ValueError(
-            f"store {store.folder} was made without a table, so it has no votes; set dataset.table"
-        )
+        raise ValueError(f"store {store.folder} was made without votes; set dataset.table")
     columns = [f"{question}_{answer}" for answer in dict.fromkeys(positive)]
     yes = store.galaxies[columns].to_numpy(np.int64).sum(1)
     return yes, store.galaxies[f"{question}_total"].to_numpy(np.int64)
@@ -94,13 +166,24 @@ def sha256(path: Path) -> str:
 _ANEW = "delete the folder and prepare it anew (trizoo prepare)"
 
 
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, EOFError, KeyError, pa.ArrowException) as problem:
+        raise ValueError(f"store {folder} is damaged ({problem}); {_ANEW}") from problem
+
+
 def _manifest(folder: Path) -> dict:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no store {folder}; make it with trizoo prepare")
-    missing = [name for name in (MANIFEST, GALAXIES, IMAGES) if not (folder / name).is_file()]
+    missing = [name for name in (MANIFEST, GALAXIES) if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"store {folder} lacks {' and '.join(missing)}; {_ANEW}")
     try:
-        return json.loads((folder / MANIFEST).read_text())
+        source = json.loads((folder / MANIFEST).read_text())
     except ValueError as problem:
         raise ValueError(f"{folder / MANIFEST} is damaged ({problem}); {_ANEW}") from problem
+    if missing := [name for name in source.get("shards", ()) if not (folder / name).is_file()]:
+        raise ValueError(f"store {folder} lacks {' and '.join(missing)}; {_ANEW}")
+    return source

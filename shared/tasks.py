@@ -1,6 +1,7 @@
 """The tasks of the door: each does a run in this process, writes into its folder, and gives what a record keeps."""
 
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from shared.records import write_whole
 from shared.sampling import sample_galaxies
 from shared.spec import RunSpec
 from shared.split import galaxy_hash, split
-from shared.store import Store, votes
+from shared.store import Store, verify, votes
 from shared.training import fit as train
 from shared.weights import first_checkpoint, load_weights, parameters, save_weights
 
@@ -28,16 +29,21 @@ TEST_GALAXIES = 2500  # at most so many are sampled after each round of active l
 
 
 def prepare(run: RunSpec, folder: Path) -> dict:
-    """Make the store of a dataset."""
+    """Make the store of a dataset, and check every byte of it."""
     begun = time.perf_counter()
     store = prepare_store(run.dataset)
     seconds = time.perf_counter() - begun
+    verify(store.folder)
+    left_out = len(store.source["skipped"])
     results = {
         "store": str(store.folder),
         "galaxies": len(store.galaxies),
         "skipped": store.source["skipped"],
-        "images_per_second": len(store.galaxies) / seconds,
-        "summary": f"{len(store.galaxies)} galaxies in {store.folder}, {len(store.source['skipped'])} left out",
+        "source": store.source["source"],
+        "bytes": sum(path.stat().st_size for path in store.folder.iterdir()),
+        "seconds": seconds,
+        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "summary": f"{len(store.galaxies)} galaxies in {store.folder}, {left_out} left out",
     }
     return {"where": {}, "results": results}
 

@@ -7,7 +7,20 @@ import pytest
 from astropy.io import fits
 from PIL import Image, ImageFile
 
-from shared.cutouts import LARGEST, SIZE, read_cutout, stretch
+from shared.cutouts import (
+    LARGEST,
+    LARGEST_FILE,
+    SIZE,
+    cutout,
+    grz_colours,
+    lanczos,
+    noise_stretch,
+    reduced,
+)
+
+
+def read_cutout(path, channels=1, stretch="noise"):
+    return cutout(path.read_bytes(), channels, stretch)
 
 
 def noise(*shape, seed=0):
@@ -101,21 +114,16 @@ def test_modes_of_one_picture_agree(tmp_path):
 def test_transparency_and_cmyk_are_refused(tmp_path):
     pixels = np.full((SIZE, SIZE, 4), 255, np.uint8)
     pixels[3, 4, 3] = 254
-    with pytest.raises(ValueError, match=r"a\.png.*transparent.*without an alpha channel"):
+    with pytest.raises(ValueError, match=r"transparent.*without an alpha channel"):
         read_cutout(saved(tmp_path / "a.png", pixels))
     Image.new("CMYK", (300, 300)).save(tmp_path / "b.jpg")
-    with pytest.raises(ValueError, match=r"b\.jpg.*CMYK.*RGB or grey"):
+    with pytest.raises(ValueError, match=r"CMYK.*RGB or grey"):
         read_cutout(tmp_path / "b.jpg")
 
 
 def test_small_images_are_not_enlarged(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.png: 300 x 255 pixels.*256 x 256 or more"):
+    with pytest.raises(ValueError, match=r"300 x 255 pixels.*256 x 256 or more"):
         read_cutout(saved(tmp_path / "a.png", noise(255, 300)))
-
-
-def test_the_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no image .*gone\.jpg"):
-        read_cutout(tmp_path / "gone.jpg")
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3, 100, 20_000])
@@ -123,7 +131,7 @@ def test_the_missing_file_is_named(tmp_path):
 def test_a_truncated_picture_is_refused(tmp_path, suffix, lost):
     path = saved(tmp_path / f"a.{suffix}", noise(300, 300, 3))
     path.write_bytes(path.read_bytes()[:-lost])
-    with pytest.raises(ValueError, match=rf"a\.{suffix}: damaged .*fetch it again"):
+    with pytest.raises(ValueError, match=rf"damaged .*fetch it again"):
         read_cutout(path)
 
 
@@ -131,7 +139,7 @@ def test_a_jpeg_whose_end_is_zeros_is_refused(tmp_path):
     path = saved(tmp_path / "a.jpg", noise(300, 300, 3))
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
-    with pytest.raises(ValueError, match=r"a\.jpg: damaged .*fetch it again"):
+    with pytest.raises(ValueError, match=r"damaged .*fetch it again"):
         read_cutout(path)
 
 
@@ -149,7 +157,7 @@ def test_every_byte_of_a_png_is_checked(tmp_path, compress_level):
     data = path.read_bytes()
     for place in (100, len(data) // 2, len(data) - 30, len(data) - 14):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-        with pytest.raises(ValueError, match=r"a\.png: damaged .*fetch it again"):
+        with pytest.raises(ValueError, match=r"damaged .*fetch it again"):
             read_cutout(path)
 
 
@@ -157,7 +165,7 @@ def test_every_byte_of_a_png_is_checked(tmp_path, compress_level):
 def test_other_files_are_refused_by_their_beginning(tmp_path, data):
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"a\.jpg: not a JPEG or PNG: it begins with b'"):
+    with pytest.raises(ValueError, match=r"not a JPEG or PNG: it begins with b'"):
         read_cutout(path)
 
 
@@ -171,7 +179,7 @@ def test_a_decompression_bomb_is_not_unpacked(tmp_path, side):
     head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
-    with pytest.raises(ValueError, match=r"a\.png: .*cut it"):
+    with pytest.raises(ValueError, match=r".*cut it"):
         read_cutout(tmp_path / "a.png")
 
 
@@ -187,39 +195,113 @@ def test_fits_axes_may_lie_either_way(tmp_path):
 
 
 def test_stretch_does_not_know_units_or_the_level_of_the_sky():
-    np.testing.assert_allclose(stretch(blob()), stretch(blob() * 1e3 + 5e3), atol=0.1)
+    flux = blob()[None]
+    np.testing.assert_allclose(noise_stretch(flux), noise_stretch(flux * 1e3 + 5e3), atol=0.1)
 
 
 def test_stretch_is_the_documented_one():
-    flux = np.arange(1001, dtype=float).reshape(7, 143)  # median 500, its absolute deviation 250
+    flux = np.arange(1001, dtype=float).reshape(1, 7, 143)  # median 500, absolute deviation 250
     black, white = 500 - 2 * 1.4826 * 250, 999.0
     expected = 255 * np.arcsinh((700 - black) / (3 * 1.4826 * 250))
     expected /= np.arcsinh((white - black) / (3 * 1.4826 * 250))
-    np.testing.assert_allclose(stretch(flux).ravel()[700], expected)
-    assert stretch(flux).max() == 255
+    np.testing.assert_allclose(noise_stretch(flux).ravel()[700], expected)
+    assert noise_stretch(flux).max() == 255
+
+
+def test_bands_are_stretched_by_the_limits_of_their_mean():
+    flux = np.stack([0.5 * blob(), blob(), 1.5 * blob()])
+    together = noise_stretch(flux)
+    np.testing.assert_allclose(together[1], noise_stretch(blob()[None])[0], atol=1e-3)
+    assert together[2, 150, 160] > together[1, 150, 160] > together[0, 150, 160]
+
+
+def test_grz_is_the_published_arcsinh_scaling():
+    flux = np.zeros((3, 2, 2))
+    flux[:, 0, 0] = 0.008, 0.014, 0.019  # one in each colour
+    flux[:, 0, 1] = 0, 0, 0.019 * 3  # red alone: mean 1
+    flux[:, 1, 0] = 8e3, 14e3, 19e3  # beyond white
+    flux[:, 1, 1] = -8, -14, -19  # below black
+    red, green, blue = grz_colours(flux)
+    black, white = np.arcsinh(-0.5), np.arcsinh(300)
+    grey = 255 * (np.arcsinh(1) - black) / (white - black)
+    np.testing.assert_allclose([red[0, 0], green[0, 0], blue[0, 0]], grey)
+    np.testing.assert_allclose(red[0, 1], 255 * (3 * np.arcsinh(1) - black) / (white - black))
+    np.testing.assert_allclose(green[0, 1], 255 * -black / (white - black))
+    assert red[1, 0] == green[1, 0] == blue[1, 0] == 255
+    assert red[1, 1] == 0
+    zero = grz_colours(np.zeros((3, 1, 1)))
+    np.testing.assert_allclose(zero, 255 * -black / (white - black))
+
+
+def test_grz_files_are_coloured_before_they_are_reduced(tmp_path):
+    rng = np.random.default_rng(3)
+    planes = rng.normal(0, 0.01, (3, 424, 424)).astype(np.float32)
+    found = read_cutout(fits_file(tmp_path / "a.fits", planes), 3, "grz")
+    wanted = np.stack([reduced(plane.astype(np.float32)) for plane in grz_colours(planes)], -1)
+    np.testing.assert_array_equal(found, np.clip(np.rint(wanted), 0, 255))
+    grey = read_cutout(tmp_path / "a.fits", 1, "grz")[..., 0]
+    assert np.abs(grey - np.clip(wanted.mean(-1), 0, 255)).max() <= 0.51
+    with pytest.raises(ValueError, match=r"1 bands, not g, r and z.*stretch=noise"):
+        read_cutout(fits_file(tmp_path / "b.fits", planes[0]), 1, "grz")
+
+
+def test_colours_are_kept_where_three_channels_are_wanted(tmp_path):
+    pixels = noise(SIZE, SIZE, 3)
+    found = read_cutout(saved(tmp_path / "a.png", pixels), 3)
+    np.testing.assert_array_equal(found, pixels)
+    grey = noise(SIZE, SIZE)
+    np.testing.assert_array_equal(
+        read_cutout(saved(tmp_path / "b.png", grey), 3), np.repeat(grey[..., None], 3, 2)
+    )
+    big = noise(600, 500, 3)
+    apart = [read_cutout(saved(tmp_path / f"{c}.png", big[..., c]))[..., 0] for c in range(3)]
+    np.testing.assert_array_equal(
+        read_cutout(saved(tmp_path / "c.png", big), 3), np.stack(apart, -1)
+    )
+    planes = np.stack([blob(), 2 * blob(), 3 * blob()])
+    colours = read_cutout(fits_file(tmp_path / "a.fits", planes), 3).astype(int)
+    assert colours.shape == (SIZE, SIZE, 3)
+    assert (colours[128, 140] > 0).all()
+    assert colours[128, 140, 0] < colours[128, 140, 1] < colours[128, 140, 2]
+    with pytest.raises(ValueError, match=r"2 bands, not 1 or 3"):
+        read_cutout(fits_file(tmp_path / "b.fits", planes[:2]), 3)
+
+
+@pytest.mark.parametrize("side", [257, 300, 423, 424, 511, 512, 700, 1000, LARGEST])
+def test_reduction_is_pillows_lanczos(side):
+    plane = noise(side, side, seed=side).astype(np.float32)
+    pillow = np.asarray(Image.fromarray(plane).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    np.testing.assert_allclose(reduced(plane), pillow, atol=2e-3)
+    assert (np.diff(lanczos(side).indptr) <= 6 * side / SIZE + 2).all()
+
+
+def test_a_file_of_absurd_length_is_refused_unread(monkeypatch):
+    monkeypatch.setattr(Image, "open", None)
+    with pytest.raises(ValueError, match=rf"{LARGEST_FILE + 1} bytes.*at most"):
+        cutout(bytes(LARGEST_FILE + 1))
 
 
 def test_fits_that_was_not_observed_is_refused(tmp_path):
     hole = blob()
     hole[5, 5] = np.nan
-    with pytest.raises(ValueError, match=r"a\.fits: 1 of 90000 values are not finite"):
+    with pytest.raises(ValueError, match=r"1 of 90000 values are not finite"):
         read_cutout(fits_file(tmp_path / "a.fits", hole))
     half = blob()
     half[:100] = 0
-    with pytest.raises(ValueError, match=r"b\.fits: over 20% of a band is exactly 0"):
+    with pytest.raises(ValueError, match=r"over 20% of a band is exactly 0"):
         read_cutout(fits_file(tmp_path / "b.fits", np.stack([blob(), half, blob()])))
-    with pytest.raises(ValueError, match=r"c\.fits: nothing is brighter than the sky"):
+    with pytest.raises(ValueError, match=r"nothing is brighter than the sky"):
         read_cutout(fits_file(tmp_path / "c.fits", np.full((300, 300), 7.0)))
 
 
 def test_fits_of_other_shapes_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.fits: its axes are \(9, 300, 300\).*\(y, x\)"):
+    with pytest.raises(ValueError, match=r"its axes are \(9, 300, 300\).*\(y, x\)"):
         read_cutout(fits_file(tmp_path / "a.fits", np.zeros((9, 300, 300))))
-    with pytest.raises(ValueError, match=r"b\.fits: 225 x 225 pixels"):
+    with pytest.raises(ValueError, match=r"225 x 225 pixels"):
         read_cutout(fits_file(tmp_path / "b.fits", np.zeros((3, 225, 225))))
     table = fits.BinTableHDU.from_columns([fits.Column("id", "K", array=[1])])
     table.writeto(tmp_path / "c.fits")
-    with pytest.raises(ValueError, match=r"c\.fits: it holds no image.*dataset\.table"):
+    with pytest.raises(ValueError, match=r"it holds no image.*dataset\.table"):
         read_cutout(tmp_path / "c.fits")
 
 
@@ -227,13 +309,12 @@ def test_fits_of_other_shapes_is_refused(tmp_path):
 def test_truncated_fits_is_refused(tmp_path, lost):
     path = fits_file(tmp_path / "a.fits", blob())
     path.write_bytes(path.read_bytes()[:-lost])
-    with pytest.raises(ValueError, match=r"a\.fits: .*(damaged|truncated)"):
+    with pytest.raises(ValueError, match=r".*(damaged|truncated)"):
         read_cutout(path)
 
 
-def test_a_picture_called_fits_is_refused(tmp_path):
+def test_the_bytes_and_not_the_name_say_what_a_file_is(tmp_path):
     file = io.BytesIO()
-    Image.fromarray(noise(300, 300)).save(file, "PNG")
-    (tmp_path / "a.fits").write_bytes(file.getvalue())
-    with pytest.raises(ValueError, match=r"a\.fits: damaged"):
-        read_cutout(tmp_path / "a.fits")
+    pixels = noise(SIZE, SIZE)
+    Image.fromarray(pixels).save(file, "PNG")
+    np.testing.assert_array_equal(cutout(file.getvalue())[..., 0], pixels)

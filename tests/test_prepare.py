@@ -1,5 +1,6 @@
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -14,15 +15,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shared import catalogue, cutouts, prepare, synthetic
-from shared.cutouts import SIZE, read_cutout
-from shared.prepare import in_order
-from shared.spec import ColumnsSpec, DatasetSpec, from_config, to_config
-from shared.store import GALAXIES, IMAGES, MANIFEST, open_store, verify, votes
+import trizoo
+from shared import cutouts, draft, prepare, synthetic
+from shared.cutouts import SIZE, cutout
+from shared.progress import in_order
+from shared.spec import DatasetSpec, from_config, to_config
+from shared.store import GALAXIES, MANIFEST, open_store, shard_name, verify, votes
 
 ROOT = Path(__file__).parents[1]
 REAL = Path(os.environ.get("TRIZOO_REAL_DATA", ROOT.parent / "shared" / "data"))
-COLUMNS = ColumnsSpec("id", None, None, None, None, "{question}_{answer}", None)
+FILES = [GALAXIES, shard_name(0), MANIFEST]
 
 
 @pytest.fixture
@@ -34,19 +36,21 @@ def survey(tmp_path):
         Image.fromarray(pixels).save(tmp_path / "images" / f"g{number}.jpg")
     lines = [f"g{number},{number},{10 - number}" for number in (3, 1, 5, 2, 4)]
     (tmp_path / "t.csv").write_text("\n".join(["id,bar_yes,bar_no", *lines]) + "\n")
-    return DatasetSpec(
-        name="test",
-        stores=str(tmp_path / "stores"),
-        images=str(tmp_path / "images"),
-        table=str(tmp_path / "t.csv"),
-        columns=COLUMNS,
-        questions={"bar": ("yes", "no")},
-        classes=None,
-        galaxies=None,
-        seed=0,
-        skip_bad_images=False,
-        crop=1.0,
+    return dataset(
+        "dataset=folder",
+        "dataset.name=test",
+        f"dataset.stores={tmp_path / 'stores'}",
+        f"dataset.images={tmp_path / 'images'}",
+        f"dataset.table={tmp_path / 't.csv'}",
+        "~dataset.questions.smooth-or-featured",
+        "+dataset.questions.bar=[yes,no]",
     )
+
+
+def dataset(*words):
+    """The dataset of the run that WORDS spell out."""
+    config = trizoo.compose(["question=bar", "positive=[yes]", *words])
+    return from_config(DatasetSpec, config["dataset"])
 
 
 def left(survey):
@@ -56,8 +60,9 @@ def left(survey):
 
 def greys(store):
     """The one grey of each galaxy's image."""
-    assert (store.images == store.images[:, :1, :1]).all()
-    return store.images[:, 0, 0, 0].tolist()
+    images = np.asarray(store.images)
+    assert (images == images[:, :1, :1]).all()
+    return images[:, 0, 0, 0].tolist()
 
 
 def test_a_store_holds_the_galaxies_in_the_tables_order(survey):
@@ -69,14 +74,13 @@ def test_a_store_holds_the_galaxies_in_the_tables_order(survey):
     assert total.tolist() == [10] * 5
     assert "file" not in store.galaxies
     assert left(survey) == [store.folder.name]
-    assert sorted(path.name for path in store.folder.iterdir()) == [GALAXIES, IMAGES, MANIFEST]
+    assert sorted(path.name for path in store.folder.iterdir()) == FILES
     verify(store.folder)
 
 
 def test_the_same_again_opens_what_is_there(survey, monkeypatch):
     first = prepare.prepare(survey)
-    monkeypatch.setattr(prepare, "_build", None)
-    monkeypatch.setattr(catalogue, "_open_table", None)
+    monkeypatch.setattr(prepare, "_read", None)
     for again in (survey, dataclasses.replace(survey, crop=0.5)):
         assert prepare.prepare(again).folder == first.folder
 
@@ -85,7 +89,7 @@ def test_the_same_elsewhere_is_the_same_to_the_byte(survey, tmp_path):
     one = prepare.prepare(survey).folder
     two = prepare.prepare(dataclasses.replace(survey, stores=str(tmp_path / "others"))).folder
     assert one.name == two.name
-    for name in (IMAGES, GALAXIES, MANIFEST):
+    for name in FILES:
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
@@ -119,17 +123,17 @@ def test_changed_sources_make_another_store(survey, change):
 
 def test_another_format_makes_another_store(survey, monkeypatch):
     before = prepare.prepare(survey)
-    monkeypatch.setattr(prepare, "FORMAT", 2)
-    monkeypatch.setattr("shared.store.FORMAT", 2)
+    for place in ("prepare", "draft", "store"):
+        monkeypatch.setattr(f"shared.{place}.FORMAT", 99)
     assert prepare.prepare(survey).folder != before.folder
 
 
 def test_sources_that_change_meanwhile_make_no_store(survey, monkeypatch):
-    def meddle(path):
+    def meddle(*how):
         touch_an_image(survey)
-        return read_cutout(path)
+        return cutout(*how)
 
-    monkeypatch.setattr(cutouts, "read_cutout", meddle)
+    monkeypatch.setattr(cutouts, "cutout", meddle)
     with pytest.raises(ValueError, match="test changed while they were read; prepare again"):
         prepare.prepare(survey)
     assert left(survey) == []
@@ -141,8 +145,30 @@ def test_the_manifest_tells_what_was_made_of_what(survey):
     assert told["skipped"] == []
     assert told["questions"] == {"bar": ["yes", "no"]}
     assert told["dataset"]["table"] == survey.table
-    assert not {"stores", "crop"} & told["dataset"].keys()
-    assert set(told["sources"]) == {"table", "images", "synthetic"}
+    assert not {"stores", "crop", "skip_bad_images", "service"} & told["dataset"].keys()
+    assert set(told["sources"]) == {"tables", "images", "scale"}
+    assert told["sources"]["tables"].keys() == {survey.table}
+    assert told["source"]["kind"] == "folder"
+    assert told["source"]["rows"] == told["source"]["rows_with_image"] == 5
+    assert told["source"]["images_without_row"] == 0
+
+
+def test_each_galaxy_tells_where_its_image_came_from(survey):
+    galaxies = prepare.prepare(survey).galaxies.set_index("id")
+    assert galaxies["image"]["g5"] == "g5.jpg"
+    data = Path(survey.images, "g5.jpg").read_bytes()
+    assert galaxies["image_sha256"]["g5"] == hashlib.sha256(data).hexdigest()
+
+
+def test_how_rows_and_images_correspond_is_told(survey, capsys):
+    Image.new("L", (300, 300), 7).save(Path(survey.images, "g9.png"))
+    Path(survey.images, "g2.jpg").unlink()
+    store = prepare.prepare(dataclasses.replace(survey, skip_bad_images=True))
+    source = store.source["source"]
+    assert (source["rows"], source["rows_with_image"]) == (5, 4)
+    assert (source["images"], source["images_without_row"]) == (5, 1)
+    told = "4 of 5 galaxies have an image; 1 of 5 images belong to no galaxy"
+    assert told in capsys.readouterr().err
 
 
 def spoil(survey):
@@ -161,7 +187,7 @@ def test_the_first_bad_image_stops_the_work(survey):
     told = r"galaxy g5 \(row 3 of .*t\.csv\): image .*g5\.jpg: damaged .*skip_bad_images=true"
     with pytest.raises(ValueError, match=told):
         prepare.prepare(survey)
-    assert left(survey) == []
+    assert all(name.startswith(".test-") for name in left(survey))  # what was good is kept
 
 
 def test_missing_images_are_counted(survey):
@@ -189,6 +215,40 @@ def test_bad_images_are_left_out_and_listed(survey, capsys):
     verify(store.folder)
 
 
+def test_what_was_good_before_a_bad_image_is_not_read_again(survey, monkeypatch):
+    path = Path(survey.images, "g4.jpg")  # the last of the table
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="galaxy g4"):
+        prepare.prepare(survey)
+    (partial,) = left(survey)
+    read = count_reads(monkeypatch)
+    store = prepare.prepare(dataclasses.replace(survey, skip_bad_images=True))
+    assert len(read) < 5
+    assert greys(store) == [30, 10, 50, 20]
+    assert left(survey) == [store.folder.name] == [partial[1:].removesuffix(prepare.PARTIAL)]
+
+
+def test_a_store_with_gaps_is_opened_by_those_who_allow_them(survey):
+    spoil(survey)
+    allowing = dataclasses.replace(survey, skip_bad_images=True)
+    folder = prepare.prepare(allowing).folder
+    told = r"leaves out 2 galaxies .*g5 for one .*skip_bad_images=true, or delete"
+    Image.new("L", (300, 300), 20).save(Path(survey.images, "g2.png"))
+    with pytest.raises(ValueError, match="galaxy g5"):  # other files, so another store
+        prepare.prepare(survey)
+    Path(survey.images, "g2.png").unlink()
+    with pytest.raises(ValueError, match=told):
+        prepare.prepare(survey)
+    assert prepare.prepare(allowing).folder == folder
+
+
+def count_reads(monkeypatch):
+    """A list that grows with each image that is decoded."""
+    read = []
+    monkeypatch.setattr(cutouts, "cutout", lambda *how: read.append(1) or cutout(*how))
+    return read
+
+
 def test_no_good_image_at_all_makes_no_store(survey):
     for path in Path(survey.images).iterdir():
         path.write_bytes(b"nothing")
@@ -203,7 +263,7 @@ def test_images_without_a_table_have_no_votes(survey):
     store = prepare.prepare(dataclasses.replace(survey, table=None))
     assert store.galaxies["id"].tolist() == ["g1", "g2", "g3", "g4", "g5"]
     assert greys(store) == [10, 20, 30, 40, 50]
-    with pytest.raises(ValueError, match="has no votes"):
+    with pytest.raises(ValueError, match="without votes"):
         votes(store, "bar", ("yes",))
 
 
@@ -214,17 +274,17 @@ def test_a_bad_image_without_a_table_is_named(survey):
 
 
 def test_sources_that_are_not_there_are_named(survey):
-    with pytest.raises(FileNotFoundError, match=r"dataset\.table is .*u\.csv, .*name a CSV"):
+    with pytest.raises(FileNotFoundError, match=r"u\.csv is not a file; name a CSV"):
         prepare.prepare(dataclasses.replace(survey, table="u.csv"))
     with pytest.raises(FileNotFoundError, match=r"dataset\.images is nowhere, .*name the one"):
         prepare.prepare(dataclasses.replace(survey, images="nowhere"))
-    with pytest.raises(ValueError, match=r"dataset\.images is null, .*t\.csv; name the folder"):
+    with pytest.raises(ValueError, match=r"dataset\.images is null, .*t\.csv; say where"):
         prepare.prepare(dataclasses.replace(survey, images=None, galaxies=3))
 
 
 def test_a_damaged_store_is_not_used(survey):
     folder = prepare.prepare(survey).folder
-    (folder / IMAGES).write_bytes(b"")
+    (folder / shard_name(0)).write_bytes(b"")
     with pytest.raises(ValueError, match=r"damaged .*delete the folder"):
         prepare.prepare(survey)
 
@@ -249,14 +309,15 @@ def test_synthetic_galaxies_keep_how_they_were_drawn(survey):
 
 SLOW = """
 import json, os, sys, time
-from shared import cutouts, prepare
+from shared import cutouts, draft, prepare
 from shared.spec import DatasetSpec, from_config
-read = cutouts.read_cutout
-def slow(path):
+draft.COMMIT = 0
+read = cutouts.cutout
+def slow(*how):
     os.write(1, b"reading\\n")  # one write: print's text and line end part between threads
     time.sleep(float(sys.argv[2]))
-    return read(path)
-cutouts.read_cutout = slow
+    return read(*how)
+cutouts.cutout = slow
 prepare.prepare(from_config(DatasetSpec, json.loads(sys.argv[1])))
 """
 
@@ -273,37 +334,102 @@ def test_the_specification_survives_the_way_to_a_child(survey):
     assert from_config(DatasetSpec, to_config(survey)) == survey
 
 
-def test_a_killed_prepare_leaves_nothing_that_lasts(survey):
-    child = slow_child(survey, 60)
+def killed(survey, seconds, after):
+    """Prepare SURVEY, SECONDS an image, in a process that is killed after it began AFTER images."""
+    child = slow_child(survey, seconds)
+    for _ in range(after - 1):
+        child.stdout.readline()
     child.send_signal(signal.SIGKILL)
     child.communicate()
+
+
+def test_a_killed_prepare_is_taken_up_by_the_same_and_kept_for_a_week(survey, monkeypatch):
+    killed(survey, 60, 1)
     (leftover,) = left(survey)
     assert leftover.startswith(".test-")
-    assert leftover.endswith(".partial")
+    assert leftover.endswith(prepare.PARTIAL)
     other = prepare.prepare(dataclasses.replace(survey, galaxies=2))
-    assert left(survey) == [other.folder.name]
+    assert left(survey) == [leftover, other.folder.name]
+    monkeypatch.setattr(prepare, "KEPT", -1)
+    third = prepare.prepare(dataclasses.replace(survey, galaxies=3))
+    assert left(survey) == sorted([other.folder.name, third.folder.name])
 
 
-def test_a_killed_prepare_is_done_anew(survey):
-    child = slow_child(survey, 60)
-    child.kill()
-    child.communicate()
-    (partial,) = Path(survey.stores).iterdir()
-    (partial / "half").write_text("written")
-    store = prepare.prepare(survey)
-    assert greys(store) == [30, 10, 50, 20, 40]
-    assert sorted(path.name for path in store.folder.iterdir()) == [GALAXIES, IMAGES, MANIFEST]
-    assert left(survey) == [store.folder.name]
+def many(survey, count=60):
+    """SURVEY with COUNT galaxies whose images differ, every tenth of them bad."""
+    rng = np.random.default_rng(7)
+    lines = ["id,bar_yes,bar_no"]
+    for number in range(count):
+        path = Path(survey.images, f"m{number}.png")
+        Image.fromarray(rng.integers(0, 256, (260, 260), np.uint8)).save(path, compress_level=0)
+        if number % 10 == 3:
+            path.write_bytes(b"nothing")
+        lines.append(f"m{number},{number},1")
+    Path(survey.table).write_text("\n".join(lines) + "\n")
+    return dataclasses.replace(survey, skip_bad_images=True)
 
 
-def test_a_living_prepare_is_left_alone(survey):
+def test_kills_change_no_byte_and_nothing_whole_is_read_twice(survey, tmp_path, monkeypatch):
+    survey = many(survey)
+    apart = dataclasses.replace(survey, stores=str(tmp_path / "others"))
+    wanted = prepare.prepare(apart).folder
+    rng, whole = np.random.default_rng(5), 0
+    for _ in range(4):
+        killed(survey, 0.02, int(rng.integers(3, 16)))
+        (partial,) = Path(survey.stores).iterdir()
+        lines = len((partial / draft.JOURNAL).read_bytes().splitlines())
+        assert lines >= whole
+        whole = lines
+    assert whole > 5
+    read = count_reads(monkeypatch)
+    found = prepare.prepare(survey).folder
+    assert len(read) <= 60 - whole + 1  # one line may be torn
+    for name in FILES:
+        assert (found / name).read_bytes() == (wanted / name).read_bytes()
+    assert left(survey) == [found.name]
+    assert len(open_store(found).source["skipped"]) == 6
+
+
+@pytest.mark.parametrize("moment", ["finish", "rename"])
+def test_an_end_at_the_last_moment_costs_nothing(survey, moment, monkeypatch):
+    wanted = prepare.prepare(dataclasses.replace(survey, stores=survey.stores + "2")).folder
+    finish = draft.Draft.finish
+
+    def stop(*how):
+        finish(*how)
+        raise KeyboardInterrupt
+
+    def renamed(*how):
+        finish(*how).rename(Path(survey.stores, wanted.name))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(draft.Draft, "finish", stop if moment == "finish" else renamed)
+        if moment == "rename":
+            patch.setattr(prepare.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(survey)
+    read = count_reads(monkeypatch)
+    found = prepare.prepare(survey).folder
+    assert read == []
+    assert left(survey) == [found.name]
+    for name in FILES:
+        assert (found / name).read_bytes() == (wanted / name).read_bytes()
+
+
+def test_a_living_prepare_is_left_alone(survey, monkeypatch):
     alive = Path(survey.stores, ".other-0123456789.partial")
     alive.mkdir(parents=True)
     with (alive / prepare.LOCK).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        prepare.prepare(survey)
+        with monkeypatch.context() as patch:
+            patch.setattr(prepare, "KEPT", -1)
+            prepare.prepare(survey)
         assert alive.is_dir()
     prepare.prepare(dataclasses.replace(survey, galaxies=2))
+    assert alive.exists()
+    monkeypatch.setattr(prepare, "KEPT", -1)
+    prepare.prepare(dataclasses.replace(survey, galaxies=3))
     assert not alive.exists()
 
 
@@ -320,8 +446,7 @@ def test_a_second_process_waits_for_the_first(survey, capsys):
 
 
 def test_many_at_once_read_every_image_once(survey, monkeypatch):
-    read, stores = [], []
-    monkeypatch.setattr(cutouts, "read_cutout", lambda path: read.append(path) or read_cutout(path))
+    read, stores = count_reads(monkeypatch), []
     threads = [
         threading.Thread(target=lambda: stores.append(prepare.prepare(survey))) for _ in range(8)
     ]
@@ -344,7 +469,7 @@ def test_a_store_that_was_finished_meanwhile_is_opened(survey, monkeypatch, tmp_
         return True
 
     monkeypatch.setattr(prepare, "_wait", wait)
-    monkeypatch.setattr(prepare, "_build", None)
+    monkeypatch.setattr(prepare, "_read", None)
     assert prepare.prepare(survey).folder == folder
     assert left(survey) == [folder.name]
 
@@ -382,47 +507,38 @@ def test_an_error_in_a_thread_reaches_the_reader():
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real data: set TRIZOO_REAL_DATA to their folder")
-def test_real_galaxies_are_prepared(tmp_path):
-    classes = {"smooth": ("0",), "featured": ("1", "2", "3")}
-    sdss = DatasetSpec(
-        name="sdss_gz1",
-        stores=str(tmp_path),
-        images=str(REAL / "sdss_gz1" / "images"),
-        table=str(REAL / "sdss_gz1" / "classes.csv"),
-        columns=ColumnsSpec("dr7objid", "filename", None, None, "class", "", None),
-        questions={"shape": ("smooth", "featured")},
-        classes=classes,
-        galaxies=30,
-        seed=0,
-        skip_bad_images=False,
-        crop=1.0,
-    )
-    store = prepare.prepare(sdss)
+def test_real_galaxies_are_prepared(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIZOO_REAL_DATA", str(REAL))
+    words = ["question=smooth-or-featured", "positive=[smooth]", f"dataset.stores={tmp_path}"]
+    store = prepare.prepare(dataset("dataset=sdss_gz1", "dataset.galaxies=30", *words))
     assert store.images.shape == (30, SIZE, SIZE, 1)
-    assert votes(store, "shape", ("featured",))[1].tolist() == [1] * 30
-    centre = store.images[:, 112:144, 112:144].mean(axis=(1, 2, 3))
-    assert (centre > store.images[:, :16].mean(axis=(1, 2, 3))).mean() > 0.9
-    decals = dataclasses.replace(
-        sdss,
-        name="decals",
-        images=str(REAL / "gz_decals" / "images"),
-        table=str(REAL / "gz_decals" / "image_votes.csv"),
-        columns=dataclasses.replace(
-            COLUMNS, id="id_str", file="filename", total="{question}_total-votes"
-        ),
-        questions={"smooth-or-featured": ("smooth", "featured-or-disk", "artifact")},
-        classes=None,
-        galaxies=None,
+    assert votes(store, "smooth-or-featured", ("featured",))[1].tolist() == [1] * 30
+    images = np.asarray(store.images)
+    centre = images[:, 112:144, 112:144].mean(axis=(1, 2, 3))
+    assert (centre > images[:, :16].mean(axis=(1, 2, 3))).mean() > 0.9
+    decals = dataset(
+        "dataset=folder",
+        f"dataset.images={REAL / 'gz_decals' / 'images'}",
+        f"dataset.table={REAL / 'gz_decals' / 'image_votes.csv'}",
+        "dataset.columns.id=id_str",
+        "dataset.columns.file=filename",
+        "dataset.columns.total='{question}_total-votes'",
+        *words,
     )
     store = prepare.prepare(decals)
     yes, total = votes(store, "smooth-or-featured", ("featured-or-disk",))
     table = pd.read_csv(decals.table)
     np.testing.assert_array_equal(yes, table["smooth-or-featured_featured-or-disk"])
     np.testing.assert_array_equal(total, table["smooth-or-featured_total-votes"])
-    np.testing.assert_array_equal(
-        store.images[0], read_cutout(Path(decals.images, table["filename"][0]))
-    )
+    first = Path(decals.images, table["filename"][0]).read_bytes()
+    np.testing.assert_array_equal(store.images[0], cutout(first))
     fits = dataclasses.replace(decals, images=str(REAL / "gz_decals" / "fits"), table=None)
-    store = prepare.prepare(dataclasses.replace(fits, skip_bad_images=True))
-    assert store.galaxies["id"].tolist() == ["good"]
-    assert len(store.source["skipped"]) == 3
+    for stretch, channels in (("noise", 1), ("grz", 3)):
+        spec = dataclasses.replace(fits, stretch=stretch, channels=channels, skip_bad_images=True)
+        store = prepare.prepare(spec)
+        assert store.galaxies["id"].tolist() == ["good"]
+        assert store.images.shape == (1, SIZE, SIZE, channels)
+        why = {skip["id"]: skip["reason"] for skip in store.source["skipped"]}
+        assert "225 x 225 pixels" in why["small_225px"]
+        assert "damaged" in why["truncated"]
+        assert "not finite" in why["bad_pixels"] or "exactly 0" in why["bad_pixels"]

@@ -1,108 +1,240 @@
 import json
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from shared import draft, store
 from shared.cutouts import SIZE
-from shared.store import GALAXIES, IMAGES, MANIFEST, open_store, sha256, verify, votes
+from shared.draft import JOURNAL, Draft
+from shared.store import (
+    GALAXIES,
+    MANIFEST,
+    open_store,
+    shard_name,
+    shard_rows,
+    verify,
+    votes,
+)
 
 QUESTIONS = {"shape": ["smooth", "disk", "star"]}
+FACTS = {"questions": QUESTIONS, "leads": {}, "skipped": []}
+
+
+def table(count=3):
+    ids = ["a", "b", "587722984435351614", *(f"g{number}" for number in range(3, count))]
+    galaxies = pd.DataFrame(
+        {"id": ids[:count], "ra": 0.0, "dec": np.nan}, index=range(1, count + 1)
+    )
+    for number, name in enumerate(["smooth", "disk", "star", "total"]):
+        votes = np.zeros(count, np.int32)
+        votes[:2] = number, 10 * number
+        galaxies[f"shape_{name}"] = votes
+    return galaxies
+
+
+def pictures(count=3, channels=1):
+    rng = np.random.default_rng(count)
+    return rng.integers(0, 256, (count, SIZE, SIZE, channels), dtype=np.uint8)
+
+
+def made(place, count=3, channels=1, rows=None):
+    """A finished store of COUNT galaxies, or of the ROWS of them, in a folder in PLACE."""
+    images = pictures(count, channels)
+    (place / "draft").mkdir(parents=True)
+    with Draft(place / "draft", count, channels) as building:
+        for row in reversed(range(count) if rows is None else rows):
+            building.note(
+                row, {"image": f"{row}.jpg", "pixels_crc32": building.put(row, images[row])}
+            )
+        whole = building.finish(table(count), FACTS)
+    return whole.rename(place / "store")
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A store of three galaxies, made by hand."""
-    galaxies = pd.DataFrame({"id": ["a", "b", "587722984435351614"], "ra": 0.0, "dec": np.nan})
-    for number, name in enumerate(["smooth", "disk", "star", "total"]):
-        galaxies[f"shape_{name}"] = np.array([number, 10 * number, 0], np.int32)
-    write(tmp_path, galaxies, np.arange(3 * SIZE * SIZE, dtype=np.uint8).reshape(3, SIZE, SIZE, 1))
-    return tmp_path
+    return made(tmp_path)
 
 
-def write(folder, galaxies, images, **manifest):
-    galaxies.to_parquet(folder / GALAXIES, index=False)
-    np.save(folder / IMAGES, images)
-    sums = {name: sha256(folder / name) for name in (IMAGES, GALAXIES)}
-    told = {"format": 1, "questions": QUESTIONS, "sha256": sums} | manifest
-    (folder / MANIFEST).write_text(json.dumps(told))
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(store, "SHARD", 2 * SIZE * SIZE)
 
 
 def test_a_store_is_read_through_a_map(folder):
-    store = open_store(str(folder))
-    assert isinstance(store.images, np.memmap)
-    assert not store.images.flags.writeable
-    assert store.images.shape == (3, SIZE, SIZE, 1)
-    assert store.images[1, 0, 7, 0] == 7
-    assert store.galaxies["id"].tolist() == ["a", "b", "587722984435351614"]
-    assert store.questions == {"shape": ("smooth", "disk", "star")}
-    assert store.folder == folder
-    assert store.source["format"] == 1
+    found = open_store(str(folder))
+    (shard,) = found.images.shards
+    assert isinstance(shard, np.memmap)
+    assert not shard.flags.writeable
+    assert found.images.shape == (3, SIZE, SIZE, 1)
+    np.testing.assert_array_equal(found.images, pictures())
+    assert found.galaxies["id"].tolist() == ["a", "b", "587722984435351614"]
+    assert found.galaxies["image"].tolist() == ["0.jpg", "1.jpg", "2.jpg"]
+    assert found.questions == {"shape": ("smooth", "disk", "star")}
+    assert found.folder == folder
+    assert found.source["format"] == store.FORMAT
+    assert sorted(path.name for path in folder.iterdir()) == [GALAXIES, shard_name(0), MANIFEST]
     verify(folder)
 
 
+def test_shards_are_read_as_one_array(tmp_path, small_shards):
+    found = open_store(made(tmp_path, 7))
+    images = pictures(7)
+    assert [len(shard) for shard in found.images.shards] == [2, 2, 2, 1]
+    assert len(found.images) == 7
+    np.testing.assert_array_equal(found.images, images)
+    none = np.array([], int)
+    for rows in (3, -1, slice(1, 6, 2), [6, 0, 3, 3], [-7, 5], np.array([[0, 6], [5, 2]]), none):
+        np.testing.assert_array_equal(found.images[rows], images[rows])
+    every_other = np.arange(7) % 2 == 0
+    np.testing.assert_array_equal(found.images[every_other], images[every_other])
+    for beyond in (7, -8, [0, 7]):
+        with pytest.raises(IndexError):
+            found.images[beyond]
+    verify(tmp_path / "store")
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_colours_make_shards_of_fewer_galaxies(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SHARD", 6 * SIZE * SIZE)
+    assert (shard_rows(1), shard_rows(3)) == (6, 2)
+    found = open_store(made(tmp_path, 5, channels=3))
+    assert found.images.shape == (5, SIZE, SIZE, 3)
+    assert len(found.images.shards) == 3
+    np.testing.assert_array_equal(found.images, pictures(5, 3))
+    verify(tmp_path / "store")
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_galaxies_left_out_leave_no_gap(tmp_path):
+    found = open_store(made(tmp_path, 7, rows=[0, 2, 3, 4, 6]))
+    np.testing.assert_array_equal(found.images, pictures(7)[[0, 2, 3, 4, 6]])
+    assert found.galaxies["id"].tolist() == ["a", "587722984435351614", "g3", "g4", "g6"]
+    assert found.galaxies["image"].tolist() == ["0.jpg", "2.jpg", "3.jpg", "4.jpg", "6.jpg"]
+    verify(tmp_path / "store")
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("torn", [b"", b'{"row": 3, "image"'])
+def test_a_draft_is_taken_up_where_it_was_left(tmp_path, torn):
+    images = pictures(5)
+    with Draft(tmp_path, 5, 1) as first:
+        for row in (4, 0):
+            first.note(row, {"image": "x", "pixels_crc32": first.put(row, images[row])})
+        first.put(3, images[0])  # not noted, so not there
+    (tmp_path / JOURNAL).write_bytes((tmp_path / JOURNAL).read_bytes() + torn)
+    (tmp_path / "whole").mkdir()
+    with Draft(tmp_path, 5, 1) as second:
+        assert sorted(second.done) == [0, 4]
+        for row in (1, 2, 3):
+            second.note(row, {"image": "x", "pixels_crc32": second.put(row, images[row])})
+        whole = second.finish(table(5), FACTS)
+    np.testing.assert_array_equal(open_store(whole).images, images)
+    verify(whole)
+
+
+def test_a_draft_notes_nothing_before_its_pixels_are_on_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(draft.os, "fdatasync", lambda file: synced.append(journal.stat().st_size))
+    journal = tmp_path / JOURNAL
+    with Draft(tmp_path, 2, 1) as building:
+        building.note(1, {"pixels_crc32": building.put(1, pictures(2)[1])})
+        assert journal.stat().st_size == 0
+        building.commit()
+    assert synced[0] == 0
+    assert synced[1] == journal.stat().st_size > 0
+
+
 def test_votes_for_several_answers_are_added_and_the_total_is_the_tables(folder):
-    store = open_store(folder)
-    yes, total = votes(store, "shape", ("disk", "star"))
+    found = open_store(folder)
+    yes, total = votes(found, "shape", ("disk", "star"))
     assert yes.tolist() == [3, 30, 0]
     assert total.tolist() == [3, 30, 0]
-    assert votes(store, "shape", ("disk",))[0].tolist() == [1, 10, 0]
-    assert votes(store, "shape", ("disk", "disk"))[0].tolist() == [1, 10, 0]
+    assert votes(found, "shape", ("disk",))[0].tolist() == [1, 10, 0]
+    assert votes(found, "shape", ("disk", "disk"))[0].tolist() == [1, 10, 0]
     assert yes.dtype == total.dtype == np.int64
 
 
 def test_votes_that_are_not_there_are_refused(folder):
-    store = open_store(folder)
+    found = open_store(folder)
     with pytest.raises(ValueError, match=r"no question 'bar'.*it has shape"):
-        votes(store, "bar", ("yes",))
+        votes(found, "bar", ("yes",))
     with pytest.raises(ValueError, match="no answer 'yes' to shape; it has smooth, disk, star"):
-        votes(store, "shape", ("yes",))
-    without = store._replace(galaxies=store.galaxies[["id", "ra", "dec"]])
-    with pytest.raises(ValueError, match="made without a table, so it has no votes; set dataset"):
-        votes(without, "shape", ("smooth",))
+        votes(found, "shape", ("yes",))
+    del found.galaxies["shape_total"]
+    with pytest.raises(ValueError, match=r"without votes.*dataset\.table"):
+        votes(found, "shape", ("smooth",))
 
 
-@pytest.mark.parametrize("name", [IMAGES, GALAXIES])
-def test_verify_sees_one_changed_byte(folder, name):
-    data = bytearray((folder / name).read_bytes())
-    data[len(data) // 2] ^= 1
-    (folder / name).write_bytes(data)
-    with pytest.raises(ValueError, match=f"{name} is not what was written.*prepare"):
+def flip(path, place):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def test_damage_to_the_table_is_found_by_verify(folder):
+    flip(folder / GALAXIES, 100)
+    with pytest.raises(ValueError, match=rf"{GALAXIES} is not what was written.*prepare it anew"):
         verify(folder)
 
 
-@pytest.mark.parametrize("name", [IMAGES, GALAXIES, MANIFEST])
-def test_a_missing_or_truncated_file_is_named(folder, name):
-    whole = (folder / name).read_bytes()
-    (folder / name).write_bytes(whole[:-40])
-    with pytest.raises(
-        ValueError, match=r"(?s)damaged.*delete the folder and prepare it anew"
-    ) as told:
-        open_store(folder)
-    assert str(folder) in str(told.value)
-    (folder / name).write_bytes(b"")
-    with pytest.raises(ValueError, match="damaged"):
+@pytest.mark.usefixtures("small_shards")
+def test_damage_to_images_names_the_galaxies(tmp_path):
+    folder = made(tmp_path, 7)
+    flip(folder / shard_name(1), -1)
+    flip(folder / shard_name(0), 128)
+    with pytest.raises(ValueError, match=r"images of a, g3 are not what was written.*anew"):
+        verify(folder)
+
+
+@pytest.mark.parametrize("name", [shard_name(0), GALAXIES, MANIFEST])
+def test_what_is_missing_or_cut_short_is_named(folder, name):
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[:-100])
+    with pytest.raises(ValueError, match=r"damaged.*prepare it anew"):
         open_store(folder)
     (folder / name).unlink()
-    with pytest.raises(ValueError, match=f"lacks {name}; delete the folder"):
+    with pytest.raises(ValueError, match=f"lacks {name}.*prepare it anew"):
         open_store(folder)
 
 
-def test_files_that_do_not_fit_together_are_refused(folder):
-    galaxies = pd.read_parquet(folder / GALAXIES)
-    for images in (
-        np.zeros((2, SIZE, SIZE, 1), np.uint8),
-        np.zeros((3, SIZE, SIZE), np.uint8),
-        np.zeros((3, SIZE, SIZE, 1), np.int8),
-    ):
-        write(folder, galaxies, images)
-        with pytest.raises(ValueError, match=r"has 3 galaxies, but images .*prepare it anew"):
-            open_store(folder)
-
-
-def test_another_format_and_no_store_are_refused(folder, tmp_path):
-    write(folder, pd.read_parquet(folder / GALAXIES), np.load(folder / IMAGES), format=99)
-    with pytest.raises(ValueError, match="has format 99, not 1; delete the folder and prepare"):
+def test_images_and_galaxies_must_be_as_many(folder):
+    told = json.loads((folder / MANIFEST).read_text())
+    np.save(folder / shard_name(0), pictures()[:2])
+    with pytest.raises(ValueError, match=r"3 galaxies, but images \(2, 256, 256, 1\)"):
+        open_store(folder)
+    np.save(folder / shard_name(0), pictures().astype(float))
+    with pytest.raises(ValueError, match="float64"):
+        open_store(folder)
+    (folder / MANIFEST).write_text(json.dumps(told | {"format": 1}))
+    with pytest.raises(ValueError, match=r"has format 1, not 2; delete the folder"):
         open_store(folder)
     with pytest.raises(FileNotFoundError, match=r"no store .*nowhere; make it with trizoo prepare"):
-        open_store(tmp_path / "nowhere")
+        open_store(folder / "nowhere")
+
+
+def test_a_whole_survey_opens_at_once_and_fits(tmp_path):
+    count = 300_000
+    for file in draft.write_shards(tmp_path, count, 1):
+        file.close()
+    galaxies = pd.DataFrame({"id": np.arange(count).astype(str), "pixels_crc32": 0})
+    for number in range(50):
+        galaxies[f"shape_{number}"] = np.int32(number)
+    galaxies.to_parquet(tmp_path / GALAXIES, index=False)
+    shards = sorted(path.name for path in tmp_path.glob("*.npy"))
+    told = FACTS | {"format": store.FORMAT, "channels": 1, "shards": shards, "sha256": {}}
+    (tmp_path / MANIFEST).write_text(json.dumps(told))
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        found = open_store(tmp_path)
+        last = found.images[count - 1]
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.1
+    assert found.images.shape == (count, SIZE, SIZE, 1)
+    assert len(shards) == 5
+    assert not last.any()
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert size < 20.5e9
+    assert sum(path.stat().st_blocks * 512 for path in tmp_path.iterdir()) < 50e6  # sparse here

@@ -1,0 +1,619 @@
+"""Images from an address: a cutout service, or any server that keeps one image per galaxy.
+
+Each image is fetched once, checked, and kept as it came in a folder of downloads, whose
+manifest.jsonl has a line for each (address, file, bytes, sha256, when, after how many attempts);
+what could not be had is listed in missing.jsonl and asked for again by the next run. A kill at any
+moment loses the requests under way and nothing else.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+from queue import SimpleQueue
+from string import Formatter
+from typing import Any, NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
+
+import numpy as np
+import pandas as pd
+import urllib3
+from PIL import Image as Pillow
+
+from shared import cutouts
+from shared.progress import say
+from shared.records import write_json, write_whole
+from shared.sources import Loaded
+from shared.spec import DatasetSpec, digest
+
+PLACES = ("id", "file", "ra", "dec", "scale", "width")  # what an address may hold in braces
+BACK_OFF = 1.0  # seconds before the second attempt; before each further one, twice as long
+LONGEST_BACK_OFF = 60.0  # seconds
+LONGEST_PAUSE = 3600.0  # seconds; a service that asks for more is left alone
+SAID_PAUSE = 10.0  # seconds; a longer pause is told
+WHOLE_BODY = 10.0  # timeouts that a whole answer may take, however steadily it drips
+REDIRECTS = 3
+HOPELESS = 20  # requests without any answer, or images in a row lost to trouble, that end it all
+JOINING = 2.0  # seconds that an interrupted load waits for its threads
+MANIFEST, MISSING, LOCK = "manifest.jsonl", "missing.jsonl", ".lock"
+
+
+def open_service(dataset: DatasetSpec) -> "Service":
+    """The images at the addresses that dataset.images, a template, makes of each galaxy.
+
+    Raises ValueError for an address that is none, holds anything in braces but PLACES, or nothing
+    that tells galaxies apart.
+    """
+    address, contact = str(dataset.images), dataset.service.contact or ""
+    try:
+        parts = list(Formatter().parse(address))
+        host = urlsplit(address).hostname
+    except ValueError as problem:
+        raise ValueError(f"dataset.images is {address}: {problem}") from None
+    if not address.startswith(("http://", "https://")) or not host:
+        raise ValueError(
+            f"dataset.images is {address}; an address starts with http:// or https:// and a host"
+        )
+    held = {name for _, name, _, _ in parts if name is not None}
+    if strange := held - set(PLACES):
+        raise ValueError(
+            f"dataset.images holds {{{min(strange)}}}; an address may hold "
+            + ", ".join(f"{{{place}}}" for place in PLACES)
+        )
+    if any(form or conversion for _, _, form, conversion in parts):
+        raise ValueError(
+            f"dataset.images is {address}; write {{ra}}, without a format: digits are chosen here"
+        )
+    if not held & {"id", "file"} and not held >= {"ra", "dec"}:
+        raise ValueError(
+            f"dataset.images is {address}, one image for all; it must hold {{id}}, {{file}}, or "
+            "{ra} and {dec}"
+        )
+    for place in ("ra", "dec"):
+        if place in held and getattr(dataset.columns, place) is None:
+            raise ValueError(
+                f"dataset.images holds {{{place}}}, but dataset.columns.{place} is null; name the "
+                "column of the table that has it, in degrees"
+            )
+    if not (contact.isascii() and contact.isprintable()):
+        raise ValueError(
+            f"dataset.service.contact is {contact!r}; it must be one line of ASCII, e.g. an e-mail "
+            "address"
+        )
+    return Service(dataset, frozenset(held))
+
+
+@dataclass(frozen=True)
+class Service:
+    """A Source: what each address gives, and the folder that keeps it."""
+
+    dataset: DatasetSpec
+    held: frozenset[str]  # those of PLACES in the address
+
+    @property
+    def folder(self) -> Path:
+        """The downloads of this address and width."""
+        where = Path(self.dataset.service.downloads)
+        return where / f"{self.dataset.name}-{digest(self.identity())}"
+
+    def identity(self) -> Any:
+        """The template of the addresses and the width of the images."""
+        return [self.dataset.images, self.dataset.service.width]
+
+    def about(self) -> dict[str, Any]:
+        """Where the images come from, and where they are kept."""
+        return {
+            "kind": "service",
+            "where": self.dataset.images,
+            "width": self.dataset.service.width,
+            "downloads": str(self.folder),
+            "licence": self.dataset.licence,
+        }
+
+    def table(self) -> None:
+        """No table comes with the images."""
+
+    def names(self) -> list[str]:
+        """Raises ValueError: a service cannot list its images."""
+        raise ValueError(
+            f"{self.dataset.images} cannot list its images; name a table of galaxies in "
+            "dataset.table"
+        )
+
+    def find(self, galaxies: pd.DataFrame) -> list[str | None]:
+        """The address of each of GALAXIES; None where its position or scale is unknown.
+
+        Positions have 7 decimals (0.4 milliarcseconds), scales 6 digits.
+        """
+        write = {"id": _quoted, "file": _path, "ra": _degrees, "dec": _degrees, "scale": _scale}
+        wanted = [place for place in PLACES if place in self.held and place != "width"]
+        columns = [galaxies[place].map(write[place]) for place in wanted]
+        width = self.dataset.service.width
+        return [
+            None
+            if None in texts
+            else str(self.dataset.images).format(
+                **dict(zip(wanted, texts, strict=True)), width=width
+            )
+            for texts in zip(*columns, strict=True)
+        ]
+
+    def load(self, names: Sequence[str]) -> Iterator[Loaded]:
+        """For each of NAMES, addresses, its number and a function that gives the bytes as they came.
+
+        Those that are there come first; meanwhile the others are fetched. A function raises
+        FileNotFoundError for an image that could not be had, ValueError for a download that has
+        changed. Closing the iterator ends the fetching.
+
+        Raises ConnectionError if the service seems to be down or wants to be left alone, ValueError
+        if another process is fetching into the same folder.
+        """
+        wanted: dict[str, list[int]] = {}
+        for number, address in enumerate(names):
+            wanted.setdefault(address, []).append(number)
+        with _sole_fetcher(self.folder):
+            kept = _kept(self.folder)
+            fetch = _Fetch(self.dataset, self.folder, [a for a in wanted if _stem(a) not in kept])
+            try:
+                fetch.start(wanted)
+                for address, numbers in wanted.items():
+                    if (image := kept.get(_stem(address))) is not None:
+                        fetch.check()
+                        give = partial(_read, self.folder / image.file, image.sha256)
+                        yield from ((number, give) for number in numbers)
+                for address, outcome in fetch.outcomes():
+                    if isinstance(outcome, Download):
+                        give = partial(_read, self.folder / outcome.file, outcome.sha256)
+                    else:
+                        give = partial(_not_had, outcome)
+                    yield from ((number, give) for number in wanted[address])
+            finally:
+                fetch.close()
+
+
+class Download(NamedTuple):
+    """One image in the folder of downloads."""
+
+    file: str
+    sha256: str
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _path(text: str) -> str:
+    return quote(text, safe="/")
+
+
+def _degrees(value: float) -> str | None:
+    return None if np.isnan(value) else f"{round(value, 7) + 0.0:.7f}"  # + 0.0: no -0.0000000
+
+
+def _scale(value: float) -> str | None:
+    if np.isnan(value):
+        return None
+    return np.format_float_positional(value, precision=6, fractional=False, trim="-")
+
+
+def _read(path: Path, sha256: str) -> bytes:
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError(f"{path} has changed since it was fetched; delete it to fetch it again")
+    return data
+
+
+def _not_had(reason: str) -> bytes:
+    raise FileNotFoundError(reason)
+
+
+# The folder of downloads: XX/DIGEST.jpg, where DIGEST is of the address and XX its first digits.
+
+
+def _stem(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()[:32]
+
+
+def _file(stem: str, suffix: str) -> str:
+    return f"{stem[:2]}/{stem}{suffix}"
+
+
+@contextmanager
+def _sole_fetcher(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another process is fetching into {folder}; wait until it is done"
+            ) from None
+        yield
+
+
+def _kept(folder: Path) -> dict[str, Download]:
+    """The images that are in FOLDER and in its manifest, by the stems of their files."""
+    there = {
+        f"{part.name}/{file.name}"
+        for part in folder.iterdir()
+        if part.is_dir()
+        for file in os.scandir(part)
+    }
+    for file in [file for file in there if file[3:].startswith(".")]:
+        (folder / file).unlink()  # half written when a process was killed
+    entries = (entry for entry in _lines(folder / MANIFEST) if entry["file"] in there)
+    return {
+        entry["file"][3:].split(".")[0]: Download(entry["file"], entry["sha256"])
+        for entry in entries
+    }
+
+
+def _lines(path: Path) -> Iterator[dict]:
+    """The objects in a file of one JSON object per line; a line torn by a kill is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+
+def _append(path: Path, entry: dict) -> None:
+    """Add a line to PATH in one write, and end a line that a kill has torn."""
+    with path.open("ab+") as file:
+        torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+        file.write(b"\n" * torn + json.dumps(entry).encode() + b"\n")
+
+
+def _write_through(data: bytes, path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+# Fetching
+
+
+class _Lost(Exception):
+    """An image that cannot be had, and why."""
+
+
+class _Trouble(_Lost):
+    """What may pass. TOKEN names an answer that need not be heard a third time."""
+
+    def __init__(self, reason: str, token: str | None = None):
+        super().__init__(reason)
+        self.token = token
+
+
+class _Busy(_Trouble):
+    """The service wants to be left alone by all, for SECONDS if it says how long."""
+
+    def __init__(self, reason: str, seconds: float):
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class _Stopped(Exception):
+    """The load was closed."""
+
+
+class _Pace:
+    """When the next request may begin: so many in a second, and none while the service rests."""
+
+    def __init__(self, per_second: float, stop: threading.Event):
+        self.gap, self.stop = 1 / per_second, stop
+        self.turn, self.mutex = threading.Lock(), threading.Lock()
+        self.next = self.until = 0.0
+
+    def wait(self) -> None:
+        """Return when a request may begin; raises _Stopped."""
+        with self.turn:
+            while (left := max(self.next, self.until) - time.monotonic()) > 0:
+                if self.stop.wait(left):
+                    break
+            if self.stop.is_set():
+                raise _Stopped
+            self.next = time.monotonic() + self.gap
+
+    def rest(self, seconds: float, why: str) -> None:
+        """Let nobody begin for SECONDS."""
+        if seconds > LONGEST_PAUSE:
+            raise ConnectionError(
+                f"{why}, for {seconds:.0f} seconds; what was fetched is kept: go on after that"
+            )
+        with self.mutex:
+            until = time.monotonic() + seconds
+            if seconds > SAID_PAUSE and until > self.until + SAID_PAUSE:
+                say(f"{why}; pausing for {seconds:.0f} s")
+            self.until = max(self.until, until)
+
+
+class _Fetch:
+    """The threads of one load, and what they share."""
+
+    def __init__(self, dataset: DatasetSpec, folder: Path, addresses: list[str]):
+        self.dataset, self.service, self.folder = dataset, dataset.service, folder
+        self.jobs, self.todo = deque(addresses), len(addresses)
+        self.done: SimpleQueue = SimpleQueue()  # small: the images themselves are on the disk
+        self.stop, self.mutex = threading.Event(), threading.Lock()
+        self.problem: BaseException | None = None
+        self.pace = _Pace(self.service.per_second, self.stop)
+        self.answered, self.unanswered, self.lost = False, 0, 0
+        self.headers = {
+            "User-Agent": _user_agent(self.service.contact),
+            "Accept-Encoding": "identity",
+        }
+        self.pool = urllib3.PoolManager(
+            maxsize=self.service.at_once,
+            timeout=urllib3.Timeout(connect=self.service.timeout, read=self.service.timeout),
+            headers=self.headers,
+            retries=False,
+        )
+        # Daemons: a program that is told to end does not wait for a silent service.
+        self.threads = [
+            threading.Thread(target=self._work, daemon=True)
+            for _ in range(min(self.service.at_once, self.todo))
+        ]
+
+    def start(self, wanted: dict[str, list[int]]) -> None:
+        """Begin; what was missing among WANTED is no longer, for it is asked for again."""
+        source = {
+            "where": self.dataset.images,
+            "licence": self.dataset.licence,
+            "user_agent": self.headers["User-Agent"],
+        }
+        write_json(self.folder / "source.json", source)
+        if (self.folder / MISSING).exists():
+            lines = [
+                line for line in _lines(self.folder / MISSING) if line["address"] not in wanted
+            ]
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            write_whole(self.folder / MISSING, lambda beside: beside.write_text(text))
+        for thread in self.threads:
+            thread.start()
+
+    def check(self) -> None:
+        """Raise what ended the fetching, if anything did."""
+        if self.problem is not None:
+            raise self.problem
+
+    def outcomes(self) -> Iterator[tuple[str, Download | str]]:
+        """Each address, when it is done, and its download or why there is none."""
+        for _ in range(self.todo):
+            done = self.done.get()
+            self.check()
+            yield done
+
+    def close(self) -> None:
+        """Let nothing more be kept, and the threads end; one that waits for an answer ends later."""
+        with self.mutex:
+            self.stop.set()
+        end = time.monotonic() + JOINING
+        for thread in self.threads:
+            if thread.ident is not None:
+                thread.join(max(0, end - time.monotonic()))
+        self.pool.clear()
+
+    def _work(self) -> None:
+        try:
+            while not self.stop.is_set() and self.jobs:
+                address = self.jobs.popleft()
+                self.done.put((address, self._outcome(address)))
+        except (_Stopped, IndexError):  # another thread took the last
+            pass
+        except BaseException as problem:  # goes on in the thread that loads
+            self.problem = self.problem or problem
+            self.stop.set()
+            self.done.put(None)
+
+    def _outcome(self, address: str) -> Download | str:
+        try:
+            return self._adopted(address) or self._fetched(address)
+        except _Lost as problem:
+            entry = {"address": address, "reason": str(problem), "time": _now()}
+            with self.mutex:
+                _append(self.folder / MISSING, entry)
+            if isinstance(problem, _Trouble):
+                self._count_lost(str(problem))
+            return str(problem)
+
+    def _adopted(self, address: str) -> Download | None:
+        """The image of ADDRESS that a killed process kept but did not note; None: there is none."""
+        for suffix in cutouts.SUFFIXES:
+            path = self.folder / _file(_stem(address), suffix)
+            if path.is_file():
+                data = path.read_bytes()
+                try:
+                    self._suffix(data)
+                    return self._note(address, data, suffix, attempts=None)
+                except _Lost:
+                    path.unlink()
+        return None
+
+    def _fetched(self, address: str) -> Download:
+        heard: set[str] = set()
+        for attempt in range(1, self.service.attempts + 1):
+            try:
+                data = self._ask(address)
+                return self._keep(address, data, self._suffix(data), attempt)
+            except _Trouble as trouble:
+                last = trouble
+            wait = min(LONGEST_BACK_OFF, BACK_OFF * 2 ** (attempt - 1)) * random.uniform(0.5, 1.5)
+            if isinstance(last, _Busy):
+                self.pace.rest(max(wait, last.seconds), f"{urlsplit(address).hostname}: {last}")
+            if last.token in heard:
+                break
+            heard |= {last.token} - {None}
+            if attempt < self.service.attempts and not isinstance(last, _Busy):
+                self.stop.wait(wait)
+        raise type(last)(f"{last} (the last of {attempt} attempts)", last.token)
+
+    def _ask(self, address: str) -> bytes:
+        """The body that ADDRESS gives now; raises _Trouble or _Lost."""
+        url = address
+        for _ in range(REDIRECTS + 1):
+            self.pace.wait()
+            try:
+                answer = self.pool.request(
+                    "GET", url, redirect=False, preload_content=False, decode_content=False
+                )
+                self.answered = True
+                with closing(answer):
+                    location = answer.get_redirect_location()
+                    if not location:
+                        _check_status(answer)
+                        return self._body(answer)
+            except urllib3.exceptions.HTTPError as problem:
+                self._count_unanswered(problem)
+                raise _Trouble(f"no whole answer ({problem})") from problem
+            url = urljoin(url, location)
+            allowed = ("https",) if address.startswith("https:") else ("http", "https")
+            if urlsplit(url).scheme not in allowed:
+                raise _Lost(f"it is redirected to {url}, which is not {' or '.join(allowed)}")
+        raise _Lost(f"it is redirected more than {REDIRECTS} times")
+
+    def _body(self, answer: urllib3.BaseHTTPResponse) -> bytes:
+        body = bytearray()
+        end = time.monotonic() + WHOLE_BODY * self.service.timeout
+        while piece := answer.read1(1 << 16):
+            body += piece
+            if len(body) > cutouts.LARGEST_FILE:
+                raise _Trouble(f"over {cutouts.LARGEST_FILE} bytes", "large")
+            if time.monotonic() > end:
+                raise _Trouble(f"only {len(body)} bytes in {WHOLE_BODY:.0f} timeouts")
+            if self.stop.is_set():
+                raise _Stopped
+        return bytes(body)
+
+    def _suffix(self, data: bytes) -> str:
+        """The suffix of an image that is whole and of the right size; raises _Trouble otherwise."""
+        suffix = _kind(data)
+        if suffix is None:  # the page of a busy service, perhaps
+            raise _Trouble(f"no JPEG, PNG or FITS: it begins with {data[:40]!r}")
+        try:
+            cutouts.cutout(data, self.dataset.channels, self.dataset.stretch)
+        except ValueError as problem:  # if the same comes again, it is meant
+            raise _Trouble(str(problem), hashlib.sha256(data).hexdigest()) from problem
+        width, height = _size(data, suffix)
+        if not width == height == self.service.width:
+            wanted = self.service.width
+            reason = f"{width} x {height} pixels instead of {wanted} x {wanted}"
+            raise _Trouble(f"{reason}; set dataset.service.width if that is right", "size")
+        return suffix
+
+    def _keep(self, address: str, data: bytes, suffix: str, attempts: int) -> Download:
+        path = self.folder / _file(_stem(address), suffix)
+        with self.mutex:
+            if self.stop.is_set():
+                raise _Stopped
+            write_whole(path, partial(_write_through, data))
+        return self._note(address, data, suffix, attempts)
+
+    def _note(self, address: str, data: bytes, suffix: str, attempts: int | None) -> Download:
+        image = Download(_file(_stem(address), suffix), hashlib.sha256(data).hexdigest())
+        entry = {
+            "address": address,
+            "file": image.file,
+            "bytes": len(data),
+            "sha256": image.sha256,
+            "time": _now(),
+            "attempts": attempts,
+        }
+        with self.mutex:
+            if self.stop.is_set():
+                raise _Stopped
+            _append(self.folder / MANIFEST, entry)
+            self.lost = 0
+        return image
+
+    def _count_unanswered(self, problem: Exception) -> None:
+        with self.mutex:
+            self.unanswered += 1
+            hopeless = not self.answered and self.unanswered >= HOPELESS
+        if hopeless:
+            host = urlsplit(str(self.dataset.images)).netloc
+            raise ConnectionError(
+                f"{host} did not answer any of {self.unanswered} requests ({problem}); check "
+                "dataset.images and the network"
+            ) from problem
+
+    def _count_lost(self, reason: str) -> None:
+        with self.mutex:
+            self.lost += 1
+            hopeless = self.lost >= HOPELESS
+        if hopeless:
+            raise ConnectionError(
+                f"the last {self.lost} images could not be had ({reason}); what was fetched is "
+                f"kept in {self.folder}: go on when the service is well"
+            )
+
+
+def _user_agent(contact: str | None) -> str:
+    """Who asks: this program, its version, its page if it has one, and whom to write to."""
+    try:
+        told = metadata("trizoo")
+        pages = [page.partition(", ")[2] for page in told.get_all("Project-URL") or []]
+        name = f"trizoo/{told['Version']}"
+    except PackageNotFoundError:
+        name, pages = "trizoo", []
+    who = [f"+{page}" for page in pages[:1]] + ([contact] if contact else [])
+    return f"{name} ({'; '.join(who)})" if who else name
+
+
+def _check_status(answer: urllib3.BaseHTTPResponse) -> None:
+    status = f"HTTP status {answer.status} {answer.reason or ''}".strip()
+    if answer.status == 200:
+        return
+    if answer.status == 429 or "Retry-After" in answer.headers and answer.status >= 500:
+        raise _Busy(status, _retry_after(answer.headers.get("Retry-After", "")))
+    if answer.status == 408 or answer.status >= 500:
+        raise _Trouble(status)
+    raise _Lost(status)
+
+
+def _retry_after(value: str) -> float:
+    """The seconds that a Retry-After header asks for, in seconds or by a date; 0 if it does not."""
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+def _kind(data: bytes) -> str | None:
+    starts: dict[bytes, str] = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"SIMPLE": ".fits"}
+    return next((suffix for start, suffix in starts.items() if data.startswith(start)), None)
+
+
+def _size(data: bytes, suffix: str) -> tuple[int, int]:
+    """Width and height of an image that has been decoded already."""
+    if suffix != ".fits":
+        with Pillow.open(io.BytesIO(data)) as picture:
+            return picture.size
+    from astropy.io import fits  # slow to import
+
+    with fits.open(io.BytesIO(data), memmap=False) as units:
+        shape = next(unit.shape for unit in units if unit.is_image and unit.shape)
+    return shape[-1], shape[-2]

@@ -1,0 +1,175 @@
+"""Parquet tables that hold their images: a column of bytes, or of {bytes, path} as dataset hubs write them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shared.sources import Loaded, check_length, match, reading, stamps
+
+ROWS = 16  # read at a time: 16 images of the largest size still fit the memory
+BUFFER = 2**20  # bytes of a column read ahead, or a whole row group would be
+MOST_PACKED, PACKED_FROM = (
+    50,
+    2**28,
+)  # a column of so many bytes that shrank so many times holds no images
+
+
+class Place(NamedTuple):
+    """Where an image is."""
+
+    file: int  # its number among the files
+    group: int  # of rows
+    row: int  # of that group
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The images in the Parquet files at PATHS; an image's name is its galaxy's id, from the column ID (a|b: either).
+
+    The column of images is the first of {bytes, ...}, else the column of bytes called `image`.
+    """
+
+    where: str
+    paths: list[Path]
+    id: str
+
+    @cached_property
+    def _places(self) -> dict[str, Place]:
+        found: dict[str, Place] = {}
+        for number, path in enumerate(self.paths):
+            for group, ids in _ids(path, self.id):
+                for row, name in enumerate(ids):
+                    other = found.setdefault(name, Place(number, group, row))
+                    if other != (number, group, row):
+                        raise ValueError(
+                            f"galaxy {name} is in {self.paths[other.file]} and again in {path}; keep one of them"
+                        )
+        if not found:
+            raise ValueError(
+                f"{self.where} has no rows, so there is no image; check dataset.images"
+            )
+        return dict(sorted(found.items()))
+
+    def identity(self) -> Any:
+        return stamps(self.paths)
+
+    def about(self) -> dict[str, Any]:
+        return {
+            "kind": "parquet",
+            "where": self.where,
+            "files": len(self.paths),
+            "images": len(self._places),
+        }
+
+    def table(self) -> str:
+        return self.where
+
+    def names(self) -> list[str]:
+        return list(self._places)
+
+    def find(self, galaxies: pd.DataFrame) -> list[str | None]:
+        return match(list(self._places), galaxies)
+
+    def load(self, names: Sequence[str]) -> Iterator[Loaded]:
+        wanted: dict[tuple[int, int], dict[int, list[int]]] = {}
+        for number, name in enumerate(names):
+            file, group, row = self._places[name]
+            wanted.setdefault((file, group), {}).setdefault(row, []).append(number)
+        for (file, group), rows in sorted(wanted.items()):
+            for row, image in _images(self.paths[file], group, rows):
+                for number in rows[row]:
+                    what = f"the image of galaxy {names[number]} in {self.paths[file]}"
+                    yield number, partial(_bytes, image, what)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
+
+
+def _ids(path: Path, column: str) -> Iterator[tuple[int, list[str]]]:
+    """The ids of each group of rows, by its number, as text."""
+    with reading(path):
+        file = _open(path)
+    with file:
+        names = file.schema_arrow.names
+        there = [name for name in column.split("|") if name in names]
+        if not there:
+            raise ValueError(
+                f"{path} has no column {column}; it has {', '.join(names)}. Say what it calls galaxies' "
+                "ids in dataset.columns.id"
+            )
+        _image_column(path, file.schema_arrow)
+        for group in range(file.num_row_groups):
+            with reading(path):
+                ids = file.read_row_group(group, columns=there[:1])[0]
+                if pa.types.is_floating(ids.type):
+                    raise ValueError(
+                        "its ids are floating-point numbers, which cannot hold 18 digits"
+                    )
+                texts = ids.cast(pa.string()).to_pylist()
+            yield group, [(text or "").strip() for text in texts]
+
+
+def _image_column(path: Path, schema: pa.Schema) -> str:
+    for field in schema:
+        if (
+            pa.types.is_struct(field.type)
+            and "bytes" in field.type.names
+            and _is_bytes(field.type.field("bytes").type)
+        ):
+            return field.name
+    for field in schema:
+        if field.name == "image" and _is_bytes(field.type):
+            return field.name
+    raise ValueError(
+        f"{path} has no column of images, {{bytes, path}} or bytes called image; it has "
+        f"{', '.join(schema.names)}. Name the place of the images in dataset.images, and this table in dataset.table"
+    )
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _images(path: Path, group: int, rows: dict) -> Iterator[tuple[int, Any]]:
+    """Every row of ROWS of one GROUP, and what its column of images holds."""
+    with reading(path), _open(path) as file:
+        column = _image_column(path, file.schema_arrow)
+        _check_packing(file.metadata.row_group(group), column)
+        first = 0
+        for batch in file.iter_batches(ROWS, row_groups=[group], columns=[column]):
+            for row in range(first, first + len(batch)):
+                if row in rows:
+                    yield row, batch[0][row - first].as_py()
+            first += len(batch)
+            if first > max(rows):
+                return
+
+
+def _check_packing(group: Any, column: str) -> None:
+    for number in range(group.num_columns):
+        chunk = group.column(number)
+        packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
+        if chunk.path_in_schema.split(".")[0] == column and unpacked > max(
+            MOST_PACKED * packed, PACKED_FROM
+        ):
+            raise ValueError(
+                f"{packed} bytes of {chunk.path_in_schema} unpack to {unpacked}: those are no images"
+            )
+
+
+def _bytes(image: Any, what: str) -> bytes:
+    data = image["bytes"] if isinstance(image, dict) else image
+    if data is None:
+        path = image.get("path") if isinstance(image, dict) else None
+        raise FileNotFoundError(
+            f"{what} has no bytes, only the path {path!r}; put the images in a folder and name it in dataset.images"
+        )
+    check_length(what, len(data))
+    return data

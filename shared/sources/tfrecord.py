@@ -1,0 +1,266 @@
+"""TFRecord files of galaxies, as Walmsley et al. 2020 wrote theirs, read without TensorFlow.
+
+A file is records, one after the other: the length of the data (8 bytes), a checksum of the length (4), the data, a
+checksum of the data (4), all little endian. A checksum is CRC-32C, turned right by 15 bits, plus a constant. The data
+are a tf.train.Example: for each name a list of bytes, of float32 or of int64. A galaxy is id_str, matrix (uint8 pixels
+(y, x, channel), in that order), height, width, channels, and a vote count for each answer.
+"""
+
+import io
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import google_crc32c
+import pandas as pd
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from PIL import Image
+
+from shared.cutouts import LARGEST_FILE
+from shared.sources import Loaded, files, match, stamps
+
+LENGTH = struct.Struct("<QI")
+CHECKSUM = struct.Struct("<I")
+PIXELS = ("matrix", "height", "width", "channels")
+LISTS = ("bytes_list", "float_list", "int64_list")
+MODES = {1: "L", 3: "RGB"}  # Pillow's names, by channels
+
+
+class Place(NamedTuple):
+    """Where a record is."""
+
+    path: Path
+    number: int  # in the file, from 1
+    start: int  # bytes from the start of the file
+
+
+@dataclass(frozen=True)
+class TFRecords:
+    """The images in the TFRecord files at PATHS, each given as a PNG of the same pixels.
+
+    An image's name is its galaxy's id, from the feature ID (a|b: whichever of the two is there).
+    """
+
+    where: str
+    paths: list[Path]
+    id: str
+
+    @cached_property
+    def _places(self) -> dict[str, Place]:
+        found: dict[str, Place] = {}
+        for path in self.paths:
+            for place, data in _records(path):
+                name = _id(_parse(data, place), self.id, place)
+                other = found.setdefault(name, place)
+                if other != place:
+                    raise ValueError(
+                        f"galaxy {name} is {_record(other)} and {_record(place)}; keep one of them"
+                    )
+        if not found:
+            raise ValueError(
+                f"{self.where} holds no record, so there is no image; check dataset.images"
+            )
+        return dict(sorted(found.items()))
+
+    def identity(self) -> Any:
+        return stamps(self.paths)
+
+    def about(self) -> dict[str, Any]:
+        return {
+            "kind": "tfrecord",
+            "where": self.where,
+            "files": len(self.paths),
+            "images": len(self._places),
+        }
+
+    def table(self) -> None:
+        return None
+
+    def names(self) -> list[str]:
+        return list(self._places)
+
+    def find(self, galaxies: pd.DataFrame) -> list[str | None]:
+        return match(list(self._places), galaxies)
+
+    def load(self, names: Sequence[str]) -> Iterator[Loaded]:
+        for place, number in sorted(
+            (self._places[name], number) for number, name in enumerate(names)
+        ):
+            yield number, partial(_png, place)
+
+
+def examples(path: Path | str) -> Iterator[dict[str, list]]:
+    """The examples in the TFRecord file at PATH: by name, a list of bytes, float or int.
+
+    Raises ValueError, naming the file, the record and its first byte, for whatever is damaged.
+    """
+    for place, data in _records(Path(path)):
+        yield _parse(data, place)
+
+
+def read_examples(pattern: str) -> pd.DataFrame:
+    """A table of ids and votes: every feature but the pixels, of the examples in the file PATTERN or in all it (*) matches.
+
+    Raises FileNotFoundError if there is no such file, ValueError for one that is damaged, or a feature that has not
+    one value.
+    """
+    rows = []
+    for path in files(pattern):
+        for place, data in _records(path):
+            features = {
+                name: values for name, values in _parse(data, place).items() if name not in PIXELS
+            }
+            rows.append({name: _only(values, name, place) for name, values in features.items()})
+    return pd.DataFrame(rows)
+
+
+def _records(path: Path) -> Iterator[tuple[Place, bytes]]:
+    """The data of every record, whose checksums are right."""
+    with path.open("rb") as file:
+        place = Place(path, 1, 0)
+        while file.peek(1):
+            yield place, _data(file, place)
+            place = Place(path, place.number + 1, file.tell())
+
+
+def _data(file: io.BufferedReader, place: Place) -> bytes:
+    """The data of the record where FILE stands, which is PLACE."""
+    head = file.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        raise ValueError(f"{_record(place)} is cut short; fetch the file again")
+    length, checksum = LENGTH.unpack(head)
+    if _masked(head[:8]) != checksum:
+        raise ValueError(
+            f"{_record(place)} has a wrong checksum of its length: it is damaged or no TFRecord"
+        )
+    if length > LARGEST_FILE:
+        raise ValueError(
+            f"{_record(place)} has {length} bytes, and may have {LARGEST_FILE}; no galaxy is larger"
+        )
+    data, tail = file.read(length), file.read(CHECKSUM.size)
+    if len(tail) < CHECKSUM.size:
+        raise ValueError(f"{_record(place)} is cut short; fetch the file again")
+    if CHECKSUM.unpack(tail) != (_masked(data),):
+        raise ValueError(
+            f"{_record(place)} has a wrong checksum: it is damaged; fetch the file again"
+        )
+    return data
+
+
+def _masked(data: bytes) -> int:
+    checksum = google_crc32c.value(data)
+    return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _record(place: Place) -> str:
+    return f"record {place.number} of {place.path} (from byte {place.start})"
+
+
+def _parse(data: bytes, place: Place) -> dict[str, list]:
+    example = EXAMPLE()
+    try:
+        example.ParseFromString(data)
+    except DecodeError as problem:
+        raise ValueError(
+            f"{_record(place)} is no tf.train.Example ({problem}); write it anew"
+        ) from problem
+    found = {}
+    for feature in example.features.feature:
+        kinds = [getattr(feature.value, kind).value for kind in LISTS]
+        found[feature.key] = list(next(filter(len, kinds), []))
+    return found
+
+
+def _only(values: Sequence | None, name: str, place: Place) -> Any:
+    """The one value of the feature NAME, bytes as text."""
+    if not values or len(values) != 1:
+        raise ValueError(
+            f"{_record(place)} has {len(values or [])} values of {name!r}; it must have one"
+        )
+    value = values[0]
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{_record(place)} has a {name!r} that is not text in UTF-8") from None
+
+
+def _id(example: dict[str, list], id: str, place: Place) -> str:
+    there = [name for name in id.split("|") if name in example]
+    if not there:
+        raise ValueError(
+            f"{_record(place)} has no {id}; it has {', '.join(sorted(example))}. Say what it calls the "
+            "galaxy's id in dataset.columns.id"
+        )
+    return str(_only(example[there[0]], there[0], place)).strip()
+
+
+def _png(place: Place) -> bytes:
+    with place.path.open("rb") as file:
+        file.seek(place.start)
+        example = _parse(_data(file, place), place)
+    matrix, *shape = (_only_raw(example, name) for name in PIXELS)
+    height, width, channels = shape
+    if not (
+        isinstance(matrix, bytes)
+        and all(isinstance(side, int) and side > 0 for side in shape)
+        and channels in MODES
+        and len(matrix) == height * width * channels
+    ):
+        size = len(matrix) if isinstance(matrix, bytes) else "no"
+        raise ValueError(
+            f"{_record(place)} holds {size} bytes of matrix, with height {height}, width {width} and channels "
+            f"{channels}; it must hold height x width x channels bytes, of 1 or 3 channels"
+        )
+    file = io.BytesIO()
+    Image.frombytes(MODES[channels], (width, height), matrix).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _only_raw(example: dict[str, list], name: str) -> Any:
+    values = example.get(name, [])
+    return values[0] if len(values) == 1 else None
+
+
+def _example_type() -> Any:
+    """The class of tf.train.Example, in a pool of its own, or it would clash with TensorFlow's."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="galaxy.proto", package="galaxy", syntax="proto3"
+    )
+    kinds = descriptor_pb2.FieldDescriptorProto
+
+    def message(name: str, *fields: tuple[str, int, int, str | None, bool]) -> None:
+        added = file.message_type.add(name=name)
+        for field, number, kind, of, many in fields:
+            label = kinds.LABEL_REPEATED if many else kinds.LABEL_OPTIONAL
+            added.field.add(name=field, number=number, type=kind, type_name=of, label=label)
+
+    message("BytesList", ("value", 1, kinds.TYPE_BYTES, None, True))
+    message("FloatList", ("value", 1, kinds.TYPE_FLOAT, None, True))
+    message("Int64List", ("value", 1, kinds.TYPE_INT64, None, True))
+    lists = zip(LISTS, ("BytesList", "FloatList", "Int64List"), strict=True)
+    message(
+        "Feature",
+        *(
+            (name, i, kinds.TYPE_MESSAGE, f".galaxy.{of}", False)
+            for i, (name, of) in enumerate(lists, 1)
+        ),
+    )
+    message(
+        "Entry",  # a map is sent as pairs
+        ("key", 1, kinds.TYPE_STRING, None, False),
+        ("value", 2, kinds.TYPE_MESSAGE, ".galaxy.Feature", False),
+    )
+    message("Features", ("feature", 1, kinds.TYPE_MESSAGE, ".galaxy.Entry", True))
+    message("Example", ("features", 1, kinds.TYPE_MESSAGE, ".galaxy.Features", False))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("galaxy.Example"))
+
+
+EXAMPLE = _example_type()
