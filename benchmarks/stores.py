@@ -31,12 +31,16 @@ from shared.sources import open_source
 from shared.spec import DatasetSpec, from_config, to_config
 
 PEAK = """
-import json, resource, sys
+import json, sys
+from pathlib import Path
 from shared.prepare import prepare
 from shared.spec import DatasetSpec, from_config
-begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def most():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+begun = most()
 prepare(from_config(DatasetSpec, json.loads(sys.argv[1])))
-print(begun * 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(begun, most())
 """
 
 
@@ -112,7 +116,7 @@ def decode_and_reduce(data: bytes) -> np.ndarray:
 
 
 def peak_memory(dataset: DatasetSpec) -> tuple[int, int]:
-    """The most bytes of memory that a process of its own held before and after it prepared DATASET."""
+    """The most bytes of memory that a process of its own held before and after it prepared DATASET (Linux)."""
     words = [sys.executable, "-c", PEAK, json.dumps(to_config(dataset))]
     told = subprocess.run(words, cwd=trizoo.ROOT, check=True, capture_output=True, text=True)
     before, after = told.stdout.split()

@@ -22,14 +22,16 @@ class GalaxyCNN(nnx.Module):
         self.hidden = nnx.Linear(*shapes["hidden/kernel"], dtype=compute_type(), **types)
         self.answer = nnx.Linear(*shapes["answer/kernel"], dtype=number_type(), **types)
 
-    def features(self, images):
-        """The dense layer's units (galaxy, unit)."""
+    def features(self, images, trace: list | None = None):
+        """The dense layer's units (galaxy, unit); a TRACE list collects the layers before, (galaxy, y, x, channel)."""
         x = images.astype(compute_type())
         convs = iter(self.convs)
         for block in self.blocks:
             for _ in block:
                 x = nnx.relu(next(convs)(x))
+                note(trace, x)
             x = max_pool(x)
+            note(trace, x)
         x = x.reshape(len(x), -1)
         return nnx.relu(self.hidden(x)).astype(number_type())
 
@@ -76,6 +78,12 @@ def convolution(inputs: int, filters: int):
     own = {} if device().platform == "gpu" else {"conv_general_dilated": conv_general_dilated}
     types = {"dtype": compute_type(), "param_dtype": number_type()}
     return nnx.Conv(inputs, filters, (3, 3), padding="SAME", rngs=nnx.Rngs(0), **types, **own)
+
+
+def note(trace: list | None, x) -> None:
+    """Add a layer's activation to TRACE, where one is wanted."""
+    if trace is not None:
+        trace.append(x)
 
 
 def max_pool(x):

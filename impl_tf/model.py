@@ -25,14 +25,16 @@ class GalaxyCNN(keras.Model):
             self.hidden.build((None, shapes["hidden/kernel"][0]))
             self.answer.build((None, spec.dense))
 
-    def features(self, images):
-        """The dense layer's units (galaxy, unit)."""
+    def features(self, images, trace: list | None = None):
+        """The dense layer's units (galaxy, unit); a TRACE list collects the layers before, (galaxy, y, x, channel)."""
         x = tf.cast(images, compute_type())
         convs = iter(self.convs)
         for block in self.blocks:
             for _ in block:
                 x = tf.nn.relu(next(convs)(x))
+                note(trace, x)
             x = max_pool(x)
+            note(trace, x)
         x = tf.reshape(x, [tf.shape(x)[0], self.hidden.kernel.shape[0]])
         return tf.cast(tf.nn.relu(self.hidden(x)), number_type())
 
@@ -50,6 +52,12 @@ def convolution(inputs: int, filters: int):
     )
     layer.build((None, None, None, inputs))
     return layer
+
+
+def note(trace: list | None, x) -> None:
+    """Add a layer's activation to TRACE, where one is wanted."""
+    if trace is not None:
+        trace.append(x)
 
 
 def max_pool(x):

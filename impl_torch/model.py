@@ -23,8 +23,8 @@ class GalaxyCNN(nn.Module):
         self.answer = nn.Linear(*shapes["answer/kernel"], dtype=number_type())
         self.to(device(), memory_format=torch.channels_last)
 
-    def features(self, images):
-        """The dense layer's units (galaxy, unit)."""
+    def features(self, images, trace: list | None = None):
+        """The dense layer's units (galaxy, unit); a TRACE list collects the layers before, (galaxy, y, x, channel)."""
         mixed = compute_type() != number_type()
         with torch.autocast(images.device.type, compute_type(), enabled=mixed):
             x = images.permute(0, 3, 1, 2)
@@ -32,7 +32,9 @@ class GalaxyCNN(nn.Module):
             for block in self.blocks:
                 for _ in block:
                     x = F.relu(next(convs)(x))
+                    note(trace, x.permute(0, 2, 3, 1))
                 x = max_pool(x)
+                note(trace, x.permute(0, 2, 3, 1))
             x = x.permute(0, 2, 3, 1).flatten(1)
             return F.relu(self.hidden(x)).to(number_type())
 
@@ -45,6 +47,12 @@ class GalaxyCNN(nn.Module):
 def convolution(inputs: int, filters: int):
     """A 3x3 convolution of stride 1, one pixel of zeros around the image."""
     return nn.Conv2d(inputs, filters, 3, padding=1, dtype=number_type())
+
+
+def note(trace: list | None, x) -> None:
+    """Add a layer's activation to TRACE, where one is wanted."""
+    if trace is not None:
+        trace.append(x)
 
 
 def max_pool(x):

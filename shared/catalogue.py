@@ -1,140 +1,194 @@
-"""A survey's table and folder of images: a row per galaxy, with its id, image, place and votes.
+"""A survey's table: a row per galaxy, with its id, what its image is called, its place and its votes.
 
-Everything is read as text or as Arrow integers, so an 18-digit id never passes through a floating-
-point column, which would change its last digits. Rows are counted from 1, the header not counted.
+Only wanted columns are read, as numbers or as text, and ids always as text: an 18-digit id never passes through a
+floating-point column, which would change its last digits. Rows are counted from 1, the header not counted; where
+several files make one table, through all of them in the order of their names.
 """
 
 import difflib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from shared.cutouts import SUFFIXES
 from shared.spec import DatasetSpec
 from shared.split import galaxy_hash
 
-SHOWN = 30  # columns named in an error
+SHOWN = 30  # columns or values named in an error
+FEW = 5  # missing columns named in an error
+MOST = np.iinfo(np.int32).max  # votes
+ROUNDED = 0.005  # how far from the truth a published share may be: two decimals
+CLOSE = 1e-6  # how far outside 0 to 1 a share may be, as a 32-bit number is
+
+
+class Table(NamedTuple):
+    """An open table."""
+
+    path: str
+    names: Sequence[str]
+    read: Callable[[Sequence[str], Sequence[str]], pa.Table]  # columns of text, columns of numbers
+
+
+class Column(NamedTuple):
+    """A wanted column: what its table calls it, and its values (galaxy,)."""
+
+    name: str
+    values: pa.ChunkedArray
+
+
+class Rows(NamedTuple):
+    """The rows of a table that are galaxies."""
+
+    path: str
+    ids: pa.ChunkedArray
+    numbers: np.ndarray  # from 1
+
+    def galaxy(self, i: int) -> str:
+        """The galaxy in place I, for an error."""
+        return f"galaxy {self.ids[int(i)]} (row {self.numbers[i]} of {self.path})"
 
 
 def read_catalogue(dataset: DatasetSpec) -> pd.DataFrame:
-    """The galaxies of DATASET, indexed by their row in its table.
+    """The galaxies of dataset.table, indexed by their row in it.
 
-    Columns: id, file (the whole path of the image, which need not be there), ra and dec in degrees
-    (NaN: unknown), and the int32 votes QUESTION_ANSWER and QUESTION_total of every question.
-    Without a table there are no votes, and the galaxies are the images under the folder, in the
-    order of their paths, each named by its file less the suffix. dataset.galaxies keeps those of
-    the smallest hash of their id, in the order of the table.
+    Columns: id; file, what the table calls the image (the id where it has no such column, empty where it does not
+    say); ra and dec in degrees (NaN: unknown); scale in arcseconds per pixel, if dataset.images is an address that
+    asks for it; votes_from (counted, fractions, assumed or class) and the int32 votes QUESTION_ANSWER and
+    QUESTION_total of every question, if the table has votes. dataset.select keeps some rows, then dataset.galaxies
+    those of the smallest hash of their id, in the order of the table.
 
-    Raises FileNotFoundError if the table or the folder is not there, and ValueError, naming the row
-    and a way out, for anything in them that cannot be meant.
+    A question whose columns are all empty was asked of nobody: 0 votes. Shares become votes by `_rebuilt`.
+
+    Raises FileNotFoundError if a table is not there, and ValueError, naming the row and a way out, for anything in
+    one that cannot be meant.
     """
-    if dataset.images is None:
-        raise ValueError(
-            f"dataset.images is null, but dataset.table is {dataset.table}; "
-            "name the folder of images"
-        )
-    folder = Path(dataset.images)
-    galaxies = _from_folder(folder) if dataset.table is None else _from_table(dataset, folder)
-    if dataset.galaxies is None:
-        return galaxies
-    chosen = np.argsort(galaxy_hash(galaxies["id"]), kind="stable")[: dataset.galaxies]
-    return galaxies.iloc[np.sort(chosen)]
+    columns = _read_columns(dataset)
+    ids = columns["id"].values
+    rows = Rows(dataset.table, ids, np.arange(1, len(ids) + 1))
+    _check_ids(rows)
+    if dataset.select:
+        taken = _selected(dataset, columns)
+        columns = {key: Column(c.name, c.values.filter(taken)) for key, c in columns.items()}
+        rows = Rows(dataset.table, columns["id"].values, rows.numbers[taken.to_numpy()])
+    _check_twice(rows)
+    galaxies = {
+        "id": _pandas(rows.ids),
+        "file": _pandas(columns["file"].values if "file" in columns else rows.ids),
+        "ra": _degrees(columns.get("ra"), -180, 360, rows),
+        "dec": _degrees(columns.get("dec"), -90, 90, rows),
+        **_scale(dataset, columns, rows),
+        **_votes(dataset, columns, rows),
+    }
+    galaxies = pd.DataFrame(galaxies, index=rows.numbers)
+    if "label" in columns:  # galaxies of other classes have no vote
+        galaxies = galaxies[galaxies[f"{next(iter(dataset.questions))}_total"] > 0]
+    if dataset.galaxies is not None:
+        chosen = np.argsort(galaxy_hash(galaxies["id"]), kind="stable")[: dataset.galaxies]
+        galaxies = galaxies.iloc[np.sort(chosen)]
+    _check_scale(dataset, galaxies)
+    return galaxies
 
 
-def list_images(folder: Path | str) -> dict[str, os.stat_result]:
-    """The images in FOLDER and the folders in it, by their path from there (with /), sorted.
+def list_catalogue(names: Sequence[str]) -> pd.DataFrame:
+    """The galaxies of the images called NAMES, where there is no table: id (the name's stem), file (the name), ra, dec.
 
-    Hidden files, of which some systems leave one beside every image, are not seen. Raises
-    FileNotFoundError if there is no such folder, ValueError if there is no image in it.
+    Raises ValueError if two names would be one galaxy.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"dataset.images is {folder}, which is not a folder; name the one that holds the images"
-        )
-    found = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file():
-                found[path.relative_to(folder).as_posix()] = path.stat()
-    if not found:
-        raise ValueError(
-            f"no image is in {folder}; put files there that end in {', '.join(SUFFIXES)}"
-        )
-    return dict(sorted(found.items()))
-
-
-def _from_folder(folder: Path) -> pd.DataFrame:
     named = {}
-    for name in list_images(folder):
+    for name in names:
         other = named.setdefault(PurePosixPath(name).stem, name)
         if other != name:
-            raise ValueError(f"{other} and {name} in {folder} would be one galaxy; rename one")
-    files = [str(folder.absolute() / name) for name in named.values()]
-    galaxies = pd.DataFrame({"id": list(named), "file": files}, index=range(1, len(named) + 1))
+            raise ValueError(f"{other} and {name} would be one galaxy; rename one")
+    index = range(1, len(named) + 1)
+    galaxies = pd.DataFrame({"id": list(named), "file": list(named.values())}, index, dtype=str)
     return galaxies.assign(ra=np.nan, dec=np.nan)
 
 
-def _from_table(dataset: DatasetSpec, folder: Path) -> pd.DataFrame:
-    path, columns = Path(dataset.table), dataset.columns
-    names, read = _open_table(path)
-    votes = _vote_columns(dataset, names)
-    wanted = {"id": columns.id, "file": columns.file, "ra": columns.ra, "dec": columns.dec, **votes}
-    wanted = {key: name for key, name in wanted.items() if name is not None}
-    _check_columns(path, names, wanted)
-    with _reading(path):
-        table = read(sorted(set(wanted.values())))
-    if not table.num_rows:
-        raise ValueError(f"{path} has no rows, so there is no galaxy; check dataset.table")
-    ids = _ids(table[columns.id], path)
-    galaxies = pd.DataFrame({"id": ids}, index=range(1, len(ids) + 1))
-    _check_ids(galaxies["id"], path)
-    files = ids if columns.file is None else _texts(table[columns.file])
-    galaxies["file"] = _image_paths(folder, files)
-    for place, least, most in (("ra", -180, 360), ("dec", -90, 90)):
-        name = getattr(columns, place)
-        galaxies[place] = np.nan
-        if name is not None:
-            galaxies[place] = _degrees(table[name], name, least, most, ids, path)
-    if columns.label is not None:
-        return _label_votes(dataset, galaxies, _texts(table[columns.label]))
-    return _count_votes(dataset, galaxies, table, votes, path)
+# Which columns are wanted, and in which table they are.
 
 
-def _vote_columns(dataset: DatasetSpec, names: Sequence[str]) -> dict[str, str]:
-    """The table's column behind every column of votes, by the name that the catalogue gives it."""
+def _wanted(dataset: DatasetSpec) -> dict[str, tuple[str, ...]]:
+    """What each wanted column may be called, by our name for it."""
+    columns = dataset.columns
+    wanted = {key: getattr(columns, key) for key in ("id", "file", "ra", "dec")}
+    wanted |= {f"select {name}": name for name in dataset.select}
+    if _asks_for_scale(dataset):
+        wanted |= {f"scale {name}": name for name in dataset.service.scale.columns}
+    wanted = {key: tuple(name.split("|")) for key, name in wanted.items() if name is not None}
+    return wanted | _wanted_votes(dataset)
+
+
+def _wanted_votes(dataset: DatasetSpec) -> dict[str, tuple[str, ...]]:
     columns, questions = dataset.columns, dataset.questions
-    asked = [(q, a) for q, answers in questions.items() for a in answers]
-    ours = [f"{q}_{a}" for q, a in asked] + [f"{q}_total" for q in questions]
-    for name in ours:
-        if ours.count(name) > 1:
-            raise ValueError(
-                f"dataset.questions gives the column {name} two meanings; rename an answer"
-            )
     if (columns.label is None) != (dataset.classes is None):
         raise ValueError(
             "dataset.columns.label and dataset.classes belong together; give both or neither"
         )
     if columns.label is not None:
-        return {"label": columns.label}
-    votes = {f"{q}_{a}": _fill(columns.count, "count", question=q, answer=a) for q, a in asked}
-    if columns.total is not None:
-        totals = {f"{q}_total": _fill(columns.total, "total", question=q) for q in questions}
-        votes |= {ours: name for ours, name in totals.items() if name in names}
-    return votes
+        return {"label": tuple(columns.label.split("|"))}
+    kind = "fraction" if columns.count is None else "count"
+    pattern = getattr(columns, kind)
+    if pattern is None:
+        return {}
+    if kind == "fraction" and columns.total is None and columns.assumed_votes is None:
+        raise ValueError(
+            "dataset.columns.fraction gives shares of votes, but nothing says of how many: set dataset.columns.total "
+            "to the column of each question's votes, or dataset.columns.assumed_votes to a number"
+        )
+    wanted = {}
+    for question, answers in questions.items():
+        called, *theirs = _called(dataset, question)
+        for answer, their in zip(answers, theirs, strict=True):
+            _add(
+                wanted, f"{question}_{answer}", _fill(pattern, kind, question=called, answer=their)
+            )
+        total = ()
+        if columns.total is not None:
+            total = _fill(columns.total, "total", question=called)
+        _add(wanted, f"{question}_total", total)
+    return {key: names for key, names in wanted.items() if names}
 
 
-def _fill(pattern: str, key: str, **values: str) -> str:
+def _called(dataset: DatasetSpec, question: str) -> tuple[str, ...]:
+    """What the table calls a question, then each of its answers."""
+    names, answers = dataset.columns.names, dataset.questions[question]
+    for strange in [name for name in names if name not in dataset.questions]:
+        raise ValueError(
+            f"dataset.columns.names has {strange!r}, but dataset.questions asks {', '.join(dataset.questions)}"
+        )
+    called = names.get(question, (question, *answers))
+    if len(called) != 1 + len(answers):
+        raise ValueError(
+            f"dataset.columns.names.{question} is {list(called)}; it must be what the table calls the question, then "
+            f"each of its {len(answers)} answers: {', '.join(answers)}"
+        )
+    return called
+
+
+def _add(wanted: dict, name: str, alternatives: tuple[str, ...]) -> None:
+    if name in wanted:
+        raise ValueError(
+            f"dataset.questions gives the column {name} two meanings; rename an answer"
+        )
+    wanted[name] = alternatives
+
+
+def _fill(pattern: str, key: str, **values: str) -> tuple[str, ...]:
+    """PATTERN's alternatives, filled with those of VALUES."""
+    choices = [
+        dict(zip(values, some, strict=True))
+        for some in product(*(value.split("|") for value in values.values()))
+    ]
     try:
-        return pattern.format(**values)
+        return tuple(one.format(**some) for one in pattern.split("|") for some in choices)
     except (KeyError, IndexError, ValueError):
         braces = " and ".join(f"{{{name}}}" for name in values)
         raise ValueError(
@@ -142,24 +196,208 @@ def _fill(pattern: str, key: str, **values: str) -> str:
         ) from None
 
 
+def _may_be_missing(dataset: DatasetSpec, key: str) -> bool:
+    """Whether the table need not have a column: a total can be added up, or assumed."""
+    total = key in {f"{question}_total" for question in dataset.questions}
+    return total and (
+        dataset.columns.count is not None or dataset.columns.assumed_votes is not None
+    )
+
+
+def _is_text(key: str) -> bool:
+    return key in ("id", "file", "label") or key.startswith("select ")
+
+
+def _read_columns(dataset: DatasetSpec) -> dict[str, Column]:
+    """Every wanted column that is there, from the table or from the joined ones, by our name for it.
+
+    Text is stripped, and empty where there is none; the rest is as its table has it.
+    """
+    wanted, table = _wanted(dataset), _open_table(dataset.table, "dataset.table")
+    found = _there(wanted, table.names)
+    tables, joined = [table], {}
+    for name, join in dataset.joins.items():
+        missing = {key: wanted[key] for key in wanted if key not in (*found, *joined, "id")}
+        if join.table is not None and missing:
+            other = _open_table(join.table, f"dataset.joins.{name}.table")
+            joined |= {key: (name, other) for key in _there(missing, other.names)}
+            found |= _there(missing, other.names)
+            tables.append(other)
+    missing = [key for key in wanted if key not in found and not _may_be_missing(dataset, key)]
+    if missing:
+        raise ValueError(_no_column(dataset, missing, wanted, tables))
+    _check_different(dataset, found, joined)
+    columns = _read(table, {key: name for key, name in found.items() if key not in joined})
+    if not len(columns["id"].values):
+        raise ValueError(f"{table.path} has no rows, so there is no galaxy; check dataset.table")
+    for name in dict.fromkeys(name for name, _ in joined.values()):
+        theirs = {key: found[key] for key in joined if joined[key][0] == name}
+        other = next(other for named, other in joined.values() if named == name)
+        columns |= _join(dataset, name, other, theirs, columns["id"].values)
+    return columns
+
+
+def _there(wanted: dict[str, tuple[str, ...]], names: Sequence[str]) -> dict[str, str]:
+    """The first of each column's possible names that is among NAMES, where any is."""
+    known = set(names)
+    chosen = {key: next((n for n in some if n in known), None) for key, some in wanted.items()}
+    return {key: name for key, name in chosen.items() if name is not None}
+
+
+def _no_column(dataset: DatasetSpec, missing: list[str], wanted: dict, tables: list[Table]) -> str:
+    lower = {name.lower(): name for table in tables for name in table.names}
+    hints = []
+    for key in missing[:FEW]:
+        nearest = [difflib.get_close_matches(name.lower(), lower, n=1) for name in wanted[key]]
+        near = [lower[some[0]] for some in nearest if some][:1]
+        hint = " or ".join(map(repr, wanted[key]))
+        hints.append(hint + (f" (the nearest is {near[0]!r})" if near else ""))
+    more = f" and {len(missing) - FEW} others" if len(missing) > FEW else ""
+    others = "".join(f"; {table.path} has {_some(table.names)}" for table in tables[1:])
+    advice = []
+    if absent := [name for name, join in dataset.joins.items() if join.table is None]:
+        which = ", ".join(f"dataset.joins.{name}.table" for name in absent)
+        advice.append(f"name the table that has it ({which} is not given)")
+    if any(key.startswith("scale ") for key in missing):
+        advice.append("set dataset.service.scale.fixed to one scale for every galaxy")
+    if any(key.startswith("select ") for key in missing):
+        advice.append("correct dataset.select")
+    if any(key.endswith("_total") for key in missing):
+        advice.append("set dataset.columns.assumed_votes")
+    if not all(key.startswith(("scale ", "select ")) for key in missing):
+        advice.append(
+            "say what the table calls it in dataset.columns, or correct dataset.questions"
+        )
+    return (
+        f"{tables[0].path} has no column {', '.join(hints)}{more}; it has {_some(tables[0].names)}{others}. "
+        f"Way out: {'; or '.join(advice)}"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more
+
+
+def _check_different(dataset: DatasetSpec, found: dict[str, str], joined: dict) -> None:
+    """Raise ValueError if two columns of votes would be read from one of the table's."""
+    ours = {}
+    for question, answers in dataset.questions.items():
+        for key in (f"{question}_{answer}" for answer in (*answers, "total")):
+            place = (joined.get(key, ("", None))[0], found.get(key, key))
+            other = ours.setdefault(place, key)
+            if other != key:
+                raise ValueError(
+                    f"{other} and {key} would both be the column {found[key]!r}; correct dataset.columns, whose "
+                    "patterns and names must tell every question and answer apart"
+                )
+
+
+def _read(table: Table, names: dict[str, str]) -> dict[str, Column]:
+    """The columns NAMES of a table, by our name for them."""
+    for name in dict.fromkeys(names.values()):
+        if list(table.names).count(name) > 1:
+            raise ValueError(
+                f"{table.path} has {list(table.names).count(name)} columns called {name!r}; rename all but one"
+            )
+    text = list(dict.fromkeys(name for key, name in names.items() if _is_text(key)))
+    numbers = list(dict.fromkeys(name for name in names.values() if name not in text))
+    with _reading(table.path):
+        read = table.read(text, numbers)
+    if pa.types.is_floating(read[names["id"]].type):
+        raise ValueError(
+            f"the ids of {table.path} are floating-point numbers, which cannot hold 18 digits; "
+            "write that column as text or 64-bit integers, from the original table"
+        )
+    as_text = {name: _texts(read[name]) for name in text}
+    return {
+        key: Column(name, as_text[name] if _is_text(key) else read[name])
+        for key, name in names.items()
+    }
+
+
+def _join(
+    dataset: DatasetSpec, name: str, table: Table, wanted: dict[str, str], ids: pa.ChunkedArray
+) -> dict[str, Column]:
+    """The WANTED columns of another table, in the order of IDS; missing for galaxies that it does not have."""
+    key = _there({"key": tuple(dataset.joins[name].key.split("|"))}, table.names)
+    if not key:
+        raise ValueError(
+            f"{table.path} has no column {dataset.joins[name].key!r}; it has {_some(table.names)}. "
+            f"Say what it calls the galaxies' ids in dataset.joins.{name}.key"
+        )
+    columns = _read(table, {"id": key["key"], **wanted})
+    keys = columns.pop("id").values
+    rows = np.flatnonzero(pc.is_in(keys, ids).to_numpy())
+    keys, columns = keys.take(rows), {ours: c.values.take(rows) for ours, c in columns.items()}
+    if pc.count_distinct(keys).as_py() < len(keys):
+        _check_agreement(table, keys, columns, rows)
+    partner = pc.index_in(ids, keys)
+    values = {ours: column.take(partner) for ours, column in columns.items()}
+    return {
+        ours: Column(wanted[ours], column.fill_null("") if _is_text(ours) else column)
+        for ours, column in values.items()
+    }
+
+
+def _check_agreement(table: Table, keys, columns: dict, rows: np.ndarray) -> None:
+    """Raise ValueError if a galaxy is there twice, with different values."""
+    given = pd.DataFrame({"id": _pandas(keys), **{k: _pandas(c) for k, c in columns.items()}})
+    different = given.drop_duplicates()
+    for second in different.index[different["id"].duplicated()][:1]:
+        name = given["id"][second]
+        first = given.index[given["id"] == name][0]
+        raise ValueError(
+            f"galaxy {name} is in {table.path} twice, as row {rows[first] + 1} and row {rows[second] + 1}, and they "
+            "differ in what is wanted; keep one of them"
+        )
+
+
 # Reading: each kind of table gives its columns' names, and a function that reads chosen columns.
 
 
-def _open_table(path: Path) -> tuple[list[str], Callable[[list[str]], pa.Table]]:
-    if not path.is_file():
+def _open_table(path: str, key: str) -> Table:
+    """The table at PATH, which may be a pattern (*) of several files: one table, in the order of their names."""
+    place = Path(path)
+    files = [place] if "*" not in place.name else sorted(place.parent.glob(place.name))
+    if not files or not all(file.is_file() for file in files):
         raise FileNotFoundError(
-            f"dataset.table is {path}, which is not a file; name a CSV, Parquet or FITS table"
+            f"{key} is {path}, which is not a file; name a CSV, Parquet or FITS table"
         )
+    opened = [_open_file(file, key) for file in files]
+    if len(opened) == 1:
+        return opened[0]
+
+    def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
+        wanted = [*text, *numbers]
+        for table in opened:
+            if lacking := [name for name in wanted if name not in table.names]:
+                raise ValueError(f"{table.path} has no column {lacking[0]!r}, unlike {files[0]}")
+        tables = [table.read(text, numbers) for table in opened]
+        return pa.table({name: _in_turn([table[name] for table in tables]) for name in wanted})
+
+    return Table(path, opened[0].names, read)
+
+
+def _in_turn(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
+    """The columns one after the other; as text where they are of different types."""
+    if len({column.type for column in columns}) > 1:
+        columns = [_texts(column) for column in columns]
+    return pa.chunked_array(
+        [chunk for column in columns for chunk in column.chunks], columns[0].type
+    )
+
+
+def _open_file(path: Path, key: str) -> Table:
     for suffix, kind in _KINDS.items():
         if path.name.lower().endswith(suffix):
             with _reading(path):
-                names, read = kind(path)
-            return names, read
-    raise ValueError(f"dataset.table is {path}; its name must end in one of {', '.join(_KINDS)}")
+                return kind(path)
+    raise ValueError(f"{key} is {path}; its name must end in one of {', '.join(_KINDS)}")
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Path | str) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
@@ -168,141 +406,245 @@ def _reading(path: Path) -> Iterator[None]:
         ) from problem
 
 
-def _open_csv(path: Path):
+def _open_csv(path: Path) -> Table:
     with pyarrow.csv.open_csv(path) as reader:
         names = reader.schema.names
 
-    def read(wanted):
-        as_text = dict.fromkeys(wanted, pa.string())
-        options = pyarrow.csv.ConvertOptions(include_columns=wanted, column_types=as_text)
+    def read_as(types: dict[str, pa.DataType]) -> pa.Table:
+        options = pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=types)
         return pyarrow.csv.read_csv(path, convert_options=options)
 
-    return names, read
+    def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
+        types = dict.fromkeys(text, pa.string())
+        try:
+            return read_as(types | dict.fromkeys(numbers, pa.float64()))
+        except pa.ArrowInvalid:  # what is no number is found, and named, in the text
+            return read_as(types | dict.fromkeys(numbers, pa.string()))
+
+    return Table(str(path), names, read)
 
 
-def _open_parquet(path: Path):
-    file = pyarrow.parquet.ParquetFile(path)
-    return file.schema_arrow.names, lambda wanted: file.read(columns=wanted)
+def _open_parquet(path: Path) -> Table:
+    with pyarrow.parquet.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+
+    def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            table = file.read(columns=[*text, *numbers])
+        return pa.table({name: _plain(name, table[name]) for name in (*text, *numbers)})
+
+    return Table(str(path), names, read)
 
 
-def _open_fits(path: Path):
+def _plain(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of single values, without the dictionary that it may be written with."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_nested(column.type):
+        raise ValueError(f"column {name!r} holds {column.type} in each row, not one value")
+    return column.cast(pa.string()) if pa.types.is_binary(column.type) else column
+
+
+def _open_fits(path: Path) -> Table:
     from astropy.io import fits  # slow to import, and only FITS needs it
-    from astropy.table import Table
 
-    with fits.open(path) as units:
+    # astropy leaves open what it cannot read
+    with path.open("rb") as file, fits.open(file) as units:
         tables = [i for i, unit in enumerate(units) if hasattr(unit, "columns")]
         if not tables:
             raise ValueError("it holds no table")
-        number, names = tables[0], units[tables[0]].columns.names
+        number = tables[0]
+        names = [name or "" for name in units[number].columns.names]
 
-    def read(wanted):
-        table = Table.read(path, hdu=number, character_as_bytes=False, mask_invalid=False)
-        return pa.table({name: _arrow(name, table[name]) for name in wanted})
+    def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
+        with path.open("rb") as file, fits.open(file) as units:
+            unit = units[number]
+            table = pa.table({name: _from_fits(unit, name) for name in (*text, *numbers)})
+            for column in unit.data.columns:
+                del column.array  # or astropy copies every column of the file when it lets go of it
+            return table
 
-    return names, read
+    return Table(str(path), names, read)
 
 
-def _arrow(name: str, column) -> pa.Array:
-    if column.ndim != 1:
-        raise ValueError(f"column {name!r} holds {column.shape[1:]} values in each row, not one")
-    values = np.asarray(column)
+def _from_fits(unit, name: str) -> pa.ChunkedArray:
+    """One column of a table in FITS; missing where it holds the value that the header says is none."""
+    values, null = np.asarray(unit.data[name]), unit.columns[name].null
+    if values.ndim != 1:
+        raise ValueError(f"column {name!r} holds {values.shape[1:]} values in each row, not one")
     if values.dtype.kind in "US":
-        values = np.char.strip(values).astype(object)
-    else:
-        values = values.astype(values.dtype.newbyteorder("="))
-    return pa.array(values, mask=np.ma.getmaskarray(column))
+        return _plain(name, pa.chunked_array([pa.array(values.astype(object))]))
+    values = values.astype(values.dtype.newbyteorder("="))
+    mask = None if null in (None, "") else values == null
+    return pa.chunked_array([pa.array(values, mask=mask)])
 
 
-_KINDS = {".csv": _open_csv, ".csv.gz": _open_csv, ".parquet": _open_parquet, ".fits": _open_fits}
-
-
-def _check_columns(path: Path, names: Sequence[str], wanted: dict[str, str]) -> None:
-    """Raise ValueError unless every wanted column is in the table, once."""
-    missing = [name for name in wanted.values() if name not in names]
-    if missing:
-        lower = {name.lower(): name for name in names}
-        hints = []
-        for name in missing:
-            near = difflib.get_close_matches(name.lower(), lower, n=1)
-            hints.append(f"{name!r}" + (f" (the nearest is {lower[near[0]]!r})" if near else ""))
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        there = ", ".join(map(repr, names[:SHOWN]))
-        raise ValueError(
-            f"{path} has no column {', '.join(hints)}; it has {there}{more}. "
-            "Say what it calls them in dataset.columns, or correct dataset.questions"
-        )
-    for name in wanted.values():
-        if list(names).count(name) > 1:
-            raise ValueError(
-                f"{path} has {list(names).count(name)} columns called {name!r}; rename all but one"
-            )
+_KINDS = {
+    ".csv": _open_csv,
+    ".csv.gz": _open_csv,
+    ".parquet": _open_parquet,
+    ".fits": _open_fits,
+    ".fits.gz": _open_fits,
+}
 
 
 # Values: from an Arrow column to the text, places and votes of every galaxy.
 
 
-def _texts(column: pa.ChunkedArray) -> list[str]:
+def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Every value as text, stripped; a missing one is empty, and a 4.0 that was a number is 4."""
-    return [(text or "").strip() for text in column.cast(pa.string()).to_pylist()]
-
-
-def _ids(column: pa.ChunkedArray, path: Path) -> list[str]:
-    if pa.types.is_floating(column.type):
-        raise ValueError(
-            f"the ids of {path} are floating-point numbers, which cannot hold 18 digits; "
-            "write that column as text or 64-bit integers, from the original table"
-        )
-    return _texts(column)
-
-
-def _check_ids(ids: pd.Series, path: Path | str) -> None:
-    for row in ids.index[ids == ""][:1]:
-        raise ValueError(f"row {row} of {path} has no id; give it one or remove the row")
-    for row in ids.index[ids.str.fullmatch(r"\d[.,]\d+[eE]\+\d+")][:1]:
-        raise ValueError(
-            f"row {row} of {path} has the id {ids[row]}, which has lost digits, perhaps in a "
-            "spreadsheet; use the original table"
-        )
-    for row in ids.index[ids.duplicated()][:1]:
-        first = ids.index[ids == ids[row]][0]
-        raise ValueError(
-            f"galaxy {ids[row]} is in {path} twice, as row {first} and row {row}; keep one of them"
-        )
-
-
-def _image_paths(folder: Path, files: list[str]) -> list[str]:
-    """The image of each galaxy: the file in FOLDER of that name, or of that name and a suffix."""
-    found = list_images(folder)
-    by_stem = {}
-    for name in found:
-        by_stem.setdefault(str(PurePosixPath(name).with_suffix("")), name)
-    root = folder.absolute()
-    return [str(root / (file if file in found else by_stem.get(file, file))) for file in files]
+    truth = pa.types.is_boolean(column.type)
+    text = pc.if_else(column, "True", "False") if truth else column.cast(pa.string())
+    return pc.utf8_trim_whitespace(text).fill_null("")
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """Every value as float64; NaN where there is none or it is no number."""
-    values = column.to_pandas()
-    if not pd.api.types.is_numeric_dtype(values):
-        values = pd.to_numeric(pd.Series(_texts(column), dtype=object), errors="coerce")
-    return values.to_numpy(np.float64, na_value=np.nan)
+    """Every value as float64; NaN where there is none, infinity where it is no number."""
+    kind = column.type
+    if pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return column.cast(pa.float64(), safe=False).to_numpy()
+    texts = _texts(column)
+    values = pd.to_numeric(pd.Series(texts.to_pylist(), dtype=object), errors="coerce")
+    none = pc.is_in(texts, pa.array(pyarrow.csv.ConvertOptions().null_values)).to_numpy()
+    return np.where(values.isna() & ~none, np.inf, values.to_numpy(np.float64))
 
 
-def _degrees(
-    column, name: str, least: float, most: float, ids: list[str], path: Path
-) -> np.ndarray:
-    degrees, texts = _numbers(column), _texts(column)
-    unknown = np.array([text.lower() in ("", "nan") for text in texts])
-    for i in np.flatnonzero(~unknown & ~((degrees >= least) & (degrees <= most)))[:1]:
+def _pandas(column: pa.ChunkedArray):
+    """A column as the array that pandas keeps of it."""
+    return column.to_pandas().array
+
+
+def _told(column: Column, i: int) -> str:
+    """A value, for an error."""
+    value = column.values[int(i)].as_py()
+    return f"{column.name} = {'(empty)' if value is None or value == '' else value}"
+
+
+def _check_ids(rows: Rows) -> None:
+    for i in np.flatnonzero(pc.equal(rows.ids, ""))[:1]:
         raise ValueError(
-            f"galaxy {ids[i]} (row {i + 1} of {path}) has {name} = {texts[i]}; "
-            f"it must be in degrees, from {least} to {most}, or empty"
+            f"row {rows.numbers[i]} of {rows.path} has no id; give it one or remove the row"
+        )
+    rounded = pc.match_substring_regex(rows.ids, r"^\d[.,]\d+[eE]\+\d+$")
+    for i in np.flatnonzero(rounded)[:1]:
+        raise ValueError(
+            f"row {rows.numbers[i]} of {rows.path} has the id {rows.ids[int(i)]}, which has lost digits, perhaps in a "
+            "spreadsheet; use the original table"
+        )
+
+
+def _check_twice(rows: Rows) -> None:
+    if pc.count_distinct(rows.ids).as_py() == len(rows.ids):
+        return
+    ids = pd.Series(_pandas(rows.ids), rows.numbers)
+    row = ids.index[ids.duplicated()][0]
+    first = ids.index[ids == ids[row]][0]
+    raise ValueError(
+        f"galaxy {ids[row]} is in {rows.path} twice, as row {first} and row {row}; keep one of them"
+    )
+
+
+def _selected(dataset: DatasetSpec, columns: dict[str, Column]) -> pa.ChunkedArray:
+    """Which rows (row,) of bool have the values that dataset.select asks for."""
+    taken = None
+    for name, values in dataset.select.items():
+        column = columns[f"select {name}"]
+        here = pc.is_in(column.values, pa.array(values, pa.string()))
+        taken = here if taken is None else pc.and_(taken, here)
+        if not pc.any(taken).as_py():
+            there = sorted(pc.unique(column.values).to_pylist())
+            raise ValueError(
+                f"dataset.select.{name} is {list(values)}, which keeps no galaxy of {dataset.table}; {column.name} "
+                f"holds {_some(there)}"
+            )
+    return taken
+
+
+def _degrees(column: Column | None, least: float, most: float, rows: Rows) -> np.ndarray:
+    if column is None:
+        return np.full(len(rows.numbers), np.nan)
+    degrees = _numbers(column.values)
+    for i in np.flatnonzero((degrees < least) | (degrees > most))[:1]:
+        raise ValueError(
+            f"{rows.galaxy(i)} has {_told(column, i)}; it must be in degrees, from {least} to {most}, or empty"
         )
     return degrees
 
 
-def _label_votes(dataset: DatasetSpec, galaxies: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """One vote for the answer whose list holds the class; other galaxies are left out."""
+def _asks_for_scale(dataset: DatasetSpec) -> bool:
+    """Whether galaxies' own sizes say how large their cutouts are."""
+    scale = dataset.service.scale
+    return _has_scale(dataset) and scale.fixed is None
+
+
+def _has_scale(dataset: DatasetSpec) -> bool:
+    images = dataset.images or ""
+    return images.startswith("http") and "{scale}" in images
+
+
+def _scale(dataset: DatasetSpec, columns: dict[str, Column], rows: Rows) -> dict[str, np.ndarray]:
+    """The column of arcseconds per pixel, if it is needed; NaN where a size is missing or not above 0."""
+    scale = dataset.service.scale
+    if not _has_scale(dataset):
+        return {}
+    if scale.fixed is not None:
+        return {"scale": np.full(len(rows.numbers), scale.fixed)}
+    if not scale.columns:
+        raise ValueError(
+            "dataset.images asks for a {scale}; set dataset.service.scale.fixed, or name a column of galaxies' "
+            "sizes in dataset.service.scale.columns"
+        )
+    sizes = [
+        factor * _numbers(columns[f"scale {name}"].values) for name, factor in scale.columns.items()
+    ]
+    smallest = np.min(sizes, axis=0)
+    good = (smallest > 0) & np.isfinite(sizes).all(axis=0)
+    return {"scale": np.where(good, np.maximum(smallest, scale.least), np.nan)}
+
+
+def _check_scale(dataset: DatasetSpec, galaxies: pd.DataFrame) -> None:
+    if "scale" in galaxies:
+        for row in galaxies.index[galaxies["scale"].isna()][:1]:
+            raise ValueError(
+                f"galaxy {galaxies['id'][row]} (row {row} of {dataset.table}) has no size above 0 in "
+                f"{', '.join(dataset.service.scale.columns)}, so the scale of its cutout is unknown; correct it, "
+                "remove the row, or set dataset.service.scale.fixed"
+            )
+
+
+def _votes(
+    dataset: DatasetSpec, columns: dict[str, Column], rows: Rows
+) -> dict[str, np.ndarray | list]:
+    """The column votes_from, and the int32 votes of every question; nothing if the table has no votes."""
+    if "label" in columns:
+        return _votes_of_classes(dataset, columns["label"])
+    if dataset.columns.count is None and dataset.columns.fraction is None:
+        return {}
+    votes, kinds = {}, set()
+    for question, answers in dataset.questions.items():
+        given = [columns[f"{question}_{answer}"] for answer in answers]
+        total = columns.get(f"{question}_total")
+        if dataset.columns.count is not None:
+            kinds.add("counted")
+            told, asked = _counted(question, given, total, rows)
+        elif total is not None:
+            kinds.add("fractions")
+            told, asked = _rebuilt(question, given, total, rows)
+        else:
+            kinds.add("assumed")
+            told = _nearest(_shares(given, rows), dataset.columns.assumed_votes)
+            asked = told.sum(axis=0)
+        names = [f"{question}_{answer}" for answer in (*answers, "total")]
+        votes |= zip(names, np.vstack([told, asked]).astype(np.int32), strict=True)
+    return {"votes_from": _all(min(kinds), len(rows.numbers)), **votes}
+
+
+def _all(word: str, count: int):
+    return pd.Series(word, range(count), dtype=str).array
+
+
+def _votes_of_classes(dataset: DatasetSpec, label: Column) -> dict[str, np.ndarray | list]:
+    """One vote for the answer whose list holds the class, none at all for other classes."""
     ((question, answers),) = dataset.questions.items()
     answer_of = {}
     for answer, classes in dataset.classes.items():
@@ -313,48 +655,105 @@ def _label_votes(dataset: DatasetSpec, galaxies: pd.DataFrame, labels: list[str]
         for value in classes:
             if answer_of.setdefault(value, answer) != answer:
                 raise ValueError(
-                    f"dataset.classes gives class {value!r} to {answer_of[value]} and to {answer}; "
-                    "choose one"
+                    f"dataset.classes gives class {value!r} to {answer_of[value]} and to {answer}; choose one"
                 )
-    given = np.array([answer_of.get(label, "") for label in labels], dtype=object)
-    if not (given != "").any():
-        seen = ", ".join(map(repr, sorted(set(labels))[:SHOWN]))
+    if not pc.any(pc.is_in(label.values, pa.array(answer_of, pa.string()))).as_py():
+        there = sorted(pc.unique(label.values).to_pylist())
         raise ValueError(
-            f"no galaxy has a class of dataset.classes; the column {dataset.columns.label} holds "
-            f"{seen}. Correct one of them"
+            f"no galaxy has a class of dataset.classes; the column {label.name} holds {_some(there)}. "
+            "Correct one of them"
         )
+    votes = {}
     for answer in answers:
-        galaxies[f"{question}_{answer}"] = (given == answer).astype(np.int32)
-    galaxies[f"{question}_total"] = np.int32(1)
-    return galaxies[given != ""]
-
-
-def _count_votes(
-    dataset: DatasetSpec, galaxies: pd.DataFrame, table: pa.Table, votes: dict, path: Path
-) -> pd.DataFrame:
-    ids = galaxies["id"].to_numpy()
-    counts = {ours: _counts(table[name], name, ids, path) for ours, name in votes.items()}
-    for question, answers in dataset.questions.items():
-        told = np.sum([counts[f"{question}_{answer}"] for answer in answers], axis=0)
-        total = counts.setdefault(f"{question}_total", told)
-        for i in np.flatnonzero((told > total) | (total > np.iinfo(np.int32).max))[:1]:
-            raise ValueError(
-                f"galaxy {ids[i]} (row {i + 1} of {path}) has {told[i]} answers to {question} out "
-                f"of {total[i]} votes; the answers may not exceed the votes, nor these 2^31. "
-                "Correct the table, or set dataset.columns.total=null to count the answers"
-            )
-        for name in [*(f"{question}_{answer}" for answer in answers), f"{question}_total"]:
-            galaxies[name] = counts[name].astype(np.int32)
-    return galaxies
-
-
-def _counts(column: pa.ChunkedArray, name: str, ids: np.ndarray, path: Path) -> np.ndarray:
-    """Every value as int64; they may be written as whole floating-point numbers."""
-    values = _numbers(column)
-    for i in np.flatnonzero(~((values >= 0) & (values < 2**31) & (values == np.floor(values))))[:1]:
-        raise ValueError(
-            f"galaxy {ids[i]} (row {i + 1} of {path}) has {name} = {column[int(i)].as_py()!r}; "
-            "votes are whole numbers from 0, below 2^31. Correct it (0 where nobody was asked), or "
-            "remove the row"
+        classes = pa.array(
+            [value for value in answer_of if answer_of[value] == answer], pa.string()
         )
-    return values.astype(np.int64)
+        votes[f"{question}_{answer}"] = pc.is_in(label.values, classes).to_numpy().astype(np.int32)
+    total = np.sum(list(votes.values()), axis=0, dtype=np.int32)
+    return {"votes_from": _all("class", len(total)), **votes, f"{question}_total": total}
+
+
+def _counted(question: str, given: list[Column], total: Column | None, rows: Rows):
+    """The votes (answer, galaxy) and their total (galaxy,), whole numbers, from columns of counts."""
+    told = np.stack([_numbers(column.values) for column in given])
+    asked = None if total is None else _numbers(total.values)
+    nobody = np.isnan(told).all(axis=0)
+    if asked is not None:
+        nobody &= np.isnan(asked) | (asked == 0)
+        asked = np.where(nobody, 0, asked)
+        _check_whole(total, asked, rows)
+    told[:, nobody] = 0
+    for column, counts in zip(given, told, strict=True):
+        _check_whole(column, counts, rows)
+    answered = told.sum(axis=0)
+    asked = answered if asked is None else asked
+    for i in np.flatnonzero((answered > asked) | (asked > MOST))[:1]:
+        raise ValueError(
+            f"{rows.galaxy(i)} has {answered[i]:.0f} answers to {question} out of {asked[i]:.0f} votes; the answers "
+            "may not exceed the votes, nor these 2^31. Correct the table, or set dataset.columns.total=null to count "
+            "the answers"
+        )
+    return told, asked
+
+
+def _check_whole(column: Column, counts: np.ndarray, rows: Rows) -> None:
+    whole = (counts >= 0) & (counts <= MOST) & (counts == np.floor(counts))
+    for i in np.flatnonzero(~whole)[:1]:
+        raise ValueError(
+            f"{rows.galaxy(i)} has {_told(column, i)}; votes are whole numbers from 0, below 2^31. Correct it (0 where "
+            "nobody was asked), or remove the row"
+        )
+
+
+def _rebuilt(question: str, given: list[Column], total: Column, rows: Rows):
+    """The votes (answer, galaxy), round(share x total), and their total (galaxy,), as published.
+
+    A missing share is 0. Published shares are rounded, to three digits in most tables, which is exact below 1,000
+    votes. Where the votes come to more than the total all the same, they are dealt out again so that they are
+    exactly as many: each answer gets the whole part of its due, and those left over go to the largest remainders
+    (Hamilton's method). Where they come to less, the total stays: some volunteers gave no answer that is known.
+    """
+    shares, asked = _shares(given, rows), _numbers(total.values)
+    nobody = np.isnan(shares).all(axis=0)
+    asked = np.where(nobody & np.isnan(asked), 0, asked)
+    _check_whole(total, asked, rows)
+    for i in np.flatnonzero(nobody & (asked > 0))[:1]:
+        raise ValueError(
+            f"{rows.galaxy(i)} has {asked[i]:.0f} votes on {question}, but no share of any answer; correct it (0 votes "
+            "where nobody was asked), or remove the row"
+        )
+    sums = np.nansum(shares, axis=0)
+    for i in np.flatnonzero((sums > 1 + ROUNDED * len(given)) & (asked > 0))[:1]:
+        raise ValueError(
+            f"{rows.galaxy(i)} has shares of {question} that add up to {sums[i]:.3g}; they may not exceed 1. Correct "
+            "the table, or leave the question out of dataset.questions"
+        )
+    votes = _nearest(shares, asked)
+    many = votes.sum(axis=0) > asked
+    votes[:, many] = _dealt_out(np.nan_to_num(shares[:, many]), asked[many])
+    return votes, asked
+
+
+def _shares(given: list[Column], rows: Rows) -> np.ndarray:
+    """Shares of votes (answer, galaxy); NaN where there is none."""
+    shares = np.stack([_numbers(column.values) for column in given])
+    for column, values in zip(given, shares, strict=True):
+        for i in np.flatnonzero((values < -CLOSE) | (values > 1 + CLOSE))[:1]:
+            raise ValueError(
+                f"{rows.galaxy(i)} has {_told(column, i)}; a share of the votes is from 0 to 1, or empty. Correct it, "
+                "or name the columns of shares in dataset.columns.fraction"
+            )
+    return np.clip(shares, 0, 1)
+
+
+def _nearest(shares: np.ndarray, asked: np.ndarray | int) -> np.ndarray:
+    return np.rint(np.nan_to_num(shares) * asked)
+
+
+def _dealt_out(shares: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """As many votes (answer, galaxy) as were ASKED for (galaxy,), in proportion to SHARES (answer, galaxy)."""
+    due = shares * (asked / shares.sum(axis=0))
+    votes = np.floor(due)
+    left = asked - votes.sum(axis=0)
+    rank = np.argsort(np.argsort(votes - due, axis=0, kind="stable"), axis=0)
+    return votes + (rank < left)

@@ -230,6 +230,25 @@ def features(case: Case) -> float:
     )
 
 
+def layers(case: Case) -> float:
+    """Every layer's activation before that, after ReLU or max-pool; the worst layer."""
+    state = case.backend.init(case.run, case.start)
+    x, _, _, _ = case.batch(0)
+    got: list = []
+    state.model.features(case.put(x), got)
+    trace: list = []
+    reference.features(case.run.model, case.weights, x, trace)
+    oracle = []
+    for kind, _, before, after in trace:
+        if kind == "conv":
+            oracle.append(np.maximum(after, 0))
+        elif kind == "pool":
+            oracle.append(reference.max_pool(before))
+    if len(got) != len(oracle):
+        return float("inf")
+    return max(apart(case.fetch(one), other) for one, other in zip(got, oracle, strict=True))
+
+
 def answers(case: Case) -> float:
     """rho from given units under given masks."""
     state, run = case.backend.init(case.run, case.start), case.run
@@ -263,11 +282,23 @@ def likelihood(case: Case) -> float:
 
 
 def loss(case: Case) -> float:
-    """The mean loss of a batch."""
-    got, _ = case.backend.gradients(
-        case.backend.init(case.run, case.start), case.cutouts, case.plan
-    )
-    return apart(got, reference.loss(case.run.model, case.weights, *case.batch(0)))
+    """The mean losses of a few batches, all of them before any training."""
+    state = case.backend.init(case.run, case.start)
+    found = []
+    for step in range(STEPS):
+        one = case.plan._replace(
+            **{
+                name: value[step : step + 1]
+                for name, value in case.plan._asdict().items()
+                if name != "views"
+            },
+            views=Views(*(array[step : step + 1] for array in case.plan.views)),
+        )
+        found.append(case.backend.gradients(state, case.cutouts, one)[0])
+    oracle = [
+        reference.loss(case.run.model, case.weights, *case.batch(step)) for step in range(STEPS)
+    ]
+    return apart(found, oracle)
 
 
 def gradient(case: Case) -> float:
@@ -381,6 +412,19 @@ def entropy(case: Case) -> float:
     )
 
 
+def most_wanted(case: Case) -> int:
+    """How many of the 128 galaxies of the highest mutual information are others."""
+    rho = case.rho(2000, 16)
+    got, oracle = (
+        set(np.argsort(-scores, kind="stable")[:128].tolist())
+        for scores in (
+            case.backend.acquire("mutual_information", rho, 40),
+            reference.mutual_information(rho, 40),
+        )
+    )
+    return len(oracle - got)
+
+
 def random_scores(case: Case) -> int:
     """The scores of random acquisition."""
     galaxy_keys = keys.galaxy_keys(case.run.seed, "acquisition", case.hashes[:GALAXIES])
@@ -398,6 +442,7 @@ RUNGS: dict[str, Callable[[Case], float]] = {
         batches,
         seen,
         seen_faithfully,
+        layers,
         features,
         answers,
         likelihood,
@@ -409,6 +454,7 @@ RUNGS: dict[str, Callable[[Case], float]] = {
         batch_invariance,
         mutual_information,
         entropy,
+        most_wanted,
         random_scores,
     )
 }

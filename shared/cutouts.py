@@ -127,7 +127,7 @@ def _planes(picture: Image.Image, channels: int) -> list[np.ndarray]:
             raise ValueError("some of its pixels are transparent; save it without an alpha channel")
     if picture.mode in ("1", "L"):
         return [np.asarray(picture.convert("L"), np.float32)]
-    colours = np.asarray(picture.convert("RGB"))
+    colours = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     red, green, blue = (colours[..., channel] for channel in range(3))
     if channels == 3:
         return [plane.astype(np.float32) for plane in (red, green, blue)]

@@ -154,16 +154,17 @@ def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> 
         _fewer(dataset, list_catalogue(source.names())) if listed else read_catalogue(dataset)
     )
     names = source.find(galaxies)
-    about = source.about() | _met(source, names)
     problems = {
-        row: FileNotFoundError(f"there is no image {galaxies['file'].iloc[row] or 'of it'}")
-        for row, name in enumerate(names)
+        row: FileNotFoundError(f"there is no image {file} in {dataset.images}")
+        for row, (name, file) in enumerate(zip(names, galaxies["file"], strict=True))
         if name is None
     }
     if problems and not dataset.skip_bad_images:
         row, problem = next(iter(problems.items()))
         others = f" ({len(problems)} of {len(names)} galaxies have none)"
+        others = others if len(problems) > 1 else ""
         raise FileNotFoundError(_bad_image(dataset, galaxies, row, f"{problem}{others}"))
+    about = source.about() | _met(source, names)
     with Draft(beside, len(galaxies), dataset.channels) as draft:
         todo = [row for row, name in enumerate(names) if name is not None and row not in draft.done]
         if draft.done:
@@ -194,7 +195,7 @@ def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> 
                 else:
                     text = _bad_image(dataset, galaxies, image.row, image.problem)
                     raise type(image.problem)(text) from image.problem
-        skipped = _told(dataset, galaxies, problems)
+        skipped = _told(dataset, galaxies, names, problems)
         galaxies = galaxies.drop(columns=["file", "scale"], errors="ignore")
         return draft.finish(galaxies, _manifest(dataset, sources, about, skipped))
 
@@ -224,12 +225,17 @@ def _met(source: Source, names: list[str | None]) -> dict:
     }
 
 
-def _told(dataset: DatasetSpec, galaxies: pd.DataFrame, problems: dict[int, Exception]) -> list:
+def _told(
+    dataset: DatasetSpec,
+    galaxies: pd.DataFrame,
+    names: list[str | None],
+    problems: dict[int, Exception],
+) -> list:
     """Every galaxy left out, for the manifest; the first of them are named."""
     skipped = [
         {
             "id": galaxies["id"].iloc[row],
-            "file": galaxies["file"].iloc[row],
+            "file": names[row] or galaxies["file"].iloc[row],
             "reason": str(problems[row]),
         }
         for row in sorted(problems)

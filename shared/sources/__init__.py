@@ -164,6 +164,15 @@ def is_image(name: str) -> bool:
     )
 
 
+def is_text(name: str) -> bool:
+    """Whether NAME can be written; one of bytes that are not UTF-8 cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def match(names: Sequence[str], galaxies: pd.DataFrame) -> list[str | None]:
     """The one of NAMES that the `file` of each of GALAXIES means; None: none, or `file` is empty.
 
@@ -200,8 +209,8 @@ def _whole(name: str) -> str:
 
 def _bare(name: str) -> str:
     """NAME less the suffix of an image; any other full stop belongs to the name."""
-    stem, _, suffix = name.rpartition(".")
-    return stem if "." + suffix.lower() in SUFFIXES else name
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot + suffix.lower() in SUFFIXES else name
 
 
 def _last(name: str) -> str:

@@ -25,7 +25,7 @@ from typing import IO, Any, NamedTuple
 import pandas as pd
 
 from shared.cutouts import LARGEST_FILE, SUFFIXES
-from shared.sources import Loaded, check_length, is_image, match, reading, stamps
+from shared.sources import Loaded, check_length, is_image, is_text, match, reading, stamps
 
 PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
@@ -70,31 +70,19 @@ class Archives:
     paths: list[Path]
 
     @cached_property
-    def _members(self) -> dict[str, tuple[Path, Zipped | Span]]:
-        return dict(sorted(self._listed[0].items()))
-
-    @cached_property
     def _listed(self) -> tuple[dict[str, tuple[Path, Zipped | Span]], int]:
-        """Every image, and how many things called as images are were left out."""
+        """Every image, sorted, and how many things called as images are were left out."""
         scan = _scan_zip if self.kind == "zip" else _scan_tar
         inside, refused = {}, 0
         for path in self.paths:
             inside[path] = {}
-            for name, place in scan(path):
-                parts = [
-                    part for part in name.replace("\\", "/").split("/") if part not in ("", ".")
-                ]
-                if not is_image("/".join(part for part in parts if part != "..")):
-                    continue
-                if (
-                    place is None
-                    or name.startswith(("/", "\\"))
-                    or ".." in parts
-                    or not _is_text(name)
-                ):
+            for told, place in scan(path):
+                outside = told.startswith("/") or ".." in told.split("/") or not is_text(told)
+                name = "/".join(part for part in told.split("/") if part not in ("", ".", ".."))
+                if is_image(name) and (outside or place is None):
                     refused += 1
-                else:
-                    inside[path]["/".join(parts)] = place
+                elif is_image(name):
+                    inside[path][name] = place
         times = Counter(name for members in inside.values() for name in members)
         found = {
             name if times[name] == 1 else f"{path.as_posix()}/{name}": (path, place)
@@ -102,11 +90,11 @@ class Archives:
             for name, place in members.items()
         }
         if not found:
+            but = f", but {refused} links or names that lead out of it" if refused else ""
             raise ValueError(
-                f"no image is in {self.where} ({refused} links or names that lead out of it are left "
-                f"out); its images must end in {', '.join(SUFFIXES)}"
+                f"no image is in {self.where}{but}; put files in it that end in {', '.join(SUFFIXES)}"
             )
-        return found, refused
+        return dict(sorted(found.items())), refused
 
     def identity(self) -> Any:
         return stamps(self.paths)
@@ -116,7 +104,7 @@ class Archives:
             "kind": self.kind,
             "where": self.where,
             "files": len(self.paths),
-            "images": len(self._members),
+            "images": len(self._listed[0]),
             "refused": self._listed[1],
         }
 
@@ -124,13 +112,13 @@ class Archives:
         return None
 
     def names(self) -> list[str]:
-        return list(self._members)
+        return list(self._listed[0])
 
     def find(self, galaxies: pd.DataFrame) -> list[str | None]:
-        return match(list(self._members), galaxies)
+        return match(list(self._listed[0]), galaxies)
 
     def load(self, names: Sequence[str]) -> Iterator[Loaded]:
-        wanted = sorted((*self._members[name], number) for number, name in enumerate(names))
+        wanted = sorted((*self._listed[0][name], number) for number, name in enumerate(names))
         for path, places in groupby(wanted, key=itemgetter(0)):
             packing = _packing(path) if self.kind == "tar" else None
             if packing is not None:
@@ -143,14 +131,6 @@ class Archives:
                 yield number, partial(read, path, place, f"image {names[number]} in {path}")
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 # Zip
 
 
@@ -161,7 +141,7 @@ def _scan_zip(path: Path) -> Iterator[tuple[str, Zipped | None]]:
             regular = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
             sizes = info.header_offset, info.compress_size, info.file_size
             place = Zipped(*sizes, info.CRC, info.compress_type, info.flag_bits)
-            yield info.filename, place if regular else None
+            yield info.filename.replace("\\", "/"), place if regular else None
 
 
 def _read_zipped(path: Path, place: Zipped, what: str) -> bytes:
@@ -245,13 +225,13 @@ def _unpack(
 ) -> Iterator[Loaded]:
     """WANTED, in the order of the packed tar at PATH."""
     with reading(path), packing(path, "rb") as file:
-        for place, number in wanted:
-            what = f"image {names[number]} in {path}"
+        for place, same in groupby(wanted, key=itemgetter(0)):
             data = b""
             if place.length <= LARGEST_FILE:
                 file.seek(place.start)
                 data = file.read(place.length)
-            yield number, partial(_whole, data, place, what)
+            for _, number in same:
+                yield number, partial(_whole, data, place, f"image {names[number]} in {path}")
 
 
 def _whole(data: bytes, place: Span, what: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from shared.cutouts import SUFFIXES
-from shared.sources import Loaded, check_length, is_image, match
+from shared.sources import Loaded, check_length, is_image, is_text, match
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def list_images(folder: Path | str) -> dict[str, os.stat_result]:
             f"no image is in {folder}; put files there that end in {', '.join(SUFFIXES)}"
         )
     for name in found:
-        if not name.isascii():
-            _check_text(name, folder)
+        if not is_text(name):
+            raise ValueError(f"the name of {name!a} in {folder} is not text in UTF-8; rename it")
     return dict(sorted(found.items()))
 
 
@@ -105,15 +105,6 @@ def _regular(path: str) -> os.stat_result | None:
     except OSError:  # a link to nothing
         return None
     return found if stat.S_ISREG(found.st_mode) else None
-
-
-def _check_text(name: str, folder: Path) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(
-            f"the name of the image {name!a} in {folder} is not text in UTF-8; rename it"
-        ) from None
 
 
 def _read(path: Path) -> bytes:

@@ -15,18 +15,20 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, metadata
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from string import Formatter
 from typing import Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
 import pandas as pd
@@ -37,7 +39,7 @@ from shared import cutouts
 from shared.progress import say
 from shared.records import write_json, write_whole
 from shared.sources import Loaded
-from shared.spec import DatasetSpec, digest
+from shared.spec import DatasetSpec, ServiceSpec, digest
 
 PLACES = ("id", "file", "ra", "dec", "scale", "width")  # what an address may hold in braces
 BACK_OFF = 1.0  # seconds before the second attempt; before each further one, twice as long
@@ -120,7 +122,6 @@ class Service:
             "where": self.dataset.images,
             "width": self.dataset.service.width,
             "downloads": str(self.folder),
-            "licence": self.dataset.licence,
         }
 
     def table(self) -> None:
@@ -140,7 +141,7 @@ class Service:
         """
         write = {"id": _quoted, "file": _path, "ra": _degrees, "dec": _degrees, "scale": _scale}
         wanted = [place for place in PLACES if place in self.held and place != "width"]
-        columns = [galaxies[place].map(write[place]) for place in wanted]
+        columns = [[write[place](value) for value in galaxies[place]] for place in wanted]
         width = self.dataset.service.width
         return [
             None
@@ -245,15 +246,16 @@ def _sole_fetcher(folder: Path) -> Iterator[None]:
 
 
 def _kept(folder: Path) -> dict[str, Download]:
-    """The images that are in FOLDER and in its manifest, by the stems of their files."""
-    there = {
-        f"{part.name}/{file.name}"
-        for part in folder.iterdir()
-        if part.is_dir()
-        for file in os.scandir(part)
-    }
-    for file in [file for file in there if file[3:].startswith(".")]:
-        (folder / file).unlink()  # half written when a process was killed
+    """The images that are in FOLDER and in its manifest, by the stems of their files.
+
+    What a killed process left half written is removed.
+    """
+    parts = [part for part in folder.iterdir() if part.is_dir() and len(part.name) == 2]
+    there = {f"{part.name}/{file.name}" for part in parts for file in os.scandir(part)}
+    for file in [file for file in there if file[3] == "."]:
+        (folder / file).unlink()
+    for file in folder.glob(".*.*"):
+        file.unlink()
     entries = (entry for entry in _lines(folder / MANIFEST) if entry["file"] in there)
     return {
         entry["file"][3:].split(".")[0]: Download(entry["file"], entry["sha256"])
@@ -304,6 +306,10 @@ class _Trouble(_Lost):
     def __init__(self, reason: str, token: str | None = None):
         super().__init__(reason)
         self.token = token
+
+
+class _Unusable(_Trouble):
+    """An image that is refused; if the same comes again it is meant, and the service is well."""
 
 
 class _Busy(_Trouble):
@@ -364,15 +370,10 @@ class _Fetch:
             "User-Agent": _user_agent(self.service.contact),
             "Accept-Encoding": "identity",
         }
-        self.pool = urllib3.PoolManager(
-            maxsize=self.service.at_once,
-            timeout=urllib3.Timeout(connect=self.service.timeout, read=self.service.timeout),
-            headers=self.headers,
-            retries=False,
-        )
+        self.pool = _pool(str(dataset.images), self.service, self.headers)
         # Daemons: a program that is told to end does not wait for a silent service.
         self.threads = [
-            threading.Thread(target=self._work, daemon=True)
+            threading.Thread(target=self._work, name="fetch", daemon=True)
             for _ in range(min(self.service.at_once, self.todo))
         ]
 
@@ -433,6 +434,8 @@ class _Fetch:
         except _Lost as problem:
             entry = {"address": address, "reason": str(problem), "time": _now()}
             with self.mutex:
+                if self.stop.is_set():
+                    raise _Stopped from None
                 _append(self.folder / MISSING, entry)
             if isinstance(problem, _Trouble):
                 self._count_lost(str(problem))
@@ -444,30 +447,30 @@ class _Fetch:
             path = self.folder / _file(_stem(address), suffix)
             if path.is_file():
                 data = path.read_bytes()
-                try:
+                with suppress(_Lost):  # then it is fetched again
                     self._suffix(data)
                     return self._note(address, data, suffix, attempts=None)
-                except _Lost:
-                    path.unlink()
         return None
 
     def _fetched(self, address: str) -> Download:
-        heard: set[str] = set()
-        for attempt in range(1, self.service.attempts + 1):
+        heard: set[str | None] = set()
+        for attempt in count(1):
             try:
                 data = self._ask(address)
                 return self._keep(address, data, self._suffix(data), attempt)
             except _Trouble as trouble:
-                last = trouble
-            wait = min(LONGEST_BACK_OFF, BACK_OFF * 2 ** (attempt - 1)) * random.uniform(0.5, 1.5)
-            if isinstance(last, _Busy):
-                self.pace.rest(max(wait, last.seconds), f"{urlsplit(address).hostname}: {last}")
-            if last.token in heard:
-                break
-            heard |= {last.token} - {None}
-            if attempt < self.service.attempts and not isinstance(last, _Busy):
+                longest = min(LONGEST_BACK_OFF, BACK_OFF * 2 ** (attempt - 1))
+                wait = longest * random.uniform(0.5, 1.5)
+                if isinstance(trouble, _Busy):
+                    host = urlsplit(address).hostname
+                    self.pace.rest(max(wait, trouble.seconds), f"{host}: {trouble}")
+                    wait = 0
+                if attempt >= self.service.attempts or trouble.token in heard:
+                    kind = _Lost if isinstance(trouble, _Unusable) else _Trouble
+                    raise kind(f"{trouble} (the last of {attempt} attempts)") from trouble
+                heard |= {trouble.token} - {None}
                 self.stop.wait(wait)
-        raise type(last)(f"{last} (the last of {attempt} attempts)", last.token)
+        raise AssertionError("count does not end")
 
     def _ask(self, address: str) -> bytes:
         """The body that ADDRESS gives now; raises _Trouble or _Lost."""
@@ -514,7 +517,7 @@ class _Fetch:
         try:
             cutouts.cutout(data, self.dataset.channels, self.dataset.stretch)
         except ValueError as problem:  # if the same comes again, it is meant
-            raise _Trouble(str(problem), hashlib.sha256(data).hexdigest()) from problem
+            raise _Unusable(str(problem), hashlib.sha256(data).hexdigest()) from problem
         width, height = _size(data, suffix)
         if not width == height == self.service.width:
             wanted = self.service.width
@@ -569,6 +572,15 @@ class _Fetch:
             )
 
 
+def _pool(address: str, service: ServiceSpec, headers: dict[str, str]) -> urllib3.PoolManager:
+    """Connections to the host of ADDRESS, by the proxy that the environment names, if any."""
+    parts = urlsplit(address)
+    proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    kind = urllib3.PoolManager if proxy is None else partial(urllib3.ProxyManager, proxy)
+    timeout = urllib3.Timeout(connect=service.timeout, read=service.timeout)
+    return kind(maxsize=service.at_once, timeout=timeout, headers=headers, retries=False)
+
+
 def _user_agent(contact: str | None) -> str:
     """Who asks: this program, its version, its page if it has one, and whom to write to."""
     try:
@@ -585,7 +597,7 @@ def _check_status(answer: urllib3.BaseHTTPResponse) -> None:
     status = f"HTTP status {answer.status} {answer.reason or ''}".strip()
     if answer.status == 200:
         return
-    if answer.status == 429 or "Retry-After" in answer.headers and answer.status >= 500:
+    if answer.status == 429 or (answer.status >= 500 and "Retry-After" in answer.headers):
         raise _Busy(status, _retry_after(answer.headers.get("Retry-After", "")))
     if answer.status == 408 or answer.status >= 500:
         raise _Trouble(status)

@@ -1,6 +1,7 @@
 """Parquet tables that hold their images: a column of bytes, or of {bytes, path} as dataset hubs write them."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from shared.sources import Loaded, check_length, match, reading, stamps
 
-ROWS = 16  # read at a time: 16 images of the largest size still fit the memory
+ROWS = 4  # read at a time, so that as many of the largest images still fit the memory
 BUFFER = 2**20  # bytes of a column read ahead, or a whole row group would be
 MOST_PACKED, PACKED_FROM = (
     50,
@@ -77,43 +78,55 @@ class Tables:
         return match(list(self._places), galaxies)
 
     def load(self, names: Sequence[str]) -> Iterator[Loaded]:
-        wanted: dict[tuple[int, int], dict[int, list[int]]] = {}
+        wanted: dict[
+            int, dict[int, dict[int, list[int]]]
+        ] = {}  # file, group, row: numbers of names
         for number, name in enumerate(names):
             file, group, row = self._places[name]
-            wanted.setdefault((file, group), {}).setdefault(row, []).append(number)
-        for (file, group), rows in sorted(wanted.items()):
-            for row, image in _images(self.paths[file], group, rows):
-                for number in rows[row]:
+            rows = wanted.setdefault(file, {}).setdefault(group, {})
+            rows.setdefault(row, []).append(number)
+        for file, groups in sorted(wanted.items()):
+            for numbers, image in _images(self.paths[file], groups):
+                for number in numbers:
                     what = f"the image of galaxy {names[number]} in {self.paths[file]}"
                     yield number, partial(_bytes, image, what)
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[pq.ParquetFile, str]]:
+    """The Parquet file at PATH, and its column of images."""
+    with reading(path):
+        file = pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
+        schema = file.schema_arrow
+    with file:
+        yield file, _image_column(path, schema)
 
 
 def _ids(path: Path, column: str) -> Iterator[tuple[int, list[str]]]:
-    """The ids of each group of rows, by its number, as text."""
-    with reading(path):
-        file = _open(path)
-    with file:
+    """The ids of each group of rows, after its number, as text."""
+    with _open(path) as (file, _):
         names = file.schema_arrow.names
         there = [name for name in column.split("|") if name in names]
         if not there:
             raise ValueError(
-                f"{path} has no column {column}; it has {', '.join(names)}. Say what it calls galaxies' "
-                "ids in dataset.columns.id"
+                f"{path} has no column {column}; it has {', '.join(names)}. Say what it calls the "
+                "galaxy's id in dataset.columns.id"
             )
-        _image_column(path, file.schema_arrow)
+        if pa.types.is_floating(file.schema_arrow.field(there[0]).type):
+            raise ValueError(
+                f"the ids of {path} are floating-point numbers, which cannot hold 18 digits; write "
+                "that column as text or 64-bit integers, from the original table"
+            )
         for group in range(file.num_row_groups):
             with reading(path):
                 ids = file.read_row_group(group, columns=there[:1])[0]
-                if pa.types.is_floating(ids.type):
-                    raise ValueError(
-                        "its ids are floating-point numbers, which cannot hold 18 digits"
-                    )
-                texts = ids.cast(pa.string()).to_pylist()
-            yield group, [(text or "").strip() for text in texts]
+                texts = [(text or "").strip() for text in ids.cast(pa.string()).to_pylist()]
+            if "" in texts:
+                row = texts.index("") + 1
+                raise ValueError(
+                    f"row {row} of row group {group} of {path} has no id; give it one or remove the row"
+                )
+            yield group, texts
 
 
 def _image_column(path: Path, schema: pa.Schema) -> str:
@@ -137,22 +150,24 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _images(path: Path, group: int, rows: dict) -> Iterator[tuple[int, Any]]:
-    """Every row of ROWS of one GROUP, and what its column of images holds."""
-    with reading(path), _open(path) as file:
-        column = _image_column(path, file.schema_arrow)
-        _check_packing(file.metadata.row_group(group), column)
-        first = 0
-        for batch in file.iter_batches(ROWS, row_groups=[group], columns=[column]):
-            for row in range(first, first + len(batch)):
-                if row in rows:
-                    yield row, batch[0][row - first].as_py()
-            first += len(batch)
-            if first > max(rows):
-                return
+def _images(path: Path, groups: dict[int, dict[int, Any]]) -> Iterator[tuple[Any, Any]]:
+    """What GROUPS says of each row of each group of rows, and what that row's column of images holds."""
+    with _open(path) as (file, column):
+        for group, rows in sorted(groups.items()):
+            _check_packing(path, file.metadata.row_group(group), column)
+            first, last = 0, max(rows)
+            with reading(path):
+                for batch in file.iter_batches(ROWS, row_groups=[group], columns=[column]):
+                    for row in range(first, min(first + len(batch), last + 1)):
+                        if row in rows:
+                            yield rows[row], batch[0][row - first].as_py()
+                    first += len(batch)
+                    if first > last:
+                        break
 
 
-def _check_packing(group: Any, column: str) -> None:
+def _check_packing(path: Path, group: Any, column: str) -> None:
+    """Raise ValueError if a column of images would unpack to far more than it is in the file."""
     for number in range(group.num_columns):
         chunk = group.column(number)
         packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
@@ -160,7 +175,8 @@ def _check_packing(group: Any, column: str) -> None:
             MOST_PACKED * packed, PACKED_FROM
         ):
             raise ValueError(
-                f"{packed} bytes of {chunk.path_in_schema} unpack to {unpacked}: those are no images"
+                f"{packed} bytes of {chunk.path_in_schema} in {path} unpack to {unpacked}, and no images do; "
+                "name another file in dataset.images"
             )
 
 

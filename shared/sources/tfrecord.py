@@ -26,7 +26,7 @@ from shared.sources import Loaded, files, match, stamps
 LENGTH = struct.Struct("<QI")
 CHECKSUM = struct.Struct("<I")
 PIXELS = ("matrix", "height", "width", "channels")
-LISTS = ("bytes_list", "float_list", "int64_list")
+LISTS = {"bytes_list": "BytesList", "float_list": "FloatList", "int64_list": "Int64List"}
 MODES = {1: "L", 3: "RGB"}  # Pillow's names, by channels
 
 
@@ -103,7 +103,7 @@ def examples(path: Path | str) -> Iterator[dict[str, list]]:
 
 
 def read_examples(pattern: str) -> pd.DataFrame:
-    """A table of ids and votes: every feature but the pixels, of the examples in the file PATTERN or in all it (*) matches.
+    """The ids and votes, all but the pixels, of the examples in the file PATTERN, or in those that it (*) matches.
 
     Raises FileNotFoundError if there is no such file, ValueError for one that is damaged, or a feature that has not
     one value.
@@ -139,7 +139,7 @@ def _data(file: io.BufferedReader, place: Place) -> bytes:
         )
     if length > LARGEST_FILE:
         raise ValueError(
-            f"{_record(place)} has {length} bytes, and may have {LARGEST_FILE}; no galaxy is larger"
+            f"{_record(place)} has {length} bytes, and may have {LARGEST_FILE}; write smaller images"
         )
     data, tail = file.read(length), file.read(CHECKSUM.size)
     if len(tail) < CHECKSUM.size:
@@ -175,36 +175,38 @@ def _parse(data: bytes, place: Place) -> dict[str, list]:
     return found
 
 
-def _only(values: Sequence | None, name: str, place: Place) -> Any:
+def _only(values: list, name: str, place: Place) -> Any:
     """The one value of the feature NAME, bytes as text."""
-    if not values or len(values) != 1:
-        raise ValueError(
-            f"{_record(place)} has {len(values or [])} values of {name!r}; it must have one"
-        )
-    value = values[0]
-    if not isinstance(value, bytes):
-        return value
+    if len(values) != 1:
+        raise ValueError(f"{_record(place)} has {len(values)} values of {name!r}; it must have one")
     try:
-        return value.decode()
+        return values[0].decode() if isinstance(values[0], bytes) else values[0]
     except UnicodeDecodeError:
-        raise ValueError(f"{_record(place)} has a {name!r} that is not text in UTF-8") from None
+        raise ValueError(
+            f"{_record(place)} has a {name!r} that is not text in UTF-8; write it anew"
+        ) from None
 
 
-def _id(example: dict[str, list], id: str, place: Place) -> str:
-    there = [name for name in id.split("|") if name in example]
+def _id(example: dict[str, list], column: str, place: Place) -> str:
+    there = [name for name in column.split("|") if name in example]
     if not there:
         raise ValueError(
-            f"{_record(place)} has no {id}; it has {', '.join(sorted(example))}. Say what it calls the "
+            f"{_record(place)} has no {column}; it has {', '.join(sorted(example))}. Say what it calls the "
             "galaxy's id in dataset.columns.id"
         )
-    return str(_only(example[there[0]], there[0], place)).strip()
+    value = _only(example[there[0]], there[0], place)
+    if isinstance(value, float) or not str(value).strip():
+        raise ValueError(
+            f"{_record(place)} has the id {value!r}; it must be text or a whole number, or it loses digits"
+        )
+    return str(value).strip()
 
 
 def _png(place: Place) -> bytes:
     with place.path.open("rb") as file:
         file.seek(place.start)
         example = _parse(_data(file, place), place)
-    matrix, *shape = (_only_raw(example, name) for name in PIXELS)
+    matrix, *shape = (_value(example, name) for name in PIXELS)
     height, width, channels = shape
     if not (
         isinstance(matrix, bytes)
@@ -222,42 +224,31 @@ def _png(place: Place) -> bytes:
     return file.getvalue()
 
 
-def _only_raw(example: dict[str, list], name: str) -> Any:
+def _value(example: dict[str, list], name: str) -> Any:
+    """The one value of the feature NAME; None: it has none, or more."""
     values = example.get(name, [])
     return values[0] if len(values) == 1 else None
 
 
 def _example_type() -> Any:
     """The class of tf.train.Example, in a pool of its own, or it would clash with TensorFlow's."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="galaxy.proto", package="galaxy", syntax="proto3"
-    )
-    kinds = descriptor_pb2.FieldDescriptorProto
-
-    def message(name: str, *fields: tuple[str, int, int, str | None, bool]) -> None:
-        added = file.message_type.add(name=name)
-        for field, number, kind, of, many in fields:
-            label = kinds.LABEL_REPEATED if many else kinds.LABEL_OPTIONAL
-            added.field.add(name=field, number=number, type=kind, type_name=of, label=label)
-
-    message("BytesList", ("value", 1, kinds.TYPE_BYTES, None, True))
-    message("FloatList", ("value", 1, kinds.TYPE_FLOAT, None, True))
-    message("Int64List", ("value", 1, kinds.TYPE_INT64, None, True))
-    lists = zip(LISTS, ("BytesList", "FloatList", "Int64List"), strict=True)
-    message(
-        "Feature",
-        *(
-            (name, i, kinds.TYPE_MESSAGE, f".galaxy.{of}", False)
-            for i, (name, of) in enumerate(lists, 1)
-        ),
-    )
-    message(
-        "Entry",  # a map is sent as pairs
-        ("key", 1, kinds.TYPE_STRING, None, False),
-        ("value", 2, kinds.TYPE_MESSAGE, ".galaxy.Feature", False),
-    )
-    message("Features", ("feature", 1, kinds.TYPE_MESSAGE, ".galaxy.Entry", True))
-    message("Example", ("features", 1, kinds.TYPE_MESSAGE, ".galaxy.Features", False))
+    field = descriptor_pb2.FieldDescriptorProto
+    one, many, inner = field.LABEL_OPTIONAL, field.LABEL_REPEATED, field.TYPE_MESSAGE
+    messages = {
+        "BytesList": [("value", many, field.TYPE_BYTES, None)],
+        "FloatList": [("value", many, field.TYPE_FLOAT, None)],
+        "Int64List": [("value", many, field.TYPE_INT64, None)],
+        "Feature": [(name, one, inner, of) for name, of in LISTS.items()],
+        "Entry": [("key", one, field.TYPE_STRING, None), ("value", one, inner, "Feature")],
+        "Features": [("feature", many, inner, "Entry")],  # a map is written as its pairs
+        "Example": [("features", one, inner, "Features")],
+    }
+    file = descriptor_pb2.FileDescriptorProto(name="galaxy", package="galaxy", syntax="proto3")
+    for message, fields in messages.items():
+        added = file.message_type.add(name=message)
+        for number, (name, label, kind, of) in enumerate(fields, 1):
+            of = of and f".galaxy.{of}"
+            added.field.add(name=name, number=number, label=label, type=kind, type_name=of)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("galaxy.Example"))
