@@ -437,9 +437,7 @@ def _open_parquet(path: Path) -> Table:
 
 
 def _plain(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of single values, without the dictionary that it may be written with."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    """A column of single values, its bytes read as text."""
     if pa.types.is_nested(column.type):
         raise ValueError(f"column {name!r} holds {column.type} in each row, not one value")
     return column.cast(pa.string()) if pa.types.is_binary(column.type) else column

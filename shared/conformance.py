@@ -24,13 +24,12 @@ from shared.split import galaxy_hash
 from shared.synthetic import draw_galaxies, render
 from shared.weights import Weights, first_checkpoint
 
-DRAWN = 240  # galaxies, of which a batch takes those whose gradient float32 can tell
-GALAXIES = 64  # of them that are sampled
+GALAXIES = 64
 STEPS = 4
 
 
 class Case:
-    """One run's backend, weights and galaxies; the galaxies of a batch are those farthest from any kink."""
+    """One run's backend, weights and galaxies."""
 
     def __init__(self, run: RunSpec):
         self.run, self.backend = run, open_backend(run.backend)
@@ -38,7 +37,7 @@ class Case:
         self.weights = {
             name: array.astype(np.float64) for name, array in self.start.weights.items()
         }
-        self.galaxies = draw_galaxies(DRAWN, run.seed)
+        self.galaxies = draw_galaxies(GALAXIES, run.seed)
         self.images = np.stack(
             [render(row._asdict()) for row in self.galaxies.itertuples(index=False)]
         )
@@ -60,47 +59,11 @@ class Case:
 
     @cached_property
     def labelled(self) -> Labelled:
-        """The galaxies of the first batch."""
+        """The galaxies that are trained on, with votes of every kind."""
         random = np.random.default_rng(self.run.seed)
-        total = random.integers(0, 41, DRAWN)
-        everyone = Labelled(np.arange(DRAWN), self.hashes, random.integers(0, total + 1), total)
-        whole = replace(self.run, training=replace(self.run.training, batch_size=DRAWN))
-        plan = draw_plan(whole, everyone, self.cutouts.size, 0, 0, 1)
-        views = Views(*(array[0] for array in plan.views))
-        parts = np.array_split(np.arange(DRAWN), DRAWN // 20)
-        distance = [
-            self.from_kinks(
-                self.cutouts[plan.rows[0][part]], Views(*(array[part] for array in views))
-            )
-            for part in parts
-        ]
-        clear = plan.rows[0][np.argsort(-np.concatenate(distance))][: self.run.training.batch_size]
-        return everyone.take(np.sort(clear))
-
-    def from_kinks(self, images: np.ndarray, views: Views) -> np.ndarray:
-        """How far each galaxy (galaxy,) is from where ReLU and max-pool bend, as a share of the layer's largest value.
-
-        Nearer than float32's rounding, the slope is another one on each side, and no float32 program can tell which.
-        """
-        trace: list = []
-        reference.features(
-            self.run.model, self.weights, reference.see(self.run, images, views), trace
-        )
-        distance = np.full(len(images), np.inf)
-        for kind, _, before, after in trace:
-            if kind == "pool":
-                ordered = np.sort(reference.squares(before), -1)
-                gap = np.where(ordered[..., -1] > 0, ordered[..., -1] - ordered[..., -2], np.inf)
-                gap[gap == 0] = (
-                    np.inf
-                )  # a true tie breaks the same way everywhere, see tied_gradient
-            elif kind in ("conv", "hidden"):
-                gap = np.abs(after)
-            else:
-                continue
-            scale = np.abs(before).max()
-            distance = np.minimum(distance, gap.reshape(len(images), -1).min(1) / scale)
-        return distance
+        total = random.integers(0, 41, GALAXIES)
+        yes = random.integers(0, total + 1)
+        return Labelled(np.arange(GALAXIES), self.hashes, yes, total)
 
     @cached_property
     def plan(self):
@@ -125,6 +88,12 @@ class Case:
             plan.keys[step], plan.steps[step], self.run.model.dense, self.run.model.dropout
         )
         return x, kept, plan.yes[step].astype(np.float64), plan.total[step].astype(np.float64)
+
+    def trace(self, weights: Weights, x: np.ndarray) -> list[np.ndarray]:
+        """The framework's activation of every layer, and at last the dense layer's units, for images as shown."""
+        state, layers = self.backend.init(self.run, self.start._replace(weights=weights)), []
+        units = state.model.features(self.put(x), layers)
+        return [self.fetch(layer).astype(np.float64) for layer in [*layers, units]]
 
     def rho(self, count: int, samples: int) -> np.ndarray:
         """Samples (galaxy, sample) of vote fractions of every kind, 0 and 1 among them."""
@@ -232,21 +201,16 @@ def features(case: Case) -> float:
 
 def layers(case: Case) -> float:
     """Every layer's activation before that, after ReLU or max-pool; the worst layer."""
-    state = case.backend.init(case.run, case.start)
     x, _, _, _ = case.batch(0)
-    got: list = []
-    state.model.features(case.put(x), got)
+    got, oracle = case.trace(case.start.weights, x), []
     trace: list = []
     reference.features(case.run.model, case.weights, x, trace)
-    oracle = []
     for kind, _, before, after in trace:
         if kind == "conv":
             oracle.append(np.maximum(after, 0))
         elif kind == "pool":
             oracle.append(reference.max_pool(before))
-    if len(got) != len(oracle):
-        return float("inf")
-    return max(apart(case.fetch(one), other) for one, other in zip(got, oracle, strict=True))
+    return max(apart(one, other) for one, other in zip(got[:-1], oracle, strict=True))
 
 
 def answers(case: Case) -> float:
@@ -326,9 +290,31 @@ def _gradient(case: Case, images: Cutouts, weights: Weights | None = None) -> fl
     start = case.start if weights is None else case.start._replace(weights=weights)
     state, plan = case.backend.init(case.run, start), case.plan
     exact = {name: array.astype(np.float64) for name, array in start.weights.items()}
-    _, oracle = reference.gradients(case.run.model, exact, *case.batch(0, images))
+    batch = case.batch(0, images)
+    bends = decisions(case, case.trace(start.weights, batch[0]))
+    _, oracle = reference.gradients(case.run.model, exact, *batch, bends)
     _, got = case.backend.gradients(state, images, plan)
-    return max(apart(got[name], oracle[name]) for name in oracle)
+    return max(
+        by_layer(layer, got, oracle) for layer in dict.fromkeys(name.split("/")[0] for name in oracle)
+    )
+
+
+def by_layer(layer: str, got: Weights, oracle: Weights) -> float:
+    """max |difference| over a layer's kernel and bias, by the larger of their largest values: a bias may nearly cancel."""
+    names = (f"{layer}/kernel", f"{layer}/bias")
+    scale = max(np.abs(oracle[name]).max() for name in names) or 1
+    worst = [apart(got[name], oracle[name]) * (np.abs(oracle[name]).max() or 1) for name in names]
+    return float(max(worst) / scale)
+
+
+def decisions(case: Case, activations: list[np.ndarray]) -> list:
+    """A framework's ACTIVATIONS as `reference.gradients` wants them: of each conv, max-pool, the flattening, the dense."""
+    bends, number = [], 0
+    for block in case.run.model.blocks:
+        bends += activations[number : number + len(block)]
+        bends.append(bends[-1])  # what the max-pool chose from
+        number += len(block) + 1  # and what it chose
+    return [*bends, None, activations[-1]]
 
 
 def training(case: Case) -> float:

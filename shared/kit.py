@@ -44,9 +44,7 @@ BILINEAR = AugmentationSpec(
     contrast=(0.98, 1.02),
     at_prediction=False,
 )
-NEAREST = replace(
-    BILINEAR, rotation="half", border="zero", resampling="nearest", zoom_per="call"
-)
+NEAREST = replace(BILINEAR, rotation="half", border="zero", resampling="nearest", zoom_per="call")
 ADAM = TrainingSpec(8, 200, 1e-3, 0.9, 0.999, 1e-8, "textbook", 0, 0)
 
 GALAXIES = 48
@@ -108,9 +106,7 @@ def exact(values, axes: str, what: str) -> Array:
 
 def close(values, axes: str, what: str, double: float = 1e-12, single: float = 1e-5) -> Array:
     """An array whose largest difference may be this share of its largest number."""
-    return Array(
-        np.asarray(values), axes, what, "largest", {"float64": double, "float32": single}
-    )
+    return Array(np.asarray(values), axes, what, "largest", {"float64": double, "float32": single})
 
 
 class Sky:
@@ -240,9 +236,7 @@ def random_numbers(sky: Sky) -> Arrays:
         "in/seed": given(np.array([seed], np.uint64), number, "the seed of all that follows"),
         "out/galaxy_keys": exact(galaxy_keys, "purpose, id, word", "the keys of the galaxies"),
         "in/index": given(index, "index", "steps or samples"),
-        "out/bits": exact(
-            keys.bits(dropout_keys, each, 9), "index, id, word", "words for dropout"
-        ),
+        "out/bits": exact(keys.bits(dropout_keys, each, 9), "index, id, word", "words for dropout"),
         "out/uniforms": exact(
             keys.uniforms(dropout_keys, each, 9), "index, id, number", "uniform numbers for dropout"
         ),
@@ -281,7 +275,7 @@ def _batches(sky: Sky) -> Arrays:
         "in/steps": given(plan.steps, "step", "steps"),
         "out/rows": exact(plan.rows, each, "the galaxies of each batch"),
         "in/image_size": given([REDUCED], number, "S, pixels across the stored image"),
-        "in/network_size": given([WIDE.image_size], number, "n, pixels across the network's image"),
+        "in/network_size": _size(),
         "in/crop": given([1.0], number, "the share of the stored image that zoom 1 shows"),
         "in/zoom": given(looks.zoom, "least, most", "bounds of the zoom"),
         "in/brightness": given([looks.brightness], number, "most brightness, up and down"),
@@ -306,8 +300,8 @@ def _drawn(name: str, views: Views, axes: str) -> Arrays:
 
 def warped_images(sky: Sky) -> Arrays:
     """What the network is shown, both ways of sampling."""
-    count, result = 6, {"in/images": _images(sky.images[:6])}
-    result["in/size"] = given([WIDE.image_size], "one number", "n, pixels across the answer")
+    count = 6
+    result = {"in/images": _images(sky.images[:count]), "in/size": _size()}
     index = np.arange(count)
     view_keys = keys.galaxy_keys(sky.seed, "view", sky.hashes[:count])
     for name, looks, scale in (("bilinear", BILINEAR, "unit"), ("nearest", NEAREST, "raw")):
@@ -424,7 +418,9 @@ def adam(sky: Sky) -> Arrays:
             reference.adam(spec, int(step), *arrays)
             for step, *arrays in zip(steps, weight, first, second, slope, strict=True)
         ]
-        for name, values in zip(("weight", "first", "second"), zip(*after, strict=True), strict=True):
+        for name, values in zip(
+            ("weight", "first", "second"), zip(*after, strict=True), strict=True
+        ):
             result[f"out/one/{form}/{name}"] = close(values, axes, f"{name} after ({form})")
     return result | _many(sky)
 
@@ -441,6 +437,7 @@ def _many(sky: Sky) -> Arrays:
     }
     return {
         "in/many/images": _images(sky.images),
+        "in/many/size": _size(),
         "in/many/rows": given(plan.rows, each, "the galaxies of each batch"),
         "in/many/yes": given(plan.yes, each, "k, yes votes"),
         "in/many/total": given(plan.total, each, "N, votes"),
@@ -485,7 +482,7 @@ def posterior(sky: Sky) -> Arrays:
     rho = reference.sample(run, _double(sky.wide), images, views, galaxy_keys, begin, samples)
     return {
         "in/images": _images(images),
-        "in/size": given([WIDE.image_size], "one number", "n, pixels across the network's image"),
+        "in/size": _size(),
         **{f"in/{name}": array for name, array in _views(views).items()},
         "in/keys": given(galaxy_keys, "galaxy, word", "keys of the posterior"),
         "in/first": given([begin], "one number", "the number of the first sample"),
@@ -505,8 +502,7 @@ def acquisition(sky: Sky) -> Arrays:
         rho = _rho(sky.random(stream))
     each = sky.random(9).integers(0, 41, POOL)
     information = [
-        reference.mutual_information(one[None], int(n))[0]
-        for one, n in zip(rho, each, strict=True)
+        reference.mutual_information(one[None], int(n))[0] for one, n in zip(rho, each, strict=True)
     ]
     galaxy_keys = keys.galaxy_keys(sky.seed, "acquisition", [f"pool-{n}" for n in range(POOL)])
     scores = {
@@ -589,6 +585,10 @@ def _views(views: Views) -> Arrays:
 
 def _keep(kept: np.ndarray) -> Array:
     return given(kept.astype(np.uint8), "galaxy, unit", "masks, 1: the unit is kept")
+
+
+def _size() -> Array:
+    return given([WIDE.image_size], "one number", "n, pixels across the network's image")
 
 
 def _rate() -> Array:
@@ -694,6 +694,8 @@ def check_kit(kit: Path, answers: Path) -> list[Verdict]:
     Raises ValueError for a kit or an answer that is not whole, and for a folder that is not there.
     """
     kit, answers = Path(kit), Path(answers)
+    if answers.resolve() == kit.resolve():
+        raise ValueError(f"{answers} is the kit itself; name the folder that the port wrote into")
     if not answers.is_dir():
         raise ValueError(f"there is no folder {answers}; name the one that the port wrote into")
     verdicts = []
@@ -716,7 +718,7 @@ def check_kit(kit: Path, answers: Path) -> list[Verdict]:
 
 
 def ladder(verdicts: list[Verdict]) -> str:
-    """The verdicts as a table: a line per rung, with its worst array, then every array that is not ok."""
+    """The verdicts as a table: a line per rung, with its worst array, then what is missing and what is wrong."""
     lines = [f"{'rung':16} {'ok':>7}  {'error':>8} {'budget':>8}  worst array"]
     for rung in dict.fromkeys(one.rung for one in verdicts):
         some = [one for one in verdicts if one.rung == rung]
@@ -725,13 +727,19 @@ def ladder(verdicts: list[Verdict]) -> str:
         lines.append(
             f"{rung:16} {passed:>7}  {worst.error:8.1e} {worst.budget:8.0e}  {worst.array}"
         )
-    failed = [one for one in verdicts if one.verdict != "ok"]
+    missing = [one for one in verdicts if one.verdict == "missing"]
+    for rung in dict.fromkeys(one.rung for one in missing):
+        names = [one.array for one in missing if one.rung == rung]
+        lines.append(f"missing: {len(names)} of {rung}, {names[0]} the first")
+    wrong = [one for one in verdicts if one.verdict not in ("ok", "missing")]
     lines += [
         f"{one.verdict}: {one.rung} {one.array}, error {one.error:.2g}, budget {one.budget:.0e}"
-        for one in failed
+        for one in wrong
     ]
-    whole = "the whole ladder is ok"
-    return "\n".join([*lines, f"{len(failed)} of {len(verdicts)} are not" if failed else whole])
+    failed = len(missing) + len(wrong)
+    return "\n".join(
+        [*lines, f"{failed} of {len(verdicts)} arrays are not ok" if failed else "all is ok"]
+    )
 
 
 def _badness(one: Verdict) -> float:
@@ -739,15 +747,15 @@ def _badness(one: Verdict) -> float:
 
 
 def _verdict(rung: str, name: str, fact: dict, oracle: np.ndarray, got) -> Verdict:
-    precision = str(got.dtype) if got is not None else "float64"
-    exactly = fact["rule"] == "exact"
-    budget = 0.0 if exactly else fact["budget"].get(precision)
-    if got is None or (budget is None and precision == "float32"):
-        return Verdict(rung, name, np.inf, budget or fact.get("budget", {}).get("float64", 0.0), "missing")
-    kinds = ("float32", "float64") if oracle.dtype.kind == "f" else ()
-    right = precision in kinds if kinds else got.dtype.kind in "uib"
+    precision = "float64" if got is None else str(got.dtype)
+    budgets = fact.get("budget", {"float64": 0.0, "float32": 0.0})
+    budget = budgets.get(precision, budgets["float64"])
+    if got is None or (precision == "float32" and precision not in budgets):
+        return Verdict(rung, name, np.inf, budget, "missing")
+    real = oracle.dtype.kind == "f"
+    right = precision in ("float32", "float64") if real else got.dtype.kind in "uib"
     if got.shape != oracle.shape or not right:
-        return Verdict(rung, name, np.inf, budget or 0.0, "wrong shape")
+        return Verdict(rung, name, np.inf, budget, "wrong shape")
     error = RULES[fact["rule"]](got, oracle)
     return Verdict(rung, name, error, budget, "ok" if error <= budget else "over")
 
@@ -764,9 +772,7 @@ def _of_largest(got: np.ndarray, oracle: np.ndarray) -> float:
 
 def _of_each(got: np.ndarray, oracle: np.ndarray) -> float:
     """The largest |difference| / |oracle|, which counts as 1e-30 where it is smaller."""
-    return _largest(
-        np.abs(got.astype(np.float64) - oracle) / np.maximum(np.abs(oracle), 1e-30)
-    )
+    return _largest(np.abs(got.astype(np.float64) - oracle) / np.maximum(np.abs(oracle), 1e-30))
 
 
 def _largest(errors: np.ndarray) -> float:
@@ -786,6 +792,9 @@ def _index(kit: Path) -> dict:
         raise ValueError(f"{path} is not JSON ({error}); write the kit again") from error
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise ValueError(f"{path} does not say that its format is {FORMAT!r}; write the kit again")
+    rungs = index.get("rungs")
+    if not isinstance(rungs, dict) or rungs.keys() != RUNGS.keys():
+        raise ValueError(f"{path} does not have the rungs {', '.join(RUNGS)}; write the kit again")
     return index
 
 

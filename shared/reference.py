@@ -137,37 +137,47 @@ def loss(
     return float(votes_nll(answers(weights, units), yes, total).mean())
 
 
-def gradients(spec: ModelSpec, weights: Weights, x, kept, yes, total) -> tuple[float, Weights]:
+def gradients(
+    spec: ModelSpec, weights: Weights, x, kept, yes, total, decisions: list | None = None
+) -> tuple[float, Weights]:
     """The loss and its slope with respect to every weight, by hand.
 
-    A square's gradient goes to its largest value, the first in row-major order where several are equal.
+    A square's gradient goes to its largest value, the first in row-major order where several are equal. DECISIONS, each
+    layer's activation in the order of `features` as somebody else computed it, say in this one's place which units are
+    above 0 and which of a square is the largest.
     """
     trace: list = []
     units = features(spec, weights, x, trace)
     dropped = dropout(units, kept, spec.dropout)
     logits = answers(weights, dropped)
+    bends = _bends(trace) if decisions is None else decisions
     slope: Weights = {}
     d_logit = (total / (1 + np.exp(-logits)) - yes) / len(logits)
     d_two = np.stack([-d_logit, d_logit], -1)
     slope["answer/kernel"], slope["answer/bias"] = dropped.T @ d_two, d_two.sum(0)
     d = dropout(d_two @ weights["answer/kernel"].T, kept, spec.dropout)
-    for kind, number, before, after in reversed(trace):
+    for (kind, number, before, _), bend in reversed(list(zip(trace, bends, strict=True))):
         if kind == "hidden":
-            d = d * (after > 0)
+            d = d * (bend > 0)
             slope["hidden/kernel"], slope["hidden/bias"] = before.T @ d, d.sum(0)
             d = d @ weights["hidden/kernel"].T
         elif kind == "flat":
             d = d.reshape(before.shape)
         elif kind == "pool":
-            d = _unpool(before, d)
+            d = _unpool(bend, d)
         else:
-            d, kernel = d * (after > 0), weights[f"conv{number}/kernel"]
+            d, kernel = d * (bend > 0), weights[f"conv{number}/kernel"]
             slope[f"conv{number}/kernel"] = (_flat(patches(before)).T @ _flat(d)).reshape(
                 kernel.shape
             )
             slope[f"conv{number}/bias"] = d.sum((0, 1, 2))
             d = convolve(d, kernel[::-1, ::-1].transpose(0, 1, 3, 2))
     return float(votes_nll(logits, yes, total).mean()), {name: slope[name] for name in weights}
+
+
+def _bends(trace: list) -> list:
+    """What decides at each entry of a trace: the values before a max-pool, those after a sum elsewhere."""
+    return [before if kind in ("pool", "flat") else after for kind, _, before, after in trace]
 
 
 def adam(spec: TrainingSpec, step: int, weight, first, second, slope):

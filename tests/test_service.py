@@ -537,18 +537,18 @@ def test_a_load_that_is_left_ends_at_once(survey, monkeypatch, trouble):
     monkeypatch.setattr(service, "JOINING", 0.3)
     script = {} if trouble is None else {f"g{n}": [trouble] * 9 for n in range(5, 300)}
     with Sky(script=script) as sky:
-        source, names = pngs(survey, sky, 300, timeout=1.0, per_second=100.0)
+        source, names = pngs(survey, sky, 300, timeout=1.0, per_second=30.0)
         images = source.load(names)
         for _ in range(5):
             next(images)
         start = time.monotonic()
         images.close()
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 1.3
         kept, asked = len(lines(source)), len(sky.log)
         time.sleep(0.2)
-        assert (len(lines(source)), len(sky.log)) == (kept, asked)
-        assert asked < 100
-        assert len(images_in(source.folder)) == kept
+        assert len(lines(source)) == kept
+        assert len(sky.log) <= asked + 4 < 150  # those under way
+        assert kept <= len(images_in(source.folder)) <= kept + 4
         assert isinstance(loaded(source, names[:1])[0], bytes)  # nobody holds the lock
         end = time.monotonic() + 5
         while fetching() and time.monotonic() < end:
@@ -608,12 +608,12 @@ def test_ten_kills_lose_nothing_and_fetch_nothing_twice(survey):
         say = partial(print, file=children.stdin, flush=True)
         say(json.dumps([to_config(source.dataset), names]))
         for _ in range(kills):
-            asked = len(sky.log)
+            asked, end = len(sky.log) + draw.randrange(1, 30), time.monotonic() + 30
             say()
             child = int(children.stdout.readline())
-            while len(sky.log) == asked:
-                time.sleep(0.002)
-            time.sleep(draw.uniform(0, 0.06))
+            while len(sky.log) < asked and time.monotonic() < end:
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0, 0.01))
             os.kill(child, signal.SIGKILL)
             assert int(children.stdout.readline()) == -signal.SIGKILL
             time.sleep(0.1)  # the server ends what it was sending
@@ -621,7 +621,7 @@ def test_ten_kills_lose_nothing_and_fetch_nothing_twice(survey):
             there = {path for path in images_in(source.folder) if path.name[0] != "."}
             assert kept <= there
             kept, before = there, Counter(sky.asked())
-        assert 20 < len(kept) < count - 20
+        assert 20 < len(kept) < count - 20  # it was killed on the way
         images = loaded(source, names)
         assert asked_again(sky, before) & galaxies_of(kept, names) == set()
         served = sky.asked("ok", "slow")

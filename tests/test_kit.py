@@ -1,0 +1,493 @@
+"""The conformance kit: what it holds, what its checker says, and a fourth implementation, in C, that passes it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from scipy import ndimage, special, stats
+
+from shared import keys, kit, reference
+from shared.kit import RUNGS, Verdict, check_kit, ladder, write_kit
+
+ROOT = Path(__file__).parent.parent
+PORT = ROOT / "tests" / "fourth" / "port.c"
+COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+NO_COMPILER = "no C compiler (cc, gcc or clang) is on the PATH"
+INFERENCE = [rung for rung in RUNGS if rung not in ("5_gradient", "6_adam")]
+MUTANTS = {  # number in port.c: the mistake, the rung that finds it, others that start from the same
+    1: ("transposed kernel", "3_layers", {"8_posterior"}),
+    2: ("half-pixel shift", "2_warp", {"8_posterior"}),
+    3: ("wrong rotation constant", "1_keys", {"8_posterior", "9_acquisition"}),
+    4: ("mask reused across samples", "8_posterior", set()),
+    5: ("swapped k and N - k", "4_likelihood", set()),
+    6: ("dropped lgamma", "9_acquisition", set()),
+    7: ("flattened channel first", "3_layers", {"8_posterior"}),
+    8: ("ln(1 + exp(z)) as it stands", "4_likelihood", set()),
+    9: ("first bytes of a longer hash", "1_keys", set()),
+    10: ("dropout without its scale", "3_layers", {"8_posterior"}),
+    11: ("mask by the lower bits", "1_keys", {"8_posterior"}),
+    12: ("edge for zero border", "2_warp", set()),
+    13: ("counter's words swapped", "1_keys", {"8_posterior", "9_acquisition"}),
+    14: ("smallest scores chosen", "9_acquisition", set()),
+    15: ("mixture left out of the information", "9_acquisition", set()),
+    16: ("last of a tied square", "5_gradient", set()),
+    17: ("textbook for hat", "6_adam", set()),
+}
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """A kit, made by one thread: several, on cores that others use, are slower."""
+    folder = tmp_path_factory.mktemp("kit")
+    code = f"from pathlib import Path; from shared.kit import write_kit; write_kit(Path({str(folder)!r}))"
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **threads},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def load(written):
+    """The arrays of a rung of the kit."""
+    return lambda rung: load_file(written / f"{rung}.safetensors")
+
+
+@pytest.fixture
+def answers(written, tmp_path):
+    """A folder of right answers, to be spoilt."""
+    for rung in RUNGS:
+        arrays = load_file(written / f"{rung}.safetensors")
+        save_file(
+            {name: array for name, array in arrays.items() if name.startswith("out/")},
+            tmp_path / f"{rung}.safetensors",
+        )
+    return tmp_path
+
+
+def spoil(answers, rung, name, change):
+    """Let CHANGE make another array of the one called NAME."""
+    path = answers / f"{rung}.safetensors"
+    arrays = load_file(path)
+    arrays[name] = np.ascontiguousarray(change(arrays[name]))
+    save_file(arrays, path)
+
+
+def verdict_on(kit_folder, answers, rung, name) -> Verdict:
+    (found,) = [
+        one for one in check_kit(kit_folder, answers) if (one.rung, one.array) == (rung, name)
+    ]
+    return found
+
+
+def compiled(folder, precision, mutant=0, optimise="-O2"):
+    """The port as a program in FOLDER."""
+    program = folder / f"port-{precision}-{mutant}"
+    flags = [optimise, "-Wall", "-Werror", "-std=c11", f"-DREAL={precision}", f"-DMUTANT={mutant}"]
+    command = [COMPILER, *flags, PORT, "-o", program, "-lm"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return program
+
+
+def ported(program, kit_folder, folder, *rungs):
+    """The verdicts on what PROGRAM wrote into FOLDER."""
+    folder.mkdir()
+    done = subprocess.run([program, kit_folder, folder, *rungs], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return check_kit(kit_folder, folder)
+
+
+# The fourth implementation
+
+
+@pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
+def test_a_port_in_c_climbs_the_whole_ladder_in_double_precision(written, tmp_path):
+    verdicts = ported(compiled(tmp_path, "double"), written, tmp_path / "answers")
+    assert {one.rung for one in verdicts} == set(RUNGS)
+    assert not [one for one in verdicts if one.verdict != "ok"]
+    assert ladder(verdicts).endswith("all is ok")
+
+
+@pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
+def test_a_port_in_c_in_single_precision_lacks_the_200_steps_alone(written, tmp_path):
+    verdicts = ported(compiled(tmp_path, "float"), written, tmp_path / "answers")
+    many = [one for one in verdicts if one.array.startswith("out/many/")]
+    assert many
+    assert {one.verdict for one in many} == {"missing"}
+    assert not [one for one in verdicts if one.verdict != "ok" and one not in many]
+    assert {one.budget for one in verdicts if one.rung == "3_layers"} == {1e-5}
+
+
+@pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[what for what, _, _ in MUTANTS.values()])
+def test_a_mistake_in_the_port_is_found_by_its_rung(written, tmp_path, mutant):
+    _, rung, others = MUTANTS[mutant]
+    asked = INFERENCE if rung in INFERENCE else [rung]
+    program = compiled(tmp_path, "float", mutant, "-O1")
+    verdicts = ported(program, written, tmp_path / "answers", *asked)
+    assert {one.rung for one in verdicts if one.verdict == "over"} == {rung, *others}
+    assert {one.rung for one in verdicts if one.verdict == "missing"} >= set(RUNGS) - set(asked)
+
+
+def test_the_port_includes_nothing_but_the_standard_library():
+    included = {line for line in PORT.read_text().splitlines() if line.startswith("#include")}
+    names = ["inttypes", "math", "stdarg", "stdint", "stdio", "stdlib", "string", "tgmath"]
+    assert included == {f"#include <{name}.h>" for name in names}
+
+
+# What the kit holds
+
+
+def test_the_kit_is_small_and_index_files_and_readme_agree(written):
+    assert sum(path.stat().st_size for path in written.iterdir()) < 20e6
+    index = json.loads((written / "index.json").read_text())
+    readme = (written / "README.md").read_text()
+    parts = [index["weights"], *index["rungs"].values()]
+    assert {path.name for path in written.iterdir()} == {
+        "README.md",
+        "index.json",
+        *(part["file"] for part in parts),
+    }
+    for part in parts:
+        arrays = load_file(written / part["file"])
+        assert arrays.keys() == part["arrays"].keys()
+        for name, fact in part["arrays"].items():
+            assert (str(arrays[name].dtype), list(arrays[name].shape)) == (
+                fact["dtype"],
+                fact["shape"],
+            )
+            assert ("rule" in fact) == name.startswith("out/")
+            assert f"| `{name}` | {fact['dtype']} |" in readme
+            assert np.isfinite(arrays[name]).all()
+    for rung in index["rungs"].values():
+        assert f"\n## {rung['section']}\n" in readme
+
+
+def test_the_readme_numbers_the_purposes_as_they_are(written):
+    told = ", ".join(f"{number} {name}" for number, name in enumerate(keys.PURPOSES))
+    assert told in " ".join((written / "README.md").read_text().split())
+
+
+def test_a_kit_is_a_function_of_its_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(kit, "ADAM", replace(kit.ADAM, steps=3))
+    for name in ("one", "again"):
+        write_kit(tmp_path / name, 7)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len(files) == len(RUNGS) + 3
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert json.loads((tmp_path / "one" / "index.json").read_text())["seed"] == 7
+
+
+def test_another_seed_is_another_kit(load):
+    other, mine = kit.random_numbers(kit.Sky(1)), load("1_keys")
+    for name in ("out/galaxy_keys", "out/keep", "out/first/conv0/kernel", "out/bilinear/turn"):
+        assert (other[name].values != mine[name]).mean() > 0.2
+
+
+def test_the_task_writes_the_kit_of_its_seed(tmp_path, monkeypatch):
+    def write(folder, seed):
+        folder.mkdir()
+        (folder / "README.md").write_text(f"{seed}")
+
+    monkeypatch.setattr(kit, "write_kit", write)
+    done = kit.kit(SimpleNamespace(seed=12), tmp_path)
+    assert (tmp_path / "kit" / "README.md").read_text() == "12"
+    assert done["where"] == {}
+    assert (done["results"]["bytes"], done["results"]["kit"]) == (2, str(tmp_path / "kit"))
+    assert "README.md" in done["results"]["summary"]
+
+
+# What it expects, found in other ways
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "scale"), [("bilinear", "nearest", 255), ("nearest", "grid-constant", 1)]
+)
+def test_warps_are_scipys_linear_interpolation(load, name, mode, scale):
+    arrays = load("2_warp")
+    for i, image in enumerate(arrays["in/images"]):
+        turn, window, light = (
+            arrays[f"in/{name}/{part}"][i].astype(float) for part in ("turn", "window", "light")
+        )
+        p = np.arange(32) * window[2] // 32
+        q = np.stack(np.meshgrid(window[0] + p, window[1] + p, indexing="ij"))
+        source = np.einsum("ij,jyx->iyx", turn[:, :2], q) + turn[:, 2, None, None]
+        seen = ndimage.map_coordinates(image.astype(float), source, order=1, mode=mode) / scale
+        seen = (seen - seen.mean()) * light[1] + seen.mean() + light[0]
+        np.testing.assert_allclose(arrays[f"out/{name}"][i], seen, rtol=0, atol=1e-11)
+
+
+def test_a_layer_is_scipys_correlation(load, written):
+    arrays, weights = load("3_layers"), load_file(written / "weights.safetensors")
+    relu = np.maximum(arrays["out/conv0"], 0)
+    kernel = weights["conv1/kernel"].astype(float)
+    for output in (0, 31):
+        found = sum(
+            ndimage.correlate(relu[0, ..., i], kernel[..., i, output], mode="constant")
+            for i in range(32)
+        )
+        wanted = arrays["out/conv1"][0, ..., output]
+        np.testing.assert_allclose(found + weights["conv1/bias"][output], wanted, atol=1e-12)
+
+
+def test_the_likelihood_is_the_binomials(load):
+    arrays = load("4_likelihood")
+    logits, yes, total = (arrays[f"in/{name}"] for name in ("logits", "yes", "total"))
+    some = np.abs(logits) <= 1
+    ways = special.gammaln(total + 1) - special.gammaln(yes + 1) - special.gammaln(total - yes + 1)
+    binomial = stats.binom.logpmf(yes, total, special.expit(logits)) - ways
+    np.testing.assert_allclose(-binomial[some], arrays["out/nll"][some], rtol=1e-9, atol=1e-12)
+    assert {(0, 0), (0, 40), (40, 40)} <= set(zip(yes, total, strict=True))
+    assert {-50, 50} <= set(logits)
+
+
+def test_slopes_are_those_of_the_loss(load, written):
+    arrays = load("5_gradient")
+    weights = kit._double(load_file(written / "weights.safetensors"))
+    x, kept = arrays["in/x"].astype(float), arrays["in/keep"].astype(bool)
+    slopes = {name: arrays[f"out/slope/{name}"] for name in weights}
+
+    def loss(step):
+        moved = {name: w + step * slopes[name] for name, w in weights.items()}
+        return reference.loss(kit.WIDE, moved, x, kept, arrays["in/yes"], arrays["in/total"])
+
+    length = sum((slope**2).sum() for slope in slopes.values())
+    step = 1e-6 / np.sqrt(length)
+    assert loss(0) == arrays["out/loss"][0]
+    assert (loss(step) - loss(-step)) / (2 * step) == pytest.approx(length, rel=1e-5)
+
+
+def test_the_tied_slopes_have_ties_that_matter(load, monkeypatch):
+    arrays = load("5_gradient")
+    weights = {
+        name.removeprefix("in/tied/weights/"): array.astype(float)
+        for name, array in arrays.items()
+        if name.startswith("in/tied/weights/")
+    }
+    monkeypatch.setattr(reference, "squares", lambda x, true=reference.squares: true(x)[..., ::-1])
+    _, slopes = reference.gradients(
+        kit.NARROW,
+        weights,
+        arrays["in/x"].astype(float),
+        arrays["in/tied/keep"].astype(bool),
+        arrays["in/yes"],
+        arrays["in/total"],
+    )
+    wanted = arrays["out/tied/conv1/kernel"]
+    assert np.abs(slopes["conv1/kernel"] - wanted).max() > 0.1 * np.abs(wanted).max()
+
+
+def test_adams_first_step_has_the_length_of_the_learning_rate(load):
+    arrays = load("6_adam")
+    slope, moved = (
+        arrays["in/one/slope"][0],
+        arrays["in/one/weight"] - arrays["out/one/textbook/weight"],
+    )
+    np.testing.assert_allclose(moved[0], 1e-3 * slope / (np.abs(slope) + 1e-8), rtol=0, atol=1e-16)
+    hat = arrays["in/one/weight"][0] - arrays["out/one/hat/weight"][0]
+    assert hat[1] == pytest.approx(1e-3 / (1 + np.sqrt(1000)), rel=1e-6)  # a slope of 1e-8
+
+
+def test_the_200_steps_train_every_layer(load):
+    arrays = load("6_adam")
+    assert len(arrays["out/many/losses"]) == 200
+    for name, first in arrays.items():
+        if name.startswith("in/many/weights/"):
+            after = arrays[name.replace("in/many/weights", "out/many/weight")]
+            assert (after != first).mean() > 0.8, name
+    assert np.ptp(arrays["in/many/keys"], axis=0).all()
+
+
+def test_posterior_samples_differ_and_start_where_they_should(load):
+    rho = load("8_posterior")["out/rho"]
+    assert rho.shape == (6, 7)
+    assert len(np.unique(rho)) == rho.size
+    assert ((rho > 0) & (rho < 1)).all()
+
+
+def test_scores_are_those_of_scipys_binomials(load):
+    arrays = load("9_acquisition")
+    chances = stats.binom.pmf(np.arange(41), 40, arrays["in/rho"].astype(float)[..., None])
+    entropy = stats.entropy(chances.mean(1), axis=-1)
+    np.testing.assert_allclose(arrays["out/entropy"], entropy, rtol=0, atol=1e-10)
+    information = entropy - stats.entropy(chances, axis=-1).mean(1)
+    np.testing.assert_allclose(arrays["out/mutual_information"], information, rtol=0, atol=1e-10)
+    for name in ("mutual_information", "entropy", "random"):
+        scores, chosen = arrays[f"out/{name}"], arrays[f"out/top_{name}"]
+        left = np.delete(scores, chosen)
+        assert len(chosen) == 128
+        assert (np.diff(chosen) > 0).all()
+        assert scores[chosen].min() - left.max() > (0 if name == "random" else kit.APART)
+
+
+# What the checker says
+
+
+def test_right_answers_are_ok(written, answers):
+    verdicts = check_kit(written, answers)
+    assert {(one.error, one.verdict) for one in verdicts} == {(0, "ok")}
+    table = ladder(verdicts).splitlines()
+    assert [line.split()[0] for line in table[1:-1]] == list(RUNGS)
+    assert table[-1] == "all is ok"
+
+
+@pytest.mark.parametrize(
+    ("rung", "name", "dtype", "budget"),
+    [
+        ("2_warp", "out/bilinear", "float64", 1e-12),
+        ("2_warp", "out/bilinear", "float32", 1e-5),
+        ("1_keys", "out/bilinear/turn", "float32", 1e-6),
+        ("3_layers", "out/conv5", "float64", 1e-12),
+        ("4_likelihood", "out/nll", "float64", 1e-12),
+        ("4_likelihood", "out/nll", "float32", 1e-5),
+        ("6_adam", "out/many/weight/conv0/kernel", "float64", 1e-10),
+    ],
+)
+def test_budgets_end_where_they_say(written, answers, rung, name, dtype, budget):
+    for share, wanted in ((0.8, "ok"), (1.2, "over")):
+
+        def moved(array, share=share):
+            by, place = share * budget * np.abs(array).max(), np.abs(array).argmax()
+            array = array.astype(np.float64)
+            array.flat[place] -= by
+            return array.astype(dtype)
+
+        oracle = load_file(written / f"{rung}.safetensors")[name]
+        spoil(answers, rung, name, lambda _, oracle=oracle, moved=moved: moved(oracle))
+        found = verdict_on(written, answers, rung, name)
+        assert (found.verdict, found.budget) == (wanted, budget)
+        assert found.error == pytest.approx(share * budget, rel=0.1)
+
+
+def test_small_likelihoods_count_by_themselves(written, answers):
+    def moved(array):
+        array = array.copy()
+        array[np.flatnonzero(array > 0)[array[array > 0].argmin()]] = 0
+        small = np.flatnonzero((array > 1e-25) & (array < 1e-10))
+        array[small[0]] *= 1 + 3e-12
+        return array
+
+    spoil(answers, "4_likelihood", "out/nll", moved)
+    found = verdict_on(written, answers, "4_likelihood", "out/nll")
+    assert found.verdict == "over"
+    assert found.error == pytest.approx(3e-12, rel=1e-3)  # and not the one below 1e-30
+
+
+def test_one_bit_is_one_too_many(written, answers):
+    def flipped(array):
+        array.flat[5] ^= 1
+        return array
+
+    for name in ("out/keep", "out/words"):
+        spoil(answers, "1_keys", name, flipped)
+        assert verdict_on(written, answers, "1_keys", name)[2:] == (1, 0, "over")
+    spoil(answers, "1_keys", "out/uniforms", lambda u: np.nextafter(u, 1))
+    assert verdict_on(written, answers, "1_keys", "out/uniforms").verdict == "over"
+    assert "over: 1_keys out/keep, error 1, budget 0e+00" in ladder(check_kit(written, answers))
+
+
+def test_whole_numbers_may_be_of_any_integer_type(written, answers):
+    for kind in (bool, np.int64, np.uint64):
+        spoil(answers, "1_keys", "out/keep", lambda kept, kind=kind: kept.astype(kind))
+        assert verdict_on(written, answers, "1_keys", "out/keep").verdict == "ok"
+    spoil(answers, "1_keys", "out/words", lambda words: words.astype(np.int32))
+    assert verdict_on(written, answers, "1_keys", "out/words").verdict == "over"
+    spoil(answers, "1_keys", "out/keep", lambda kept: kept.astype(np.float64))
+    assert verdict_on(written, answers, "1_keys", "out/keep").verdict == "wrong shape"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_over(written, answers, value):
+    def broken(array):
+        array.flat[3] = value
+        return array
+
+    for rung, name in (
+        ("2_warp", "out/bilinear"),
+        ("4_likelihood", "out/nll"),
+        ("9_acquisition", "out/random"),
+    ):
+        spoil(answers, rung, name, broken)
+        assert verdict_on(written, answers, rung, name).verdict == "over"
+
+
+def test_what_is_not_there_is_missing(written, answers):
+    (answers / "5_gradient.safetensors").unlink()
+    arrays = load_file(answers / "8_posterior.safetensors")
+    arrays["out/roh"] = arrays.pop("out/rho")
+    save_file(arrays, answers / "8_posterior.safetensors")
+    spoil(answers, "6_adam", "out/many/losses", lambda losses: losses.astype(np.float32))
+    spoil(answers, "6_adam", "out/one/hat/weight", lambda weight: weight.astype(np.float32))
+    missing = [one for one in check_kit(written, answers) if one.verdict != "ok"]
+    assert {one.verdict for one in missing} == {"missing"}
+    assert {one.rung for one in missing} == {"5_gradient", "6_adam", "8_posterior"}
+    assert [one.array for one in missing if one.rung[0] in "68"] == ["out/many/losses", "out/rho"]
+    table = ladder(check_kit(written, answers))
+    assert "missing: 33 of 5_gradient" in table
+    assert table.endswith("35 of 146 arrays are not ok")
+
+
+def test_another_shape_or_kind_is_said(written, answers):
+    changes = {
+        ("3_layers", "out/pool0"): lambda pool: pool.transpose(0, 3, 1, 2),
+        ("8_posterior", "out/rho"): lambda rho: rho[:, :-1],
+        ("2_warp", "out/nearest"): lambda seen: seen.astype(np.float16),
+        ("9_acquisition", "out/random"): lambda scores: (scores * 2**24).astype(np.int64),
+    }
+    for (rung, name), change in changes.items():
+        spoil(answers, rung, name, change)
+    wrong = {one[:2]: one for one in check_kit(written, answers) if one.verdict != "ok"}
+    assert {one.verdict for one in wrong.values()} == {"wrong shape"}
+    assert wrong.keys() == changes.keys()
+    assert {one.error for one in wrong.values()} == {np.inf}
+
+
+def test_damage_is_refused_with_the_way_out(written, answers, tmp_path):
+    with pytest.raises(ValueError, match=r"no folder .*nowhere"):
+        check_kit(written, tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="the kit itself"):
+        check_kit(written, written)
+    whole = (answers / "2_warp.safetensors").read_bytes()
+    for damage in (b"", whole[:5], whole[:-8], b"\xff" * 64):
+        (answers / "2_warp.safetensors").write_bytes(damage)
+        with pytest.raises(ValueError, match=r"2_warp\.safetensors is not a whole .* port write"):
+            check_kit(written, answers)
+    (answers / "2_warp.safetensors").write_bytes(whole)
+
+    copy = tmp_path / "copy"
+    shutil.copytree(written, copy)
+    arrays = load_file(copy / "3_layers.safetensors")
+    del arrays["out/logits"]
+    save_file(arrays, copy / "3_layers.safetensors")
+    with pytest.raises(ValueError, match=r"3_layers\.safetensors has no out/logits .* again"):
+        check_kit(copy, answers)
+    (copy / "1_keys.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"1_keys\.safetensors is not a whole .* kit again"):
+        check_kit(copy, answers)
+    for text, rule in (
+        ('{"format": "trizoo', "not JSON"),
+        ('{"format": "kit 2"}', "format"),
+        ("[]", "format"),
+        (f'{{"format": "{kit.FORMAT}", "rungs": {{}}}}', "have the rungs 1_keys, 2_warp"),
+    ):
+        (copy / "index.json").write_text(text)
+        with pytest.raises(ValueError, match=rule):
+            check_kit(copy, answers)
+    (copy / "index.json").unlink()
+    with pytest.raises(ValueError, match=r"no .*index\.json; `trizoo kit` writes"):
+        check_kit(copy, answers)
