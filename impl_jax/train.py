@@ -18,7 +18,7 @@ from .device import fetch, put
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
-from .predict import sample_chunk
+from .predict import every_layer, sample_chunk
 from .weights import from_layout, import_weights, named_parameters, to_layout
 
 
@@ -56,6 +56,9 @@ def init(run: RunSpec, start: Checkpoint) -> State:
         "slopes": nnx.jit(lambda model, *batch: loss_and_slopes(run, model, *batch)),
         "sample": nnx.jit(lambda model, *arrays: sample_chunk(run, model, *arrays)),
         "features": nnx.jit(lambda model, images, *views: model.features(see(run, images, views))),
+        "layers": nnx.jit(
+            lambda model, images, *views: every_layer(model, see(run, images, views))
+        ),
     }
     calls = {
         name: call if name == "steps" else partial(call, model) for name, call in calls.items()

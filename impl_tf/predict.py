@@ -16,6 +16,12 @@ def features(state, images, views: Views):
     return state.calls["features"](put(images), *(put(array) for array in views))
 
 
+def layers(state, images, views: Views) -> list[np.ndarray]:
+    """Every layer's activation (galaxy, y, x, channel), and at last what `features` gives, of the same."""
+    found = state.calls["layers"](put(images), *(put(array) for array in views))
+    return [fetch(layer) for layer in found]
+
+
 def answers(state, units, kept: np.ndarray) -> np.ndarray:
     """rho (galaxy, sample) of units (galaxy, unit) when dropout keeps those of KEPT bool (galaxy, sample, unit)."""
     return fetch(chances(state.run, state.model, units, put(kept)))
@@ -31,6 +37,13 @@ def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: i
         arrays = (chunk.images, *chunk.views, chunk.keys, numbers)
         parts.append(fetch(state.calls["sample"](*(put(array) for array in arrays)))[: chunk.count])
     return np.concatenate(parts)
+
+
+def every_layer(model, x) -> list:
+    """What `layers` gives, on the device."""
+    trace: list = []
+    units = model.features(x, trace)
+    return [*trace, units]
 
 
 def sample_chunk(run, model, images, turn, window, light, keys, numbers):

@@ -15,7 +15,7 @@ from .device import fetch, number_type, put
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
-from .predict import sample_chunk
+from .predict import every_layer, sample_chunk
 from .weights import from_layout, import_weights, named_parameters, to_layout
 
 
@@ -54,6 +54,7 @@ def init(run: RunSpec, start: Checkpoint) -> State:
         "slopes": tf.function(lambda *batch: loss_and_slopes(run, model, *batch)),
         "sample": tf.function(lambda *arrays: sample_chunk(run, model, *arrays)),
         "features": tf.function(lambda images, *views: model.features(see(run, images, views))),
+        "layers": tf.function(lambda images, *views: every_layer(model, see(run, images, views))),
     }
     return State(run, model, first, second, start.step, calls)
 

@@ -15,7 +15,7 @@ from .device import fetch, put
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
-from .predict import sample_chunk
+from .predict import every_layer, sample_chunk
 from .weights import from_layout, import_weights, named_parameters, to_layout
 
 
@@ -52,6 +52,9 @@ def init(run: RunSpec, start: Checkpoint) -> State:
         "sample": torch.inference_mode()(lambda *arrays: sample_chunk(run, model, *arrays)),
         "features": torch.inference_mode()(
             lambda images, *views: model.features(see(run, images, views))
+        ),
+        "layers": torch.inference_mode()(
+            lambda images, *views: every_layer(model, see(run, images, views))
         ),
     }
     return State(run, model, first, second, start.step, calls)

@@ -89,11 +89,12 @@ class Case:
         )
         return x, kept, plan.yes[step].astype(np.float64), plan.total[step].astype(np.float64)
 
-    def trace(self, weights: Weights, x: np.ndarray) -> list[np.ndarray]:
-        """The framework's activation of every layer, and at last the dense layer's units, for images as shown."""
-        state, layers = self.backend.init(self.run, self.start._replace(weights=weights)), []
-        units = state.model.features(self.put(x), layers)
-        return [self.fetch(layer).astype(np.float64) for layer in [*layers, units]]
+    def layers(self, weights: Weights, images: Cutouts) -> list[np.ndarray]:
+        """The framework's activation of every layer for the first batch, at last the dense layer's units."""
+        state = self.backend.init(self.run, self.start._replace(weights=weights))
+        views = Views(*(array[0] for array in self.plan.views))
+        found = self.module("predict").layers(state, images[self.plan.rows[0]], views)
+        return [layer.astype(np.float64) for layer in found]
 
     def rho(self, count: int, samples: int) -> np.ndarray:
         """Samples (galaxy, sample) of vote fractions of every kind, 0 and 1 among them."""
@@ -202,7 +203,7 @@ def features(case: Case) -> float:
 def layers(case: Case) -> float:
     """Every layer's activation before that, after ReLU or max-pool; the worst layer."""
     x, _, _, _ = case.batch(0)
-    got, oracle = case.trace(case.start.weights, x), []
+    got, oracle = case.layers(case.start.weights, case.cutouts), []
     trace: list = []
     reference.features(case.run.model, case.weights, x, trace)
     for kind, _, before, after in trace:
@@ -291,16 +292,17 @@ def _gradient(case: Case, images: Cutouts, weights: Weights | None = None) -> fl
     state, plan = case.backend.init(case.run, start), case.plan
     exact = {name: array.astype(np.float64) for name, array in start.weights.items()}
     batch = case.batch(0, images)
-    bends = decisions(case, case.trace(start.weights, batch[0]))
+    bends = decisions(case, case.layers(start.weights, images))
     _, oracle = reference.gradients(case.run.model, exact, *batch, bends)
     _, got = case.backend.gradients(state, images, plan)
     return max(
-        by_layer(layer, got, oracle) for layer in dict.fromkeys(name.split("/")[0] for name in oracle)
+        by_layer(layer, got, oracle)
+        for layer in dict.fromkeys(name.split("/")[0] for name in oracle)
     )
 
 
 def by_layer(layer: str, got: Weights, oracle: Weights) -> float:
-    """max |difference| over a layer's kernel and bias, by the larger of their largest values: a bias may nearly cancel."""
+    """max |difference| over a layer's kernel and bias, by the largest value of either: a bias may nearly cancel."""
     names = (f"{layer}/kernel", f"{layer}/bias")
     scale = max(np.abs(oracle[name]).max() for name in names) or 1
     worst = [apart(got[name], oracle[name]) * (np.abs(oracle[name]).max() or 1) for name in names]
@@ -308,7 +310,7 @@ def by_layer(layer: str, got: Weights, oracle: Weights) -> float:
 
 
 def decisions(case: Case, activations: list[np.ndarray]) -> list:
-    """A framework's ACTIVATIONS as `reference.gradients` wants them: of each conv, max-pool, the flattening, the dense."""
+    """A framework's ACTIVATIONS as `reference.gradients` wants them, where it can bend and None where not."""
     bends, number = [], 0
     for block in case.run.model.blocks:
         bends += activations[number : number + len(block)]

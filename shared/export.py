@@ -16,7 +16,6 @@ the scale of pixels are parts of the graph. There are three files:
 
 import hashlib
 import json
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +55,12 @@ def export(run: RunSpec, folder: Path) -> dict:
 
     Raises ValueError without onnx, for weights that do not fit the model, and where each sample has its own view.
     """
-    onnx = _needed("onnx")
+    try:
+        import onnx
+    except ImportError as error:
+        raise ValueError(
+            f"onnx cannot be imported ({error}); pip install 'trizoo[onnx]'"
+        ) from error
     path = Path(run.weights or "")
     path = path / "weights.safetensors" if path.is_dir() else path
     weights = load_weights(path, run.model)
@@ -64,12 +68,12 @@ def export(run: RunSpec, folder: Path) -> dict:
     for data in files.values():
         onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
     try:
-        runtime = import_module("onnxruntime")
+        import onnxruntime
     except ImportError:
         far, told = None, "not compared with the specification, for want of onnxruntime"
     else:
         far = difference(run, weights, files)
-        told = f"rho is the specification's to {far:.1e} in onnxruntime {runtime.__version__}"
+        told = f"rho is the specification's to {far:.1e} in onnxruntime {onnxruntime.__version__}"
     for name, data in files.items():
         write_whole(folder / name, lambda beside, data=data: beside.write_bytes(data))
     results = {
@@ -211,24 +215,26 @@ def joined(one: Part, other: Part) -> Part:
 
 def node(operation: str, inputs: str, output: str, **settings):
     """A node that makes OUTPUT, whose name it takes, of INPUTS, names with spaces between them."""
-    return import_module("onnx.helper").make_node(
-        operation, inputs.split(), [output], output, **settings
-    )
+    from onnx import helper
+
+    return helper.make_node(operation, inputs.split(), [output], output, **settings)
 
 
 def model(name: str, part: Part, inputs: dict, outputs: dict, properties: dict[str, str]) -> bytes:
     """A whole model of PART; INPUTS and OUTPUTS give the number type and the axes of each."""
-    helper, arrays = import_module("onnx.helper"), import_module("onnx.numpy_helper")
-    types = import_module("onnx").TensorProto
+    from onnx import TensorProto, helper, numpy_helper
+
     sides = [
         [
-            helper.make_tensor_value_info(key, getattr(types, kind), axes)
+            helper.make_tensor_value_info(key, getattr(TensorProto, kind), axes)
             for key, (kind, axes) in side.items()
         ]
         for side in (inputs, outputs)
     ]
     constants = [
-        arrays.from_array(array.astype(np.int64 if array.dtype.kind == "i" else np.float32), key)
+        numpy_helper.from_array(
+            np.asarray(array, np.int64 if array.dtype.kind == "i" else np.float32), key
+        )
         for key, array in part[1].items()
     ]
     graph = helper.make_graph(part[0], Path(name).stem, *sides, constants)
@@ -288,16 +294,7 @@ def difference(run: RunSpec, weights: Weights, files: dict[str, bytes]) -> float
 
 def compute(data: bytes, **inputs: np.ndarray) -> np.ndarray:
     """The one output of the model in DATA, by onnxruntime on the CPU."""
-    session = import_module("onnxruntime").InferenceSession(
-        data, providers=["CPUExecutionProvider"]
-    )
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(data, providers=["CPUExecutionProvider"])
     return session.run(None, inputs)[0]
-
-
-def _needed(package: str):
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise ValueError(
-            f"export needs {package}, which cannot be imported ({error}); pip install 'trizoo[onnx]'"
-        ) from error

@@ -16,6 +16,7 @@ from scipy import ndimage, special, stats
 
 from shared import keys, kit, reference
 from shared.kit import RUNGS, Verdict, check_kit, ladder, write_kit
+from shared.weights import layer_shapes
 
 ROOT = Path(__file__).parent.parent
 PORT = ROOT / "tests" / "fourth" / "port.c"
@@ -175,6 +176,12 @@ def test_the_kit_is_small_and_index_files_and_readme_agree(written):
             assert np.isfinite(arrays[name]).all()
     for rung in index["rungs"].values():
         assert f"\n## {rung['section']}\n" in readme
+
+
+def test_no_array_of_the_weights_can_be_forgotten(written):
+    weights = load_file(written / "weights.safetensors")
+    assert weights.keys() == layer_shapes(kit.WIDE).keys()
+    assert min((array != 0).mean() for array in weights.values()) > 0.99
 
 
 def test_the_readme_numbers_the_purposes_as_they_are(written):
