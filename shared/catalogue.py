@@ -6,10 +6,9 @@ several files make one table, through all of them in the order of their names.
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import product
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -17,24 +16,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet
 
+from shared.cutouts import SUFFIXES
 from shared.spec import DatasetSpec
 from shared.split import galaxy_hash
+from shared.tables import Table, as_text, open_table, reading
 
 SHOWN = 30  # columns or values named in an error
 FEW = 5  # missing columns named in an error
 MOST = np.iinfo(np.int32).max  # votes
 ROUNDED = 0.005  # how far from the truth a published share may be: two decimals
 CLOSE = 1e-6  # how far outside 0 to 1 a share may be, as a 32-bit number is
-
-
-class Table(NamedTuple):
-    """An open table."""
-
-    path: str
-    names: Sequence[str]
-    read: Callable[[Sequence[str], Sequence[str]], pa.Table]  # columns of text, columns of numbers
 
 
 class Column(NamedTuple):
@@ -98,13 +90,15 @@ def read_catalogue(dataset: DatasetSpec) -> pd.DataFrame:
 
 
 def list_catalogue(names: Sequence[str]) -> pd.DataFrame:
-    """The galaxies of the images called NAMES, where there is no table: id (the name's stem), file (the name), ra, dec.
+    """The galaxies of the images called NAMES, where there is no table: id (from the name), file (the name), ra, dec.
 
     Raises ValueError if two names would be one galaxy.
     """
     named = {}
     for name in names:
-        other = named.setdefault(PurePosixPath(name).stem, name)
+        last = PurePosixPath(name).name
+        suffix = next((end for end in SUFFIXES if last.lower().endswith(end)), "")
+        other = named.setdefault(last[: len(last) - len(suffix)], name)
         if other != name:
             raise ValueError(f"{other} and {name} would be one galaxy; rename one")
     index = range(1, len(named) + 1)
@@ -213,13 +207,13 @@ def _read_columns(dataset: DatasetSpec) -> dict[str, Column]:
 
     Text is stripped, and empty where there is none; the rest is as its table has it.
     """
-    wanted, table = _wanted(dataset), _open_table(dataset.table, "dataset.table")
+    wanted, table = _wanted(dataset), open_table(dataset.table, "dataset.table")
     found = _there(wanted, table.names)
     tables, joined = [table], {}
     for name, join in dataset.joins.items():
         missing = {key: wanted[key] for key in wanted if key not in (*found, *joined, "id")}
         if join.table is not None and missing:
-            other = _open_table(join.table, f"dataset.joins.{name}.table")
+            other = open_table(join.table, f"dataset.joins.{name}.table")
             joined |= {key: (name, other) for key in _there(missing, other.names)}
             found |= _there(missing, other.names)
             tables.append(other)
@@ -302,16 +296,16 @@ def _read(table: Table, names: dict[str, str]) -> dict[str, Column]:
             )
     text = list(dict.fromkeys(name for key, name in names.items() if _is_text(key)))
     numbers = list(dict.fromkeys(name for name in names.values() if name not in text))
-    with _reading(table.path):
+    with reading(table.path):
         read = table.read(text, numbers)
     if pa.types.is_floating(read[names["id"]].type):
         raise ValueError(
             f"the ids of {table.path} are floating-point numbers, which cannot hold 18 digits; "
             "write that column as text or 64-bit integers, from the original table"
         )
-    as_text = {name: _texts(read[name]) for name in text}
+    texts = {name: as_text(read[name]) for name in text}
     return {
-        key: Column(name, as_text[name] if _is_text(key) else read[name])
+        key: Column(name, texts[name] if _is_text(key) else read[name])
         for key, name in names.items()
     }
 
@@ -353,147 +347,7 @@ def _check_agreement(table: Table, keys, columns: dict, rows: np.ndarray) -> Non
         )
 
 
-# Reading: each kind of table gives its columns' names, and a function that reads chosen columns.
-
-
-def _open_table(path: str, key: str) -> Table:
-    """The table at PATH, which may be a pattern (*) of several files: one table, in the order of their names."""
-    place = Path(path)
-    files = [place] if "*" not in place.name else sorted(place.parent.glob(place.name))
-    if not files or not all(file.is_file() for file in files):
-        raise FileNotFoundError(
-            f"{key} is {path}, which is not a file; name a CSV, Parquet or FITS table"
-        )
-    opened = [_open_file(file, key) for file in files]
-    if len(opened) == 1:
-        return opened[0]
-
-    def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
-        wanted = [*text, *numbers]
-        for table in opened:
-            if lacking := [name for name in wanted if name not in table.names]:
-                raise ValueError(f"{table.path} has no column {lacking[0]!r}, unlike {files[0]}")
-        tables = [table.read(text, numbers) for table in opened]
-        return pa.table({name: _in_turn([table[name] for table in tables]) for name in wanted})
-
-    return Table(path, opened[0].names, read)
-
-
-def _in_turn(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """The columns one after the other; as text where they are of different types."""
-    if len({column.type for column in columns}) > 1:
-        columns = [_texts(column) for column in columns]
-    return pa.chunked_array(
-        [chunk for column in columns for chunk in column.chunks], columns[0].type
-    )
-
-
-def _open_file(path: Path, key: str) -> Table:
-    for suffix, kind in _KINDS.items():
-        if path.name.lower().endswith(suffix):
-            with _reading(path):
-                return kind(path)
-    raise ValueError(f"{key} is {path}; its name must end in one of {', '.join(_KINDS)}")
-
-
-@contextmanager
-def _reading(path: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as problem:
-        raise ValueError(
-            f"{path} cannot be read ({problem}); mend it or fetch it again"
-        ) from problem
-
-
-def _open_csv(path: Path) -> Table:
-    with pyarrow.csv.open_csv(path) as reader:
-        names = reader.schema.names
-
-    def read_as(types: dict[str, pa.DataType]) -> pa.Table:
-        options = pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=types)
-        return pyarrow.csv.read_csv(path, convert_options=options)
-
-    def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
-        types = dict.fromkeys(text, pa.string())
-        try:
-            return read_as(types | dict.fromkeys(numbers, pa.float64()))
-        except pa.ArrowInvalid:  # what is no number is found, and named, in the text
-            return read_as(types | dict.fromkeys(numbers, pa.string()))
-
-    return Table(str(path), names, read)
-
-
-def _open_parquet(path: Path) -> Table:
-    with pyarrow.parquet.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-
-    def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            table = file.read(columns=[*text, *numbers])
-        return pa.table({name: _plain(name, table[name]) for name in (*text, *numbers)})
-
-    return Table(str(path), names, read)
-
-
-def _plain(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of single values, its bytes read as text."""
-    if pa.types.is_nested(column.type):
-        raise ValueError(f"column {name!r} holds {column.type} in each row, not one value")
-    return column.cast(pa.string()) if pa.types.is_binary(column.type) else column
-
-
-def _open_fits(path: Path) -> Table:
-    from astropy.io import fits  # slow to import, and only FITS needs it
-
-    # astropy leaves open what it cannot read
-    with path.open("rb") as file, fits.open(file) as units:
-        tables = [i for i, unit in enumerate(units) if hasattr(unit, "columns")]
-        if not tables:
-            raise ValueError("it holds no table")
-        number = tables[0]
-        names = [name or "" for name in units[number].columns.names]
-
-    def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
-        with path.open("rb") as file, fits.open(file) as units:
-            unit = units[number]
-            table = pa.table({name: _from_fits(unit, name) for name in (*text, *numbers)})
-            for column in unit.data.columns:
-                del column.array  # or astropy copies every column of the file when it lets go of it
-            return table
-
-    return Table(str(path), names, read)
-
-
-def _from_fits(unit, name: str) -> pa.ChunkedArray:
-    """One column of a table in FITS; missing where it holds the value that the header says is none."""
-    values, null = np.asarray(unit.data[name]), unit.columns[name].null
-    if values.ndim != 1:
-        raise ValueError(f"column {name!r} holds {values.shape[1:]} values in each row, not one")
-    if values.dtype.kind in "US":
-        return _plain(name, pa.chunked_array([pa.array(values.astype(object))]))
-    values = values.astype(values.dtype.newbyteorder("="))
-    mask = None if null in (None, "") else values == null
-    return pa.chunked_array([pa.array(values, mask=mask)])
-
-
-_KINDS = {
-    ".csv": _open_csv,
-    ".csv.gz": _open_csv,
-    ".parquet": _open_parquet,
-    ".fits": _open_fits,
-    ".fits.gz": _open_fits,
-}
-
-
 # Values: from an Arrow column to the text, places and votes of every galaxy.
-
-
-def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Every value as text, stripped; a missing one is empty, and a 4.0 that was a number is 4."""
-    truth = pa.types.is_boolean(column.type)
-    text = pc.if_else(column, "True", "False") if truth else column.cast(pa.string())
-    return pc.utf8_trim_whitespace(text).fill_null("")
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
@@ -501,7 +355,7 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     kind = column.type
     if pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return column.cast(pa.float64(), safe=False).to_numpy()
-    texts = _texts(column)
+    texts = as_text(column)
     values = pd.to_numeric(pd.Series(texts.to_pylist(), dtype=object), errors="coerce")
     none = pc.is_in(texts, pa.array(pyarrow.csv.ConvertOptions().null_values)).to_numpy()
     return np.where(values.isna() & ~none, np.inf, values.to_numpy(np.float64))
@@ -559,14 +413,29 @@ def _selected(dataset: DatasetSpec, columns: dict[str, Column]) -> pa.ChunkedArr
 
 
 def _degrees(column: Column | None, least: float, most: float, rows: Rows) -> np.ndarray:
+    """Degrees (galaxy,), from numbers or from text as 08:26:17.42 (of MOST 360: hours) or -54:12:16.5."""
     if column is None:
         return np.full(len(rows.numbers), np.nan)
     degrees = _numbers(column.values)
+    if np.isinf(degrees).any():
+        degrees = _sexagesimal(column, degrees, 15 if most == 360 else 1)
     for i in np.flatnonzero((degrees < least) | (degrees > most))[:1]:
         raise ValueError(
             f"{rows.galaxy(i)} has {_told(column, i)}; it must be in degrees, from {least} to {most}, or empty"
         )
     return degrees
+
+
+def _sexagesimal(column: Column, degrees: np.ndarray, unit: int) -> np.ndarray:
+    """DEGREES, and where they are no number, what A:B:C means in UNIT degrees; infinity where that is no angle."""
+    parts = (
+        as_text(column.values)
+        .to_pandas()
+        .str.extract(r"^([+-]?)(\d+):([0-5]?\d):([0-5]?\d(?:\.\d*)?)$")
+    )
+    whole, minutes, seconds = (pd.to_numeric(parts[place]) for place in (1, 2, 3))
+    angle = unit * (whole + minutes / 60 + seconds / 3600) * np.where(parts[0] == "-", -1, 1)
+    return np.where(np.isinf(degrees), angle.fillna(np.inf), degrees)
 
 
 def _asks_for_scale(dataset: DatasetSpec) -> bool:

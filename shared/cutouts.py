@@ -6,6 +6,9 @@ of the colours. Nothing is ever enlarged.
 """
 
 import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +22,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".fits")
 NO_COVERAGE = (
     0.2  # the share of exact zeros above which a floating-point band counts as not observed
 )
+BRIGHTEST = 1e30  # beyond that, float32 has no room to work in
+FITS_PROBLEMS = (OSError, ArithmeticError, LookupError, TypeError, ValueError, Warning)
 # GZ DECaLS' colours (Walmsley et al. 2022, section 2; the numbers from the campaign's code): the
 # flux in nanomaggies that is 1 in red (z), green (r) and blue (g), and the black and white points.
 GRZ = np.array([0.019, 0.014, 0.008])
@@ -82,29 +87,38 @@ def grz_colours(flux: np.ndarray) -> np.ndarray:
 
 def _picture_planes(data: bytes, channels: int, stretch: str) -> np.ndarray:
     """The planes (channel, y, x) from 0 to 255, not yet rounded, of a JPEG or PNG file's bytes."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
-            _check_size(*picture.size)
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise ValueError(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so damage would go unseen; set it to False"
+        )
+    with _decoding(data):
+        picture = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+    with picture:
+        _check_size(*picture.size)
+        with _decoding(data):
             _check_whole(data, picture.format)
             picture.load()
-            planes = _planes(picture, channels)
+        planes = _planes(picture, channels)
+    return np.stack([reduced(plane) for plane in planes])
+
+
+@contextmanager
+def _decoding(data: bytes) -> Iterator[None]:
+    """Whatever Pillow raises, as ValueError with a way out."""
+    try:
+        yield
     except UnidentifiedImageError:
         raise ValueError(
             f"not a JPEG or PNG: it begins with {data[:16]!r}; fetch it again"
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"its sides are longer than {LARGEST} pixels; cut it smaller") from None
-    except (OSError, SyntaxError, EOFError) as problem:
+    except (OSError, SyntaxError, EOFError, LookupError, ValueError, struct.error) as problem:
         raise ValueError(f"damaged ({problem}); fetch it again") from problem
-    return np.stack([reduced(plane) for plane in planes])
 
 
 def _check_whole(data: bytes, kind: str | None) -> None:
     """Raise unless the file has its end, where Pillow might do without, and a PNG its checksums."""
-    if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise ValueError(
-            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so damage would go unseen; set it to False"
-        )
     if kind == "PNG":
         whole = data.rfind(b"IEND\xaeB`\x82") >= 0
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
@@ -166,10 +180,12 @@ def _fits_image(data: bytes) -> np.ndarray:
     try:
         with fits.open(io.BytesIO(data), memmap=False) as units:
             unit = next((unit for unit in units if _is_image(unit)), None)
-            if unit is not None and sum(map(unit.fileinfo().get, ("datLoc", "datSpan"))) > len(data):
+            if unit is not None and sum(map(unit.fileinfo().get, ("datLoc", "datSpan"))) > len(
+                data
+            ):
                 raise OSError("its end is missing")
             planes = None if unit is None else unit.data
-    except (OSError, TypeError, ValueError, KeyError, Warning, fits.VerifyError) as problem:
+    except (*FITS_PROBLEMS, fits.VerifyError) as problem:
         raise ValueError(f"damaged ({problem}); fetch it again") from problem
     if planes is None:
         raise ValueError("it holds no image; a table belongs in dataset.table")
@@ -196,7 +212,7 @@ def _planes_first(planes: np.ndarray) -> np.ndarray:
 
 
 def _check_observed(planes: np.ndarray) -> None:
-    blind = np.count_nonzero(~np.isfinite(planes))
+    blind = np.count_nonzero(~(np.abs(planes) < BRIGHTEST))
     if blind:
         raise ValueError(
             f"{blind} of {planes.size} values are not finite; fill them in or leave it out"

@@ -10,7 +10,7 @@ from shared.spec import RunSpec, from_config
 from shared.synthetic import QUESTIONS, draw_galaxies
 
 GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]
-GROUPS += ["posterior", "acquisition", "bench", "mode"]
+GROUPS += ["posterior", "acquisition", "bench", "match", "mode"]
 CHOICES = [
     f"{group}={file.stem}"
     for group in (*GROUPS, "experiment")
@@ -18,9 +18,13 @@ CHOICES = [
 ]
 
 
+COMPLETE = ("dataset=synthetic",)  # others may want to be told where the images are
+
+
 def composed(*overrides: str) -> RunSpec:
     """The run that OVERRIDES spell out; a folder of images is given where one must be."""
-    images = ["dataset.images=photos"] if "dataset=folder" in overrides else []
+    own = any(word.startswith("dataset=") and word not in COMPLETE for word in overrides)
+    images = ["dataset.images=photos"] if own else []
     return from_config(RunSpec, trizoo.compose([*overrides, *images]))
 
 

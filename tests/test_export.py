@@ -167,6 +167,7 @@ COLOUR = ("dataset=folder", "dataset.images=photos", "dataset.channels=3")
         ("augmentation.border=zero", "augmentation.resampling=nearest", "dataset.crop=0.73"),
         ("augmentation=none", "augmentation.border=zero", "model.image_size=320"),
         ("augmentation=none", "model.image_size=320"),
+        ("model.image_size=256",),
         ("model.scale=raw", "model.dropout=0"),
         COLOUR,
         (*COLOUR, "model.image_size=192", "model.blocks=[[3],[2],[2],[3]]"),
@@ -204,6 +205,13 @@ def test_another_layout_of_a_weight_is_seen(name, change):
     other = files(run, {**weights, name: change(weights[name])})
     _, whole, parts = errors(run, weights, images, kept, other)
     assert min(whole, parts) > 100 * TOLERANCE
+
+
+def test_weights_of_a_float64_run_become_float32():
+    run = run_of(*TINY)
+    weights = invented(run)
+    wide = {name: array.astype(np.float64) for name, array in weights.items()}
+    assert files(run, wide) == files(run, weights)
 
 
 def test_masks_are_read_as_numbers_that_are_0_or_not():

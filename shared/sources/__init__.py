@@ -5,7 +5,6 @@ A place is opened once; nothing in it is ever unpacked, moved or changed.
 
 import glob
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -134,18 +133,6 @@ def _kind(images: str, paths: Sequence[Path]) -> str:
 def stamps(paths: Sequence[Path]) -> list[list]:
     """Name, size in bytes and time of change in nanoseconds of each file."""
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Raise ValueError, naming the file at PATH, for whatever a library raises about its contents."""
-    try:
-        yield
-    except Exception as problem:
-        told = str(problem) or type(problem).__name__
-        raise ValueError(
-            f"{path} cannot be read ({told}); if it is damaged or cut short, fetch it again"
-        ) from problem
 
 
 def check_length(what: object, length: int) -> None:

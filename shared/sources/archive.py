@@ -25,7 +25,8 @@ from typing import IO, Any, NamedTuple
 import pandas as pd
 
 from shared.cutouts import LARGEST_FILE, SUFFIXES
-from shared.sources import Loaded, check_length, is_image, is_text, match, reading, stamps
+from shared.sources import Loaded, check_length, is_image, is_text, match, stamps
+from shared.tables import reading
 
 PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED

@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared.sources import Loaded, check_length, match, reading, stamps
+from shared.sources import Loaded, check_length, match, stamps
+from shared.tables import reading
 
 ROWS = 4  # read at a time, so that as many of the largest images still fit the memory
 BUFFER = 2**20  # bytes of a column read ahead, or a whole row group would be
@@ -78,9 +79,8 @@ class Tables:
         return match(list(self._places), galaxies)
 
     def load(self, names: Sequence[str]) -> Iterator[Loaded]:
-        wanted: dict[
-            int, dict[int, dict[int, list[int]]]
-        ] = {}  # file, group, row: numbers of names
+        # file -> group -> row -> numbers of names
+        wanted: dict[int, dict[int, dict[int, list[int]]]] = {}
         for number, name in enumerate(names):
             file, group, row = self._places[name]
             rows = wanted.setdefault(file, {}).setdefault(group, {})
@@ -112,7 +112,7 @@ def _ids(path: Path, column: str) -> Iterator[tuple[int, list[str]]]:
                 f"{path} has no column {column}; it has {', '.join(names)}. Say what it calls the "
                 "galaxy's id in dataset.columns.id"
             )
-        if pa.types.is_floating(file.schema_arrow.field(there[0]).type):
+        if pa.types.is_floating(file.schema_arrow.field(names.index(there[0])).type):
             raise ValueError(
                 f"the ids of {path} are floating-point numbers, which cannot hold 18 digits; write "
                 "that column as text or 64-bit integers, from the original table"

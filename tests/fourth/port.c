@@ -31,6 +31,14 @@ static void stop(const char *what, const char *which) {
     exit(1);
 }
 
+/* Text in the manner of printf, into a name. */
+static void spell(char *into, const char *format, ...) {
+    va_list parts;
+    va_start(parts, format);
+    if (vsnprintf(into, NAME, format, parts) >= NAME) stop("too long a name:", into);
+    va_end(parts);
+}
+
 static void *room(size_t count, size_t size) {
     void *place = calloc(count ? count : 1, size);
     if (!place) stop("no memory for", "an array");
@@ -207,7 +215,7 @@ static double number(File *file, const char *name) {
 static void put(File *file, const char *name, const char *type, const void *data, ...) {
     Array *array = &file->array[file->count++];
     if (file->count > 256) stop("too many answers, at", name);
-    snprintf(array->name, NAME, "%s", name);
+    spell(array->name, "%s", name);
     snprintf(array->type, sizeof array->type, "%s", type);
     va_list shape;
     va_start(shape, data);
@@ -446,7 +454,7 @@ static void first_array(File *out, Pair key, int which, const char *name, int ra
     double limit = sqrt(6 / (field * (inputs + (double)shape[rank - 1])));
     for (size_t i = 0; i < count && rank > 1; i++)
         values[i] = (float)(limit * (2 * uniform(key, (uint32_t)which, (uint32_t)i) - 1));
-    snprintf(path, NAME, "out/first/%s", name);
+    spell(path, "out/first/%s", name);
     if (rank == 4) PUT(out, path, "F32", values, shape[0], shape[1], shape[2], shape[3]);
     if (rank == 2) PUT(out, path, "F32", values, shape[0], shape[1]);
     if (rank == 1) PUT(out, path, "F32", values, shape[0]);
@@ -460,9 +468,9 @@ static void first_weights(File *in, File *out, uint64_t seed) {
     char name[NAME];
     for (int i = 0; i < count; i++) {
         int64_t next = (int64_t)filters[i];
-        snprintf(name, NAME, "conv%d/kernel", i);
+        spell(name, "conv%d/kernel", i);
         first_array(out, key, which++, name, 4, (int64_t[]){3, 3, channels, next});
-        snprintf(name, NAME, "conv%d/bias", i);
+        spell(name, "conv%d/bias", i);
         first_array(out, key, which++, name, 1, &next);
         channels = next;
         if (pooled[i]) width /= 2;
@@ -594,8 +602,8 @@ typedef struct {
 } Network;
 
 static void parameter_name(char *name, const Network *net, int layer, const char *prefix, const char *part) {
-    if (layer < net->convolutions) snprintf(name, NAME, "%sconv%d/%s", prefix, layer, part);
-    else snprintf(name, NAME, "%s%s/%s", prefix, layer == net->convolutions ? "hidden" : "answer", part);
+    if (layer < net->convolutions) spell(name, "%sconv%d/%s", prefix, layer, part);
+    else spell(name, "%s%s/%s", prefix, layer == net->convolutions ? "hidden" : "answer", part);
 }
 
 static Network *network(File *weights, const char *prefix, File *in, const char *pooled_name, int64_t width) {
@@ -720,9 +728,9 @@ static void rung_3(File *in, File *out, const char *kit) {
     char name[NAME];
     for (int l = 0, pool = 0; l < net->convolutions; l++) {
         int64_t w = net->width[l];
-        snprintf(name, NAME, "out/conv%d", l);
+        spell(name, "out/conv%d", l);
         PUT(out, name, FLOATS, sums[l], images, w, w, net->filters[l]);
-        snprintf(name, NAME, "out/pool%d", pool);
+        spell(name, "out/pool%d", pool);
         if (net->pooled[l]) PUT(out, name, FLOATS, pools[l], images, w / 2, w / 2, net->filters[l]);
         pool += net->pooled[l];
     }
@@ -941,14 +949,14 @@ static void rung_6(File *in, File *out) {
         real *state[3];
         spec.hat = MUTANT == 17 ? 0 : hat;
         for (int p = 0; p < 3; p++) {
-            snprintf(name, NAME, "in/one/%s", parts[p]);
+            spell(name, "in/one/%s", parts[p]);
             state[p] = reals(in, name);
         }
         for (int64_t i = 0; i < cases; i++)
             adam(&spec, (int64_t)step[i], (size_t)count, state[0] + i * count, state[1] + i * count, state[2] + i * count,
                  slope + i * count);
         for (int p = 0; p < 3; p++) {
-            snprintf(name, NAME, "out/one/%s/%s", hat ? "hat" : "textbook", parts[p]);
+            spell(name, "out/one/%s/%s", hat ? "hat" : "textbook", parts[p]);
             PUT(out, name, FLOATS, state[p], cases, count);
         }
     }
