@@ -33,6 +33,9 @@ TASKS = {
     "predict": "write the posterior of other galaxies with the weights of a fit",
     "active": "train, ask about the galaxies that teach most, repeat",
     "bench": "time training, prediction and posterior sampling",
+    "conform": "show how far a framework, or another program's answers, are from the specification",
+    "kit": "write the conformance kit: what a port in any language must give",
+    "export": "write the networks of a fit as ONNX, for other languages",
     "match": "find the same galaxies in two stores, by position",
     "show": "draw a dataset's questions, and which answers lead to which",
     "report": "make the report of all runs under outputs",
@@ -44,11 +47,20 @@ MODULES = {
     "predict": "shared.tasks",
     "active": "shared.tasks",
     "bench": "benchmarks.bench",
+    "conform": "shared.conformance",
+    "kit": "shared.kit",
+    "export": "shared.export",
     "match": "shared.crossmatch",
     "show": "shared.schema",
     "report": "reports.report",
 }
-ALWAYS_ANEW = ("prepare", "match", "show", "report")  # quick where nothing has changed, and their sources may have
+HEIRS = ("predict", "export")  # whose network and question are those of the weights they are given
+ALWAYS_ANEW = (
+    "prepare",
+    "match",
+    "show",
+    "report",
+)  # quick where nothing has changed, and their sources may have
 PLACES = ("outputs", "folder", "again")  # where a run is kept, not what it is
 OWN_FILES = (  # patterns of what a run writes into its folder
     "record.json",
@@ -60,6 +72,8 @@ OWN_FILES = (  # patterns of what a run writes into its folder
     "ask_next.csv",
     "matches.*",
     "schema.*",
+    "*.onnx",
+    "ladder.*",
 )
 
 # glibc returns large blocks to the kernel and faults them in again at every step; kept, training on
@@ -191,14 +205,15 @@ def plain(config) -> dict:
 
 
 def inherit(config: dict, overrides: list[str]) -> dict:
-    """CONFIG of a predict run, with the network, its view of a galaxy and its question from where it was trained.
+    """CONFIG of a run of HEIRS, with the network, its view of a galaxy and its question from where it was trained.
 
     What OVERRIDES name keeps its value, but for the network's shape, which the weights have settled.
     Raises ValueError if there are no weights, no run.json beside them, or another network is asked for.
     """
     if config["weights"] is None:
         raise ValueError(
-            "predict needs weights, a run folder of fit or its weights.safetensors: weights=outputs/fit/NAME"
+            f"{config['task']['name']} needs weights, a run folder of fit or its weights.safetensors: "
+            "weights=outputs/fit/NAME"
         )
     trained = json.loads((weights_file(config["weights"]).parent / "run.json").read_text())
     inherited = {
@@ -216,6 +231,8 @@ def inherit(config: dict, overrides: list[str]) -> dict:
         elif group in ("augmentation", "question", "positive"):
             inherited[group] = config[group]
     dataset = config["dataset"]
+    if config["task"]["name"] == "export" and not any("dataset" in word for word in overrides):
+        return {**inherited, "dataset": trained["dataset"]}
     without_votes = dataset["images"] is not None and dataset["table"] is None
     if without_votes or inherited["question"] not in dataset["questions"]:
         inherited["dataset"] = {**dataset, "questions": trained["dataset"]["questions"]}
@@ -275,7 +292,7 @@ def run_folder(config: dict) -> Path:
     task, outputs, what = config["task"]["name"], Path(config["outputs"]), identity(config)
     if task == "report":
         return outputs / "report"
-    if task == "predict":
+    if task in HEIRS:
         what["weights"] = sha256(weights_file(config["weights"]).read_bytes()).hexdigest()
     words = [config["dataset"]["name"]]
     if task != "prepare":
@@ -472,7 +489,7 @@ def run_here(folder: Path, command: str) -> int:
     if summary := outcome["results"].get("summary"):
         print(summary)
     print(f"done in {seconds:.1f} s: {folder}", flush=True)
-    return 0
+    return outcome.get("status", 0)
 
 
 # One run, many runs, the demo
@@ -483,7 +500,7 @@ def attempt(config: dict, overrides: list[str]) -> int:
     task = config["task"]["name"]
     words = [override for override in overrides if not override.startswith("task=")]
     try:
-        config = inherit(config, overrides) if task == "predict" else config
+        config = inherit(config, overrides) if task in HEIRS else config
         return do(config, shlex.join(["trizoo", task, *words]))
     except (ValueError, OSError) as error:
         return complain(error)

@@ -1,31 +1,30 @@
 """How far a framework is from the specification: one error per rung, from random words up to posterior samples.
 
 Every framework is compared with `shared.reference`, alone in its process, never with another framework. An error is
-max |difference| / max |oracle|, or, for what must be bit-identical, how many numbers differ. `python -m
-shared.conformance FOLDER` measures the run in FOLDER/run.json and prints the errors as JSON.
+max |difference| / max |oracle|, or, for what must be bit-identical, how many numbers differ.
 """
 
-import json
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from shared import keys, reference
 from shared.augment import Views, still_views
 from shared.backend import open_backend
-from shared.batches import Cutouts, Labelled, draw_plan
-from shared.spec import RunSpec, from_config
+from shared.batches import Cutouts, Labelled, Plan, draw_plan
+from shared.spec import RunSpec
 from shared.split import galaxy_hash
 from shared.synthetic import draw_galaxies, render
 from shared.weights import Weights, first_checkpoint
 
 GALAXIES = 64
-STEPS = 4
+STEPS, LONG = 4, 200  # of training
 
 
 class Case:
@@ -80,9 +79,10 @@ class Case:
         )
         return self.fetch(seen).astype(np.float64)
 
-    def batch(self, step: int, images: Cutouts | None = None):
+    def batch(self, step: int, images: Cutouts | None = None, plan: Plan | None = None):
         """What the oracle needs of a step: images as shown, units kept, votes."""
-        plan, views = self.plan, Views(*(array[step] for array in self.plan.views))
+        plan = plan or self.plan
+        views = Views(*(array[step] for array in plan.views))
         x = self.shown(self.run, (images or self.cutouts)[plan.rows[step]], views)
         kept = keys.keep(
             plan.keys[step], plan.steps[step], self.run.model.dense, self.run.model.dropout
@@ -321,20 +321,25 @@ def decisions(case: Case, activations: list[np.ndarray]) -> list:
 
 def training(case: Case) -> float:
     """Weights and moments after a few steps of Adam, of both forms of epsilon."""
-    return max(_training(case, form) for form in ("textbook", "hat"))
+    return max(_training(case, form, STEPS) for form in ("textbook", "hat"))
 
 
-def _training(case: Case, form: str) -> float:
+def long_training(case: Case) -> float:
+    """The same after two hundred steps, of the run's own form."""
+    return _training(case, case.run.training.epsilon_form, LONG)
+
+
+def _training(case: Case, form: str, steps: int) -> float:
     run = replace(case.run, training=replace(case.run.training, epsilon_form=form))
-    plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, STEPS)
+    plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, steps)
     state, _ = case.backend.train_steps(case.backend.init(run, case.start), case.cutouts, plan)
     got = case.backend.export_checkpoint(state)
     weights = dict(case.weights)
     first, second = (
         {name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2)
     )
-    for step in range(STEPS):
-        _, slopes = reference.gradients(run.model, weights, *case.batch(step))
+    for step in range(steps):
+        _, slopes = reference.gradients(run.model, weights, *case.batch(step, plan=plan))
         for name, slope in slopes.items():
             after = reference.adam(
                 run.training, step, weights[name], first[name], second[name], slope
@@ -342,7 +347,7 @@ def _training(case: Case, form: str) -> float:
             weights[name], first[name], second[name] = after
     pairs = ((got.weights, weights), (got.first, first), (got.second, second))
     worst = max(apart(one[name], oracle[name]) for one, oracle in pairs for name in oracle)
-    return worst if got.step == STEPS else float("inf")
+    return worst if got.step == steps else float("inf")
 
 
 def samples(case: Case) -> float:
@@ -438,6 +443,7 @@ RUNGS: dict[str, Callable[[Case], float]] = {
         gradient,
         tied_gradient,
         training,
+        long_training,
         samples,
         batch_invariance,
         mutual_information,
@@ -448,15 +454,76 @@ RUNGS: dict[str, Callable[[Case], float]] = {
 }
 
 
-def climb(run: RunSpec) -> dict[str, float]:
-    """The error of every rung."""
-    case = Case(run)
-    return {name: rung(case) for name, rung in RUNGS.items()}
+EXACT = frozenset({"words", "masks", "batches", "batch_invariance", "most_wanted", "random_scores"})
+UNBOUNDED = float("inf")
+BUDGETS = {  # max |difference| / max |oracle|; of EXACT rungs how many numbers may differ
+    "float64": {rung: 0 if rung in EXACT else 1e-12 for rung in RUNGS}
+    | {"training": 1e-10, "long_training": 1e-10},
+    # Adam divides by the size of the slope itself, so in float32 a rounding error of a slope near zero moves its weight
+    # by a whole step: float64 shows that the algorithm is the same, and float32 has no budget for training.
+    "float32": {rung: 0 if rung in EXACT else 1e-5 for rung in RUNGS} | {"training": UNBOUNDED},
+}
+DOUBLE = frozenset({"long_training"})  # rungs that only float64 can climb
 
 
-if __name__ == "__main__":
-    print(
-        json.dumps(
-            climb(from_config(RunSpec, json.loads((Path(sys.argv[1]) / "run.json").read_text())))
-        )
-    )
+class Verdict(NamedTuple):
+    """What became of one rung."""
+
+    rung: str
+    error: float
+    budget: float
+    verdict: str  # ok | over
+    seconds: float
+
+
+def climb(run: RunSpec) -> list[Verdict]:
+    """The error of every rung that the run's precision can climb, against its budget."""
+    case, found = Case(run), []
+    budgets = BUDGETS["float64" if run.backend.precision == "float64" else "float32"]
+    for name, rung in RUNGS.items():
+        if name in DOUBLE and run.backend.precision != "float64":
+            continue
+        begun = time.perf_counter()
+        error = float(rung(case))
+        verdict = "ok" if error <= budgets[name] else "over"
+        found.append(Verdict(name, error, budgets[name], verdict, time.perf_counter() - begun))
+    return found
+
+
+def ladder(verdicts: list[Verdict]) -> str:
+    """The verdicts as a table of text."""
+    lines = [f"{'rung':20} {'error':>9} {'budget':>9} {'':5} seconds"]
+    for rung, error, budget, verdict, seconds in verdicts:
+        lines.append(f"{rung:20} {error:9.1e} {budget:9.1e} {verdict:5} {seconds:7.1f}")
+    return "\n".join(lines)
+
+
+def conform(run: RunSpec, folder: Path) -> dict:
+    """How far the run's backend, or another program's answers to a kit, are from the specification."""
+    if run.conform.kit is not None:
+        return _conform_kit(run)
+    verdicts = climb(run)
+    print(ladder(verdicts), flush=True)
+    over = [verdict.rung for verdict in verdicts if verdict.verdict != "ok"]
+    backend = open_backend(run.backend)
+    results = {
+        "rungs": [verdict._asdict() for verdict in verdicts],
+        "seconds": sum(verdict.seconds for verdict in verdicts),
+        "summary": f"{len(verdicts) - len(over)} of {len(verdicts)} rungs of {run.backend.name} in "
+        f"{run.backend.precision} are within their budget"
+        + (f"; not {', '.join(over)}" if over else ""),
+    }
+    return {"where": backend.describe(), "results": results, "status": 1 if over else 0}
+
+
+def _conform_kit(run: RunSpec) -> dict:
+    from shared import kit
+
+    verdicts = kit.check_kit(Path(run.conform.kit or ""), Path(run.conform.answers or ""))
+    print(kit.ladder(verdicts), flush=True)
+    wrong = sum(verdict.verdict != "ok" for verdict in verdicts)
+    results = {
+        "arrays": [verdict._asdict() for verdict in verdicts],
+        "summary": f"{len(verdicts) - wrong} of {len(verdicts)} arrays are as the specification has them",
+    }
+    return {"where": {}, "results": results, "status": 1 if wrong else 0}

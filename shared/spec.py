@@ -206,6 +206,20 @@ class MatchSpec:
 
 
 @dataclass(frozen=True)
+class ConformSpec:
+    """What is compared with the specification."""
+
+    kit: str | None  # a conformance kit; null: the backend of this run itself
+    answers: str | None  # the folder of what another program made of the kit
+
+    def __post_init__(self):
+        if (self.kit is None) != (self.answers is None):
+            raise ValueError(
+                "conform.kit and conform.answers belong together; give both or neither"
+            )
+
+
+@dataclass(frozen=True)
 class SplitSpec:
     """Shares of galaxies held out, by the hash of their id."""
 
@@ -385,6 +399,7 @@ class RunSpec:
     backend: BackendSpec
     dataset: DatasetSpec
     match: MatchSpec
+    conform: ConformSpec
     split: SplitSpec
     model: ModelSpec
     augmentation: AugmentationSpec

@@ -364,8 +364,18 @@ def test_places_off_the_sky_are_refused(tmp_path, ra, dec, told):
     csv(tmp_path, "id,ra,dec,bar_yes,bar_no", "1,1,1,1,1", f"two,{ra},{dec},1,1")
     spec = dataset(tmp_path, columns=columns(ra="ra", dec="dec"))
     refuses(spec, "galaxy two (row 2 of", told, "degrees")
-    csv(tmp_path, "id,ra,dec,bar_yes,bar_no", "two,08:26:17.42,+54:12:16.5,1,1")
-    refuses(spec, "galaxy two (row 1 of", "ra = 08:26:17.42", "degrees")
+    csv(tmp_path, "id,ra,dec,bar_yes,bar_no", "two,08:66:17.42,+54:12:16.5,1,1")
+    refuses(spec, "galaxy two (row 1 of", "ra = 08:66:17.42", "degrees")
+
+
+def test_places_may_be_hours_and_degrees_with_minutes_and_seconds(tmp_path):
+    rows = ("a,08:26:17.42,+54:12:16.5,1,1", "b,23:59:59,-00:30:00,1,1", "c,,,1,1")
+    csv(tmp_path, "id,ra,dec,bar_yes,bar_no", *rows)
+    found = read_catalogue(dataset(tmp_path, columns=columns(ra="ra", dec="dec")))
+    hours, degrees = (8 + 26 / 60 + 17.42 / 3600), 54 + 12 / 60 + 16.5 / 3600
+    np.testing.assert_allclose(found["ra"][:2], [15 * hours, 15 * (24 - 1 / 3600)], rtol=1e-13)
+    np.testing.assert_allclose(found["dec"][:2], [degrees, -0.5], rtol=1e-13)
+    assert found[["ra", "dec"]].iloc[2].isna().all()
 
 
 def test_without_a_table_the_galaxies_are_the_images():
@@ -387,7 +397,11 @@ def test_empty_and_broken_tables_are_refused(tmp_path):
     refuses(dataset(tmp_path), "t.csv has no rows", "check dataset.table")
     for text in (b"", b"id,bar_yes,bar_no\n1,2\n", b"id,bar_yes,bar_no\n1,2,3,4\n"):
         (tmp_path / "t.csv").write_bytes(text)
-        refuses(dataset(tmp_path), "t.csv cannot be read", "mend it or fetch it again")
+        refuses(
+            dataset(tmp_path),
+            "t.csv cannot be read",
+            "if it is damaged or cut short, fetch it again",
+        )
     (tmp_path / "t.csv").write_bytes(b"id,bar_yes,bar_no\n\xff\xfe,2,3\n")
     refuses(dataset(tmp_path), "t.csv cannot be read", "UTF8")
     for name in ("t.parquet", "t.fits", "t.csv.gz"):

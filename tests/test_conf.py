@@ -10,7 +10,7 @@ from shared.spec import RunSpec, from_config
 from shared.synthetic import QUESTIONS, draw_galaxies
 
 GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]
-GROUPS += ["posterior", "acquisition", "bench", "match", "mode"]
+GROUPS += ["posterior", "acquisition", "bench", "match", "conform", "mode"]
 CHOICES = [
     f"{group}={file.stem}"
     for group in (*GROUPS, "experiment")

@@ -1,70 +1,100 @@
-"""Every framework agrees with the specification: each rung of `shared.conformance`, in float64 and float32.
+"""Every framework agrees with the specification: each rung of `trizoo conform`, in float64 and float32, at 32 pixels.
 
-One framework and precision is one process. Budgets are max |difference| / max |oracle|, in one place; 0 is bit for bit.
+One framework and precision is one process.
 """
 
+import fcntl
 import json
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from shared.conformance import RUNGS
+from shared.conformance import BUDGETS, DOUBLE, EXACT, RUNGS
 from shared.spec import BACKENDS
 from trizoo import child_environment, compose
 
 ROOT = Path(__file__).parent.parent
-EXACT = {"words", "masks", "batches", "batch_invariance", "random_scores"}
-BUDGETS = {
-    "float64": dict.fromkeys(RUNGS, 1e-12) | {"training": 1e-10},
-    # Adam divides by the size of the slope itself, so in float32 a rounding error of a slope near zero moves its
-    # weight by a whole step: float64 shows that the algorithm is the same, and float32 has no budget for `training`.
-    "float32": dict.fromkeys(RUNGS, 1e-5) | {"training": float("inf")},
-}
 PAIRS = [(name, precision) for name in BACKENDS for precision in BUDGETS]
+# HOUSE's policy: in float32 no framework is more than twice as far from the specification as the nearest of the three,
+# or the reason is here. Errors below ROUNDING are one or two roundings of the largest value, and are not compared.
+ROUNDING = 2.5e-7
+LISTED = {
+    (
+        "gradient",
+        "tf",
+    ): "the slope of a kernel sums over all pixels in one go; JAX here sums image by image",
+    ("gradient", "torch"): "the same",
+    ("tied_gradient", "tf"): "the same",
+    ("tied_gradient", "torch"): "the same",
+}
 
 
-@cache
-def folder_of(name, precision, size, place):
+def folder_of(name, precision, place):
     folder = Path(place) / f"{name}-{precision}"
     folder.mkdir(exist_ok=True)
-    settings = [f"backend={name}", f"backend.precision={precision}", f"model.image_size={size}"]
-    (folder / "run.json").write_text(json.dumps(compose([*settings, "training.batch_size=8"])))
+    words = ["task=conform", f"backend={name}", f"backend.precision={precision}"]
+    config = compose([*words, "model.image_size=32", "training.batch_size=8"])
+    (folder / "run.json").write_text(json.dumps(config))
     return folder
 
 
 @pytest.fixture(scope="session")
-def errors(tmp_path_factory):
-    place = str(tmp_path_factory.mktemp("conformance"))
+def ladders(tmp_path_factory):
+    place = tmp_path_factory.getbasetemp().parent / "conformance"  # of all the workers of a session
+    place.mkdir(exist_ok=True)
 
-    @cache
-    def measured(name, precision):
-        folder = folder_of(name, precision, 64, place)
-        environment = child_environment(json.loads((folder / "run.json").read_text())["backend"])
-        command = [sys.executable, "-m", "shared.conformance", folder]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout.splitlines()[-1])
+    def climbed(name, precision):
+        folder = folder_of(name, precision, str(place))
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "record.json").exists():
+                climb(folder)
+        results = json.loads((folder / "record.json").read_text())["results"]
+        return {entry["rung"]: entry for entry in results["rungs"]}
 
-    return measured
+    return climbed
+
+
+def climb(folder):
+    environment = child_environment(json.loads((folder / "run.json").read_text())["backend"])
+    done = subprocess.run(
+        [sys.executable, "trizoo.py", "--run", folder],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (0, 1), done.stderr[-3000:]
+    rungs = json.loads((folder / "record.json").read_text())["results"]["rungs"]
+    assert done.returncode == any(entry["verdict"] != "ok" for entry in rungs)
 
 
 @pytest.mark.parametrize(("name", "precision"), PAIRS)
-def test_every_rung(errors, name, precision):
-    found = errors(name, precision)
-    assert found.keys() == RUNGS.keys()
-    budgets = {rung: 0 if rung in EXACT else BUDGETS[precision][rung] for rung in RUNGS}
-    over = {rung: (error, budgets[rung]) for rung, error in found.items() if error > budgets[rung]}
-    assert not over
+def test_every_rung(ladders, name, precision):
+    found = ladders(name, precision)
+    assert found.keys() == RUNGS.keys() - (DOUBLE if precision != "float64" else set())
+    assert not [entry for entry in found.values() if entry["verdict"] != "ok"]
+    for rung, entry in found.items():
+        budget = BUDGETS[precision][rung]
+        assert entry["budget"] == (None if budget == float("inf") else budget)  # as JSON has it
+        assert rung not in EXACT or entry["error"] == 0
+
+
+def test_no_framework_is_twice_as_far_as_the_nearest(ladders):
+    found = {name: ladders(name, "float32") for name in BACKENDS}
+    far = {}
+    for rung in RUNGS.keys() - EXACT - DOUBLE - {"training"}:
+        errors = {name: found[name][rung]["error"] for name in BACKENDS}
+        allowed = max(2 * min(errors.values()), ROUNDING)
+        far |= {(rung, name): error for name, error in errors.items() if error > allowed}
+    assert not far.keys() - LISTED.keys(), far
 
 
 def test_every_mutant_is_seen(tmp_path):
     """At the tolerance of float32, ten thousand times and more the error of the unharmed program in float64."""
-    folder = folder_of("torch", "float64", 32, str(tmp_path))
+    folder = folder_of("torch", "float64", str(tmp_path))
     command = [sys.executable, ROOT / "tests" / "mutants.py", folder]
     done = subprocess.run(
         command,
