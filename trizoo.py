@@ -274,7 +274,9 @@ def differences(one, other, name: str = "") -> list[str]:
 def identity(config: dict) -> dict:
     """What of CONFIG decides the result: not where things are kept, nor which interpreter does it."""
     kept = {key: value for key, value in config.items() if key not in PLACES}
-    kept["dataset"] = {key: value for key, value in config["dataset"].items() if key != "stores"}
+    dataset = {key: value for key, value in config["dataset"].items() if key != "stores"}
+    dataset["service"] = dataset["service"]["scale"]  # neither where to nor how politely
+    kept["dataset"] = dataset
     kept["backend"] = {key: value for key, value in config["backend"].items() if key != "python"}
     return (
         {key: kept[key] for key in ("task", "dataset")}

@@ -18,7 +18,7 @@ CHOICES = [
 ]
 
 
-COMPLETE = ("dataset=synthetic",)  # others may want to be told where the images are
+COMPLETE = ("dataset=synthetic", "dataset=sdss_gz1")  # others may want to be told where the images are
 
 
 def composed(*overrides: str) -> RunSpec:

@@ -374,8 +374,8 @@ def test_kills_change_no_byte_and_nothing_whole_is_read_twice(survey, tmp_path, 
     apart = dataclasses.replace(survey, stores=str(tmp_path / "others"))
     wanted = prepare.prepare(apart).folder
     rng, whole = np.random.default_rng(5), 0
-    for _ in range(4):
-        killed(survey, 0.02, int(rng.integers(3, 16)))
+    for _ in range(10):
+        killed(survey, 0.02, int(rng.integers(2, 9)))
         (partial,) = Path(survey.stores).iterdir()
         lines = len((partial / draft.JOURNAL).read_bytes().splitlines())
         assert lines >= whole

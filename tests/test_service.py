@@ -26,7 +26,7 @@ from server import Sky, render
 
 import trizoo
 from shared import cutouts
-from shared.sources import service
+from shared.sources import downloads, fetch
 from shared.sources.service import open_service
 from shared.spec import DatasetSpec, from_config, to_config
 
@@ -38,7 +38,7 @@ WHERE = "http://sky.invalid"
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Back-off in hundredths of a second."""
-    monkeypatch.setattr(service, "BACK_OFF", 0.01)
+    monkeypatch.setattr(fetch, "BACK_OFF", 0.01)
     monkeypatch.setattr(server, "SLOW", 0.05)
 
 
@@ -92,7 +92,7 @@ def loaded(source, names):
     return [found[number] for number in range(len(names))]
 
 
-def lines(source, name=service.MANIFEST):
+def lines(source, name=downloads.MANIFEST):
     path = source.folder / name
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -223,7 +223,7 @@ def test_images_come_as_the_service_gave_them_and_once(survey, address, kind):
     assert {source.folder / line["file"] for line in lines(source)} == images_in(source.folder)
     told = json.loads((source.folder / "source.json").read_text())
     assert told == {"where": source.dataset.images, "licence": "none", "user_agent": agent}
-    assert lines(source, service.MISSING) == []
+    assert lines(source, downloads.MISSING) == []
 
 
 def test_those_that_are_there_come_first_while_the_others_are_fetched(survey):
@@ -263,7 +263,7 @@ def test_an_id_is_never_a_path(survey, tmp_path):
         assert all(isinstance(image, bytes) for image in loaded(source, names))
         assert len(sky.asked()) == len(ids)
     files = {path.relative_to(source.folder) for path in tmp_path.rglob("*") if path.is_file()}
-    notes = {Path(name) for name in (service.LOCK, service.MANIFEST, "source.json")}
+    notes = {Path(name) for name in (downloads.LOCK, downloads.MANIFEST, "source.json")}
     assert notes < files
     assert len(files - notes) == len(ids)
     for file in files - notes:
@@ -292,7 +292,7 @@ def test_what_a_kill_left_is_put_right(survey):
     with Sky() as sky:
         source, names = pngs(survey, sky, 4)
         images = loaded(source, names)
-        manifest = source.folder / service.MANIFEST
+        manifest = source.folder / downloads.MANIFEST
         whole = manifest.read_text().splitlines()
         manifest.write_text("\n".join([*whole[:2], whole[2][:40]]))  # two lines and a torn one
         half = source.folder / ".source.json.abc.json"
@@ -304,7 +304,7 @@ def test_what_a_kill_left_is_put_right(survey):
         counts = sky.asked()
     assert counts.pop(f"g{names.index(json.loads(whole[3])['address'])}") == 2
     assert set(counts.values()) == {1}
-    assert [path for path in source.folder.rglob(".*") if path.name != service.LOCK] == []
+    assert [path for path in source.folder.rglob(".*") if path.name != downloads.LOCK] == []
     good = [json.loads(line) for line in manifest.read_text().splitlines() if line != whole[2][:40]]
     assert Counter(line["address"] for line in good) == Counter(names)
     adopted = next(line for line in good if line["address"] == json.loads(whole[2])["address"])
@@ -347,7 +347,7 @@ def test_one_process_at_a_time_fetches_into_a_folder(survey):
 )
 def test_what_may_pass_is_asked_for_again(survey, monkeypatch, trouble):
     monkeypatch.setattr(server, "PAUSE", 0)
-    monkeypatch.setattr(service, "WHOLE_BODY", 2.0)
+    monkeypatch.setattr(fetch, "WHOLE_BODY", 2.0)
     patience = 0.5 if trouble in ("silent", "drip") else 10.0
     with Sky(script={"g1": [trouble]}) as sky:
         source, names = pngs(survey, sky, 3, timeout=patience)
@@ -357,7 +357,7 @@ def test_what_may_pass_is_asked_for_again(survey, monkeypatch, trouble):
     assert {line["address"]: line["attempts"] for line in lines(source)} == dict(
         zip(names, [1, 2, 1], strict=True)
     )
-    assert lines(source, service.MISSING) == []
+    assert lines(source, downloads.MISSING) == []
 
 
 def test_a_body_that_never_ends_is_left(survey, monkeypatch):
@@ -385,12 +385,12 @@ def test_what_will_not_pass_is_asked_for_once_and_listed(survey, status):
         assert isinstance(images[1], FileNotFoundError)
         assert f"HTTP status {status}" in str(images[1])
         assert sky.asked() == {"g0": 1, "g1": 1, "g2": 1}
-        (line,) = lines(source, service.MISSING)
+        (line,) = lines(source, downloads.MISSING)
         assert (line["address"], line["reason"]) == (names[1], str(images[1]))
         assert len(images_in(source.folder)) == 2
         assert loaded(source, names)[1] == render("g1", "png", WIDTH)
         assert sky.asked() == {"g0": 1, "g1": 2, "g2": 1}
-    assert lines(source, service.MISSING) == []
+    assert lines(source, downloads.MISSING) == []
 
 
 @pytest.mark.parametrize(
@@ -411,10 +411,10 @@ def test_attempts_have_an_end_and_missing_images_a_list(survey, trouble, asked, 
         assert sky.asked() == {"g0": 1, "g1": asked, "g2": 1}
         assert told in str(images[1])
         elsewhere = pngs(survey, sky, 5)[1][4]
-        missing = [line["address"] for line in lines(source, service.MISSING)]
+        missing = [line["address"] for line in lines(source, downloads.MISSING)]
         assert missing == [names[1]]
         loaded(source, [elsewhere])
-    missing = [line["address"] for line in lines(source, service.MISSING)]
+    missing = [line["address"] for line in lines(source, downloads.MISSING)]
     assert missing == [names[1]]  # not asked for, so still missing
     assert isinstance(images[0], bytes)
     assert isinstance(images[2], bytes)
@@ -433,7 +433,7 @@ def test_everybody_rests_while_a_service_asks_to(survey, trouble, pause):
 
 
 def test_longer_rests_are_told_and_a_day_is_too_long(survey, monkeypatch, capsys):
-    monkeypatch.setattr(service, "SAID_PAUSE", 0.5)
+    monkeypatch.setattr(fetch, "SAID_PAUSE", 0.5)
     with Sky(script={"g1": ["429"], "g2": ["429day"]}) as sky:
         source, names = pngs(survey, sky, 3, at_once=1)
         loaded(source, names[:2])
@@ -442,7 +442,7 @@ def test_longer_rests_are_told_and_a_day_is_too_long(survey, monkeypatch, capsys
         with pytest.raises(ConnectionError, match=r"for 86400 seconds; what was fetched is kept"):
             loaded(source, names)
     assert len(lines(source)) == 2
-    assert lines(source, service.MISSING) == []
+    assert lines(source, downloads.MISSING) == []
 
 
 def test_a_service_that_is_not_there_ends_it_soon(survey):
@@ -452,7 +452,7 @@ def test_a_service_that_is_not_there_ends_it_soon(survey):
         ConnectionError, match=r"127\.0\.0\.1:\d+ did not answer any of 2\d requests"
     ):
         loaded(source, names)
-    assert len(lines(source, service.MISSING)) <= 5
+    assert len(lines(source, downloads.MISSING)) <= 5
 
 
 def test_a_service_that_fails_on_the_way_ends_it_too(survey):
@@ -499,7 +499,7 @@ def test_a_redirection_does_not_leave_https(survey, monkeypatch):
         def clear(self):
             pass
 
-    monkeypatch.setattr(service, "_pool", lambda *settings: Pool())
+    monkeypatch.setattr(fetch, "_pool", lambda *settings: Pool())
     source = open_service(at(survey, "https://sky.invalid/{id}"))
     (image,) = loaded(source, source.find(table(1)))
     assert str(image) == "it is redirected to http://sky.invalid/g0, which is not https"
@@ -533,8 +533,8 @@ def test_a_proxy_that_the_environment_names_is_used(survey, monkeypatch):
 @pytest.mark.parametrize("trouble", [None, "silent", "drip", "500", "429"])
 def test_a_load_that_is_left_ends_at_once(survey, monkeypatch, trouble):
     monkeypatch.setattr(server, "PAUSE", 60)
-    monkeypatch.setattr(service, "BACK_OFF", 60.0)
-    monkeypatch.setattr(service, "JOINING", 0.3)
+    monkeypatch.setattr(fetch, "BACK_OFF", 60.0)
+    monkeypatch.setattr(fetch, "JOINING", 0.3)
     script = {} if trouble is None else {f"g{n}": [trouble] * 9 for n in range(5, 300)}
     with Sky(script=script) as sky:
         source, names = pngs(survey, sky, 300, timeout=1.0, per_second=30.0)
@@ -567,10 +567,10 @@ def test_a_full_disk_is_no_missing_image(survey, monkeypatch):
     with Sky() as sky:
         source, names = pngs(survey, sky, 4)
         loaded(source, names[:1])
-        monkeypatch.setattr(service, "write_whole", full)
+        monkeypatch.setattr(fetch, "write_whole", full)
         with pytest.raises(OSError, match="No space left"):
             loaded(source, names)
-    assert lines(source, service.MISSING) == []
+    assert lines(source, downloads.MISSING) == []
 
 
 # Kills
@@ -579,9 +579,9 @@ def test_a_full_disk_is_no_missing_image(survey, monkeypatch):
 NURSERY = """
 import json, os, sys
 from contextlib import suppress
-from shared.sources import service
+from shared.sources import fetch, service
 from shared.spec import DatasetSpec, from_config
-service.BACK_OFF = 0.01
+fetch.BACK_OFF = 0.01
 config, names = json.loads(sys.stdin.readline())
 source = service.open_service(from_config(DatasetSpec, config))
 while sys.stdin.readline():
@@ -627,7 +627,7 @@ def test_ten_kills_lose_nothing_and_fetch_nothing_twice(survey):
         served = sky.asked("ok", "slow")
     good = [number for number in range(count) if number not in (7, 250)]
     assert [images[n] for n in good] == [render(f"g{n}", "png", WIDTH) for n in good]
-    missing = {line["address"] for line in lines(source, service.MISSING)}
+    missing = {line["address"] for line in lines(source, downloads.MISSING)}
     assert missing == {names[7], names[250]}
     assert sum(served.values()) - len(good) <= kills * at_once  # no more than was under way
     whole = [line for line in read_lines(source) if line.endswith("}")]  # a kill can tear one
@@ -646,7 +646,7 @@ def nursery():
 
 
 def read_lines(source):
-    return (source.folder / service.MANIFEST).read_text().splitlines()
+    return (source.folder / downloads.MANIFEST).read_text().splitlines()
 
 
 def asked_again(sky, before):

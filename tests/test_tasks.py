@@ -399,7 +399,7 @@ def test_what_cannot_be_done_is_said(place, task, words, said):
 
 
 def test_votes_are_needed_to_fit(photos):
-    with pytest.raises(ValueError, match=r"no votes; set dataset.table"):
+    with pytest.raises(ValueError, match=r"without votes; set dataset"):
         here(photos, "fit", "no votes", *on(photos / "all"))
 
 

@@ -1,0 +1,91 @@
+"""The folder that keeps every image as it came from a service: XX/DIGEST.jpg, where DIGEST is of the address and XX its
+first digits; manifest.jsonl has a line for each, missing.jsonl one for each that could not be had.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+MANIFEST, MISSING, LOCK = "manifest.jsonl", "missing.jsonl", ".lock"
+
+
+class Download(NamedTuple):
+    """One image in the folder of downloads."""
+
+    file: str
+    sha256: str
+
+
+def stem(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()[:32]
+
+
+def file_name(stem: str, suffix: str) -> str:
+    return f"{stem[:2]}/{stem}{suffix}"
+
+
+@contextmanager
+def sole_fetcher(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another process is fetching into {folder}; wait until it is done"
+            ) from None
+        yield
+
+
+def kept_images(folder: Path) -> dict[str, Download]:
+    """The images that are in FOLDER and in its manifest, by the stems of their files.
+
+    What a killed process left half written is removed.
+    """
+    parts = [part for part in folder.iterdir() if part.is_dir() and len(part.name) == 2]
+    there = {f"{part.name}/{file.name}" for part in parts for file in os.scandir(part)}
+    for file in [file for file in there if file[3] == "."]:
+        (folder / file).unlink()
+    for file in folder.glob(".*.*"):
+        file.unlink()
+    entries = (entry for entry in read_lines(folder / MANIFEST) if entry["file"] in there)
+    return {
+        entry["file"][3:].split(".")[0]: Download(entry["file"], entry["sha256"])
+        for entry in entries
+    }
+
+
+def read_lines(path: Path) -> Iterator[dict]:
+    """The objects in a file of one JSON object per line; a line torn by a kill is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+
+def append_line(path: Path, entry: dict) -> None:
+    """Add a line to PATH in one write, and end a line that a kill has torn."""
+    with path.open("ab+") as file:
+        torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+        file.write(b"\n" * torn + json.dumps(entry).encode() + b"\n")
+
+
+def write_through(data: bytes, path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
