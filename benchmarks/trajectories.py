@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,14 @@ from shared.records import host, write_json
 from shared.spec import RunSpec, from_config
 from shared.weights import Weights, first_checkpoint, layer_shapes
 
-COUNTS = (10, 30, 100, 300)  # steps after which weights are kept
-STEPS = 10  # in one call, which divides them all
+COUNTS = (1, 3, 10, 30, 100, 300)  # steps after which weights are kept
 GALAXIES = 256
-KINDS = ("plain", "ulp", "permuted")
+KINDS = ("plain", "ulp", "permuted", "control")
+OWN = ("ulp", "permuted")  # the kinds that differ from plain by rounding alone
+CONTROL_STEPS = 30
 MOVED, MIXED = 1, 2  # first words of counters; those of shared.keys' purposes have 0
 FACTOR = 3.0
-SMALL = ("model.image_size=32", "training.batch_size=32")
+SMALL = ("model.image_size=32", "training.batch_size=16")
 HERE = "TRIZOO_TRAJECTORIES_HERE"  # set in the process that trains
 
 
@@ -78,18 +80,18 @@ def train(config: dict, seeds: int, record: Path) -> None:
     begun, arrays, losses = time.perf_counter(), {}, {}
     backend = open_backend(from_config(RunSpec, config).backend)
     for seed in range(seeds):
-        run = from_config(RunSpec, {**config, "seed": seed})
-        images, labelled = drawn(run)
+        plain = from_config(RunSpec, {**config, "seed": seed})
+        images, labelled = drawn(plain)
         for kind in KINDS:
+            run = other_epsilon(plain) if kind == "control" else plain
             state, losses[f"{seed}/{kind}"] = backend.init(run, beginning(run, kind)), []
-            for first in range(0, COUNTS[-1], STEPS):
-                plan = draw_plan(run, labelled, images.size, 0, first, STEPS)
+            for step in range(CONTROL_STEPS if kind == "control" else COUNTS[-1]):
+                plan = draw_plan(run, labelled, images.size, 0, step, 1)
                 plan = permuted(plan, seed) if kind == "permuted" else plan
                 state, some = backend.train_steps(state, images, plan)
                 losses[f"{seed}/{kind}"] += some.tolist()
-                if first + STEPS in COUNTS:
-                    weights = backend.export_weights(state)
-                    arrays[f"{seed}/{kind}/{first + STEPS}"] = vector(weights)
+                if step + 1 in COUNTS:
+                    arrays[f"{seed}/{kind}/{step + 1}"] = vector(backend.export_weights(state))
             print(f"seed {seed}, {kind}: {time.perf_counter() - begun:.0f} s", flush=True)
     record.parent.mkdir(parents=True, exist_ok=True)
     np.savez(record.with_suffix(".npz"), **arrays)
@@ -109,6 +111,12 @@ def drawn(run: RunSpec) -> tuple[Cutouts, Labelled]:
     hashes = galaxy_hash(galaxies["id"])
     labelled = Labelled(np.arange(GALAXIES), hashes, yes, total)
     return Cutouts(images, reduction(run, SIZE)), labelled
+
+
+def other_epsilon(run: RunSpec) -> RunSpec:
+    """RUN with the other form of Adam's epsilon, which is the least of what two optimisers may differ in."""
+    form = "textbook" if run.training.epsilon_form == "hat" else "hat"
+    return replace(run, training=replace(run.training, epsilon_form=form))
 
 
 def beginning(run: RunSpec, kind: str):

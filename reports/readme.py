@@ -109,6 +109,59 @@ def kills() -> list[list[str]]:
     return rows
 
 
+# What is published, from the surveys' papers and tables: rows, the size and kind of the images, where from, licence.
+SURVEYS = {
+    "gz2": ("Galaxy Zoo 2, Hart et al. 2016", 239_695, "424 px JPEG in a zip file", "not stated"),
+    "gz2_sdss": ("the same, cut out anew", 239_695, "424 px JPEG, SDSS service", "not stated"),
+    "gz2_hub": ("the same, of a dataset hub", None, "in Parquet files", "CC BY-NC-SA 4.0"),
+    "gz2_kaggle": ("Kaggle challenge of 2014", 61_578, "424 px JPEG", "the challenge's rules"),
+    "gz_hubble": ("Galaxy Zoo Hubble, Willett et al. 2017", 119_849, "424 px JPEG", "not stated"),
+    "gz_candels": ("Galaxy Zoo CANDELS, Simmons et al. 2017", 49_555, "424 px JPEG", "not stated"),
+    "gz_decals12": ("GZ DECaLS 1 and 2, Walmsley et al. 2022", None, "424 px PNG", "CC BY 4.0"),
+    "gz_decals5": ("GZ DECaLS 5", None, "424 px PNG in four zip files", "CC BY 4.0"),
+    "gz_decals5_legacy": ("the same, cut out anew", None, "grz FITS, Legacy Surveys", "not stated"),
+    "gz_decals_auto": ("every galaxy of GZ DECaLS, no votes", 314_000, "424 px PNG", "CC BY 4.0"),
+    "gz1": ("Galaxy Zoo 1, Lintott et al. 2011", 893_212, "yours", "not stated"),
+    "sdss_gz1": ("SDSS galaxies with Galaxy Zoo 1 classes", 5_674, "423 px JPEG", "not stated"),
+}
+
+
+def surveys() -> list[list[str]]:
+    """The surveys that have a configuration: how large each is, and what of it was run here."""
+    real = {run.at("run.dataset.name"): run for run in read_runs(RECORDS / "surveys")}
+    speed = stores_record()["images_per_second"]["prepare"]
+    rows = [["`dataset=`", "survey", "rows", "images", "licence", "store", "minutes", "run here"]]
+    for name, (title, count, images, licence) in SURVEYS.items():
+        size = "" if count is None else f"{count * 65536 / 1e9:.1f} GB"
+        time = "" if count is None or "service" in images else f"{count / speed / 60:.0f}"
+        run = real.get(name)
+        here = f"{run.at('results.galaxies'):,} real galaxies" if run else "a stand-in"
+        shown = "" if count is None else f"{count:,}"
+        rows.append([f"`{name}`", title, shown, images, licence, size, time, here])
+    return rows
+
+
+def stores() -> list[list[str]]:
+    """How fast images become a store."""
+    found = stores_record()
+    per_second = found["images_per_second"]
+    names = {
+        "decode": "Pillow decodes, and no more",
+        "decode_and_reduce": "Pillow decodes and reduces, numpy averages the colours",
+        "prepare": "`trizoo prepare`: reads the table, decodes, reduces, hashes, writes, commits",
+    }
+    rows = [["", "images/s", "time of `prepare` against it"]]
+    for way, title in names.items():
+        ratio = found["prepare_against"].get(way)
+        rows.append([title, f"{per_second[way]:.0f}", "" if ratio is None else f"{ratio:.2f} x"])
+    return rows
+
+
+def stores_record() -> dict:
+    """What `python -m benchmarks.stores` found."""
+    return json.loads((RECORDS / "stores.json").read_text())
+
+
 def mean_and_interval(values: list[float]) -> str:
     """The mean of VALUES and its 95 % interval (Student's t)."""
     half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5

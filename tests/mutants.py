@@ -1,6 +1,6 @@
-"""Mistakes that a port could make, planted in the specification: each must be seen by the rung it names.
+"""Mistakes that a port could make, planted in the specification (two in a port itself): each rung must see its own.
 
-`python tests/mutants.py FOLDER` prints the error of that rung for each, as JSON.
+`python tests/mutants.py FOLDER`, where FOLDER/run.json is of PyTorch, prints each one's rung and error as JSON.
 """
 
 import json
@@ -10,6 +10,9 @@ from unittest import mock
 
 import numpy as np
 
+import impl_torch
+import impl_torch.predict
+import impl_torch.train
 from shared import conformance, keys, reference
 from shared.spec import RunSpec, from_config
 
@@ -124,40 +127,75 @@ def entropy_for_information(samples, votes):
     return reference.entropy(samples, votes)
 
 
-MUTANTS = {  # mutant: (module, name that it takes the place of, rung that must see it)
-    transposed_kernel: (reference, "convolve", "features"),
-    shifted_padding: (reference, "convolve", "features"),
-    pool_of_means: (reference, "max_pool", "features"),
-    channels_first_flatten: (reference, "features", "features"),
-    ties_to_the_last: (reference, "_unpool", "tied_gradient"),
-    half_a_pixel: (reference, "warp", "seen"),
-    rows_for_columns: (reference, "warp", "seen"),
-    other_border: (reference, "warp", "seen_faithfully"),
-    no_relight: (reference, "relight", "seen"),
-    no_scaling: (reference, "dropout", "answers"),
-    dropped_for_kept: (reference, "dropout", "answers"),
-    yes_for_no: (reference, "answers", "answers"),
-    no_for_yes_votes: (reference, "votes_nll", "likelihood"),
-    fractions_for_votes: (reference, "votes_nll", "likelihood"),
-    sum_for_mean: (reference, "gradients", "gradient"),
-    epsilon_inside: (reference, "adam", "training"),
-    no_bias_correction: (reference, "adam", "training"),
-    ignored_sample: (keys, "keep", "masks"),
-    ignored_key: (keys, "keep", "masks"),
-    thirteen_rounds: (keys, "threefry2x32", "words"),
-    dropped_ways: (reference, "log_votes", "mutual_information"),
-    one_vote_more: (reference, "log_votes", "entropy"),
-    entropy_for_information: (reference, "mutual_information", "mutual_information"),
-}
+def sum_of_losses(*arguments, real=reference.loss):
+    return real(*arguments) * len(arguments[2])
+
+
+def rows_reversed(images, plan, real=impl_torch.train.put_plan):
+    return real(images, plan._replace(rows=plan.rows[:, ::-1]))
+
+
+def size_of_the_batch(state, images, *rest, real=impl_torch.predict.sample):
+    return real(state, images, *rest) + 1e-9 * len(images)
+
+
+def one_key_for_all(key, counter, count, real=keys.uniforms):
+    return real(np.zeros_like(key), counter, count)
+
+
+def no_relu(spec, weights, x, trace=None, real=reference.features):
+    units = real(spec, weights, x, trace)
+    if trace is not None:
+        trace[:] = [
+            (kind, i, before, -after if kind == "conv" else after)
+            for kind, i, before, after in trace
+        ]
+    return units
+
+
+MUTANTS = [  # mutant, module, name that it takes the place of, rung that must see it
+    (thirteen_rounds, keys, "threefry2x32", "words"),
+    (ignored_sample, keys, "keep", "masks"),
+    (ignored_key, keys, "keep", "masks"),
+    (rows_reversed, impl_torch.train, "put_plan", "batches"),
+    (half_a_pixel, reference, "warp", "seen"),
+    (rows_for_columns, reference, "warp", "seen"),
+    (no_relight, reference, "relight", "seen"),
+    (other_border, reference, "warp", "seen_faithfully"),
+    (no_relu, reference, "features", "layers"),
+    (transposed_kernel, reference, "convolve", "layers"),
+    (shifted_padding, reference, "convolve", "features"),
+    (pool_of_means, reference, "max_pool", "features"),
+    (channels_first_flatten, reference, "features", "features"),
+    (no_scaling, reference, "dropout", "answers"),
+    (dropped_for_kept, reference, "dropout", "answers"),
+    (yes_for_no, reference, "answers", "answers"),
+    (no_for_yes_votes, reference, "votes_nll", "likelihood"),
+    (fractions_for_votes, reference, "votes_nll", "likelihood"),
+    (sum_of_losses, reference, "loss", "loss"),
+    (sum_for_mean, reference, "gradients", "gradient"),
+    (ties_to_the_last, reference, "_unpool", "tied_gradient"),
+    (epsilon_inside, reference, "adam", "training"),
+    (no_bias_correction, reference, "adam", "training"),
+    (epsilon_inside, reference, "adam", "long_training"),
+    (ignored_sample, keys, "keep", "samples"),
+    (size_of_the_batch, impl_torch, "sample", "batch_invariance"),
+    (dropped_ways, reference, "log_votes", "mutual_information"),
+    (entropy_for_information, reference, "mutual_information", "mutual_information"),
+    (one_vote_more, reference, "log_votes", "entropy"),
+    (entropy_for_information, reference, "mutual_information", "most_wanted"),
+    (one_key_for_all, keys, "uniforms", "random_scores"),
+]
 
 
 def main(folder: Path) -> None:
     case = conformance.Case(from_config(RunSpec, json.loads((folder / "run.json").read_text())))
     case.batch(0)  # the plan and its galaxies are drawn before anything is mutated
-    found = {}
-    for mutant, (module, name, rung) in MUTANTS.items():
+    found = []
+    for mutant, module, name, rung in MUTANTS:
         with mock.patch.object(module, name, mutant):
-            found[mutant.__name__] = conformance.RUNGS[rung](case)
+            error = conformance.RUNGS[rung](case)
+        found.append({"mutant": mutant.__name__.replace("_", " "), "rung": rung, "error": error})
     print(json.dumps(found))
 
 
