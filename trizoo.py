@@ -296,9 +296,12 @@ def run_folder(config: dict) -> Path:
         return outputs / "report"
     if task in HEIRS:
         what["weights"] = sha256(weights_file(config["weights"]).read_bytes()).hexdigest()
-    words = [config["dataset"]["name"]]
-    if task != "prepare":
-        words = [config["question"], config["backend"]["name"], f"seed{config['seed']}"]
+    seed = f"seed{config['seed']}"
+    words = [config["question"], config["backend"]["name"], seed]
+    if task in ("prepare", "show", "match"):
+        words = [config["dataset"]["name"]]
+    elif task == "kit":
+        words, what = [seed], {"task": task, "seed": config["seed"]}
     return outputs / task / re.sub(r"[^\w.-]+", "-", "-".join([*words, digest(what)]))
 
 

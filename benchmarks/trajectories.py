@@ -3,20 +3,32 @@
     python -m benchmarks.trajectories backend=torch record=DIR/torch.json seeds=5
     python -m benchmarks.trajectories compare=DIR record=trajectories.json
 
-The first, once per framework, trains W+20's network three times per seed: as it is (plain), from first weights of which
-each is moved by one unit in the last place, up or down at random (ulp), and with the rows of every batch in another
-order, which changes nothing but the order of sums (permuted). Weights after COUNTS steps go into a .npz beside the
-record. All other words are those of the door. The second reads what the first wrote in DIR.
+The first, once per framework, trains W+20's network four times per seed: as it is (plain), from first weights of which
+each is moved by one unit in the last place, up or down at random (ulp), with the rows of every batch in another order,
+which changes nothing but the order of sums (permuted), and, for a few steps, with the other form of Adam's epsilon
+(control): another algorithm, which must be told apart from rounding. Weights after COUNTS steps go into a .npz beside
+the record. All other words are those of the door. The second reads what the first wrote in DIR.
 
-Divergence is rms(a - b) / rms(change), where the change is that of the weights since the first ones, its square averaged
-over a and b. Not rms(weights): most of a weight is still its first value, which all runs share, and would hide what
-training made of it. 0 says that both learned the same, sqrt(2) that they moved as far in unrelated directions.
+Divergence is rms(a - b) / rms(change), where the change is that of the weights since the first ones, its square
+averaged over a and b. Not rms(weights): most of a weight is still its first value, which all runs share, and would
+hide what training made of it. 0 says that both learned the same, sqrt(2) that they moved as far in unrelated
+directions.
 
 Adam divides a slope by its own size, so a rounding error that turns the sign of a slope near zero moves its weight by
 a whole step, and every later slope feels it. So in float32 nobody's trajectory is "the" trajectory, and two
 frameworks are alike if they are not much further apart than either is from itself after an error of one rounding:
 their divergence is divided by the larger of their own two, where a framework's own is the larger of ulp and permuted,
-all of them medians over seeds. FACTOR is the most that this ratio may be.
+all of them medians over seeds.
+
+FACTOR, the most that this ratio may be, is 3, as was aimed at before anything was measured. It is not tight: the
+largest of the ratios measured over 5 seeds is 1.4, but medians of so few, of numbers that a single unit on the other
+side of its kink raises a hundredfold, scatter by as much as 3 (the smallest is 0.3). Nor is it idle: the control is
+100 to 900 times a framework's own divergence after 1 and 3 steps, and 4 to 16 times after 10. After 30 it is 2, and
+later everything nears the most that there can be: ratios after 100 and 300 steps could hardly exceed FACTOR whatever a
+framework did, and only say that there is nothing left to tell. What is wrong in the long run is for float64 to find,
+and for the final losses (benchmarks.equivalence). Permuted alone is no measure of another framework in the first
+steps: it changes how a batch is summed but hardly an image's own activations, while another framework rounds each of
+them otherwise, as ulp does. The ratio to it is in the record too.
 """
 
 import itertools
@@ -38,7 +50,7 @@ from shared.batches import Cutouts, Labelled, Plan, draw_plan
 from shared.cutouts import SIZE
 from shared.records import host, write_json
 from shared.spec import RunSpec, from_config
-from shared.weights import Weights, first_checkpoint, layer_shapes
+from shared.weights import Weights, first_checkpoint
 
 COUNTS = (1, 3, 10, 30, 100, 300)  # steps after which weights are kept
 GALAXIES = 256
@@ -46,16 +58,19 @@ KINDS = ("plain", "ulp", "permuted", "control")
 OWN = ("ulp", "permuted")  # the kinds that differ from plain by rounding alone
 CONTROL_STEPS = 30
 MOVED, MIXED = 1, 2  # first words of counters; those of shared.keys' purposes have 0
-FACTOR = 3.0
+FACTOR = 3  # see above
 SMALL = ("model.image_size=32", "training.batch_size=16")
 HERE = "TRIZOO_TRAJECTORIES_HERE"  # set in the process that trains
 
 
 def main(words: list[str]) -> int:
-    """Train, or compare what was trained; 1 if any two frameworks are further apart than FACTOR allows."""
+    """Train, or compare what was trained; 1 if two frameworks are further apart than FACTOR allows, 2 if refused."""
     given = dict(word.split("=", 1) for word in words)
     if "compare" in given:
-        found = compare(Path(given["compare"]))
+        try:
+            found = compare(Path(given["compare"]))
+        except (ValueError, OSError) as error:
+            return trizoo.complain(error)
         print(table(found))
         if "record" in given:
             write_json(Path(given["record"]), found)
@@ -74,7 +89,7 @@ def main(words: list[str]) -> int:
 
 
 def train(config: dict, seeds: int, record: Path) -> None:
-    """All runs of CONFIG's framework, in this process; RECORD says which, and the .npz beside it holds their weights."""
+    """All runs of CONFIG's framework, in this process; RECORD says which, the .npz beside it holds their weights."""
     from shared.backend import open_backend
 
     begun, arrays, losses = time.perf_counter(), {}, {}
@@ -85,7 +100,7 @@ def train(config: dict, seeds: int, record: Path) -> None:
         for kind in KINDS:
             run = other_epsilon(plain) if kind == "control" else plain
             state, losses[f"{seed}/{kind}"] = backend.init(run, beginning(run, kind)), []
-            for step in range(CONTROL_STEPS if kind == "control" else COUNTS[-1]):
+            for step in range(kept(kind)[-1]):
                 plan = draw_plan(run, labelled, images.size, 0, step, 1)
                 plan = permuted(plan, seed) if kind == "permuted" else plan
                 state, some = backend.train_steps(state, images, plan)
@@ -197,19 +212,25 @@ def compare(folder: Path) -> dict:
                 )
                 for seed, first in enumerate(firsts)
             ]
-            for count in COUNTS
+            for count in kept(other[1])
         }
         for one, other in ends
     }
-    ratios = {name: ratio(apart, *name.split("-")) for name in apart if "-" in name}
+    median = {
+        name: {count: float(np.median(values)) for count, values in found.items()}
+        for name, found in apart.items()
+    }
+    crossed = [name for name in apart if "-" in name]
+    ratios = {name: over_own(median, name, name.split("-"), OWN) for name in crossed}
     return {
         "steps": COUNTS,
         "divergence": apart,
-        "median": {
-            name: {count: float(np.median(values)) for count, values in found.items()}
-            for name, found in apart.items()
-        },
+        "median": median,
         "ratio": ratios,
+        "ratio_to_permuted": {
+            name: over_own(median, name, name.split("-"), ["permuted"]) for name in crossed
+        },
+        "control_ratio": {name: over_own(median, f"{name} control", [name], OWN) for name in files},
         "largest_ratio": max(max(found.values()) for found in ratios.values()),
         "factor": FACTOR,
         "final_loss": {name: last_losses(record) for name, record in _named(records)},
@@ -251,26 +272,30 @@ def label(one: tuple[str, str], other: tuple[str, str]) -> str:
     return f"{one[0]} {other[1]}" if one[0] == other[0] else f"{one[0]}-{other[0]}"
 
 
-def ratio(apart: dict[str, dict[int, list[float]]], one: str, other: str) -> dict[int, float]:
-    """After each count of steps: two frameworks' divergence over the larger of their own, medians over seeds."""
+def kept(kind: str) -> tuple[int, ...]:
+    """The counts of steps after which the weights of one of KINDS are there."""
+    last = CONTROL_STEPS if kind == "control" else COUNTS[-1]
+    return tuple(count for count in COUNTS if count <= last)
+
+
+def over_own(
+    median: dict[str, dict[int, float]], what: str, names: Iterable[str], kinds: Iterable[str]
+) -> dict[int, float]:
+    """After each count of steps: the median divergence called WHAT over the largest of NAMES' own, of KINDS."""
+    own = list(itertools.product(names, kinds))
     return {
-        count: float(np.median(values))
-        / max(
-            float(np.median(apart[f"{name} {kind}"][count]))
-            for name in (one, other)
-            for kind in KINDS[1:]
-        )
-        for count, values in apart[f"{one}-{other}"].items()
+        count: value / max(median[f"{name} {kind}"][count] for name, kind in own)
+        for count, value in median[what].items()
     }
 
 
 def last_losses(record: dict) -> dict[str, float]:
-    """The mean loss of the last 30 steps in nats, mean over seeds, of each of KINDS."""
+    """The mean loss of the last 30 steps in nats, mean over seeds, of the KINDS that went all the way."""
     return {
         kind: float(
             np.mean([record["losses"][f"{seed}/{kind}"][-30:] for seed in range(record["seeds"])])
         )
-        for kind in KINDS
+        for kind in ("plain", *OWN)
     }
 
 
@@ -280,6 +305,8 @@ def table(found: dict) -> str:
     for title, part, form in (
         ("divergence", "median", "10.1e"),
         ("over own", "ratio", "10.2f"),
+        ("over permuted", "ratio_to_permuted", "10.2f"),
+        ("control over own", "control_ratio", "10.2f"),
     ):
         lines.append(title)
         for name, values in found[part].items():

@@ -11,11 +11,11 @@ import numpy as np
 from scipy.stats import t
 
 from reports.runs import TITLES, read_runs
+from shared.conformance import EXACT
 from shared.spec import BACKENDS
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "reports" / "records"
-BIT_FOR_BIT = ("words", "masks", "batches", "batch_invariance", "random_scores")
 
 
 def real() -> list[list[str]]:
@@ -56,23 +56,77 @@ def agreement() -> list[list[str]]:
 def conformance() -> list[list[str]]:
     """Each rung's error in each framework and precision, against the specification."""
     found = {
-        (name, precision): json.loads(
-            (RECORDS / "conformance" / f"{name}-{precision}.json").read_text()
-        )
-        for precision in ("float64", "float32")
-        for name in BACKENDS
+        (run.backend, run.at("run.backend.precision")): {
+            rung["rung"]: rung for rung in run.at("results.rungs")
+        }
+        for run in read_runs(RECORDS / "conformance")
     }
-    rows = [["", *(f"{TITLES[name]}, {precision}" for name, precision in found)]]
-    for rung in next(iter(found.values())):
-        exact = rung in BIT_FOR_BIT
-        cells = [
-            f"{errors[rung]} differ" if exact else f"{errors[rung]:.0e}"
-            for errors in found.values()
-        ]
+    columns = [(name, p) for p in ("float64", "float32") for name in BACKENDS if (name, p) in found]
+    rows = [["", *(f"{TITLES[name]}, {precision}" for name, precision in columns)]]
+    for rung in next(iter(found.values())) | found[columns[0]]:
+        cells = [shown(rung, found[column].get(rung)) for column in columns]
+        rows.append([rung.replace("_", " "), *cells])
+    return rows
+
+
+def ports() -> list[list[str]]:
+    """How the fourth implementation, in C, did with the kit: rungs, arrays, worst error against its budget."""
+    rows = [["rung", "arrays", "worst error", "budget"]]
+    (run,) = read_runs(RECORDS / "kit" / "conform")
+    by_rung: dict[str, list[dict]] = {}
+    for array in run.at("results.arrays"):
+        by_rung.setdefault(array["rung"], []).append(array)
+    for rung, arrays in by_rung.items():
+        good = [array for array in arrays if array["verdict"] == "ok"]
+        worst = max(good, key=lambda array: array["error"])
+        cell = "equal" if worst["budget"] == 0 or not worst["error"] else f"{worst['error']:.0e}"
+        budget = "equal" if worst["budget"] == 0 else f"{worst['budget']:.0e}"
+        name = rung.partition("_")[2]
+        rows.append([name, f"{len(good)} of {len(arrays)}", cell, budget])
+    return rows
+
+
+def divergence() -> list[list[str]]:
+    """How far float32 trainings come apart: two frameworks, and one of itself; medians over seeds."""
+    found = json.loads((RECORDS / "conformance" / "trajectories.json").read_text())
+    steps = [str(step) for step in found["steps"]]
+    rows = [["after steps", *steps]]
+    for name, values in found["median"].items():
+        if "control" not in name:
+            one, _, kind = name.partition(" ")
+            pair = " and ".join(TITLES[part] for part in one.split("-"))
+            kinds = {
+                "ulp": ", first weights moved by one ulp",
+                "permuted": ", rows of batches permuted",
+            }
+            rows.append([pair + kinds.get(kind, ""), *(f"{values[step]:.0e}" for step in steps)])
+    return rows
+
+
+def equivalence() -> list[list[str]]:
+    """Whether training in float32 comes to equally good networks: the paired test of benchmarks.equivalence."""
+    found = json.loads((RECORDS / "conformance" / "equivalence.json").read_text())
+    rows = [["", "mean difference (nat)", "90 % interval", "within the margin"]]
+    for name, pair in found["pairs"].items():
+        low, high = pair["interval"]
         rows.append(
-            [rung.replace("_", " "), *(cell.replace("0 differ", "equal") for cell in cells)]
+            [
+                " and ".join(TITLES[part] for part in name.split("-")),
+                f"{pair['mean']:+.3f}",
+                f"{low:+.3f} to {high:+.3f}",
+                "yes" if pair["equivalent"] else "not shown",
+            ]
         )
     return rows
+
+
+def shown(rung: str, entry: dict | None) -> str:
+    """What a rung's cell says; nothing where it was not climbed."""
+    if entry is None:
+        return ""
+    if rung in EXACT:
+        return "equal" if entry["error"] == 0 else f"{entry['error']:.0f} differ"
+    return f"{entry['error']:.0e}"
 
 
 def speed() -> list[list[str]]:
@@ -174,7 +228,21 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-TABLES = {table.__name__: table for table in (real, agreement, conformance, speed, kills)}
+TABLES = {
+    table.__name__: table
+    for table in (
+        real,
+        agreement,
+        conformance,
+        ports,
+        divergence,
+        equivalence,
+        speed,
+        kills,
+        surveys,
+        stores,
+    )
+}
 
 
 def filled(text: str) -> str:

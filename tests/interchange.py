@@ -1,8 +1,8 @@
 """Train with one framework, then go on from where the others were half-way: the child of test_interchange.
 
-`python tests/interchange.py FOLDER NAME` reads FOLDER/NAME.json, writes NAME-50 and NAME-100, says so, waits for a line,
-and writes OTHER-NAME for each of the other names: OTHER's first 50 steps and NAME's last 50. PyTorch also writes what
-becomes of its own first 50 steps if their moments are lost.
+`python tests/interchange.py FOLDER NAME` reads FOLDER/NAME.json, writes NAME-50 and NAME-100, says so, waits for a
+line, and writes OTHER-NAME for each of the other names: OTHER's first 50 steps and NAME's last 50. PyTorch also writes
+what becomes of its own first 50 steps if their moments are lost.
 """
 
 import json
@@ -17,21 +17,26 @@ from shared.weights import Checkpoint, load_checkpoint, save_checkpoint
 HALF, WHOLE, CALL = 50, 100, 25
 
 
-def trained(case: Case, start: Checkpoint, last: int) -> Checkpoint:
-    """The checkpoint at step LAST of a run that goes on from START."""
-    state = case.backend.init(case.run, start)
-    for first in range(start.step, last, CALL):
-        plan = draw_plan(case.run, case.labelled, case.cutouts.size, 0, first, CALL)
+def train(case: Case, state, first: int, last: int):
+    """STATE after steps FIRST to LAST."""
+    for step in range(first, last, CALL):
+        plan = draw_plan(case.run, case.labelled, case.cutouts.size, 0, step, CALL)
         state, _ = case.backend.train_steps(state, case.cutouts, plan)
+    return state
+
+
+def resumed(case: Case, start: Checkpoint) -> Checkpoint:
+    """The checkpoint at the last step of a run that goes on from START."""
+    state = train(case, case.backend.init(case.run, start), start.step, WHOLE)
     return case.backend.export_checkpoint(state)
 
 
 def main(folder: Path, name: str) -> None:
     case = Case(from_config(RunSpec, json.loads((folder / f"{name}.json").read_text())))
-    half = trained(case, case.start, HALF)
+    state = train(case, case.backend.init(case.run, case.start), 0, HALF)
+    half = case.backend.export_checkpoint(state)
     save_checkpoint(folder / f"{name}-{HALF}.safetensors", half, {"by": name})
-    # from the first step again, so that the whole is one run that nothing was saved from
-    whole = trained(case, case.start, WHOLE)
+    whole = case.backend.export_checkpoint(train(case, state, HALF, WHOLE))  # the same state
     save_checkpoint(folder / f"{name}-{WHOLE}.safetensors", whole, {"by": name})
     print("half-way", flush=True)
     sys.stdin.readline()
@@ -40,10 +45,10 @@ def main(folder: Path, name: str) -> None:
             start, about = load_checkpoint(folder / f"{other}-{HALF}.safetensors", case.run.model)
             assert (start.step, about["by"]) == (HALF, other)
             path = folder / f"{other}-{name}.safetensors"
-            save_checkpoint(path, trained(case, start, WHOLE), {"by": f"{other}, {name}"})
+            save_checkpoint(path, resumed(case, start), {"by": f"{other}, {name}"})
     if name == "torch":
         lost = half._replace(first=case.start.first, second=case.start.second)
-        save_checkpoint(folder / f"{name}-lost.safetensors", trained(case, lost, WHOLE), {})
+        save_checkpoint(folder / f"{name}-lost.safetensors", resumed(case, lost), {})
 
 
 if __name__ == "__main__":

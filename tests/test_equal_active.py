@@ -3,6 +3,7 @@
 import copy
 import fcntl
 import json
+import os
 import subprocess
 import sys
 
@@ -53,7 +54,8 @@ def start(place, name):
 @pytest.fixture(scope="session")
 def found(tmp_path_factory):
     """The rounds of each of RUNS, made once for all the workers of a session."""
-    place = tmp_path_factory.getbasetemp().parent / "equal active"
+    base = tmp_path_factory.getbasetemp()  # a worker's own, in that of the session
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "equal active"
     place.mkdir(exist_ok=True)
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -26,7 +26,6 @@ from shared.tasks import cutouts, labelled_parts
 from shared.training import CHECKPOINT, begin, fit
 from shared.weights import (
     first_checkpoint,
-    layer_shapes,
     load_checkpoint,
     load_weights,
     save_checkpoint,
@@ -63,7 +62,8 @@ def start(folder, name):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """The folder of every framework's checkpoints, made once for all the workers of a session."""
-    folder = tmp_path_factory.getbasetemp().parent / "interchange"
+    base = tmp_path_factory.getbasetemp()  # a worker's own, in that of the session
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "interchange"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -89,9 +89,7 @@ def trained(tmp_path_factory):
 def loaded(folder, name):
     model = run_of(*SMALL).model
     checkpoint, _ = load_checkpoint(folder / f"{name}.safetensors", model)
-    assert all(
-        array.dtype == np.float64 for part in checkpoint[:3] for array in part.values()
-    )
+    assert all(array.dtype == np.float64 for part in checkpoint[:3] for array in part.values())
     return checkpoint
 
 
@@ -106,9 +104,7 @@ def furthest(one, other):
 
 @pytest.mark.parametrize(("first", "then"), list(permutations(BACKENDS, 2)))
 def test_half_of_it_elsewhere_is_the_whole_of_it_here(trained, first, then):
-    there, whole = (
-        loaded(trained, name) for name in (f"{first}-{then}", f"{then}-{WHOLE}")
-    )
+    there, whole = (loaded(trained, name) for name in (f"{first}-{then}", f"{then}-{WHOLE}"))
     assert there.step == whole.step == WHOLE
     error, where = furthest(there, whole)
     print(f"{first} then {then}: {error:.1e} in {where}")
