@@ -131,7 +131,7 @@ def test_small_images_are_not_enlarged(tmp_path):
 def test_a_truncated_picture_is_refused(tmp_path, suffix, lost):
     path = saved(tmp_path / f"a.{suffix}", noise(300, 300, 3))
     path.write_bytes(path.read_bytes()[:-lost])
-    with pytest.raises(ValueError, match=rf"damaged .*fetch it again"):
+    with pytest.raises(ValueError, match=r"damaged .*fetch it again"):
         read_cutout(path)
 
 
