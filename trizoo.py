@@ -207,8 +207,8 @@ def plain(config) -> dict:
 def inherit(config: dict, overrides: list[str]) -> dict:
     """CONFIG of a run of HEIRS, with the network, its view of a galaxy and its question from where it was trained.
 
-    What OVERRIDES name keeps its value, but for the network's shape, which the weights have settled.
-    Raises ValueError if there are no weights, no run.json beside them, or another network is asked for.
+    What OVERRIDES name keeps its value, but for the network's shape and question, which the weights have settled.
+    Raises ValueError if there are no weights, no run.json beside them, or another network or question is asked for.
     """
     if config["weights"] is None:
         raise ValueError(
@@ -222,13 +222,14 @@ def inherit(config: dict, overrides: list[str]) -> dict:
     }
     for key in (override.split("=")[0].lstrip("+~").split("@")[0] for override in overrides):
         group, *path = key.split(".")
-        if group == "model" and (where := differences(_at(config, key), _at(trained, key), key)):
+        learned = group in ("model", "question", "positive")
+        if learned and (where := differences(_at(config, key), _at(trained, key), key)):
             raise ValueError(
                 f"{where[0]} is not what {config['weights']} was trained with; leave it out"
             )
         if group == "augmentation" and path:
             inherited[group] = {**inherited[group], path[0]: config[group][path[0]]}
-        elif group in ("augmentation", "question", "positive"):
+        elif group == "augmentation":
             inherited[group] = config[group]
     dataset = config["dataset"]
     if config["task"]["name"] == "export" and not any("dataset" in word for word in overrides):

@@ -20,9 +20,10 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True)
 class Prose:
-    """A paragraph of plain text, or, if there is more than one line, a list of them."""
+    """A paragraph of plain text, or, if there is more than one line, a list of them; PAGE beside this one is linked."""
 
     lines: tuple[str, ...]
+    page: str = ""
     kind = "prose"
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 from reports.agreement import agreement
 from reports.answer import answer
 from reports.blocks import Section
+from reports.conformance import conformance
 from reports.errors import confusion, coverage, errors
 from reports.learning import active, curves
 from reports.origins import origins, ran
 from reports.pages import write_html, write_markdown
 from reports.pictures import galaxies
+from reports.rosetta import PAGE, rosetta, write_rosetta
 from reports.runs import Book, bound, read_runs
 from reports.timings import timings
 from shared.spec import RunSpec
@@ -26,6 +28,8 @@ SECTIONS = (
     agreement,
     confusion,
     galaxies,
+    conformance,
+    rosetta,
     origins,
 )
 
@@ -39,7 +43,7 @@ def report(run: RunSpec, folder: Path) -> dict:
 
 
 def write_report(records: Path, target: Path) -> Path:
-    """TARGET/report.html, beside it report.md and figures/, made from every record below RECORDS.
+    """TARGET/report.html, beside it report.md, figures/ and rosetta.html, from every record below RECORDS.
 
     The same records give the same bytes. Raises ValueError for a broken record, naming it, and
     if there is none.
@@ -48,6 +52,7 @@ def write_report(records: Path, target: Path) -> Path:
     target = Path(target)
     write_markdown(made, TITLE, target / "report.md")
     write_html(made, TITLE, target / "report.html")
+    write_rosetta(target / PAGE)
     return target / "report.html"
 
 

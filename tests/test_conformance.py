@@ -5,6 +5,7 @@ One framework and precision is one process.
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,8 @@ def folder_of(name, precision, place):
 
 @pytest.fixture(scope="session")
 def ladders(tmp_path_factory):
-    place = tmp_path_factory.getbasetemp().parent / "conformance"  # of all the workers of a session
+    base = tmp_path_factory.getbasetemp()  # the workers of a session have theirs in one folder
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "conformance"
     place.mkdir(exist_ok=True)
 
     def climbed(name, precision):

@@ -362,10 +362,10 @@ def test_predict_takes_network_view_and_question_from_the_fit(trained):
 
 
 def test_predict_keeps_what_the_command_line_names(trained):
-    config = inherited("weights=trained", "augmentation.at_prediction=true", "positive=[strong]")
+    config = inherited("weights=trained", "augmentation.at_prediction=true", "question=bar")
     assert config["augmentation"]["at_prediction"] is True
     assert config["augmentation"]["zoom"] == [2.0, 2.2]
-    assert config["positive"] == ["strong"]
+    assert config["positive"] == ["strong", "weak"]
     assert inherited("weights=trained", "augmentation=none")["augmentation"]["zoom"] == [1.0, 1.0]
 
 
@@ -375,6 +375,12 @@ def test_predict_refuses_another_network(trained):
         inherited("weights=trained", "model.image_size=32")
     with pytest.raises(ValueError, match=r"model\.image_size"):
         inherited("weights=trained", "model=w20")
+
+
+@pytest.mark.parametrize("other", ["question=smooth-or-featured", "positive=[strong]"])
+def test_predict_refuses_another_question(trained, other):
+    with pytest.raises(ValueError, match="is not what trained was trained with"):
+        inherited("weights=trained", other)
 
 
 def test_new_weights_make_a_new_prediction(trained, place):
