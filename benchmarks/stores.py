@@ -10,6 +10,7 @@ decodes them, numpy takes the mean of the colours and Pillow reduces it (what a 
 
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,9 @@ print(begun, most())
 
 def main(words: list[str]) -> int:
     """Time the three ways for the dataset that WORDS spell out and print what was found."""
+    if not trizoo.ALLOCATOR.items() <= os.environ.items():  # as the door does it for its runs
+        command = [sys.executable, "-m", "benchmarks.stores", *words]
+        return subprocess.call(command, env={**os.environ, **trizoo.ALLOCATOR})
     given = dict(word.split("=", 1) for word in words)
     record, rounds = given.pop("record", None), int(given.pop("rounds", 5))
     overrides = [f"{key}={value}" for key, value in given.items()]
