@@ -187,7 +187,14 @@ def surveys() -> list[list[str]]:
     rows = [["`dataset=`", "survey", "rows", "images", "licence", "store", "minutes", "run here"]]
     for name, (title, count, images, licence) in SURVEYS.items():
         size = "" if count is None else f"{count * 65536 / 1e9:.1f} GB"
-        time = "" if count is None or "service" in images else f"{count / speed / 60:.0f}"
+        minutes = (count or 0) / speed / 60
+        time = (
+            ""
+            if count is None or "service" in images
+            else f"{minutes:.0f}"
+            if minutes >= 1
+            else "< 1"
+        )
         run = real.get(name)
         here = f"{run.at('results.galaxies'):,} real galaxies" if run else "a stand-in"
         shown = "" if count is None else f"{count:,}"
