@@ -111,11 +111,13 @@ def _picture(row: pd.Series, place: int, prefix: str, record: Record, store: Sto
 
 
 def png(image: np.ndarray, crop: float) -> bytes:
-    """The middle CROP of IMAGE (y, x, 1), SIZE pixels on a side, as PNG."""
+    """The middle CROP of IMAGE (y, x, channel), grey or in colour, SIZE pixels on a side, as PNG."""
     width = image.shape[0]
     edge = round(width * (1 - crop) / 2)
-    middle = np.asarray(image)[edge : width - edge, edge : width - edge, 0]
-    small = Image.fromarray(middle).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    middle = np.asarray(image)[edge : width - edge, edge : width - edge]
+    small = Image.fromarray(middle if middle.shape[2] == 3 else middle[..., 0]).resize(
+        (SIZE, SIZE), Image.Resampling.LANCZOS
+    )
     file = io.BytesIO()
     small.save(file, "PNG", optimize=True)
     return file.getvalue()

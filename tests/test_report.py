@@ -21,6 +21,7 @@ from reports.pictures import png
 from reports.report import report, sections, write_report
 from reports.runs import Record, bound, command, group, named_settings, pairs, read_runs, setting
 from reports.timings import sampling_speed
+from shared.draft import Draft
 
 QUESTION, ANSWERS = "smooth-or-featured", ("smooth", "featured-or-disk", "artifact")
 YES, NO = "smooth_or_featured_smooth", "smooth_or_featured_featured_or_disk_or_artifact"
@@ -124,21 +125,21 @@ def losses(steps=100) -> pd.DataFrame:
 
 
 def store(folder: Path, count=40) -> Path:
-    folder.mkdir(parents=True)
     y, x = np.mgrid[-1:1:256j, -1:1:256j]
     sizes = np.linspace(0.05, 0.5, count)[:, None, None]
     images = (230 * np.exp(-(x**2 + y**2) / sizes)).astype(np.uint8)[..., None]
-    np.save(folder / "images.npy", images)
     names = [f"{QUESTION}_{answer}" for answer in ANSWERS]
     votes = pd.DataFrame(
         {name: np.arange(count, dtype=np.int32) + n for n, name in enumerate(names)}
     )
     votes[f"{QUESTION}_total"] = votes[names].sum(axis=1).astype(np.int32)
     votes.insert(0, "id", [f"g{n}" for n in range(count)])
-    votes.to_parquet(folder / "galaxies.parquet")
-    (folder / "store.json").write_text(
-        json.dumps({"format": 1, "questions": {QUESTION: ANSWERS}, "sha256": {}})
-    )
+    beside = folder.with_name("draft")
+    beside.mkdir(parents=True)
+    with Draft(beside, count, 1) as draft:
+        for row, image in enumerate(images):
+            draft.note(row, {"pixels_crc32": draft.put(row, image)})
+        draft.finish(votes, {"questions": {QUESTION: ANSWERS}}).rename(folder)
     return folder
 
 
@@ -495,7 +496,9 @@ def test_the_page_needs_no_other_file(page):
         if key in attrs
     ]
     assert links
-    assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+    beside = [link for link in links if not link.startswith(("#", "data:image/png;base64,"))]
+    assert {link.partition("#")[0] for link in beside} == {"rosetta.html"}
+    assert (page.parent / "rosetta.html").is_file()
     assert not {tag for tag, _ in parsed.tags} & {"script", "link", "iframe"}
     ids = [attrs["id"] for _, attrs in parsed.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
