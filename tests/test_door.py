@@ -286,6 +286,8 @@ def test_a_traceback_can_be_asked_for(place, capfd, monkeypatch):
 def asleep(place) -> subprocess.Popen:
     """A door in a process group of its own, whose run sleeps."""
     door = (
+        # where the tests run in the background, Ctrl-C is ignored, and would be by this process and its own too
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"import sys; sys.path.insert(0, {str(trizoo.ROOT)!r}); import trizoo; "
         f"trizoo.program = lambda: [{str(place.parent / 'stub.py')!r}]; sys.exit(trizoo.main())"
     )
