@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from reports.blocks import NOTHING, Figure, Section, Table, bare, number, prose, table
 from reports.figures import BACKENDS, OTHER, _figure
@@ -86,7 +86,7 @@ def ladders(book: Book, found: list[Record]) -> list:
         for where, records in places.items()
         for precision in dict.fromkeys([*BUDGETS, *(record.precision for record in records)])
     ]
-    return [words, *tables, climbed(found, used)]
+    return [words, *tables, compares(used), climbed(found, used)]
 
 
 def place(record: Record) -> tuple[str, str]:
@@ -116,11 +116,18 @@ def ladder(where: tuple[str, str], precision: str, used: list[Record]) -> Table:
         rows.append(
             {"rung": spoken(rung)}
             | errors
-            | {"budget": budget(entries), "verdict": verdict(entries), "what": meaning(rung)}
+            | {"budget": budget(entries), "verdict": verdict(entries)}
         )
     device, size = where
     caption = f"The ladder in {precision}, {size} x {size} pixels, {device}"
     return table(caption, rows, (record.number for record in records))
+
+
+def compares(used: list[Record]) -> Table:
+    """What every rung compares, in the words of the function that does it."""
+    names = dict.fromkeys([*RUNGS, *(rung for record in used for rung in rungs(record))])
+    rows = [{"rung": spoken(rung), "what is compared": meaning(rung)} for rung in names]
+    return table("The rungs", rows, (record.number for record in used))
 
 
 def rungs(record: Record) -> dict[str, dict]:
@@ -134,7 +141,7 @@ def spoken(rung: str) -> str:
 
 
 def meaning(rung: str) -> str:
-    """What a rung compares, in the words of the function that does it."""
+    """The first line of what a rung's function says of itself; nothing for a rung that is no more."""
     return (RUNGS[rung].__doc__ or NOTHING).strip().splitlines()[0] if rung in RUNGS else NOTHING
 
 
@@ -339,7 +346,9 @@ def drawn(origin: str, found: dict) -> Figure:
         plot.set(xscale="log", yscale="log", xlabel="steps of training", ylabel="divergence")
         plot.set_xticks(steps, [str(step) for step in steps])
         plot.xaxis.set_minor_locator(NullLocator())
-        plot.legend(handles=handles, loc="lower right", handlelength=2.2)
+        plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        below = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.14), "ncols": 2}
+        plot.legend(handles=handles, handlelength=2.2, **below)
 
     name = f"divergence-{''.join(letter if letter.isalnum() else '-' for letter in origin)}"
     caption = f"Divergence of two float32 trainings, median of {found['seeds']} seeds; bands: the three frameworks"

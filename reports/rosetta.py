@@ -119,8 +119,8 @@ def rosetta(_: Book) -> Section:
     count = sum(entry.name != BEFORE for file in files for entry in file.entries)
     words = (
         f"The three implementations are one program in three dialects: {count} functions and classes in "
-        f"{len(files)} files. {equal_lines(files):,} lines of code are equal in all three: {shares}. "
-        "The page beside this one shows each of them in three columns.",
+        f"{len(files)} files. {equal_lines(files):,} lines of code are equal in all three, indentation aside: "
+        f"{shares}. The page beside this one shows each of them in three columns.",
     )
     return Section("The three side by side", (Prose(words, PAGE),))
 
@@ -188,7 +188,7 @@ def file(root: Path, name: str) -> File:
     docstring = next((first for first in docstrings if first), "")
     found = [parts(text) for text in texts.values()]
     keys = dict.fromkeys(key for one in found for key in one)
-    entries = tuple(entry(name, key, [one.get(key) for one in found]) for key in keys)
+    entries = tuple(entry(f"{name}.py", key, [one.get(key) for one in found]) for key in keys)
     return File(f"{name}.py", docstring.split("\n")[0], entries)
 
 
@@ -328,8 +328,8 @@ def slices(begins: tuple[int, ...], ends: tuple[int, ...]) -> list[slice]:
 
 
 def in_all(codes: list[list[str]]) -> list[tuple[int, ...]]:
-    """The lines that all CODES have in one order, as their places in each."""
-    first, *others = codes
+    """The lines that all CODES have in one order, indentation aside, as their places in each."""
+    first, *others = ([line.strip() for line in lines] for lines in codes)
     maps = [
         {
             block.a + shift: block.b + shift
