@@ -221,6 +221,21 @@ def test_a_docstring_that_differs_stands_in_its_column(root):
     assert page(root).count("Another sum.") == 1
 
 
+def test_a_signature_that_differs_stands_above_its_body(root):
+    path = root / "impl_jax" / "sums.py"
+    path.write_text(path.read_text().replace("def total(x)", "# of all\n@jit\ndef total(x, axis)"))
+    entry = next(entry for entry in mirrored(root)[0].entries if entry.name == "total")
+    assert entry.signature == ()
+    lines = [line for chunk in entry.columns[2].chunks for line in chunk.lines]
+    assert [deep for deep, _ in lines] == [0, 0, 0, 4, 4, 4]
+    assert [re.sub("<[^>]+>", "", text) for _, text in lines][:3] == [
+        "# of all",
+        "@jit",
+        "def total(x, axis):",
+    ]
+    assert (entry.equal, *entry.lines) == (2, 4, 4, 6)
+
+
 def test_source_stays_text(root):
     text = page(root)
     assert "<b>&quot;" not in text
