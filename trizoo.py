@@ -31,6 +31,7 @@ TASKS = {
     "prepare": "read images and votes into a store",
     "fit": "train the network, then write every galaxy's posterior",
     "predict": "write the posterior of other galaxies with the weights of a fit",
+    "calibrate": "measure how honest a fit's posterior is, and find its best dropout rate",
     "active": "train, ask about the galaxies that teach most, repeat",
     "bench": "time training, prediction and posterior sampling",
     "conform": "show how far a framework, or another program's answers, are from the specification",
@@ -45,6 +46,7 @@ MODULES = {
     "prepare": "shared.tasks",
     "fit": "shared.tasks",
     "predict": "shared.tasks",
+    "calibrate": "shared.calibration",
     "active": "shared.tasks",
     "bench": "benchmarks.bench",
     "conform": "shared.conformance",
@@ -54,7 +56,15 @@ MODULES = {
     "show": "shared.schema",
     "report": "reports.report",
 }
-HEIRS = ("predict", "export")  # whose network and question are those of the weights they are given
+HEIRS = (  # whose network and question are those of the weights they are given
+    "predict",
+    "calibrate",
+    "export",
+)
+HERITAGE = {  # what else they take from there, where no word names it
+    "calibrate": ("dataset", "split", "minimum_votes", "training", "posterior", "seed"),
+    "export": ("dataset",),
+}
 ALWAYS_ANEW = (
     "prepare",
     "match",
@@ -74,6 +84,8 @@ OWN_FILES = (  # patterns of what a run writes into its folder
     "schema.*",
     "*.onnx",
     "ladder.*",
+    "calibration.*",
+    "ask-[0-9]*",  # a folder for every ask of volunteers; their classifications are not ours
 )
 
 # glibc returns large blocks to the kernel and faults them in again at every step; kept, training on
@@ -132,7 +144,7 @@ def main(words: list[str] | None = None) -> int:
 
 def help_text() -> str:
     """What `trizoo --help` prints."""
-    tasks = "\n".join(f"  {name:8} {what}" for name, what in TASKS.items())
+    tasks = "\n".join(f"  {name:9} {what}" for name, what in TASKS.items())
     return HELP.format(tasks=tasks, conf=CONF)
 
 
@@ -207,7 +219,8 @@ def plain(config) -> dict:
 def inherit(config: dict, overrides: list[str]) -> dict:
     """CONFIG of a run of HEIRS, with the network, its view of a galaxy and its question from where it was trained.
 
-    What OVERRIDES name keeps its value, but for the network's shape and question, which the weights have settled.
+    What OVERRIDES name keeps its value, but for the network's shape and question, which the weights have settled; the
+    dropout rate is no part of the shape.
     Raises ValueError if there are no weights, no run.json beside them, or another network or question is asked for.
     """
     if config["weights"] is None:
@@ -220,8 +233,17 @@ def inherit(config: dict, overrides: list[str]) -> dict:
         **config,
         **{key: trained[key] for key in ("model", "augmentation", "question", "positive")},
     }
-    for key in (override.split("=")[0].lstrip("+~").split("@")[0] for override in overrides):
+    named = [override.split("=")[0].lstrip("+~").split("@")[0] for override in overrides]
+    groups = {key.split(".")[0] for key in named}
+    for key in HERITAGE.get(config["task"]["name"], ()):
+        if key not in groups:
+            inherited[key] = trained[key]
+    for key in named:
         group, *path = key.split(".")
+        if key == "model.dropout":
+            rate = config["model"]["dropout"]
+            inherited["model"] = trained["model"] | {"dropout": rate}
+            continue
         learned = group in ("model", "question", "positive")
         if learned and (where := differences(_at(config, key), _at(trained, key), key)):
             raise ValueError(
@@ -231,9 +253,7 @@ def inherit(config: dict, overrides: list[str]) -> dict:
             inherited[group] = {**inherited[group], path[0]: config[group][path[0]]}
         elif group == "augmentation":
             inherited[group] = config[group]
-    dataset = config["dataset"]
-    if config["task"]["name"] == "export" and not any("dataset" in word for word in overrides):
-        return {**inherited, "dataset": trained["dataset"]}
+    dataset = inherited["dataset"]
     without_votes = dataset["images"] is not None and dataset["table"] is None
     if without_votes or inherited["question"] not in dataset["questions"]:
         inherited["dataset"] = {**dataset, "questions": trained["dataset"]["questions"]}
@@ -278,6 +298,10 @@ def identity(config: dict) -> dict:
     dataset = {key: value for key, value in config["dataset"].items() if key != "stores"}
     dataset["service"] = dataset["service"]["scale"]  # neither where to nor how politely
     kept["dataset"] = dataset
+    oracle = config.get(
+        "oracle", {}
+    )  # not who uploads, nor how answers are read that are still to come
+    kept["oracle"] = {key: oracle[key] for key in oracle.keys() & {"name", "votes"}}
     kept["backend"] = {key: value for key, value in config["backend"].items() if key != "python"}
     return (
         {key: kept[key] for key in ("task", "dataset")}
@@ -332,14 +356,22 @@ def clear(folder: Path) -> None:
     """Remove from FOLDER the files that a run writes, and nothing else."""
     for pattern in OWN_FILES:
         for path in folder.glob(pattern):
-            path.unlink()
+            remove(path)
 
 
 def clear_leftovers(folder: Path) -> None:
     """Remove from FOLDER what a process left that was killed while it wrote a file."""
     for pattern in OWN_FILES:
         for path in folder.glob(f".{pattern}.*"):
-            path.unlink()
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove the file or the folder at PATH."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 @contextmanager
@@ -465,7 +497,10 @@ def wait(child: subprocess.Popen) -> int:
 
 
 def run_here(folder: Path, command: str) -> int:
-    """Do the run that FOLDER's run.json spells out in this process, and write record.json; the exit status."""
+    """Do the run that FOLDER's run.json spells out in this process, and write record.json; the exit status.
+
+    A run that waits for somebody says so, and writes no record: it is not done.
+    """
     from shared.records import host, write_json
     from shared.spec import RunSpec, from_config
 
@@ -481,6 +516,9 @@ def run_here(folder: Path, command: str) -> int:
         return 128 + signal.SIGINT
     except (ValueError, OSError) as error:
         return complain(error)
+    if waiting := outcome.get("waiting"):
+        print(waiting, flush=True)
+        return 0
     seconds = time.perf_counter() - start
     record = {
         "command": command,

@@ -4,8 +4,9 @@
 
 `task` is fit (default) or active, `record` the file for the JSON; all other words are those of the door. Each kill is
 a SIGKILL to the run's process, after at least one new checkpoint and then a random time: mostly as it trains, the last
-fifth of a fit as it samples the posterior. Then every file must be the same, byte for byte; only the seconds that
-calls and rounds took, which checkpoints keep too, may differ.
+fifth of a fit as it samples the posterior. Then every file must be the same, byte for byte, and so must every number of
+the record: who was acquired, with which score and chance, every measure and digest. Only the seconds that calls and
+rounds took, which checkpoints and records keep too, may differ, what is made from them, and the memory.
 """
 
 import json
@@ -40,6 +41,15 @@ SMALL = (
     "acquisition.rounds=9",
     "acquisition.first_steps=40",
     "acquisition.round_steps=20",
+)
+RECORD = "record.json"
+OF_THE_DAY = (  # results that are other ones the next time, even if nothing stops the run
+    "train_seconds",
+    "first_call_seconds",
+    "sample_seconds",
+    "images_per_second",
+    "peak_memory_bytes",
+    "summary",
 )
 FILES = {
     "fit": ("weights.safetensors", "losses.parquet", "split.parquet", "posterior.parquet"),
@@ -177,7 +187,16 @@ def differences(task: str, one: Path, other: Path) -> list[str]:
     ]
     if contents(one / CHECKPOINT) != contents(other / CHECKPOINT):
         names.append(CHECKPOINT)
+    if numbers(one / RECORD) != numbers(other / RECORD):
+        names.append(RECORD)
     return names
+
+
+def numbers(path: Path) -> str:
+    """The results in the record at PATH as JSON, but for OF_THE_DAY."""
+    results = json.loads(path.read_text())["results"]
+    kept = {key: value for key, value in results.items() if key not in OF_THE_DAY}
+    return json.dumps(untimed(kept), sort_keys=True)
 
 
 def contents(path: Path) -> tuple[dict, dict]:

@@ -6,62 +6,188 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shared.acquisition import pieces
+from shared.acquisition import States, check_units, checked, counts, pieces, stretches, weighed
 
 from .device import fetch, put
 from .keys import bits
 
+LEAST = 1e-20  # of a count's chance against another: below, products are denormal numbers, which are slow
 
-def acquire(name: str, samples, expected_votes, keys=None, index: int = 0) -> np.ndarray:
+
+def acquire(
+    name: str,
+    samples,
+    expected_votes,
+    keys=None,
+    index: int = 0,
+    states: States | None = None,
+) -> np.ndarray:
     """Scores (galaxy,) of SAMPLES (galaxy, sample) of rho; EXPECTED_VOTES is a number, or one per galaxy.
 
-    NAME is mutual_information or entropy (both in nats), or random, which takes KEYS uint32 (galaxy, 2) and the
-    round's INDEX. Raises ValueError for any other, and for samples, votes or keys that are not such.
+    NAME is mutual_information or entropy (both in nats), variance, margin, or random, which takes KEYS uint32
+    (galaxy, 2) and the round's INDEX, or batch_mutual_information or epig (both in nats), which take the STATES that
+    the votes of others can leave the posterior in. Raises ValueError for any other, and for samples, votes, keys or
+    states that are not such.
     """
-    parts = [np.zeros(0)]
-    for piece in pieces(name, samples, expected_votes, keys):
-        if name != "random":
-            scores = score(
-                name, *(put(array) for array in (piece.samples, piece.yes, piece.no, piece.ways))
-            )
-            parts.append(fetch(scores)[: piece.count])
-    return (
-        fetch(random(put(keys), put(np.uint32(index))))
-        if name == "random"
-        else np.concatenate(parts)
-    )
+    samples, votes = checked(name, samples, expected_votes, keys, states)
+    if name == "random":
+        return fetch(random(put(keys), put(np.uint32(index))))
+    if name in ("variance", "margin"):
+        return fetch({"variance": variance, "margin": margin}[name](put(samples)))
+    given, parts = [], [np.zeros(0)]
+    if name in ("batch_mutual_information", "epig"):
+        given = [put(array) for array in weighed(states)]
+    for piece in pieces(samples, votes, states if given else None):
+        arrays = (piece.samples, piece.yes, piece.no, piece.ways)
+        scores = score(name, *(put(array) for array in arrays), *given)
+        parts.append(fetch(scores)[: piece.count])
+    return np.concatenate(parts)
+
+
+def dirichlet_information(concentrations, expected_votes: int) -> np.ndarray:
+    """What EXPECTED_VOTES on one question would tell about the network (galaxy,), in nats.
+
+    CONCENTRATIONS (galaxy, sample, answer) are those of a Dirichlet-multinomial (Walmsley et al. 2022, equation 3);
+    all ways in which the votes may fall are summed over. Raises ValueError if these are too many, or for
+    concentrations that are not finite and above 0.
+    """
+    concentrations, parts = np.asarray(concentrations), [np.zeros(0)]
+    found, ways = counts(concentrations, expected_votes)
+    given = (put(np.arange(expected_votes, dtype=np.float64)), put(found.T), put(ways))
+    for rows, count in stretches(len(concentrations), concentrations.shape[1] * len(ways)):
+        scores = dirichlet_score(put(concentrations[rows]), *given)
+        parts.append(fetch(scores)[:count])
+    return np.concatenate(parts)
+
+
+def nearest(units, centres) -> np.ndarray:
+    """The Euclidean distance (galaxy,) of UNITS (galaxy, unit) to the nearest of CENTRES (centre, unit).
+
+    Which is the nearest is found by a product of matrices, to within its rounding; the distance to it is exact.
+    Raises ValueError for arrays of other shapes, or no centres.
+    """
+    units, centres = np.asarray(units), np.asarray(centres)
+    check_units(units, centres)
+    there, parts = put(centres), [np.zeros(0)]
+    for rows, count in stretches(len(units), sum(centres.shape)):
+        parts.append(fetch(distance(put(units[rows]), there))[:count])
+    return np.concatenate(parts)
 
 
 @partial(jax.jit, static_argnums=0)
-def score(name: str, samples, yes, no, ways):
-    """Scores (galaxy,) of one piece, whose arrays are those of `shared.acquisition.Piece`."""
-    each, mixed = log_votes(samples, yes, no, ways)
-    return {"mutual_information": mutual_information, "entropy": entropy}[name](each, mixed)
+def score(name: str, samples, yes, no, ways, *states):
+    """Scores (galaxy,) of one piece, whose arrays are those of `shared.acquisition.Piece`.
+
+    STATES are their chances (state,), their posterior (state, sample) and its mean over them (sample,).
+    """
+    each = log_votes(samples, yes, no, ways)
+    return {
+        "mutual_information": mutual_information,
+        "entropy": entropy,
+        "batch_mutual_information": batch_mutual_information,
+        "epig": epig,
+    }[name](each, *states)
 
 
 def log_votes(samples, yes, no, ways):
-    """ln Binomial(k | N, rho): each sample's (galaxy, sample, k), and their mixture's (galaxy, k)."""
+    """ln Binomial(k | N, rho) (galaxy, sample, k)."""
     # -1e4 stands for ln 0: times 0 it is 0, and times 1 its exponential is 0 in every precision
     log_yes = jnp.clip(jnp.log(samples), min=-1e4)[..., None]
     log_no = jnp.clip(jnp.log1p(-samples), min=-1e4)[..., None]
-    each = ways[:, None] + yes[:, None] * log_yes + no[:, None] * log_no
-    largest = jnp.max(each, 1)
-    mixed = largest + jnp.log(jnp.mean(jnp.exp(each - largest[:, None]), 1))
-    return each, mixed
+    return ways[:, None] + yes[:, None] * log_yes + no[:, None] * log_no
 
 
-def mutual_information(each, mixed):
+def mutual_information(each):
     """What the votes would tell about the network (galaxy,), in nats.
 
     The mean divergence of each sample from the mixture: it is H[p(k)] - mean H[p(k | rho)] (W+20,
     equation 9), without its cancellation.
     """
-    return jnp.mean(jnp.sum(jnp.exp(each) * (each - mixed[:, None]), 2), 1)
+    largest, logs, shares = apart(each)
+    mixed = jnp.mean(shares, 1)
+    apiece = jnp.mean(shares * logs, 1) - mixed * jnp.log(mixed)
+    return jnp.sum(jnp.exp(largest) * apiece, 1)
 
 
-def entropy(each, mixed):
+def entropy(each):
     """The entropy (galaxy,) of the predicted number of yes votes, in nats."""
+    largest, _, shares = apart(each)
+    mixed = largest + jnp.log(jnp.mean(shares, 1))
     return -jnp.sum(jnp.exp(mixed) * mixed, 1)
+
+
+def batch_mutual_information(each, chances, posterior, mean):
+    """What the votes would yet tell about the network (galaxy,), in nats, once those of others have come in.
+
+    The mean over states of I(k; network | state), of which a batch's joint mutual information is the sum (BatchBALD,
+    Kirsch et al. 2019, equation 8): I(k; network) less the I(k; state) that is known by then.
+    """
+    mixed, ratios = over_mixture(each, mean)
+    return told(mixed, mean, ratios) - told(mixed, chances, posterior @ ratios)
+
+
+def epig(each, chances, posterior, mean):
+    """What the votes would tell about the votes of others (galaxy,), in nats: I(k; state).
+
+    Where the states are all counts of targets, it is the mean over these of I(k; k*) (Bickford Smith et al. 2023,
+    equation 6).
+    """
+    mixed, ratios = over_mixture(each, mean)
+    return told(mixed, chances, posterior @ ratios)
+
+
+def apart(each):
+    """The largest over samples of logs (galaxy, sample, k), the logs less it, and what these are logs of."""
+    largest = jnp.max(each, 1)
+    logs = each - largest[:, None]
+    return largest, logs, jnp.exp(logs)
+
+
+def over_mixture(each, weights):
+    """Chances (galaxy, k) of the mixture of samples with WEIGHTS (sample,), and each sample's over them."""
+    largest, _, shares = apart(each)
+    mixed = jnp.clip(weights @ shares, min=LEAST)
+    return jnp.exp(largest) * mixed, jnp.clip(shares / mixed[:, None], min=LEAST)
+
+
+def told(mixed, weights, ratios):
+    """The mean divergence (galaxy,) of parts from their mixture, in nats.
+
+    MIXED (galaxy, k) are the chances of the mixture, RATIOS (galaxy, part, k) a part's over them, WEIGHTS (part,) the
+    chances of the parts. No summand r ln r - r + 1 is below 0, so that rounding cannot take away the whole.
+    """
+    each = ratios * (jnp.log(ratios) - 1) + 1
+    return jnp.sum(mixed * (weights @ each), 1)
+
+
+@jax.jit
+def dirichlet_score(concentrations, steps, found, ways):
+    """The information (galaxy,) of FOUND counts (answer, k), of which there are WAYS (k,), for STEPS 0 ... N - 1."""
+    whole = jnp.sum(concentrations, 2)[..., None]
+    # ln of rising factorials, each factor over the sum of concentrations: as good for huge ones as for small ones
+    factors = jnp.log((concentrations[..., None] + steps) / whole[..., None])
+    rising = jnp.pad(jnp.cumsum(factors, 3), ((0, 0), (0, 0), (0, 0), (1, 0)))
+    each = ways - jnp.sum(jnp.log1p(steps / whole), 2)[..., None]
+    for answer in range(len(found)):
+        each = each + rising[:, :, answer][..., found[answer]]
+    return mutual_information(each)
+
+
+@jax.jit
+def distance(units, centres):
+    """The distance (galaxy,) to the nearest centre; of two as near, to the first."""
+    squares = jnp.sum(centres**2, 1) - 2 * units @ centres.T
+    return jnp.sqrt(jnp.sum((units - centres[jnp.argmin(squares, 1)]) ** 2, 1))
+
+
+def variance(samples):
+    """The variance (galaxy,) of rho over samples."""
+    return jnp.mean((samples - jnp.mean(samples, 1)[:, None]) ** 2, 1)
+
+
+def margin(samples):
+    """How near (galaxy,) the mean rho is to one half: 1 there, 0 at 0 and 1."""
+    return 1 - jnp.abs(2 * jnp.mean(samples, 1) - 1)
 
 
 def random(keys, index):

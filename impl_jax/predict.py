@@ -9,16 +9,21 @@ from shared.batches import chunks
 from .augment import see
 from .device import fetch, put, settings
 from .dropout import dropout, keep
+from .weights import values
 
 
 def features(state, images, views: Views):
     """The dense layer's units (galaxy, unit) of uint8 images (galaxy, y, x, 1) under VIEWS, on the device."""
-    return state.calls["features"](put(images), *(put(array) for array in views))
+    return state.calls["features"](
+        values(state.model), put(images), *(put(array) for array in views)
+    )
 
 
 def layers(state, images, views: Views) -> list[np.ndarray]:
     """Every layer's activation (galaxy, y, x, channel), and at last what `features` gives, of the same."""
-    found = state.calls["layers"](put(images), *(put(array) for array in views))
+    found = state.calls["layers"](
+        values(state.model), put(images), *(put(array) for array in views)
+    )
     return [fetch(layer) for layer in found]
 
 
@@ -34,8 +39,20 @@ def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: i
         [np.zeros((0, samples), np.float32)],
     )
     for chunk in chunks(images, views, keys, settings().chunk):
-        arrays = (chunk.images, *chunk.views, chunk.keys, numbers)
-        parts.append(fetch(state.calls["sample"](*(put(array) for array in arrays)))[: chunk.count])
+        arrays = [put(array) for array in (chunk.images, *chunk.views, chunk.keys, numbers)]
+        rho = state.calls["sample"](values(state.model), *arrays)
+        parts.append(fetch(rho)[: chunk.count])
+    return np.concatenate(parts)
+
+
+def embed(state, images, views: Views) -> np.ndarray:
+    """What `features` gives (galaxy, unit) of any number of galaxies, chunk by chunk, as `sample` goes through them."""
+    parts, no_keys = (
+        [np.zeros((0, state.run.model.dense), np.float32)],
+        np.zeros((len(images), 2), np.uint32),
+    )
+    for chunk in chunks(images, views, no_keys, settings().chunk):
+        parts.append(fetch(features(state, chunk.images, chunk.views))[: chunk.count])
     return np.concatenate(parts)
 
 

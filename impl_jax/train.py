@@ -2,29 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from shared.backend import compiled_once
 from shared.batches import Cutouts, Plan
-from shared.spec import RunSpec
+from shared.spec import BackendSpec, RunSpec
 from shared.weights import Checkpoint, Weights
 
 from .augment import see
-from .device import fetch, put
+from .device import fetch, put, settings
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
 from .predict import every_layer, sample_chunk
-from .weights import from_layout, import_weights, named_parameters, to_layout
+from .weights import from_layout, import_weights, named_parameters, to_layout, values
 
 
 @dataclass
 class State:
-    """All that training changes, and the calls that it is compiled into."""
+    """All that training changes, and the compiled calls that change and read it."""
 
     run: RunSpec
     model: GalaxyCNN
@@ -41,7 +41,13 @@ def init(run: RunSpec, start: Checkpoint) -> State:
     first, second = (
         {name: to_layout(put(part[name])) for name in part} for part in (start.first, start.second)
     )
-    graph, _ = nnx.split(model)
+    return State(run, model, first, second, start.step, programs(run, settings()))
+
+
+@compiled_once
+def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
+    """The calls of every run that is like this one; weights and moments are their arguments."""
+    graph = nnx.graphdef(GalaxyCNN(run.model))
 
     def steps(weights, first, second, *arrays):
         def one(before, batch):
@@ -51,24 +57,23 @@ def init(run: RunSpec, start: Checkpoint) -> State:
 
         return jax.lax.scan(one, (weights, first, second), arrays)
 
-    calls = {
+    def compiled(call):
+        return jax.jit(lambda weights, *arrays: call(nnx.merge(graph, weights), *arrays))
+
+    return {
         "steps": jax.jit(steps, donate_argnums=(0, 1, 2)),
-        "slopes": nnx.jit(lambda model, *batch: loss_and_slopes(run, model, *batch)),
-        "sample": nnx.jit(lambda model, *arrays: sample_chunk(run, model, *arrays)),
-        "features": nnx.jit(lambda model, images, *views: model.features(see(run, images, views))),
-        "layers": nnx.jit(
+        "slopes": compiled(lambda model, *batch: loss_and_slopes(run, model, *batch)),
+        "sample": compiled(lambda model, *arrays: sample_chunk(run, model, *arrays)),
+        "features": compiled(lambda model, images, *views: model.features(see(run, images, views))),
+        "layers": compiled(
             lambda model, images, *views: every_layer(model, see(run, images, views))
         ),
     }
-    calls = {
-        name: call if name == "steps" else partial(call, model) for name, call in calls.items()
-    }
-    return State(run, model, first, second, start.step, calls)
 
 
 def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.ndarray]:
     """The state after all steps of a plan, and the mean loss (step,) of each batch before its step."""
-    before = (nnx.state(state.model), state.first, state.second)
+    before = (values(state.model), state.first, state.second)
     (weights, state.first, state.second), losses = state.calls["steps"](
         *before, *put_plan(images, plan)
     )
@@ -80,7 +85,7 @@ def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.nd
 def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
     """The mean loss of a plan's first batch and its slope with respect to every weight; the state stays as it is."""
     *batch, _ = (array[0] for array in put_plan(images, plan))
-    loss, slopes = state.calls["slopes"](*batch)
+    loss, slopes = state.calls["slopes"](values(state.model), *batch)
     return float(loss), {name: from_layout(slope) for name, slope in slopes.items()}
 
 

@@ -1,6 +1,7 @@
 """The model's weights under shared names."""
 
 import numpy as np
+from flax import nnx
 
 from shared.weights import Checkpoint, Weights
 
@@ -35,6 +36,11 @@ def named_parameters(model) -> dict:
         ((f"{name}/kernel", layer.kernel), (f"{name}/bias", layer.bias)) for name, layer in layers
     ]
     return dict(pair for both in pairs for pair in both)
+
+
+def values(model):
+    """The weights as a compiled call takes them."""
+    return nnx.state(model)
 
 
 def to_layout(value):

@@ -1,8 +1,8 @@
 """The TensorFlow implementation."""
 
-from .acquisition import acquire
+from .acquisition import acquire, dirichlet_information, nearest
 from .device import configure, describe, peak_memory
-from .predict import answers, features, sample
+from .predict import answers, embed, features, sample
 from .train import gradients, init, train_steps
 from .weights import export_checkpoint, export_weights
 
@@ -11,11 +11,14 @@ __all__ = [
     "answers",
     "configure",
     "describe",
+    "dirichlet_information",
+    "embed",
     "export_checkpoint",
     "export_weights",
     "features",
     "gradients",
     "init",
+    "nearest",
     "peak_memory",
     "sample",
     "train_steps",

@@ -3,25 +3,27 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from shared.backend import compiled_once
 from shared.batches import Cutouts, Plan
-from shared.spec import RunSpec
+from shared.spec import BackendSpec, RunSpec
 from shared.weights import Checkpoint, Weights
 
 from .augment import see
-from .device import fetch, number_type, put
+from .device import fetch, number_type, put, settings
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
 from .predict import every_layer, sample_chunk
-from .weights import from_layout, import_weights, named_parameters, to_layout
+from .weights import from_layout, import_weights, named_parameters, to_layout, values
 
 
 @dataclass
 class State:
-    """All that training changes, and the calls that it is compiled into."""
+    """All that training changes, and the compiled calls that change and read it."""
 
     run: RunSpec
     model: GalaxyCNN
@@ -36,32 +38,57 @@ def init(run: RunSpec, start: Checkpoint) -> State:
     model = GalaxyCNN(run.model)
     import_weights(model, start.weights)
     first, second = (
-        {name: tf.Variable(to_layout(put(part[name]))) for name in part}
-        for part in (start.first, start.second)
+        {name: to_layout(put(part[name])) for name in part} for part in (start.first, start.second)
     )
+    return State(run, model, first, second, start.step, programs(run, settings()))
+
+
+@compiled_once
+def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
+    """The calls of every run that is like this one; weights and moments are their arguments."""
+    model = GalaxyCNN(run.model)
 
     @tf.function
-    def steps(*arrays):
+    def steps(weights, first, second, *arrays):
         losses = tf.TensorArray(number_type(), len(arrays[0]))
         for number in tf.range(len(arrays[0])):
-            losses = losses.write(
-                number, step(run, model, first, second, *(array[number] for array in arrays))
-            )
-        return losses.stack()
+            first, second = dict(first), dict(second)
+            with holding(weights):
+                batch = (array[number] for array in arrays)
+                losses = losses.write(number, step(run, model, first, second, *batch))
+                weights = values(model)
+        return (weights, first, second), losses.stack()
 
-    calls = {
+    def holding(weights):
+        named = named_parameters(model)
+        return keras.StatelessScope([(named[name], value) for name, value in weights.items()])
+
+    def compiled(call):
+        def of_weights(weights, *arrays):
+            with holding(weights):
+                return call(model, *arrays)
+
+        return tf.function(of_weights)
+
+    return {
         "steps": steps,
-        "slopes": tf.function(lambda *batch: loss_and_slopes(run, model, *batch)),
-        "sample": tf.function(lambda *arrays: sample_chunk(run, model, *arrays)),
-        "features": tf.function(lambda images, *views: model.features(see(run, images, views))),
-        "layers": tf.function(lambda images, *views: every_layer(model, see(run, images, views))),
+        "slopes": compiled(lambda model, *batch: loss_and_slopes(run, model, *batch)),
+        "sample": compiled(lambda model, *arrays: sample_chunk(run, model, *arrays)),
+        "features": compiled(lambda model, images, *views: model.features(see(run, images, views))),
+        "layers": compiled(
+            lambda model, images, *views: every_layer(model, see(run, images, views))
+        ),
     }
-    return State(run, model, first, second, start.step, calls)
 
 
 def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.ndarray]:
     """The state after all steps of a plan, and the mean loss (step,) of each batch before its step."""
-    losses = state.calls["steps"](*put_plan(images, plan))
+    before = (values(state.model), state.first, state.second)
+    (weights, state.first, state.second), losses = state.calls["steps"](
+        *before, *put_plan(images, plan)
+    )
+    for name, weight in named_parameters(state.model).items():
+        weight.assign(weights[name])
     state.step += len(plan.steps)
     return state, fetch(losses)
 
@@ -69,7 +96,7 @@ def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.nd
 def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
     """The mean loss of a plan's first batch and its slope with respect to every weight; the state stays as it is."""
     *batch, _ = (array[0] for array in put_plan(images, plan))
-    loss, slopes = state.calls["slopes"](*batch)
+    loss, slopes = state.calls["slopes"](values(state.model), *batch)
     return float(loss), {name: from_layout(slope) for name, slope in slopes.items()}
 
 
@@ -107,9 +134,10 @@ def step(
         run, model, images, yes, total, turn, window, light, keys, number
     )
     for name, weight in named_parameters(model).items():
-        after = adam(run, scales, weight, first[name], second[name], slopes[name])
-        for place, value in zip((weight, first[name], second[name]), after, strict=True):
-            place.assign(value)
+        after, first[name], second[name] = adam(
+            run, scales, weight.value, first[name], second[name], slopes[name]
+        )
+        weight.assign(after)
     return loss
 
 
@@ -117,8 +145,9 @@ def loss_and_slopes(
     run: RunSpec, model: GalaxyCNN, images, yes, total, turn, window, light, keys, number
 ):
     """A batch's mean loss in nats and its slope with respect to every weight, under shared names."""
-    named = named_parameters(model)
+    named = values(model)
     with tf.GradientTape() as tape:
+        tape.watch(named)
         units = model.features(see(run, images, (turn, window, light)))
         kept = keep(keys, number, run.model.dense, run.model.dropout)
         logits = model.answers(dropout(units, kept, run.model.dropout))

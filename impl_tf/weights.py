@@ -1,6 +1,7 @@
 """The model's weights under shared names."""
 
 import numpy as np
+import tensorflow as tf
 
 from shared.weights import Checkpoint, Weights
 
@@ -35,6 +36,11 @@ def named_parameters(model) -> dict:
         ((f"{name}/kernel", layer.kernel), (f"{name}/bias", layer.bias)) for name, layer in layers
     ]
     return dict(pair for both in pairs for pair in both)
+
+
+def values(model):
+    """The weights as a compiled call takes them."""
+    return {name: tf.convert_to_tensor(value) for name, value in named_parameters(model).items()}
 
 
 def to_layout(value):

@@ -6,22 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from shared.backend import compiled_once
 from shared.batches import Cutouts, Plan
-from shared.spec import RunSpec
+from shared.spec import BackendSpec, RunSpec
 from shared.weights import Checkpoint, Weights
 
 from .augment import see
-from .device import fetch, put
+from .device import fetch, put, settings
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
 from .predict import every_layer, sample_chunk
-from .weights import from_layout, import_weights, named_parameters, to_layout
+from .weights import from_layout, import_weights, named_parameters, to_layout, values
 
 
 @dataclass
 class State:
-    """All that training changes, and the calls that it is compiled into."""
+    """All that training changes, and the compiled calls that change and read it."""
 
     run: RunSpec
     model: GalaxyCNN
@@ -41,28 +42,34 @@ def init(run: RunSpec, start: Checkpoint) -> State:
         for part in (start.first, start.second)
     )
 
-    def steps(*arrays):
+    return State(run, model, first, second, start.step, programs(run, settings()))
+
+
+@compiled_once
+def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
+    """The calls of every run that is like this one; weights and moments are their arguments."""
+
+    def steps(model, first, second, *arrays):
         return torch.stack(
             [step(run, model, first, second, *batch) for batch in zip(*arrays, strict=True)]
         )
 
-    calls = {
+    compiled = torch.inference_mode()
+    return {
         "steps": steps,
-        "slopes": lambda *batch: loss_and_slopes(run, model, *batch),
-        "sample": torch.inference_mode()(lambda *arrays: sample_chunk(run, model, *arrays)),
-        "features": torch.inference_mode()(
-            lambda images, *views: model.features(see(run, images, views))
-        ),
-        "layers": torch.inference_mode()(
-            lambda images, *views: every_layer(model, see(run, images, views))
+        "slopes": lambda model, *batch: loss_and_slopes(run, model, *batch),
+        "sample": compiled(lambda model, *arrays: sample_chunk(run, model, *arrays)),
+        "features": compiled(lambda model, images, *views: model.features(see(run, images, views))),
+        "layers": compiled(
+            lambda model, images, *views: every_layer(model, see(run, images, views))
         ),
     }
-    return State(run, model, first, second, start.step, calls)
 
 
 def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.ndarray]:
     """The state after all steps of a plan, and the mean loss (step,) of each batch before its step."""
-    losses = state.calls["steps"](*put_plan(images, plan))
+    before = (values(state.model), state.first, state.second)
+    losses = state.calls["steps"](*before, *put_plan(images, plan))
     state.step += len(plan.steps)
     return state, fetch(losses)
 
@@ -70,7 +77,7 @@ def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.nd
 def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
     """The mean loss of a plan's first batch and its slope with respect to every weight; the state stays as it is."""
     *batch, _ = (array[0] for array in put_plan(images, plan))
-    loss, slopes = state.calls["slopes"](*batch)
+    loss, slopes = state.calls["slopes"](values(state.model), *batch)
     return float(loss), {name: from_layout(slope) for name, slope in slopes.items()}
 
 

@@ -39,6 +39,11 @@ def named_parameters(model) -> dict:
     return dict(pair for both in pairs for pair in both)
 
 
+def values(model):
+    """The weights as a compiled call takes them."""
+    return model
+
+
 def to_layout(value):
     """A shared array in this framework's order of axes."""
     return value.permute({1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[value.ndim])

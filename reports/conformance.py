@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from reports.blocks import NOTHING, Figure, Section, Table, bare, number, prose, table
-from reports.figures import BACKENDS, OTHER, _figure
+from reports.figures import BACKENDS, OTHER, drawn_figure
 from reports.origins import versions
 from reports.runs import TITLES, Book, Record, command, gathered
 from shared.conformance import BUDGETS, DOUBLE, EXACT, RUNGS
@@ -352,7 +352,7 @@ def drawn(origin: str, found: dict) -> Figure:
 
     name = f"divergence-{''.join(letter if letter.isalnum() else '-' for letter in origin)}"
     caption = f"Divergence of two float32 trainings, median of {found['seeds']} seeds; bands: the three frameworks"
-    return _figure(name, caption, (5.6, 4.2), draw, [])
+    return drawn_figure(name, caption, (5.6, 4.2), draw, [])
 
 
 def equivalence(origin: str, found: dict) -> list[Table]:

@@ -6,9 +6,9 @@ Lines of the backends often lie on each other, so those drawn first are wider.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -108,7 +108,7 @@ def line_figure(
         plot.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         _legend(plot, lines)
 
-    return _figure(name, caption, (4.6, 3.1), draw, records)
+    return drawn_figure(name, caption, (4.6, 3.1), draw, records)
 
 
 def dot_figure(
@@ -137,7 +137,7 @@ def dot_figure(
             )
         _rows(plot, rows, axis)
 
-    return _figure(name, caption, (4.6, 0.7 + 0.24 * len(rows)), draw, records)
+    return drawn_figure(name, caption, (4.6, 0.7 + 0.24 * len(rows)), draw, records)
 
 
 def bar_figure(
@@ -151,7 +151,7 @@ def bar_figure(
         _rows(plot, rows, axis)
         plot.set_xlim(left=0)
 
-    return _figure(name, caption, (4.6, 0.7 + 0.24 * len(rows)), draw, records)
+    return drawn_figure(name, caption, (4.6, 0.7 + 0.24 * len(rows)), draw, records)
 
 
 def _rows(plot: Axes, rows: list[Row], axis: str) -> None:
@@ -181,9 +181,14 @@ def _legend(plot: Axes, lines: list[Line]) -> None:
     plot.legend(handles=handles, loc="best", handlelength=1.8)
 
 
-def _figure(
-    name: str, caption: str, size: tuple[float, float], draw: Any, records: Sequence[int]
+def drawn_figure(
+    name: str,
+    caption: str,
+    size: tuple[float, float],
+    draw: Callable[[Axes], None],
+    records: Sequence[int],
 ) -> Figure:
+    """What DRAW draws, SIZE inches wide and high; the same bytes each time."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         canvas = Canvas(figsize=size, layout="constrained")
         draw(canvas.subplots())

@@ -3,17 +3,44 @@
 import numpy as np
 import pandas as pd
 
-from reports.blocks import Figure, Measure, Section, bare, measure, number, prose, table
+from reports.blocks import (
+    Figure,
+    Measure,
+    Prose,
+    Section,
+    Table,
+    bare,
+    measure,
+    number,
+    prose,
+    table,
+)
 from reports.errors import seeds, share
 from reports.figures import Line, line_figure
 from reports.runs import Book, Record, beside, gathered, group, pairs, setting, simulation
+from reports.savings import (
+    BASELINE,
+    CONFIDENCE,
+    DEVIATION,
+    FALLS,
+    MEASURES,
+    Course,
+    Pair,
+    apart,
+    course,
+    falling,
+    fell,
+    needed,
+    paired,
+    paired_coverage,
+    problem,
+    problems,
+    savings,
+    told,
+    words,
+)
 
-ACQUISITIONS = {
-    "mutual_information": "mutual information",
-    "entropy": "entropy",
-    "random": "random",
-}
-DASHES = {"mutual information": "-", "entropy": "-.", "random": ":"}
+DASHES = {"mutual information": "-", "random": ":"}
 
 
 def curves(book: Book) -> Section:
@@ -73,10 +100,10 @@ def active(book: Book) -> Section:
             "Active learning",
             "No active-learning run is among the records; trizoo active makes one.",
         )
-    words = prose(
+    said = prose(
         "In each round the network is trained, evaluated on the same test galaxies, and chooses "
-        "whose votes to ask for next. Labels needed: where the acquisition's mean curve first "
-        "falls to the last RMSE of random acquisition in the same simulation and backend, as a "
+        "whose votes to ask for next. Labels needed: where the acquisition's mean curve, made to fall steadily, first "
+        "comes down to the last RMSE of random acquisition in the same simulation and backend, as a "
         "share of the labels that random acquisition had by then."
     )
     numbers = [record.number for record in runs]
@@ -91,7 +118,8 @@ def active(book: Book) -> Section:
         "last log score (nat)": ".3f",
         "labels needed (%)": ".0f",
     }
-    blocks = [words, *figures, table("Rounds, mean ± spread over seeds", rows, numbers, formats)]
+    blocks = [said, *figures, table("Rounds, mean ± spread over seeds", rows, numbers, formats)]
+    blocks += saved(book, runs)
     compared = pairs(runs)
     if compared:
         formats = {"first round (%)": ".1f", "last round (%)": ".1f", "all rounds (%)": ".1f"}
@@ -108,7 +136,7 @@ def _labels_figure(book: Book, runs: list[Record], place: int) -> Figure:
     for records in gathered(runs, group).values():
         curve, name = error_curve(records), acquisition(records[0])
         band = (curve["low"], curve["high"]) if len(records) > 1 else None
-        dashes = DASHES.get(name, "-")
+        dashes = DASHES.get(name, "-.")
         points = (curve["labelled"], curve["mean"])
         lines.append(Line(records[0].backend, *points, band, dashes, name, marked=True))
     dataset, question = (runs[0].at(f"run.{name}") for name in ("dataset.name", "question"))
@@ -119,8 +147,7 @@ def _labels_figure(book: Book, runs: list[Record], place: int) -> Figure:
 
 def acquisition(record: Record) -> str:
     """How RECORD chose galaxies, in words."""
-    name = record.text("run.acquisition.name")
-    return ACQUISITIONS.get(name, name)
+    return words(record.text("run.acquisition.name"))
 
 
 def error_curve(records: list[Record]) -> pd.DataFrame:
@@ -143,16 +170,13 @@ def error_curve(records: list[Record]) -> pd.DataFrame:
 
 
 def labels_needed(curve: pd.DataFrame, target: float) -> float | None:
-    """Labels at which CURVE first falls to TARGET, linear between rounds; None if it never does."""
-    labelled, error = curve["labelled"].to_numpy(float), curve["mean"].to_numpy(float)
-    below = np.flatnonzero(error <= target)
-    if not len(below):
+    """Labels at which CURVE, made to fall steadily, first comes down to TARGET; None if it never does."""
+    if curve.empty:
         return None
-    here = below[0]
-    if here == 0:
-        return float(labelled[0])
-    part = (error[here - 1] - target) / (error[here - 1] - error[here])
-    return float(labelled[here - 1] + part * (labelled[here] - labelled[here - 1]))
+    found = needed(
+        curve["labelled"].to_numpy(), falling(curve["mean"].to_numpy()), np.array([target])
+    )
+    return float(found[0]) if np.isfinite(found[0]) else None
 
 
 def labels_share(runs: list[Record], records: list[Record]) -> float | None:
@@ -171,6 +195,85 @@ def labels_share(runs: list[Record], records: list[Record]) -> float | None:
     last = random.iloc[-1]
     needed = labels_needed(error_curve(records), last["mean"])
     return None if needed is None else share(needed, last["labelled"])
+
+
+def saved(book: Book, runs: list[Record]) -> list[Prose | Table]:
+    """Labels saved at equal error, and what the pool's risk was said to be; nothing without random acquisition."""
+    records = gathered(runs, problem)
+    compared = [
+        (records[named[BASELINE][0].problem], named) for named in problems(map(course, runs))
+    ]
+    if not compared:
+        return []
+    said = prose(
+        "Labels saved: 1 - labels needed / labels that random acquisition needed, where the mean over the seeds that "
+        "both have, made to fall steadily, first comes down to an error. Errors lie along the fall of random "
+        f"acquisition's, from its first to its last round. In brackets {CONFIDENCE:.0%} intervals over paired seeds. "
+        "A saving after < is only a bound, since the acquisition had not come down to the error in its last round; a "
+        "? stands for a lower end that is not known for that reason. Less is better in every measure."
+    )
+    numbers = [record.number for some, _ in compared for record in some]
+    rows = [
+        {"setting": book.setting(some[0]), "backend": some[0].title} | row
+        for some, named in compared
+        for name in named
+        if name != BASELINE
+        for row in _compared(named[BASELINE], named[name])
+    ]
+    blocks = [said, table("Labels saved at equal error, random against others", rows, numbers)]
+    risks = [
+        {"setting": book.setting(some[0]), "backend": some[0].title} | row
+        for some, named in compared
+        for row in _risks(named)
+    ]
+    if risks:
+        caption = (
+            "Mean log score of the pool (nat), as those asked about tell it before they are learned from (plain), "
+            "corrected for how they were drawn (LURE), and in truth (all): means over rounds ± spread over seeds"
+        )
+        formats = dict.fromkeys(("plain", "LURE", "all"), ".3f")
+        blocks.append(table(caption, risks, numbers, formats))
+    return blocks
+
+
+def _compared(random: list[Course], other: list[Course]) -> list[dict]:
+    pairs_of = {title: paired(random, other, name) for name, title in MEASURES.items()}
+    rows = [_saved_row(title, pair) for title, pair in pairs_of.items() if pair]
+    if rows and (coverages := paired_coverage(random, other)):
+        before, after = np.array(coverages).T
+        rows.append(
+            dict.fromkeys(rows[0], "")
+            | {
+                "measure": f"coverage error within {DEVIATION} of the vote fraction",
+                "seeds": len(coverages),
+                "random": f"{before.mean():.3f}",
+                "last difference": apart(after - before, 4),
+            }
+        )
+    return [{"acquisition": words(other[0].acquisition)} | row for row in rows]
+
+
+def _saved_row(title: str, pair: Pair) -> dict:
+    headings = [f"saved at {fall:.0%} of the fall" for fall in FALLS]
+    found = map(told, savings(pair))
+    return {
+        "measure": title,
+        "seeds": len(pair.random),
+        "labels": f"{pair.labels[0]:.0f} to {pair.labels[-1]:.0f}",
+        "random": fell(pair.random),
+        **(dict(zip(headings, found, strict=False)) or dict.fromkeys(headings, "no fall")),
+        "last difference": apart(pair.other[:, -1] - pair.random[:, -1], 4),
+    }
+
+
+def _risks(named: dict[str, list[Course]]) -> list[dict]:
+    keys = {"plain": "plain", "LURE": "lure", "all": "all"}
+    return [
+        {"acquisition": words(name)}
+        | {title: measure(run.pool.get(key) for run in runs) for title, key in keys.items()}
+        for name, runs in named.items()
+        if any(run.pool for run in runs)
+    ]
 
 
 def _active_row(book: Book, runs: list[Record], records: list[Record]) -> dict:

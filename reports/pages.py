@@ -4,7 +4,7 @@ import base64
 import re
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from reports.blocks import Figure, Gallery, Section, ranges
 from reports.figures import in_file, on_page
@@ -15,18 +15,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def write_html(sections: list[Section], title: str, path: Path) -> None:
     """SECTIONS as one page at PATH: all text escaped, figures and pictures within."""
-    page = _environment(autoescape=True).get_template("report.html")
-    text = page.render(sections=sections, title=title, style=(TEMPLATES / "report.css").read_text())
+    style = (TEMPLATES / "report.css").read_text()
+    text = filled("report.html", sections=sections, title=title, style=style)
     write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def write_markdown(sections: list[Section], title: str, path: Path) -> None:
     """SECTIONS as Markdown at PATH, with figures and pictures in the folder figures beside it."""
-    text = (
-        _environment(autoescape=False)
-        .get_template("report.md")
-        .render(sections=sections, title=title)
-    )
+    text = filled("report.md", sections=sections, title=title)
     for block in (block for section in sections for block in section.blocks):
         _write_figures(block, path.parent / "figures")
     text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -55,10 +51,11 @@ def markdown(text: str) -> str:
     return " ".join(marked.split())
 
 
-def _environment(autoescape: bool) -> Environment:
+def filled(template: str, **values) -> str:
+    """The file TEMPLATE of TEMPLATES with VALUES in it, which are escaped if it is HTML."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=autoescape,
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -70,4 +67,4 @@ def _environment(autoescape: bool) -> Environment:
         "on_page": on_page,
         "data": lambda png: base64.b64encode(png).decode(),
     }
-    return made
+    return made.get_template(template).render(values)

@@ -5,6 +5,7 @@ from pathlib import Path
 from reports.agreement import agreement
 from reports.answer import answer
 from reports.blocks import Section
+from reports.calibration import calibration
 from reports.conformance import conformance
 from reports.errors import confusion, coverage, errors
 from reports.learning import active, curves
@@ -22,6 +23,7 @@ SECTIONS = (
     ran,
     errors,
     coverage,
+    calibration,
     curves,
     active,
     timings,

@@ -13,12 +13,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pygments.lexers.python import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, Operator, String
 
 from reports.blocks import Prose, Section
-from reports.pages import TEMPLATES
+from reports.pages import TEMPLATES, filled
 from reports.runs import TITLES, Book
 from shared.records import write_whole
 
@@ -128,16 +127,10 @@ def rosetta(_: Book) -> Section:
 def write_rosetta(path: Path, root: Path = ROOT) -> None:
     """The page of the implementations below ROOT, at PATH; the same source gives the same bytes."""
     files = mirrored(root)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     style = "".join((TEMPLATES / name).read_text() for name in ("report.css", "rosetta.css"))
-    text = environment.get_template(PAGE).render(
+    text = filled(
+        PAGE,
+        title="trizoo: one program in three dialects",
         files=files,
         titles=list(TITLES.values()),
         equal=equal_lines(files),

@@ -1,38 +1,64 @@
 """What the three acquisitions share: the checks at the door, and work in pieces of bounded size."""
 
 from collections.abc import Iterator
+from itertools import combinations
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import gammaln
 
-from shared.spec import ACQUISITIONS, one_of
+from shared.spec import ACQUISITIONS, SCORES, one_of
 
-ELEMENTS = (
-    2**22
-)  # galaxies x samples x (votes + 1) in one piece: some 100 MB with all that is made of them
+ELEMENTS = 2**20  # numbers in the largest array of a piece, which the caches of two cores can hold
+COUNTS = 2**18  # ways in which the votes on a question may fall, at most
+TINY = (
+    1e-18  # chances below it are taken for 0: products of them are denormal numbers, which are slow
+)
 NEVER = -1e30  # stands for ln 0, without its NaNs
+WITH_STATES = ("batch_mutual_information", "epig")
+SCORED = (*SCORES, "random", *WITH_STATES)  # by `acquire`; the others are made of these
+
+
+class States(NamedTuple):
+    """Votes of other galaxies that may come in, and what each would say about the samples of the posterior."""
+
+    chances: np.ndarray  # float64 (state,), of each, summing to 1
+    posterior: (
+        np.ndarray
+    )  # float64 (state, sample): the chance of each sample once it has come in; rows sum to 1
 
 
 class Piece(NamedTuple):
-    """Galaxies to be scored in one go, as many as in every other piece; the first COUNT of them are asked for."""
+    """Galaxies to be scored in one go, as many as in every other piece; the first COUNT of them are asked for.
 
-    samples: np.ndarray  # float64 (galaxy, sample) of rho
+    Where all galaxies expect the same votes, YES, NO and WAYS have one row for all.
+    """
+
+    samples: np.ndarray  # float (galaxy, sample) of rho
     yes: np.ndarray  # float64 (galaxy, k): k
     no: np.ndarray  # float64 (galaxy, k): N - k, at least 0
     ways: np.ndarray  # float64 (galaxy, k): ln of N over k; NEVER where k > N
     count: int
 
 
-def pieces(
-    name: str, samples: np.ndarray, expected_votes: int | np.ndarray, keys: np.ndarray | None
-) -> Iterator[Piece]:
-    """SAMPLES (galaxy, sample) of rho in pieces, with the votes expected of each galaxy (a number, or one each).
+def checked(
+    name: str,
+    samples: np.ndarray,
+    expected_votes: int | np.ndarray,
+    keys: np.ndarray | None,
+    states: States | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """SAMPLES (galaxy, sample) of rho, and the votes int (galaxy,), or (), expected of each.
 
-    Raises ValueError for a name that there is not, samples that are not chances, votes that are not counts, or
-    missing keys.
+    Raises ValueError for a name that `acquire` cannot score, samples that are not chances, votes that are not counts,
+    and keys or states that are missing or do not fit.
     """
     one_of("acquisition", name, ACQUISITIONS)
+    if name not in SCORED:
+        raise ValueError(
+            f"{name} is a selection, made in shared.selection of scores; acquire has {', '.join(SCORED)}"
+        )
     samples = np.asarray(samples)
     if samples.ndim != 2 or not samples.shape[1]:
         raise ValueError(
@@ -57,25 +83,102 @@ def pieces(
         raise ValueError(
             "random needs keys, one per galaxy: shared.keys.galaxy_keys(seed, 'acquisition', ids)"
         )
-    return _pieces(samples, np.broadcast_to(votes, len(samples)))
+    if name in WITH_STATES:
+        _check_states(name, states, samples.shape[1])
+    return samples, votes
 
 
-def _pieces(samples: np.ndarray, votes: np.ndarray) -> Iterator[Piece]:
-    k = np.arange(votes.max(initial=0) + 1.0)
-    size = min(max(1, ELEMENTS // (samples.shape[1] * len(k))), len(samples))
-    for start in range(0, len(samples), max(size, 1)):
-        count = min(size, len(samples) - start)
-        rows = np.minimum(np.arange(start, start + size), start + count - 1)
-        no = votes[rows, None] - k
-        ways = np.where(
-            no < 0,
-            NEVER,
-            gammaln(votes[rows, None] + 1) - gammaln(k + 1) - gammaln(np.maximum(no, 0) + 1),
+def _check_states(name: str, states: States | None, samples: int) -> None:
+    if states is None:
+        raise ValueError(
+            f"{name} needs states: what votes of other galaxies may come in, made in shared.selection"
         )
-        yield Piece(
-            samples[rows].astype(np.float64),
-            np.broadcast_to(k, no.shape),
-            np.maximum(no, 0),
-            ways,
-            count,
+    chances, posterior = (np.asarray(array) for array in states)
+    if chances.ndim != 1 or not len(chances) or posterior.shape != (len(chances), samples):
+        raise ValueError(
+            f"states have chances {chances.shape} and a posterior {posterior.shape}; they must be (state,), of one "
+            f"or more, and (state, sample), of the same {samples} samples as the galaxies"
         )
+    for what, rows in (("chances", chances[None]), ("posterior", posterior)):
+        wrong = ~((rows >= 0).all(1) & (np.abs(rows.sum(1) - 1) < 1e-6))
+        if wrong.any():
+            row = wrong.argmax()
+            raise ValueError(
+                f"row {row} of the states' {what} sums to {rows[row].sum()} and begins at {rows[row].min()}; chances "
+                "are at least 0 and sum to 1"
+            )
+
+
+def weighed(states: States) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The chances (state,) and the posterior (state, sample) of STATES, without tiny ones, and its mean (sample,)."""
+    chances, posterior = (np.where(array < TINY, 0, array) for array in states)
+    return chances, posterior, chances @ posterior
+
+
+def pieces(samples: np.ndarray, votes: np.ndarray, states: States | None) -> Iterator[Piece]:
+    """What `checked` gave, in pieces for as many galaxies as ELEMENTS allow, at least one."""
+    k = np.arange(votes.max(initial=0) + 1)
+    factorials = gammaln(k + 1.0)  # their logarithms
+    wide = samples.shape[1] if states is None else max(states.posterior.shape)
+    alike = votes.ndim == 0 or (votes == votes[:1]).all()
+    for rows, count in stretches(len(samples), wide * len(k)):
+        total = np.reshape(k[-1] if alike else votes[rows], (-1, 1))
+        no = np.maximum(total - k, 0)
+        ways = np.where(k > total, NEVER, factorials[total] - factorials[k] - factorials[no])
+        yes = np.broadcast_to(k.astype(np.float64), no.shape)
+        yield Piece(samples[rows], yes, no.astype(np.float64), ways, count)
+
+
+def stretches(galaxies: int, each: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows int64 (galaxy,) of all GALAXIES, EACH of which takes so many numbers, and how many of them are new.
+
+    All stretches are of one length, so that a framework compiles once: the last one ends in copies of its last row.
+    """
+    size = min(max(1, ELEMENTS // each), galaxies)
+    for start in range(0, galaxies, max(size, 1)):
+        count = min(size, galaxies - start)
+        yield np.minimum(np.arange(start, start + size), start + count - 1), count
+
+
+def counts(concentrations: np.ndarray, expected_votes: int) -> tuple[np.ndarray, np.ndarray]:
+    """How EXPECTED_VOTES may fall on the answers, int64 (k, answer), and ln of in how many orders, (k,).
+
+    Raises ValueError for votes that are not a count, concentrations that are not (galaxy, sample, answer), finite and
+    above 0, and for more than COUNTS ways.
+    """
+    if concentrations.ndim != 3 or not all(concentrations.shape[1:]):
+        raise ValueError(
+            f"concentrations have the shape {concentrations.shape}; they must be (galaxy, sample, answer), with a "
+            "sample and an answer or more"
+        )
+    wrong = ~((concentrations > 0) & np.isfinite(concentrations)).all((1, 2))
+    if wrong.any():
+        raise ValueError(
+            f"the concentrations of galaxy {wrong.argmax()} are not all finite and above 0; give those of a Dirichlet"
+        )
+    votes = np.asarray(expected_votes)
+    if votes.shape or not np.issubdtype(votes.dtype, np.integer) or votes < 0:
+        raise ValueError(f"expected_votes is {expected_votes!r}; give one whole number from 0 on")
+    bars = concentrations.shape[2] - 1
+    ways = comb(int(votes) + bars, bars)
+    if ways > COUNTS:
+        raise ValueError(
+            f"{votes} votes can fall on {bars + 1} answers in {ways} ways, and at most {COUNTS} are summed over; "
+            "expect fewer votes"
+        )
+    places = list(combinations(range(int(votes) + bars), bars))  # of bars among stars
+    edges = np.pad(np.array(places, np.int64).reshape(ways, bars), ((0, 0), (1, 1)))
+    edges[:, 0], edges[:, -1] = -1, votes + bars
+    found = np.diff(edges, axis=1) - 1
+    return found, gammaln(votes + 1) - gammaln(found + 1).sum(1)
+
+
+def check_units(units: np.ndarray, centres: np.ndarray) -> None:
+    """Raise ValueError unless UNITS (galaxy, unit) and CENTRES (centre, unit) fit, with a centre or more."""
+    if units.ndim != 2 or centres.ndim != 2 or units.shape[1] != centres.shape[1]:
+        raise ValueError(
+            f"units have the shape {units.shape} and centres {centres.shape}; they must be (galaxy, unit) and "
+            "(centre, unit), of the same units"
+        )
+    if not len(centres):
+        raise ValueError("there are no centres to be near to; give one or more")

@@ -1,128 +1,140 @@
 """Active learning: train, sample the pool, ask about the galaxies that teach most, repeat (W+20, section 4)."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from shared import keys
 from shared.backend import Backend
 from shared.batches import Cutouts, Labelled
-from shared.metrics import evaluate
+from shared.chain import network_digest, sealed, verified
+from shared.metrics import evaluate, truth_rmse
+from shared.pool import Galaxies, choose, planned_votes, risk, shuffled, with_answers
 from shared.progress import say, track
 from shared.sampling import sample_galaxies
 from shared.spec import RunSpec
 from shared.training import CHECKPOINT, begin, calls, fingerprint
 from shared.weights import first_checkpoint, save_checkpoint
 
-
-class Galaxies(NamedTuple):
-    """Who takes part."""
-
-    known: Labelled  # their votes can be revealed when they are asked about
-    test: Labelled  # held out
-    unknown: Labelled  # no votes, or too few: those whom the last round proposes to ask about
-
-
-class Choice(NamedTuple):
-    """Who is asked about, the most wanted first."""
-
-    places: np.ndarray  # int64 (galaxy,) among those who could be
-    scores: np.ndarray  # float64 (galaxy,)
+Answers = Callable[[int, Labelled, list[int]], Labelled | None]
 
 
 def initial(run: RunSpec, pool: Labelled) -> np.ndarray:
     """The places (galaxy,) of the random galaxies that active learning begins with."""
-    random = keys.bits(keys.galaxy_keys(run.seed, "start", pool.hashes), 0, 2)
-    return np.lexsort((pool.hashes, random[:, 1], random[:, 0]))[: run.acquisition.initial]
-
-
-def choose(
-    backend: Backend, run: RunSpec, state: Any, images: Cutouts, pool: Labelled, number: int
-) -> Choice:
-    """The galaxies of the pool, or of some shards of it, that round NUMBER asks about: those of the largest scores."""
-    spec, places = run.acquisition, np.arange(len(pool.rows))
-    if not len(places):
-        return Choice(places, np.zeros(0))
-    if spec.shards:
-        random = keys.bits(keys.galaxy_keys(run.seed, "shards", pool.hashes), number, 2)
-        places = np.lexsort((pool.hashes, random[:, 1], random[:, 0]))[
-            : spec.shards * spec.shard_size
-        ]
-    rows, hashes = pool.rows[places], pool.hashes[places]
-    samples = np.zeros((len(places), 1))
-    if spec.name != "random":
-        samples = sample_galaxies(backend, run, state, images, rows, hashes, spec.samples)
-    galaxy_keys = keys.galaxy_keys(run.seed, "acquisition", hashes)
-    scores = backend.acquire(spec.name, samples, spec.expected_votes, galaxy_keys, number)
-    best = np.lexsort((hashes, -scores))[: spec.per_round]
-    return Choice(places[best], np.asarray(scores, np.float64)[best])
+    return shuffled(run, "start", pool, 0)[: run.acquisition.initial]
 
 
 def rounds(
-    backend: Backend, run: RunSpec, images: Cutouts, galaxies: Galaxies, folder: Path
+    backend: Backend,
+    run: RunSpec,
+    images: Cutouts,
+    galaxies: Galaxies,
+    folder: Path,
+    answers: Answers,
 ) -> Iterator[dict]:
     """Each round in turn, as a record keeps it: who was labelled, how well the test galaxies were told, who is next.
 
-    The last round proposes galaxies without votes, where there are such. Every round leaves a checkpoint in FOLDER,
-    and a run that was stopped yields the rounds it had done, then goes on.
+    ANSWERS(number of the ask, pool, rows) gives those of the pool whose votes have come in since ROWS of it were asked
+    about, or None if none of these has: then the rounds end, and go on from there another time. The last round asks
+    nobody; it proposes. Every round leaves a checkpoint in FOLDER, and a run that was stopped yields the rounds it had
+    done, then goes on. Raises ValueError if the checkpoint is not what the run left.
     """
     spec, path = run.acquisition, folder / CHECKPOINT
-    start, about = begin(run, path, *galaxies)
-    labelled, done = np.sort(initial(run, galaxies.known)), about.get("rounds", [])
+    start, about = begin(run, path, *galaxies.parts)
+    identity = {"seed": run.seed, "galaxies": fingerprint(*galaxies.parts)}
+    done = verified(path, about.get("rounds", []), start, identity)
     if done:
         say(f"going on after round {len(done) - 1} of {spec.rounds}")
-    for entry in done:
-        labelled = (
-            np.union1d(labelled, entry["places"]) if entry["number"] < spec.rounds else labelled
-        )
-        yield entry
-    state = backend.init(run, start)
-    for number in range(len(done), spec.rounds + 1):
-        begun = time.perf_counter()
-        state, entry = _round(backend, run, state, images, galaxies, labelled, number, start.step)
-        start = backend.export_checkpoint(state)
-        done = [*done, {**entry, "seconds": time.perf_counter() - begun}]
-        save_checkpoint(path, start, {"galaxies": fingerprint(*galaxies), "rounds": done})
-        if number < spec.rounds:
-            labelled = np.union1d(labelled, entry["places"])
-        yield done[-1]
+    state, labelled, pool = backend.init(run, start), galaxies.labelled, galaxies.pool
+    for number in range(spec.rounds + 1):
+        if number == len(done):
+            begun = time.perf_counter()
+            state, entry = _round(
+                backend, run, state, images, galaxies, labelled, pool, number, start.step
+            )
+            start = backend.export_checkpoint(state)
+            entry |= {"network": network_digest(start), "seconds": time.perf_counter() - begun}
+            done = _kept(path, start, done, entry, identity)
+        entry = done[number]
+        if entry["learned"] != fingerprint(labelled):
+            raise ValueError(
+                f"round {number} in {path} learned from other votes than are in {folder} now; put back the votes.csv "
+                "that the run wrote, or begin anew with again=true"
+            )
+        answered = None if number == spec.rounds else answers(number + 1, pool, entry["rows"])
+        if answered is not None and entry["unanswered"] is None:
+            entry = with_answers(backend, run, state, images, entry, pool, answered)
+            done = _kept(path, start, done[:number], entry, identity)
+        yield done[number]
+        if answered is None:
+            return
+        labelled = join(labelled, answered)
+        pool = pool.take(~np.isin(pool.rows, answered.rows))
+
+
+def join(one: Labelled, other: Labelled) -> Labelled:
+    """The galaxies of both, in the order of the store."""
+    both = Labelled(*(np.concatenate(arrays) for arrays in zip(one, other, strict=True)))
+    return both.take(np.argsort(both.rows, kind="stable"))
 
 
 def _round(
-    backend, run, state, images, galaxies: Galaxies, labelled, number: int, step: int
+    backend, run, state, images, galaxies, labelled, pool, number: int, step: int
 ) -> tuple[Any, dict]:
     spec, last = run.acquisition, number == run.acquisition.rounds
     if number and spec.start == "cold":
-        state, step = backend.init(run, first_checkpoint(run.model, run.seed)), 0
+        first = first_checkpoint(run.model, run.seed, run.training.members)
+        state, step = backend.init(run, first), 0
+    state, loss = _learned(backend, run, state, images, labelled, number, step)
+    test = _tested(backend, run, state, images, galaxies)
+    wanted = galaxies.unknown if last and len(galaxies.unknown.rows) else pool
+    now = galaxies._replace(labelled=labelled, pool=wanted)
+    chosen = choose(backend, run, state, images, now, number)
+    asked, choice = chosen.galaxies, chosen.choice
+    votes = planned_votes(backend, spec, chosen) if last and spec.vote_budget else chosen.votes
+    return state, {
+        "number": number,
+        "labelled": len(labelled.rows),
+        "learned": fingerprint(labelled),
+        "rows": asked.rows.tolist(),
+        "scores": choice.scores.tolist(),
+        "chances": choice.chances.tolist(),
+        "votes": votes.tolist(),
+        "unanswered": [] if asked.total.all() else None,
+        "loss": loss,
+        "test": test,
+        "pool": risk(spec, asked, chosen.samples, choice.chances, chosen.scored, chosen.everyone),
+    }
+
+
+def _learned(backend, run, state, images, labelled, number: int, step: int) -> tuple[Any, float]:
+    spec, losses = run.acquisition, []
     steps = spec.first_steps if number == 0 or spec.start == "cold" else spec.round_steps
-    known = galaxies.known.take(labelled)
-    work = calls(backend, run, state, images, known, step, step, step + steps)
-    seen = min(run.training.batch_size, len(labelled))
-    losses = []
-    what = f"round {number}, {len(labelled)} galaxies"
+    work = calls(backend, run, state, images, labelled, step, step, step + steps)
+    seen = min(run.training.batch_size, len(labelled.rows))
+    what = f"round {number}, {len(labelled.rows)} galaxies"
     for call in track(
         work, what, steps * seen, "images", weight=lambda call: len(call.losses) * seen
     ):
         state = call.state
         losses += call.losses.tolist()
-    test = galaxies.test
+    return state, float(np.mean(losses))
+
+
+def _tested(backend, run, state, images, galaxies) -> dict | None:
+    test, truth = galaxies.test, galaxies.truth
+    if not len(test.rows):
+        return None
     samples = sample_galaxies(
         backend, run, state, images, test.rows, test.hashes, run.posterior.samples
     )
-    pool = np.setdiff1d(np.arange(len(galaxies.known.rows)), labelled)
-    asked = galaxies.known.take(pool)
-    if last and len(galaxies.unknown.rows):
-        pool, asked = np.arange(len(galaxies.unknown.rows)), galaxies.unknown
-    choice = choose(backend, run, state, images, asked, number)
-    return state, {
-        "number": number,
-        "labelled": len(labelled),
-        "places": pool[choice.places].tolist(),
-        "rows": asked.rows[choice.places].tolist(),
-        "scores": choice.scores.tolist(),
-        "loss": float(np.mean(losses)),
-        "test": evaluate(samples, test.yes, test.total),
-    }
+    measured = evaluate(samples, test.yes, test.total)
+    return measured if truth is None else measured | {"truth_rmse": truth_rmse(samples, truth)}
+
+
+def _kept(path, checkpoint, before: list[dict], entry: dict, identity: dict) -> list[dict]:
+    done = [*before, sealed(entry, before, identity)]
+    save_checkpoint(path, checkpoint, {"galaxies": identity["galaxies"], "rounds": done})
+    return done

@@ -2,17 +2,19 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
 from importlib import import_module
 from typing import Any, Protocol, cast
 
 import numpy as np
 
+from shared.acquisition import States
 from shared.augment import Views
 from shared.batches import Cutouts, Plan
-from shared.spec import BACKENDS, BackendSpec, RunSpec, one_of
+from shared.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_config
 from shared.weights import Checkpoint, Weights
 
 DEFAULT = BackendSpec(
@@ -55,7 +57,16 @@ class Backend(Protocol):
         expected_votes: int | np.ndarray,
         keys: np.ndarray | None = None,
         index: int = 0,
+        states: States | None = None,
     ) -> np.ndarray: ...
+
+    def dirichlet_information(
+        self, concentrations: np.ndarray, expected_votes: int
+    ) -> np.ndarray: ...
+
+    def embed(self, state: Any, images: np.ndarray, views: Views) -> np.ndarray: ...
+
+    def nearest(self, units: np.ndarray, centres: np.ndarray) -> np.ndarray: ...
 
     def export_weights(self, state: Any) -> Weights: ...
 
@@ -64,6 +75,24 @@ class Backend(Protocol):
     def describe(self) -> dict[str, str]: ...
 
     def peak_memory(self) -> int: ...
+
+
+def compiled_once(make: Callable) -> Callable:
+    """MAKE(run, settings), a run's compiled calls, but made once for all runs whose calls are alike.
+
+    They are where network, views, optimiser and settings are; the seed and whatever else a run says plays no part.
+    """
+    made: dict[str, Any] = {}
+
+    @wraps(make)
+    def shared(run: RunSpec, settings: BackendSpec) -> Any:
+        parts = (run.model, run.augmentation, run.training, settings)
+        name = digest([to_config(part) for part in parts], 64)
+        if name not in made:
+            made[name] = make(run, settings)
+        return made[name]
+
+    return shared
 
 
 def load_backend(name: str, precision: str = "float32") -> Backend:

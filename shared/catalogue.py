@@ -82,9 +82,7 @@ def read_catalogue(dataset: DatasetSpec) -> pd.DataFrame:
     galaxies = pd.DataFrame(galaxies, index=rows.numbers)
     if "label" in columns:  # galaxies of other classes have no vote
         galaxies = galaxies[galaxies[f"{next(iter(dataset.questions))}_total"] > 0]
-    if dataset.galaxies is not None:
-        chosen = np.argsort(galaxy_hash(galaxies["id"]), kind="stable")[: dataset.galaxies]
-        galaxies = galaxies.iloc[np.sort(chosen)]
+    galaxies = fewer(galaxies, dataset.galaxies)
     _check_scale(dataset, galaxies)
     return galaxies
 
@@ -104,6 +102,14 @@ def list_catalogue(names: Sequence[str]) -> pd.DataFrame:
     index = range(1, len(named) + 1)
     galaxies = pd.DataFrame({"id": list(named), "file": list(named.values())}, index, dtype=str)
     return galaxies.assign(ra=np.nan, dec=np.nan)
+
+
+def fewer(galaxies: pd.DataFrame, count: int | None) -> pd.DataFrame:
+    """The COUNT of GALAXIES whose ids have the smallest hashes, in their order; None: all."""
+    if count is None:
+        return galaxies
+    chosen = np.argsort(galaxy_hash(galaxies["id"]), kind="stable")[:count]
+    return galaxies.iloc[np.sort(chosen)]
 
 
 # Which columns are wanted, and in which table they are.

@@ -25,6 +25,11 @@ PURPOSES = (
     "acquisition",
     "start",
     "shards",
+    "draw",
+    "states",
+    "targets",
+    "votes",
+    "calibration",
 )
 
 

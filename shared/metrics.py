@@ -76,15 +76,18 @@ def log_score(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
 
     It is infinite if a galaxy's votes are impossible under every sample.
     """
-    asked = np.asarray(total) > 0
-    samples = np.asarray(samples)[asked]
-    k, n = np.asarray(yes, np.float64)[asked], np.asarray(total, np.float64)[asked]
+    return mean(log_scores(samples, yes, total)[np.asarray(total) > 0])
+
+
+def log_scores(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """-ln p(k | N) of each galaxy, float64 (galaxy,), in nats; 0 where nobody was asked."""
+    k, n = np.asarray(yes, np.float64), np.asarray(total, np.float64)
     scores = np.empty(len(n))
-    for piece in pieces(len(n), samples.shape[1]):
-        rho = samples[piece].astype(np.float64)
+    for piece in pieces(len(n), np.shape(samples)[1]):
+        rho = np.asarray(samples)[piece].astype(np.float64)
         logs = xlogy(k[piece, None], rho) + xlog1py((n - k)[piece, None], -rho)
         scores[piece] = np.log(rho.shape[1]) - logsumexp(logs, axis=1)
-    return mean(scores - _log_ways(n, k))
+    return scores - _log_ways(n, k)
 
 
 def loss(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:

@@ -24,12 +24,11 @@ import numpy as np
 import pandas as pd
 
 from shared import cutouts
-from shared.catalogue import list_catalogue, read_catalogue
+from shared.catalogue import fewer, list_catalogue, read_catalogue
 from shared.draft import Draft
 from shared.progress import in_order, say, track
 from shared.sources import Source, open_source
 from shared.spec import DatasetSpec, digest, to_config
-from shared.split import galaxy_hash
 from shared.store import FORMAT, MANIFEST, NAMED, Store, open_store, sha256
 
 PARTIAL = ".partial"  # ends the name of a folder in which a store is being built
@@ -151,7 +150,9 @@ def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> 
     """Read the images of DATASET from SOURCE; gives the finished store's folder."""
     listed = dataset.table is None
     galaxies = (
-        _fewer(dataset, list_catalogue(source.names())) if listed else read_catalogue(dataset)
+        fewer(list_catalogue(source.names()), dataset.galaxies)
+        if listed
+        else read_catalogue(dataset)
     )
     names = source.find(galaxies)
     problems = {
@@ -198,11 +199,6 @@ def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> 
         skipped = _told(dataset, galaxies, names, problems)
         galaxies = galaxies.drop(columns=["file", "scale"], errors="ignore")
         return draft.finish(galaxies, _manifest(dataset, sources, about, skipped))
-
-
-def _fewer(dataset: DatasetSpec, galaxies: pd.DataFrame) -> pd.DataFrame:
-    chosen = np.argsort(galaxy_hash(galaxies["id"]), kind="stable")[: dataset.galaxies]
-    return galaxies.iloc[np.sort(chosen)]
 
 
 def _met(source: Source, names: list[str | None]) -> dict:

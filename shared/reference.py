@@ -1,7 +1,7 @@
 """The specification, executable: a slow numpy program in float64 that every framework must agree with.
 
 In the order of a step: see (warp, relight), features, dropout, answers, votes_nll, gradients, adam. Then
-the posterior and what is asked of it: sample, mutual_information, entropy. Randomness comes from
+the posterior and what is asked of it: sample, the acquisitions (mutual_information ... nearest). Randomness comes from
 `shared.keys`, which is its own oracle.
 """
 
@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import gammaln, logsumexp, xlog1py, xlogy
 
 from shared import keys
+from shared.acquisition import States
 from shared.augment import Views
 from shared.spec import ModelSpec, RunSpec, TrainingSpec
 from shared.weights import Weights
@@ -234,9 +235,70 @@ def entropy(samples: np.ndarray, votes: int) -> np.ndarray:
     return _entropy(logsumexp(each, axis=1) - np.log(each.shape[1]))
 
 
+def variance(samples: np.ndarray, votes: int) -> np.ndarray:
+    """The variance (galaxy,) of rho over samples; VOTES play no part."""
+    return np.var(samples, 1)
+
+
+def margin(samples: np.ndarray, votes: int) -> np.ndarray:
+    """How near (galaxy,) the mean rho is to one half: 1 there, 0 at 0 and 1; VOTES play no part."""
+    return 1 - np.abs(2 * np.mean(samples, 1) - 1)
+
+
+def batch_mutual_information(samples: np.ndarray, votes: int, states: States) -> np.ndarray:
+    """What N votes would yet tell about the network (galaxy,), in nats, once the votes of others have come in.
+
+    The mean over states s of I(k; network | s); the sum of it over a batch, each galaxy given those before, is the
+    batch's joint mutual information (BatchBALD, Kirsch et al. 2019, equation 8, for counts).
+    """
+    each = log_votes(samples, votes)
+    known = _entropy(each)
+    return sum(
+        chance * (_entropy(_mixed(each, posterior)) - known @ posterior)
+        for chance, posterior in zip(*states, strict=True)
+    )
+
+
+def epig(samples: np.ndarray, votes: int, states: States) -> np.ndarray:
+    """What N votes would tell about the votes of others (galaxy,), in nats: H[k] less its mean over states.
+
+    Where the states are all counts of a target's votes, their chances those of the counts, it is I(k; k*), and of
+    several targets in equal parts its mean over them (Bickford Smith et al. 2023, equation 6, for counts).
+    """
+    each = log_votes(samples, votes)
+    left = sum(
+        chance * _entropy(_mixed(each, posterior))
+        for chance, posterior in zip(*states, strict=True)
+    )
+    return _entropy(_mixed(each, states.chances @ states.posterior)) - left
+
+
+def dirichlet_information(concentrations: np.ndarray, votes: int) -> np.ndarray:
+    """What N votes on one question would tell about the network (galaxy,), in nats, by enumeration.
+
+    CONCENTRATIONS (galaxy, sample, answer) are those of a Dirichlet-multinomial (Walmsley et al. 2022, equation 3).
+    """
+    answers = concentrations.shape[-1]
+    counts = np.array([k for k in np.ndindex(*[votes + 1] * answers) if sum(k) == votes])
+    a = np.asarray(concentrations, np.float64)[:, :, None, :]
+    whole = a.sum(-1)
+    each = gammaln(whole) - gammaln(whole + votes) + (gammaln(a + counts) - gammaln(a)).sum(-1)
+    each = each + gammaln(votes + 1) - gammaln(counts + 1).sum(-1)
+    return _entropy(logsumexp(each, axis=1) - np.log(each.shape[1])) - _entropy(each).mean(1)
+
+
+def nearest(units: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The Euclidean distance (galaxy,) of units (galaxy, unit) to the nearest of CENTRES (centre, unit)."""
+    return np.sqrt(((units[:, None] - centres) ** 2).sum(-1)).min(1)
+
+
 def _entropy(log_chances: np.ndarray) -> np.ndarray:
     chances = np.exp(log_chances)
     return -np.where(chances > 0, chances * np.where(chances > 0, log_chances, 0), 0).sum(-1)
+
+
+def _mixed(log_chances: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return logsumexp(log_chances, axis=1, b=weights[:, None])
 
 
 def _unpool(before: np.ndarray, d: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Samples of the posterior of any number of galaxies, in a stream."""
+"""Samples of the posterior, or the features, of any number of galaxies, in a stream."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -47,6 +47,18 @@ def sample_galaxies(
                 )
             )
     return np.concatenate(parts)
+
+
+def embed_galaxies(
+    backend: Backend, run: RunSpec, state: Any, images: Cutouts, rows: np.ndarray
+) -> np.ndarray:
+    """The features (galaxy, unit) of the galaxies in ROWS of the store, each seen as it is."""
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
+    parts = []
+    for block in track(blocks, "features", len(rows), weight=lambda block: len(rows[block])):
+        shown = images[rows[block]]
+        parts.append(backend.embed(state, shown, still_views(run, images.size, len(shown))))
+    return np.concatenate(parts) if parts else np.zeros((0, run.model.dense), np.float32)
 
 
 def _random_views(run: RunSpec, size: int, hashes: np.ndarray, samples: int) -> Iterator:

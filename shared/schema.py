@@ -121,6 +121,14 @@ def chance_asked(questions: Questions, leads: Leads, fractions: np.ndarray) -> n
     return chance
 
 
+def asked_chances(
+    questions: Questions, leads: Leads, fractions: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """`chance_asked` by name: question -> (galaxy,), of FRACTIONS question -> (galaxy, answer)."""
+    chances = chance_asked(questions, leads, np.hstack([fractions[q] for q in questions]))
+    return dict(zip(questions, chances.T, strict=True))
+
+
 def relevant(questions: Questions, leads: Leads, question: str) -> list[tuple[str, str]]:
     """Every (question, answer) on a path that leads to QUESTION, in the order of the axis; none: everybody is asked."""
     _known(f"there is no question {question!r}", question, questions)

@@ -13,7 +13,17 @@ from shared.schema import check
 
 BACKENDS = ("tf", "torch", "jax")
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
-ACQUISITIONS = ("mutual_information", "entropy", "random")
+SCORES = ("mutual_information", "entropy", "variance", "margin")  # of one galaxy by itself
+ACQUISITIONS = (
+    *SCORES,
+    "random",
+    "power",
+    "gibbs",
+    "batch_mutual_information",
+    "epig",
+    "k_centre",
+    "mixture",
+)
 
 
 def one_of(name: str, value: Any, allowed: tuple) -> None:
@@ -299,10 +309,12 @@ class TrainingSpec:
     )
     validate_every: int  # steps; 0: only at the end
     checkpoint_every: int  # steps; 0: only at the end
+    members: int  # networks trained side by side, each from first weights and batches of its own
 
     def __post_init__(self):
         at_least("training.batch_size", self.batch_size, 1)
         at_least("training.steps", self.steps, 1)
+        at_least("training.members", self.members, 1)
         at_least("training.validate_every", self.validate_every, 0)
         at_least("training.checkpoint_every", self.checkpoint_every, 0)
         if not self.learning_rate > 0:
@@ -328,11 +340,20 @@ class PosteriorSpec:
 
 @dataclass(frozen=True)
 class AcquisitionSpec:
-    """Which galaxies are asked about next, and W+20's schedule of asking."""
+    """Which galaxies are asked about next, and the schedule of asking."""
 
     name: str
     samples: int
-    expected_votes: int
+    expected_votes: int  # 0: as many as the catalogue has of each galaxy
+    of: str  # power, gibbs, mixture: the score they draw by
+    coldness: float  # power, gibbs: how much the score decides; 0: nothing, all are alike
+    share: float  # mixture: the chance that a place goes to any galaxy at all
+    guard: float  # the share of the pool that no score may choose: those whose features lie farthest out
+    states: int  # batch_mutual_information: joint counts of a batch, all of them or, if more, so many drawn
+    targets: int  # epig: how many galaxies' votes are to be foretold
+    target: (
+        str | None
+    )  # epig: null: galaxies of the pool | a CSV file whose column id names galaxies of the dataset
     initial: int
     per_round: int
     rounds: int
@@ -341,13 +362,17 @@ class AcquisitionSpec:
     start: str  # warm: each round trains on | cold: each round begins at the first weights
     shards: int  # 0: score the whole pool | n: score n random shards of it (departure 9)
     shard_size: int
+    vote_choices: tuple[int, ...]  # ask_next.csv: numbers of votes that may be asked for
+    vote_budget: int | None  # ask_next.csv: votes to hand out; null: expected_votes for each galaxy
 
     def __post_init__(self):
         one_of("acquisition.name", self.name, ACQUISITIONS)
+        one_of("acquisition.of", self.of, SCORES)
         one_of("acquisition.start", self.start, ("warm", "cold"))
         for name in (
             "samples",
-            "expected_votes",
+            "states",
+            "targets",
             "initial",
             "per_round",
             "first_steps",
@@ -355,8 +380,38 @@ class AcquisitionSpec:
             "shard_size",
         ):
             at_least(f"acquisition.{name}", getattr(self, name), 1)
-        at_least("acquisition.rounds", self.rounds, 0)
-        at_least("acquisition.shards", self.shards, 0)
+        for name in ("expected_votes", "coldness", "rounds", "shards"):
+            at_least(f"acquisition.{name}", getattr(self, name), 0)
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"acquisition.share is {self.share}; it must be from 0 to 1")
+        in_unit("acquisition.guard", self.guard)
+        choices = self.vote_choices
+        if not choices or choices[0] < 1 or list(choices) != sorted(set(choices)):
+            raise ValueError(
+                f"acquisition.vote_choices is {list(choices)}; it must rise from at least 1"
+            )
+        if self.vote_budget is not None:
+            at_least("acquisition.vote_budget", self.vote_budget, 1)
+
+
+@dataclass(frozen=True)
+class OracleSpec:
+    """Who tells the votes of the galaxies that are asked about."""
+
+    name: str  # catalogue: the dataset's own votes | volunteers: classifications put in the run's folder
+    votes: int | None  # catalogue: so many of a galaxy's votes, drawn; null: all of them
+    tasks: dict[str, str]  # volunteers: a task of the workflow (T0) -> the question it asks
+    answers: dict[
+        str, str
+    ]  # volunteers: an answer's text -> ours; none: alike but for case and punctuation
+    project: (
+        int | None
+    )  # volunteers: the project that galaxies are uploaded to; null: they are only written
+
+    def __post_init__(self):
+        one_of("oracle.name", self.name, ("catalogue", "volunteers"))
+        if self.votes is not None:
+            at_least("oracle.votes", self.votes, 1)
 
 
 @dataclass(frozen=True)
@@ -406,6 +461,7 @@ class RunSpec:
     training: TrainingSpec
     posterior: PosteriorSpec
     acquisition: AcquisitionSpec
+    oracle: OracleSpec
     bench: BenchSpec
 
     def __post_init__(self):
@@ -426,6 +482,27 @@ class RunSpec:
         if self.training.batch_size > 65536:
             raise ValueError(
                 f"training.batch_size is {self.training.batch_size}; it must be at most 65536"
+            )
+        members, task = self.training.members, self.task.name
+        if self.seed + members > 2**64:
+            raise ValueError(
+                f"seed is {self.seed} and training.members {members}; each member has a seed of its own, up to 2^64"
+            )
+        asked = {}
+        if task in ("fit", "predict", "calibrate", "active"):
+            asked["posterior.samples"] = self.posterior.samples
+        if task == "active":
+            asked["acquisition.samples"] = self.acquisition.samples
+        for name, samples in asked.items():
+            if samples % members:
+                raise ValueError(
+                    f"{name} is {samples}; it must be a multiple of training.members, {members}: "
+                    "each member gives as many samples"
+                )
+        if members > 1 and task in ("bench", "export"):
+            raise ValueError(
+                f"training.members is {members}; {task} is of one network: that of a fit with training.members=1, "
+                "whose seed may be that of a member (seed, seed + 1, ...)"
             )
 
     @property

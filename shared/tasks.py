@@ -3,23 +3,28 @@
 import os
 import resource
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from shared.active import Galaxies, rounds
+from shared.active import Answers, initial, rounds
 from shared.augment import reduction
 from shared.backend import Backend, open_backend
 from shared.batches import Cutouts, Labelled
+from shared.ensemble import open_networks
 from shared.metrics import evaluate
+from shared.oracle import catalogue, revealed, true_chances, volunteers, waiting
+from shared.pool import Galaxies
 from shared.posterior import posterior_table, write_posterior
 from shared.prepare import prepare as prepare_store
 from shared.records import write_whole
 from shared.sampling import sample_galaxies
+from shared.selection import needs_targets
 from shared.spec import RunSpec
-from shared.split import galaxy_hash, split
+from shared.split import NAMES, galaxy_hash, split
 from shared.store import Store, verify, votes
 from shared.training import fit as train
 from shared.weights import first_checkpoint, load_weights, parameters, save_weights
@@ -53,7 +58,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
     store = prepare_store(run.dataset)
     hashes = galaxy_hash(store.galaxies["id"])
     parts = labelled_parts(run, store, hashes)
-    backend, images = open_backend(run.backend), cutouts(run, store)
+    backend, images = open_networks(run), cutouts(run, store)
 
     def validate(state) -> float | None:
         part = parts["validation"]
@@ -94,11 +99,13 @@ def fit(run: RunSpec, folder: Path) -> dict:
     }
     later = history.seconds[1:] or history.seconds
     batch = min(run.training.batch_size, len(parts["train"].rows))
-    speed = batch * float(np.median([steps / spent for steps, spent in later]))
+    speed = (
+        run.training.members * batch * float(np.median([steps / spent for steps, spent in later]))
+    )
     results = {
         "store": str(store.folder),
         "galaxies": {name: len(part.rows) for name, part in parts.items()},
-        "parameters": parameters(run.model),
+        "parameters": run.training.members * parameters(run.model),
         "steps": run.training.steps,
         "train_seconds": sum(spent for _, spent in history.seconds),
         "first_call_seconds": history.seconds[0][1],
@@ -116,10 +123,11 @@ def predict(run: RunSpec, folder: Path) -> dict:
     """Write the posterior of every galaxy of a dataset, with the weights of a fit."""
     path = Path(run.weights or "")
     path = path / "weights.safetensors" if path.is_dir() else path
-    weights = load_weights(path, run.model)
+    weights = load_weights(path, run.model, run.training.members)
     store = prepare_store(run.dataset)
-    backend, images = open_backend(run.backend), cutouts(run, store)
-    state = backend.init(run, first_checkpoint(run.model, run.seed)._replace(weights=weights))
+    backend, images = open_networks(run), cutouts(run, store)
+    start = first_checkpoint(run.model, run.seed, run.training.members)
+    state = backend.init(run, start._replace(weights=weights))
     ids = store.galaxies["id"]
     begun = time.perf_counter()
     rows = np.arange(len(ids))
@@ -141,46 +149,131 @@ def predict(run: RunSpec, folder: Path) -> dict:
 
 
 def active(run: RunSpec, folder: Path) -> dict:
-    """Active learning on galaxies whose votes are revealed as they are asked about; then whom to ask about next."""
+    """Active learning on galaxies whose votes come as they are asked about; then whom to ask about next.
+
+    Where volunteers have yet to answer, the outcome has no results, but says under "waiting" what to do.
+    """
     store = prepare_store(run.dataset)
-    ids = store.galaxies["id"]
-    hashes = galaxy_hash(ids)
-    parts = labelled_parts(run, store, hashes)
-    yes, total = votes(store, run.question, run.positive)
-    silent = np.flatnonzero((split(ids, run.split) != "test") & (total < run.minimum_votes))
-    few = np.sort(np.argsort(parts["test"].hashes)[:TEST_GALAXIES])
-    galaxies = Galaxies(
-        parts["train"],
-        parts["test"].take(few),
-        Labelled(silent, hashes[silent], yes[silent], total[silent]),
-    )
-    need = run.acquisition.initial + run.acquisition.rounds * run.acquisition.per_round
-    if need > len(galaxies.known.rows):
-        raise ValueError(
-            f"{run.acquisition.rounds} rounds ask about {need} galaxies, but only "
-            f"{len(galaxies.known.rows)} can be learned from; lower acquisition.rounds, per_round or initial"
-        )
-    if not len(galaxies.test.rows):
-        raise ValueError(
-            "there is no test galaxy with votes; raise split.test or lower minimum_votes"
-        )
+    galaxies, answers = taking_part(run, store, folder)
+    if not len(galaxies.labelled.rows):
+        return {"waiting": waiting(run, folder, 0, run.acquisition.initial)}
     backend, images = open_backend(run.backend), cutouts(run, store)
-    done = []
-    for entry in rounds(backend, run, images, galaxies, folder):
-        acquired = ids.iloc[entry["rows"]].tolist()
-        kept = {key: entry[key] for key in ("labelled", "scores", "loss", "seconds", "test")}
-        done.append({**kept, "acquired": acquired})
-    wanted = store.galaxies.iloc[entry["rows"]][["id", "ra", "dec"]].assign(score=entry["scores"])
-    wanted.insert(0, "rank", np.arange(1, len(wanted) + 1))
-    write_whole(folder / "ask_next.csv", lambda beside: wanted.to_csv(beside, index=False))
+    done = list(rounds(backend, run, images, galaxies, folder, answers))
+    last = done[-1]
+    if last["number"] < run.acquisition.rounds:
+        return {"waiting": waiting(run, folder, last["number"] + 1, len(last["rows"]))}
+    asked = store.galaxies.iloc[last["rows"]][["id", "ra", "dec"]]
+    asked = asked.assign(score=last["scores"], chance=last["chances"], votes=last["votes"])
+    asked.insert(0, "rank", np.arange(1, len(asked) + 1))
+    write_whole(folder / "ask_next.csv", lambda beside: asked.to_csv(beside, index=False))
     results = {
         "store": str(store.folder),
-        "rounds": done,
+        "rounds": [told_round(store, entry) for entry in done],
         "peak_memory_bytes": backend.peak_memory(),
-        "summary": f"{done[-1]['labelled']} galaxies labelled; {_told(done[-1]['test'])}; "
+        "summary": f"{last['labelled']} galaxies labelled; {_told(last['test'])}; "
         f"ask next: {folder / 'ask_next.csv'}",
     }
     return {"where": where(backend), "results": results}
+
+
+def told_round(store: Store, entry: dict) -> dict:
+    """A round as a record keeps it: galaxies by their ids, "acquired" and "unanswered" (null: not heard of yet)."""
+    names = ("labelled", "scores", "chances", "votes", "loss", "seconds", "test", "pool", "digest")
+    ids, unanswered = store.galaxies["id"], entry["unanswered"]
+    return {name: entry[name] for name in names} | {
+        "acquired": ids.iloc[entry["rows"]].tolist(),
+        "unanswered": None if unanswered is None else ids.iloc[unanswered].tolist(),
+    }
+
+
+def taking_part(run: RunSpec, store: Store, folder: Path) -> tuple[Galaxies, Answers]:
+    """Who takes part in active learning, and who answers.
+
+    The catalogue reveals the votes of its own galaxies as they are asked about. Volunteers are asked about galaxies
+    without votes, and all that have some are learned from at the start; if none has, then random ones are asked about
+    first, and nobody is labelled until these have been answered.
+    Raises ValueError if there are too few to ask about, no test galaxy, or targets that the dataset has not.
+    """
+    galaxies = with_and_without_votes(run, store)
+    if run.oracle.name == "catalogue":
+        known = revealed(galaxies.labelled, run.oracle.votes, run.seed)
+        enough_to_ask(run, known, run.acquisition.initial)
+        if not len(galaxies.test.rows):
+            raise ValueError(
+                "there is no test galaxy with votes; raise split.test or lower minimum_votes"
+            )
+        first = np.isin(np.arange(len(known.rows)), initial(run, known))
+        return galaxies._replace(labelled=known.take(first), pool=known.take(~first)), catalogue
+    pool, answers = galaxies.unknown, partial(volunteers, store, run, folder)
+    galaxies, begun = galaxies._replace(pool=pool, unknown=galaxies.pool), galaxies.labelled
+    enough_to_ask(run, pool, 0 if len(begun.rows) else run.acquisition.initial)
+    if not len(begun.rows):
+        first = answers(0, pool, pool.rows[initial(run, pool)].tolist()) or begun
+        left = pool.take(~np.isin(pool.rows, first.rows))
+        galaxies = galaxies._replace(labelled=first, pool=left)
+    return galaxies, answers
+
+
+def with_and_without_votes(run: RunSpec, store: Store) -> Galaxies:
+    """The training galaxies that have votes as labelled, the test galaxies, the others as unknown, and no pool."""
+    ids = store.galaxies["id"]
+    hashes, none = galaxy_hash(ids), np.zeros(len(ids), np.int64)
+    everyone = Labelled(np.arange(len(ids)), hashes, none, none)
+    nobody = everyone.take(np.arange(0))
+    if run.oracle.name == "catalogue":
+        parts = labelled_parts(run, store, hashes)
+    elif f"{run.question}_total" in store.galaxies:
+        parts = parts_with_votes(run, store, hashes)
+    else:
+        parts = dict.fromkeys(NAMES, nobody)
+    with_votes = np.concatenate([part.rows for part in parts.values()])
+    silent = np.setdiff1d(np.flatnonzero(split(ids, run.split) != "test"), with_votes)
+    test, truth = parts["test"], true_chances(store, run)
+    test = test.take(np.sort(np.argsort(test.hashes)[:TEST_GALAXIES]))
+    targets = None
+    if needs_targets(run.acquisition):
+        yes, total = np.zeros_like(none), np.zeros_like(none)
+        for part in parts.values():
+            yes[part.rows], total[part.rows] = part.yes, part.total
+        rows = named_rows(Path(run.acquisition.target), ids)
+        targets = everyone._replace(yes=yes, total=total).take(rows)
+        targets = revealed(targets, run.oracle.votes, run.seed)
+    truth = None if truth is None else truth[test.rows]
+    return Galaxies(parts["train"], nobody, test, everyone.take(silent), targets, truth)
+
+
+def named_rows(path: Path, ids: pd.Series) -> np.ndarray:
+    """Where the galaxies that the column id of the CSV file at PATH names are among IDS.
+
+    Raises ValueError if there is no such column, nobody in it, or somebody who is not among IDS; OSError if there is
+    no such file.
+    """
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if "id" not in table:
+        raise ValueError(
+            f"acquisition.target is {path}, whose columns are {', '.join(table)}; it needs one called id"
+        )
+    names = table["id"].drop_duplicates()
+    strange = names[~names.isin(ids)].tolist()
+    if strange:
+        raise ValueError(
+            f"acquisition.target is {path}, which names {len(strange)} galaxies that the dataset has not "
+            f"({', '.join(strange[:5])}); name galaxies of the dataset"
+        )
+    if not len(names):
+        raise ValueError(f"acquisition.target is {path}, which names no galaxy; name one or more")
+    return np.flatnonzero(ids.isin(names))
+
+
+def enough_to_ask(run: RunSpec, pool: Labelled, first: int) -> None:
+    """Raise ValueError unless the POOL is enough for the rounds, after the FIRST galaxies of it."""
+    need = first + run.acquisition.rounds * run.acquisition.per_round
+    if need > len(pool.rows):
+        what = "learned from" if run.oracle.name == "catalogue" else "asked about"
+        raise ValueError(
+            f"{run.acquisition.rounds} rounds ask about {need} galaxies, but only {len(pool.rows)} can be {what}; "
+            "lower acquisition.rounds, per_round or initial"
+        )
 
 
 def cutouts(run: RunSpec, store: Store) -> Cutouts:
@@ -190,16 +283,21 @@ def cutouts(run: RunSpec, store: Store) -> Cutouts:
 
 def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, Labelled]:
     """Training, validation and test galaxies that have votes enough; ValueError if there are none to train on."""
-    yes, total = votes(store, run.question, run.positive)
-    part, enough = split(store.galaxies["id"], run.split), total >= run.minimum_votes
-    rows = {
-        name: np.flatnonzero(enough & (part == name)) for name in ("train", "validation", "test")
-    }
-    if not len(rows["train"]):
+    parts = parts_with_votes(run, store, hashes)
+    if not len(parts["train"].rows):
+        training = np.sum(split(store.galaxies["id"], run.split) == "train")
         raise ValueError(
-            f"none of the {np.sum(part == 'train')} training galaxies of {store.folder} has "
+            f"none of the {training} training galaxies of {store.folder} has "
             f"minimum_votes={run.minimum_votes} votes on {run.question}; lower it, or give more galaxies"
         )
+    return parts
+
+
+def parts_with_votes(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, Labelled]:
+    """Training, validation and test galaxies that have votes enough, of which there may be none."""
+    yes, total = votes(store, run.question, run.positive)
+    part, enough = split(store.galaxies["id"], run.split), total >= run.minimum_votes
+    rows = {name: np.flatnonzero(enough & (part == name)) for name in NAMES}
     return {
         name: Labelled(some, hashes[some], yes[some], total[some]) for name, some in rows.items()
     }

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shared.backend import Backend
-from shared.batches import Cutouts, Labelled, draw_plan
+from shared.batches import Cutouts, Labelled
+from shared.ensemble import draw_plans
 from shared.progress import say, track
 from shared.spec import RunSpec
 from shared.weights import Checkpoint, first_checkpoint, load_checkpoint, save_checkpoint
@@ -57,7 +58,7 @@ def calls(
     length = call_length(last - origin, run.backend.steps)
     for start in range(first, last, length):
         begun = time.perf_counter()
-        plan = draw_plan(run, labelled, images.size, origin, start, min(length, last - start))
+        plan = draw_plans(run, labelled, images.size, origin, start, min(length, last - start))
         state, losses = backend.train_steps(state, images, plan)
         if not np.isfinite(losses).all():
             bad = start + int(np.argmin(np.isfinite(losses)))
@@ -106,8 +107,8 @@ def begin(run: RunSpec, path: Path, *galaxies: Labelled) -> tuple[Checkpoint, di
     Raises ValueError if it was written with other GALAXIES or votes, as the files of a dataset can change.
     """
     if not path.exists():
-        return first_checkpoint(run.model, run.seed), {}
-    start, about = load_checkpoint(path, run.model)
+        return first_checkpoint(run.model, run.seed, run.training.members), {}
+    start, about = load_checkpoint(path, run.model, run.training.members)
     if about.get("galaxies") != fingerprint(*galaxies):
         raise ValueError(
             f"the galaxies or their votes have changed since {path} was written; again=true begins anew"

@@ -1,10 +1,12 @@
 """Weights under framework-free names, their first values, and their files.
 
 Convolution kernels are (row, column, input, output), dense kernels (input, output); an image is flattened in the order
-row, column, channel. Files are safetensors: arrays and text, nothing that could be executed.
+row, column, channel. Files are safetensors: arrays and text, nothing that could be executed. Those of an ensemble hold
+every member's arrays, under member0/conv0/kernel and so on; those of one network have the names as they are.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,9 +68,30 @@ def init_weights(spec: ModelSpec, seed: int) -> Weights:
     return weights
 
 
-def first_checkpoint(spec: ModelSpec, seed: int) -> Checkpoint:
-    """Where training starts."""
-    weights = init_weights(spec, seed)
+def together(members: Sequence[Weights]) -> Weights:
+    """The arrays of all MEMBERS of an ensemble, each under its member's name; those of one network as they are."""
+    if len(members) == 1:
+        return members[0]
+    return {
+        f"member{number}/{name}": array
+        for number, weights in enumerate(members)
+        for name, array in weights.items()
+    }
+
+
+def member(weights: Weights, number: int) -> Weights:
+    """The arrays of member NUMBER of an ensemble, under the names that one network has."""
+    prefix = f"member{number}/"
+    return {
+        name.removeprefix(prefix): array
+        for name, array in weights.items()
+        if name.startswith(prefix)
+    }
+
+
+def first_checkpoint(spec: ModelSpec, seed: int, members: int = 1) -> Checkpoint:
+    """Where training starts; MEMBERS of an ensemble have the first weights of SEED, SEED + 1, ..."""
+    weights = together([init_weights(spec, seed + number) for number in range(members)])
     zeros = {name: np.zeros_like(array) for name, array in weights.items()}
     return Checkpoint(weights, zeros, zeros, 0)
 
@@ -81,10 +104,10 @@ def save_weights(path: Path, weights: Weights, about: dict) -> None:
     )
 
 
-def load_weights(path: Path, spec: ModelSpec) -> Weights:
-    """The weights in a safetensors file; ValueError if they do not fit the model."""
+def load_weights(path: Path, spec: ModelSpec, members: int = 1) -> Weights:
+    """The weights in a safetensors file; ValueError if they do not fit the model, or are not of so many MEMBERS."""
     arrays, _ = _read(path)
-    return _fitting(path, arrays, spec, "")
+    return _fitting(path, arrays, spec, members, "")
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, about: dict) -> None:
@@ -96,10 +119,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, about: dict) -> None:
     save_weights(path, arrays, {**about, "step": checkpoint.step})
 
 
-def load_checkpoint(path: Path, spec: ModelSpec) -> tuple[Checkpoint, dict]:
-    """A checkpoint and the facts written with it; ValueError if it does not fit the model."""
+def load_checkpoint(path: Path, spec: ModelSpec, members: int = 1) -> tuple[Checkpoint, dict]:
+    """A checkpoint and the facts written with it; ValueError if it does not fit the model, or MEMBERS."""
     arrays, about = _read(path)
-    parts = [_fitting(path, arrays, spec, f"{part}/") for part in ("weights", "first", "second")]
+    parts = [
+        _fitting(path, arrays, spec, members, f"{part}/") for part in ("weights", "first", "second")
+    ]
     return Checkpoint(*parts, about["step"]), about
 
 
@@ -116,13 +141,20 @@ def _read(path: Path) -> tuple[Weights, dict]:
         ) from error
 
 
-def _fitting(path: Path, arrays: Weights, spec: ModelSpec, prefix: str) -> Weights:
-    wanted = layer_shapes(spec)
+def _fitting(path: Path, arrays: Weights, spec: ModelSpec, members: int, prefix: str) -> Weights:
+    shapes = layer_shapes(spec)
+    wanted = together([shapes] * members)
     found = {
         name.removeprefix(prefix): array
         for name, array in arrays.items()
         if name.startswith(prefix)
     }
+    there = max(len({name.split("/")[0] for name in found if name.startswith("member")}), 1)
+    if there != members:
+        raise ValueError(
+            f"{path} holds {there} network{'s' if there > 1 else ''}, but training.members is {members}; "
+            f"give training.members={there}, or the file of another fit"
+        )
     if found.keys() != wanted.keys():
         raise ValueError(
             f"{path} has the arrays {', '.join(sorted(found)) or 'of no weights'}, but the model has "

@@ -58,10 +58,31 @@ class Fake:
         turned = views.turn[:, 0, :1]
         return 1 / (1 + np.exp(-(state.weights["answer/bias"][0] + 4 * light * noise + turned)))
 
-    def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0):
+    def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0, states=None):
         if name == "random":
             return keys.uniforms(galaxy_keys, np.full(len(samples), index), 1)[:, 0]
-        return getattr(reference, name)(samples, expected_votes)
+        votes, scores = np.broadcast_to(expected_votes, len(samples)), np.zeros(len(samples))
+        given = () if states is None else (states,)
+        for number in np.unique(votes):
+            some = votes == number
+            scores[some] = getattr(reference, name)(samples[some], int(number), *given)
+        return scores
+
+    def dirichlet_information(self, concentrations, expected_votes):
+        return reference.dirichlet_information(concentrations, expected_votes)
+
+    def embed(self, state, images, views):
+        if not len(images):
+            return np.zeros((0, 3))
+        light = images / 255
+        units = np.stack(
+            [light.mean((1, 2, 3)), light.std((1, 2, 3)), light[:, 0, 0, 0] + views.turn[:, 0, 0]],
+            1,
+        )
+        return units * (2 + np.sin(state.weights["answer/bias"][0]))
+
+    def nearest(self, units, centres):
+        return reference.nearest(units, centres)
 
     def export_weights(self, state):
         return state.weights

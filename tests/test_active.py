@@ -1,17 +1,23 @@
 """Rounds of active learning, with a backend that is exact: who is asked, who is learned from, how it goes on."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
-from fake import Fake, Stopped, galaxies, noise, run_of
+from fake import Fake, Stopped, galaxies, noise
+from fake import run_of as composed
 
 from shared import keys, reference
-from shared.active import Galaxies, choose, initial, rounds
-from shared.metrics import evaluate
-from shared.sampling import sample_galaxies
-from shared.training import CHECKPOINT
-from shared.weights import first_checkpoint
+from shared.active import initial, rounds
+from shared.chain import sealed
+from shared.metrics import evaluate, log_scores, truth_rmse
+from shared.oracle import catalogue
+from shared.pool import Galaxies, choose, planned_votes, risk
+from shared.sampling import embed_galaxies, sample_galaxies
+from shared.selection import vote_plan
+from shared.training import CHECKPOINT, fingerprint
+from shared.weights import first_checkpoint, load_checkpoint, save_checkpoint
 
 WORDS = (
     "acquisition.initial=8",
@@ -25,14 +31,45 @@ WORDS = (
     "backend.steps=6",
 )
 KNOWN, TEST, UNKNOWN = galaxies(0, 30), galaxies(30, 10), galaxies(40, 12)
-EVERYONE = Galaxies(KNOWN, TEST, UNKNOWN)
+UNKNOWN = UNKNOWN._replace(yes=UNKNOWN.yes * 0, total=UNKNOWN.total * 0)
 NOBODY = UNKNOWN.take(np.arange(0))
 IMAGES = noise(52)
 
 
-def played(folder, *words, backend=None, cast=EVERYONE):
+@functools.cache
+def run_of(*words):
+    """The run of WORDS, composed once."""
+    return composed(*words)
+
+
+def cast(run, known=KNOWN, test=TEST, unknown=UNKNOWN):
+    """Who takes part in RUN."""
+    first = np.isin(np.arange(len(known.rows)), initial(run, known))
+    return Galaxies(known.take(first), known.take(~first), test, unknown)
+
+
+def begun(folder, *words, backend=None, **some):
+    """The rounds of a run of WORDS, not yet gone through."""
+    run = run_of(*WORDS, *words)
+    return rounds(backend or Fake(), run, IMAGES, cast(run, **some), folder, catalogue)
+
+
+def played(folder, *words, backend=None, **some):
     """Every round of a run of WORDS."""
-    return list(rounds(backend or Fake(), run_of(*WORDS, *words), IMAGES, cast, folder))
+    return list(begun(folder, *words, backend=backend, **some))
+
+
+def chosen_of(run, pool, number, backend=None, state=None, **some):
+    """Whom round NUMBER chooses of a POOL."""
+    state = state or first_checkpoint(run.model, run.seed)
+    galaxies = Galaxies(TEST, pool, TEST, NOBODY)._replace(**some)
+    return choose(backend or Fake(), run, state, IMAGES, galaxies, number)
+
+
+def sampled(run, galaxies, state=None, samples=6):
+    """rho of GALAXIES."""
+    state = state or first_checkpoint(run.model, run.seed)
+    return sample_galaxies(Fake(), run, state, IMAGES, galaxies.rows, galaxies.hashes, samples)
 
 
 def untimed(entries):
@@ -65,24 +102,31 @@ def test_each_round_learns_from_who_was_asked_before(tmp_path):
 def test_the_last_round_proposes_galaxies_without_votes(tmp_path):
     *_, last = played(tmp_path / "some")
     assert set(last["rows"]) <= set(UNKNOWN.rows)
-    assert last["rows"] == UNKNOWN.rows[last["places"]].tolist()
-    *_, last = played(tmp_path / "none", cast=EVERYONE._replace(unknown=NOBODY))
+    assert last["unanswered"] is None
+    assert last["pool"]["galaxies"] == 12
+    assert last["pool"]["plain"] is last["pool"]["lure"] is last["pool"]["all"] is None
+    *_, last = played(tmp_path / "none", unknown=NOBODY)
+    assert last["pool"]["plain"] > 0
     assert set(last["rows"]) <= set(KNOWN.rows)
     assert len(last["rows"]) == 5
 
 
 def test_galaxies_without_votes_change_no_other_round(tmp_path):
-    without = played(tmp_path / "none", cast=EVERYONE._replace(unknown=NOBODY))
-    assert untimed(without[:3]) == untimed(played(tmp_path / "some")[:3])
+    without = played(tmp_path / "none", unknown=NOBODY)[:3]
+    some = played(tmp_path / "some")[:3]
+    for one, other in zip(without, some, strict=True):
+        assert one.pop("digest") != other.pop("digest")
+    assert untimed(without) == untimed(some)
 
 
 def test_a_schedule_may_ask_about_everyone(tmp_path):
     words = ("acquisition.initial=20", "acquisition.rounds=2")
     for way in ("name=mutual_information", "name=random", "shards=2"):
-        cast = EVERYONE._replace(unknown=NOBODY)
-        entries = played(tmp_path / way, *words, f"acquisition.{way}", cast=cast)
+        entries = played(tmp_path / way, *words, f"acquisition.{way}", unknown=NOBODY)
         assert [entry["labelled"] for entry in entries] == [20, 25, 30]
         assert entries[-1]["rows"] == []
+        assert entries[-1]["pool"]["galaxies"] == 0
+        assert entries[-1]["pool"]["plain"] is entries[-1]["pool"]["all"] is None
 
 
 def test_a_schedule_of_no_rounds_trains_once_and_proposes(tmp_path):
@@ -93,26 +137,35 @@ def test_a_schedule_of_no_rounds_trains_once_and_proposes(tmp_path):
 
 def test_what_a_round_says_of_the_test_galaxies(tmp_path):
     run, backend = run_of(*WORDS, "acquisition.rounds=0"), Fake()
-    (entry,) = rounds(backend, run, IMAGES, EVERYONE, tmp_path)
+    (entry,) = played(tmp_path, "acquisition.rounds=0", backend=backend)
     state = first_checkpoint(run.model, run.seed)
     for plan in backend.plans:
         state, losses = Fake().train_steps(state, IMAGES, plan)
-    samples = sample_galaxies(Fake(), run, state, IMAGES, TEST.rows, TEST.hashes, 4)
+    samples = sampled(run, TEST, state, 4)
     assert untimed([entry["test"]]) == untimed([evaluate(samples, TEST.yes, TEST.total)])
     assert len(losses) == 6
     assert entry["test"]["galaxies"] == 10
+    truth = np.linspace(0, 1, 10)
+    galaxies = cast(run)._replace(truth=truth)
+    (entry,) = rounds(Fake(), run, IMAGES, galaxies, tmp_path / "truth", catalogue)
+    assert entry["test"]["truth_rmse"] == truth_rmse(samples, truth)
+    (entry,) = played(tmp_path / "nobody", "acquisition.rounds=0", test=NOBODY)
+    assert entry["test"] is None
 
 
 @pytest.mark.parametrize("name", ["mutual_information", "entropy"])
 def test_those_of_the_largest_scores_are_chosen(name):
     run = run_of(*WORDS, f"acquisition.name={name}", "acquisition.expected_votes=7")
-    state = first_checkpoint(run.model, run.seed)
-    choice = choose(Fake(), run, state, IMAGES, KNOWN, 1)
-    samples = sample_galaxies(Fake(), run, state, IMAGES, KNOWN.rows, KNOWN.hashes, 6)
+    chosen = chosen_of(run, KNOWN, 1)
+    samples = sampled(run, KNOWN)
     scores = getattr(reference, name)(samples, 7)
     assert len(set(scores)) == 30
-    assert choice.places.tolist() == sorted(range(30), key=lambda place: -scores[place])[:5]
-    np.testing.assert_array_equal(choice.scores, scores[choice.places])
+    places = sorted(range(30), key=lambda place: -scores[place])[:5]
+    assert chosen.galaxies.rows.tolist() == places
+    np.testing.assert_array_equal(chosen.choice.scores, scores[places])
+    np.testing.assert_array_equal(chosen.samples, samples[places])
+    assert chosen.votes.tolist() == [7] * 5
+    assert chosen.choice.chances.tolist() == [1] * 5
 
 
 def test_equal_scores_are_told_apart_by_id_and_not_by_place():
@@ -121,53 +174,205 @@ def test_equal_scores_are_told_apart_by_id_and_not_by_place():
             return np.zeros(len(samples))
 
     run = run_of(*WORDS)
-    state = first_checkpoint(run.model, run.seed)
     mixed = KNOWN.take(np.random.default_rng(0).permutation(30))
-    one, other = (choose(Even(), run, state, IMAGES, pool, 0) for pool in (KNOWN, mixed))
-    assert KNOWN.rows[one.places].tolist() == mixed.rows[other.places].tolist()
-    assert KNOWN.hashes[one.places].tolist() == sorted(KNOWN.hashes)[:5]
+    one, other = (chosen_of(run, pool, 0, Even()).galaxies for pool in (KNOWN, mixed))
+    assert one.rows.tolist() == other.rows.tolist()
+    assert one.hashes.tolist() == sorted(KNOWN.hashes)[:5]
 
 
 def test_the_order_of_the_pool_decides_nothing():
     mixed = KNOWN.take(np.random.default_rng(0).permutation(30))
     run = run_of(*WORDS, "acquisition.shards=2", "acquisition.shard_size=7")
-    state = first_checkpoint(run.model, run.seed)
-    one, other = (choose(Fake(), run, state, IMAGES, pool, 2) for pool in (KNOWN, mixed))
-    assert KNOWN.rows[one.places].tolist() == mixed.rows[other.places].tolist()
+    one, other = (chosen_of(run, pool, 2).galaxies for pool in (KNOWN, mixed))
+    assert one.rows.tolist() == other.rows.tolist()
     firsts = [set(pool.rows[initial(run, pool)]) for pool in (KNOWN, mixed)]
     assert firsts[0] == firsts[1]
 
 
-def test_random_acquisition_samples_no_pool_and_begins_alike(tmp_path):
+def test_as_many_votes_are_expected_as_a_galaxy_has_or_as_the_labelled_have(capfd):
+    run = run_of(*WORDS, "acquisition.expected_votes=0", "acquisition.per_round=30")
+    chosen = chosen_of(run, KNOWN, 0)
+    assert chosen.votes.tolist() == chosen.galaxies.total.tolist()
+    one_each = [
+        reference.mutual_information(sampled(run, KNOWN.take([place])), KNOWN.total[place])[0]
+        for place in range(30)
+    ]
+    np.testing.assert_allclose(chosen.choice.scores, sorted(one_each, reverse=True))
+    some = KNOWN._replace(total=np.where(KNOWN.rows < 4, 0, KNOWN.total))
+    chosen = chosen_of(run, some, 0, labelled=TEST.take([0, 1, 9]))
+    silent = chosen.galaxies.rows < 4
+    assert chosen.votes[silent].tolist() == [TEST.total[0]] * 4
+    assert (chosen.votes == chosen.galaxies.total)[~silent].all()
+    assert f"4 galaxies have no votes: {TEST.total[0]} are expected" in capfd.readouterr().err
+
+
+def test_samples_are_of_one_network_where_galaxies_are_scored_together():
+    run = run_of(*WORDS, "acquisition.name=batch_mutual_information", "acquisition.per_round=1")
+    together = sampled(run, KNOWN._replace(hashes=KNOWN.hashes * 0))
+    scores = reference.mutual_information(together, 40)
+    chosen = chosen_of(run, KNOWN, 0)
+    assert chosen.galaxies.rows.tolist() == [scores.argmax()]
+    np.testing.assert_allclose(chosen.choice.scores, scores.max())
+    assert scores.argmax() != reference.mutual_information(sampled(run, KNOWN), 40).argmax()
+
+
+def test_epig_foretells_those_that_are_named():
+    words = ("acquisition.name=epig", "acquisition.expected_votes=3", "acquisition.target=some.csv")
+    run, backend = run_of(*WORDS, *words, "acquisition.targets=4"), Fake()
+    chosen = chosen_of(run, KNOWN, 0, backend, targets=TEST)
+    assert backend.sampled == [30, 4]
+    everyone = run_of(*WORDS, *words, "acquisition.targets=10", "acquisition.per_round=30")
+    chosen = chosen_of(everyone, KNOWN, 0, targets=TEST)
+    rho, others = (sampled(run, some._replace(hashes=some.hashes * 0)) for some in (KNOWN, TEST))
+    each, foretold = (np.exp(reference.log_votes(some, 3)) for some in (rho, others))
+    both = np.einsum("gtk,htl->ghkl", each, foretold) / 6
+    apart = each.mean(1)[:, None, :, None] * foretold.mean(1)[:, None]
+    scores = (both * np.log(both / apart)).sum((2, 3)).mean(1)
+    np.testing.assert_allclose(chosen.choice.scores, sorted(scores)[::-1], rtol=1e-9)
+    within = run_of(*WORDS, *words[:2], "acquisition.targets=4")
+    backend = Fake()
+    chosen_of(within, KNOWN, 0, backend, targets=TEST)
+    assert backend.sampled == [30]
+
+
+def test_k_centre_looks_at_the_features_of_all_and_samples_only_whom_it_chooses(tmp_path):
+    class Seen(Fake):
+        def embed(self, state, images, views):
+            seen.append(len(images))
+            return super().embed(state, images, views)
+
+    seen, backend = [], Seen()
+    run = run_of(*WORDS, "acquisition.name=k_centre")
+    chosen = chosen_of(run, KNOWN, 0, backend)
+    assert sorted(seen) == [10, 30]
+    assert backend.sampled == [5]
+    state = first_checkpoint(run.model, run.seed)
+    units, centres = (
+        embed_galaxies(Fake(), run, state, IMAGES, some.rows) for some in (KNOWN, TEST)
+    )
+    first = reference.nearest(units, centres)
+    assert chosen.galaxies.rows[0] == first.argmax()
+    np.testing.assert_allclose(chosen.choice.scores[0], first.max())
+    guarded, backend, seen[:] = run_of(*WORDS, "acquisition.guard=0.1"), Seen(), []
+    chosen_of(guarded, KNOWN, 0, backend)
+    assert seen == backend.sampled == [30]
+    chosen_of(run_of(*WORDS), KNOWN, 0, backend)
+    assert seen == [30]
+
+
+def test_random_acquisition_samples_only_whom_it_draws_and_begins_alike(tmp_path):
     told, random = Fake(), Fake()
     chosen = played(tmp_path / "told", backend=told)
     drawn = played(tmp_path / "random", "acquisition.name=random", backend=random)
     assert told.sampled == [10, 22, 10, 17, 10, 12, 10, 12]
-    assert random.sampled == [10, 10, 10, 10]
+    assert random.sampled == [10, 5] * 4
     assert drawn[0]["test"] == chosen[0]["test"]
     assert drawn[0]["rows"] != chosen[0]["rows"]
-    state = first_checkpoint(run_of().model, 0)
     run = run_of(*WORDS, "acquisition.name=random")
-    first, second = (choose(Fake(), run, state, IMAGES, KNOWN, number) for number in (1, 2))
+    first, second = (chosen_of(run, KNOWN, number).galaxies.rows for number in (1, 2))
     u = keys.uniforms(keys.galaxy_keys(0, "acquisition", KNOWN.hashes), np.full(30, 1), 1)[:, 0]
-    assert first.places.tolist() == np.argsort(-u)[:5].tolist()
-    assert set(first.places) != set(second.places)
+    assert first.tolist() == np.argsort(-u)[:5].tolist()
+    assert set(first) != set(second)
 
 
 def test_shards_are_all_that_is_scored_and_others_in_each_round():
     run = run_of(*WORDS, "acquisition.shards=2", "acquisition.shard_size=3")
-    state = first_checkpoint(run.model, run.seed)
-    everyone = choose(Fake(), run_of(*WORDS, "acquisition.per_round=30"), state, IMAGES, KNOWN, 0)
-    score, seen = dict(zip(everyone.places, everyone.scores, strict=True)), []
+    everyone = chosen_of(run_of(*WORDS, "acquisition.per_round=30"), KNOWN, 0)
+    score = dict(zip(everyone.galaxies.rows, everyone.choice.scores, strict=True))
+    seen = []
     for number in range(4):
         backend = Fake()
-        choice = choose(backend, run, state, IMAGES, KNOWN, number)
+        chosen = chosen_of(run, KNOWN, number, backend)
         assert backend.sampled == [6]
-        assert [score[place] for place in choice.places] == choice.scores.tolist()
-        seen.append(frozenset(choice.places))
+        assert chosen.scored == 6
+        assert [score[row] for row in chosen.galaxies.rows] == chosen.choice.scores.tolist()
+        seen.append(frozenset(chosen.galaxies.rows))
     assert len(set(seen)) == 4
     few = run_of(*WORDS, "acquisition.shards=1", "acquisition.shard_size=2")
-    assert len(choose(Fake(), few, state, IMAGES, KNOWN, 0).places) == 2
+    assert len(chosen_of(few, KNOWN, 0).galaxies.rows) == 2
+
+
+def test_what_a_round_says_of_the_pool_by_the_network_that_chose(tmp_path):
+    words = ("acquisition.rounds=1", "acquisition.expected_votes=9")
+    first, second = played(tmp_path, *words, unknown=NOBODY)
+    run = run_of(*WORDS, *words)
+    state, backend = first_checkpoint(run.model, run.seed), Fake()
+    for _ in begun(tmp_path / "again", *words, backend=backend, unknown=NOBODY):
+        pass
+    for plan in backend.plans[:2]:
+        state, _ = Fake().train_steps(state, IMAGES, plan)
+    galaxies = cast(run)
+    losses = log_scores(sampled(run, galaxies.pool, state), galaxies.pool.yes, galaxies.pool.total)
+    asked = np.isin(galaxies.pool.rows, first["rows"])
+    assert asked.sum() == 5
+    told = first["pool"]
+    assert told["galaxies"] == 22
+    assert told["plain"] == pytest.approx(losses[asked].mean(), rel=1e-12)
+    assert told["all"] == pytest.approx(losses.mean(), rel=1e-12)
+    assert told["lure"] is None
+    assert "mutual_information chooses with chances of 0 and 1" in told["lure_refused"]
+    assert first["votes"] == [9] * 5
+    assert first["chances"] == [1.0] * 5
+    assert first["unanswered"] == []
+    assert first["learned"] == fingerprint(galaxies.labelled)
+    everyone = galaxies.labelled.rows.tolist() + first["rows"]
+    assert second["learned"] == fingerprint(KNOWN.take(np.sort(everyone)))
+
+
+@pytest.mark.parametrize("way", ["random", "power", "gibbs", "mixture"])
+def test_lure_tells_the_risk_of_the_pool_where_the_plain_mean_does_not(way):
+    words = (f"acquisition={way}", "acquisition.per_round=6", "acquisition.expected_votes=9")
+    more = ("acquisition.guard=0", "acquisition.share=0.4", "acquisition.samples=6")
+    run = run_of(*words, *more, f"acquisition.coldness={8 if way == 'gibbs' else 2}")
+    pool = KNOWN._replace(yes=KNOWN.yes * 0)  # so that those of whom samples differ surprise most
+    truth = log_scores(sampled(run, pool), pool.yes, pool.total).mean()
+    found = []
+    for number in range(300):  # the same network and the same samples: only the draws differ
+        chosen = chosen_of(run, pool, number)
+        asked, chances = chosen.galaxies, chosen.choice.chances
+        told = risk(run.acquisition, asked, chosen.samples, chances, 30, chosen.everyone)
+        assert told["lure_refused"] is None
+        assert told["all"] is None if way == "random" else told["all"] == pytest.approx(truth)
+        found.append([told["plain"] - truth, told["lure"] - truth])
+    (plain, lure), error = np.mean(found, 0), np.std(found, 0) / len(found) ** 0.5
+    assert abs(lure) < 4 * error[1] < 0.2 * truth
+    assert way == "random" or plain > 5 * error[0]
+    assert way != "random" or abs(plain) < 4 * error[0]
+
+
+def test_no_risk_is_told_where_draws_cannot_speak_for_all():
+    run = run_of(*WORDS, "acquisition=power")
+    samples, chances = sampled(run, KNOWN.take(np.arange(3))), np.full(3, 0.1)
+    some = KNOWN.take(np.arange(3))
+    told = risk(run.acquisition, some, samples, chances, 10, None)
+    assert told["lure_refused"] is None
+    heard = some._replace(total=some.total * [1, 0, 1])
+    partly = risk(run.acquisition, heard, samples, chances, 10, None)
+    assert partly["lure"] is None
+    assert partly["lure_refused"] == "1 of the 3 galaxies drawn were not answered"
+    losses = log_scores(samples, some.yes, some.total)
+    assert partly["plain"] == pytest.approx((losses[0] + losses[2]) / 2)
+    nobody = risk(run.acquisition, some._replace(total=some.total * 0), samples, chances, 10, None)
+    assert nobody["plain"] is nobody["lure"] is None
+    assert nobody["lure_refused"] == "their votes are not known yet"
+    certain = risk(run.acquisition, some, samples, np.array([0.1, 1, 0.1]), 10, None)
+    assert "galaxy 1 was certain to be taken" in certain["lure_refused"]
+    guarded = run_of(*WORDS, "acquisition=power", "acquisition.guard=0.1").acquisition
+    kept_out = risk(guarded, some, samples, chances, 10, None)
+    assert kept_out["lure_refused"].endswith("or set acquisition.guard to 0")
+
+
+def test_votes_are_planned_for_the_last_round_only(tmp_path):
+    words = ("acquisition.vote_choices=[2,5]", "acquisition.vote_budget=10")
+    entries = played(tmp_path, *words, "acquisition.expected_votes=30")
+    assert [entry["votes"] for entry in entries[:3]] == [[30] * 5] * 3
+    assert 8 < sum(entries[3]["votes"]) <= 10
+    assert set(entries[3]["votes"]) <= {0, 2, 5}
+    run = run_of(*WORDS, *words)
+    chosen = chosen_of(run, KNOWN, 0)
+    told = [reference.mutual_information(chosen.samples, votes) for votes in (2, 5)]
+    plan = vote_plan(np.stack(told, 1), (2, 5), 10)
+    assert planned_votes(Fake(), run.acquisition, chosen).tolist() == plan.tolist()
 
 
 def test_a_cold_start_begins_every_round_at_the_first_weights(tmp_path):
@@ -180,15 +385,16 @@ def test_a_cold_start_begins_every_round_at_the_first_weights(tmp_path):
     assert warm.begun == [0]
 
 
-@pytest.mark.parametrize("start", ["warm", "cold"])
-@pytest.mark.parametrize("name", ["mutual_information", "random"])
+@pytest.mark.parametrize(
+    ("start", "name"), [("warm", "mutual_information"), ("cold", "random"), ("warm", "power")]
+)
 def test_rounds_that_stopped_anywhere_go_on_as_if_they_had_not(tmp_path, start, name):
     words = (f"acquisition.start={start}", f"acquisition.name={name}")
     whole = untimed(played(tmp_path / "whole", *words))
     checkpoint = (tmp_path / "whole" / CHECKPOINT).stat().st_size
     for done in range(1, 4):  # between rounds
         folder = tmp_path / f"{done}"
-        some = rounds(Fake(), run_of(*WORDS, *words), IMAGES, EVERYONE, folder)
+        some = begun(folder, *words)
         assert untimed(next(some) for _ in range(done)) == whole[:done]
         backend = Fake()
         assert untimed(played(folder, *words, backend=backend)) == whole
@@ -206,13 +412,91 @@ def test_rounds_that_stopped_anywhere_go_on_as_if_they_had_not(tmp_path, start, 
 
 def test_a_checkpoint_of_other_galaxies_is_refused(tmp_path):
     played(tmp_path)
-    for cast in (
-        EVERYONE._replace(known=KNOWN.take(np.arange(29))),
-        EVERYONE._replace(test=TEST._replace(yes=TEST.yes * 0)),
-        EVERYONE._replace(unknown=NOBODY),
+    for other in (
+        {"known": KNOWN.take(np.arange(29))},
+        {"test": TEST._replace(yes=TEST.yes * 0)},
+        {"unknown": NOBODY},
     ):
         with pytest.raises(ValueError, match=r"changed since .* again=true"):
-            played(tmp_path, cast=cast)
+            played(tmp_path, **other)
+    run = run_of(*WORDS)
+    galaxies = cast(run)._replace(targets=TEST)
+    with pytest.raises(ValueError, match=r"changed since .* again=true"):
+        list(rounds(Fake(), run, IMAGES, galaxies, tmp_path, catalogue))
+
+
+def edited(folder, change):
+    """Rounds of a run whose checkpoint CHANGE has been at, round after round."""
+    run, path = run_of(*WORDS), folder / CHECKPOINT
+    some = begun(folder)
+    for _ in range(3):
+        next(some)
+    checkpoint, about = load_checkpoint(path, run.model)
+    checkpoint = change(checkpoint, about["rounds"]) or checkpoint
+    save_checkpoint(path, checkpoint, {name: about[name] for name in ("galaxies", "rounds")})
+    return played(folder)
+
+
+def lift(checkpoint, done):
+    done[1]["scores"][0] += 1e-12
+
+
+def forget(checkpoint, done):
+    del done[0]["digest"]
+
+
+def drop(checkpoint, done):
+    del done[0]
+
+
+def swap(checkpoint, done):
+    done[0]["rows"][:2] = done[0]["rows"][1::-1]
+
+
+def turn(checkpoint, done):
+    moments = {name: -array for name, array in checkpoint.first.items()}
+    moments["answer/bias"] = moments["answer/bias"] + 1
+    return checkpoint._replace(first=moments)
+
+
+def step(checkpoint, done):
+    return checkpoint._replace(step=checkpoint.step + 1)
+
+
+def wait(checkpoint, done):
+    done[1]["seconds"] += 1000
+
+
+@pytest.mark.parametrize("change", [lift, forget, drop, swap])
+def test_a_round_that_was_edited_is_refused(tmp_path, change):
+    number = {lift: 1}.get(change, 0)
+    with pytest.raises(ValueError, match=f"round {number} in .* not what this run left .*again=t"):
+        edited(tmp_path, change)
+
+
+@pytest.mark.parametrize("change", [turn, step])
+def test_a_network_that_no_round_left_is_refused(tmp_path, change):
+    with pytest.raises(ValueError, match=r"network in .* not the one that round 2 left .*again=t"):
+        edited(tmp_path, change)
+
+
+def test_seconds_are_nobodys_business(tmp_path):
+    whole = played(tmp_path / "whole")
+    assert untimed(edited(tmp_path / "edited", wait)) == untimed(whole)
+    assert len({entry["digest"] for entry in whole}) == 4
+
+
+def test_a_digest_is_of_the_round_all_before_and_what_decides_the_run():
+    entry, before = {"rows": [1, 2], "seconds": 1.5}, [{"digest": "a"}]
+    usual = sealed(entry, before, {"seed": 1})["digest"]
+    assert usual == sealed({**entry, "seconds": 2, "digest": "x"}, before, {"seed": 1})["digest"]
+    others = [
+        sealed({**entry, "rows": [2, 1]}, before, {"seed": 1}),
+        sealed(entry, [{"digest": "b"}], {"seed": 1}),
+        sealed(entry, [], {"seed": 1}),
+        sealed(entry, before, {"seed": 2}),
+    ]
+    assert len({usual, *(other["digest"] for other in others)}) == 5
 
 
 def test_the_first_galaxies_are_random_and_of_the_seed():

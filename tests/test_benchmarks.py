@@ -138,7 +138,10 @@ def test_kills_come_one_by_one_after_checkpoints_and_the_last_while_sampling():
     assert all(0 <= kill.pause <= 0.3 for kill in plan)
 
 
-@pytest.mark.parametrize("changed", [None, "weights.safetensors", "second", "loss", "seconds"])
+@pytest.mark.parametrize(
+    "changed",
+    [None, "weights.safetensors", "second", "loss", "seconds", "chances", "peak_memory_bytes"],
+)
 def test_a_difference_anywhere_but_in_seconds_is_found(tmp_path, changed):
     run = run_of()
     for name in ("one", "other"):
@@ -153,11 +156,22 @@ def test_a_difference_anywhere_but_in_seconds_is_found(tmp_path, changed):
             "losses": [1.0 + 1e-9 * (other and changed == "loss")],
             "seconds": [[4, 0.1 + (other and changed == "seconds")]],
         }
+        results = {
+            "peak_memory_bytes": 5 + (other and changed == "peak_memory_bytes"),
+            "rounds": [{"chances": [0.5 + 1e-12 * (other and changed == "chances")]}],
+            "train_seconds": 0.1 + (other and changed == "seconds"),
+        }
+        write_json(tmp_path / name / "record.json", {"results": results})
         checkpoint = Checkpoint(start.weights, start.first, second, 4)
         save_checkpoint(tmp_path / name / kills.CHECKPOINT, checkpoint, about)
     found = kills.differences("fit", tmp_path / "one", tmp_path / "other")
-    expected = {"weights.safetensors": ["weights.safetensors"], None: [], "seconds": []}
-    assert found == expected.get(changed, [kills.CHECKPOINT])
+    expected = {
+        "weights.safetensors": ["weights.safetensors"],
+        "chances": ["record.json"],
+        "second": [kills.CHECKPOINT],
+        "loss": [kills.CHECKPOINT],
+    }
+    assert found == expected.get(changed, [])
     assert kills.reached(tmp_path / "one" / kills.CHECKPOINT, 4)
     assert not kills.reached(tmp_path / "one" / kills.CHECKPOINT, 5)
 

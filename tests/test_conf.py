@@ -10,7 +10,7 @@ from shared.spec import RunSpec, from_config
 from shared.synthetic import QUESTIONS, draw_galaxies
 
 GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]
-GROUPS += ["posterior", "acquisition", "bench", "match", "conform", "mode"]
+GROUPS += ["posterior", "acquisition", "oracle", "bench", "match", "conform", "mode"]
 CHOICES = [
     f"{group}={file.stem}"
     for group in (*GROUPS, "experiment")
@@ -18,14 +18,20 @@ CHOICES = [
 ]
 
 
-COMPLETE = ("dataset=synthetic", "dataset=sdss_gz1")  # others may want to be told where the images are
+OWN_QUESTION = {  # of datasets that do not ask whether a galaxy is smooth
+    "dataset=sdss_gz1_edge_on": ("question=disk-edge-on", "positive=[edge-on]"),
+    "dataset=sdss_gz1_spiral": ("question=face-on-spiral", "positive=[spiral]"),
+}
+# others may want to be told where the images are
+COMPLETE = ("dataset=synthetic", "dataset=sdss_gz1", *OWN_QUESTION)
 
 
 def composed(*overrides: str) -> RunSpec:
     """The run that OVERRIDES spell out; a folder of images is given where one must be."""
     own = any(word.startswith("dataset=") and word not in COMPLETE for word in overrides)
     images = ["dataset.images=photos"] if own else []
-    return from_config(RunSpec, trizoo.compose([*overrides, *images]))
+    asked = [word for dataset in overrides for word in OWN_QUESTION.get(dataset, ())]
+    return from_config(RunSpec, trizoo.compose([*overrides, *images, *asked]))
 
 
 def test_every_folder_of_conf_is_composed_here():
@@ -34,7 +40,7 @@ def test_every_folder_of_conf_is_composed_here():
         "experiment",
         "hydra",
     }
-    assert len(CHOICES) >= 27
+    assert len(CHOICES) >= 60
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -119,6 +125,36 @@ def test_the_papers_schedule_has_galaxies_enough(experiment):
     assert run.dataset.galaxies * (votes >= run.minimum_votes).mean() * learnable > asked
 
 
+SAVED = sorted(file.stem for file in (trizoo.CONF / "experiment").glob("labels_saved*.yaml"))
+
+
+def test_labels_are_saved_on_five_questions():
+    asked = {composed(f"experiment={name}").question for name in SAVED}
+    assert asked == {"smooth-or-featured", "bar", "disk-edge-on", "face-on-spiral"}
+    assert len(SAVED) == 5
+
+
+@pytest.mark.parametrize("experiment", SAVED)
+def test_labels_saved_is_a_sweep_of_pairs_with_equal_schedules(experiment, monkeypatch):
+    """What the sweep of the file alone comes to: both acquisitions with 8 seeds each, alike in all else."""
+    from hydra import compose, initialize_config_dir
+
+    monkeypatch.setenv("TRIZOO_REAL_DATA", "somewhere")
+    with initialize_config_dir(str(trizoo.CONF), version_base="1.3"):
+        config = compose("config", [f"experiment={experiment}"], return_hydra_config=True)
+    params = config.hydra.sweeper.params
+    assert params == {"acquisition": "mutual_information,random", "seed": "range(0,8)"}
+    one, other = (
+        trizoo.compose(["task=active", f"acquisition={name}", f"experiment={experiment}"])
+        for name in params["acquisition"].split(",")
+    )
+    assert trizoo.differences(one, other) == ["acquisition.name"]
+    asked = composed(f"experiment={experiment}").acquisition
+    assert 32 <= asked.initial <= 64
+    assert 16 <= asked.per_round <= 32
+    assert asked.start == "warm"
+
+
 def test_answers_named_yes_and_no_stay_words():
     questions = composed().dataset.questions
     assert questions["disk-edge-on"] == ("yes", "no")
@@ -143,6 +179,16 @@ def test_unknown_keys_fail_both_ways():
 def test_a_key_without_its_value_is_named():
     with pytest.raises(ValueError, match=r"dataset\.images has no value; give one"):
         trizoo.compose(["dataset=folder"])
+
+
+@pytest.mark.parametrize("dataset", OWN_QUESTION)
+def test_the_other_questions_of_real_galaxies_replace_the_first(dataset):
+    run = composed(dataset)
+    ((question, answers),) = run.dataset.questions.items()
+    assert question == run.question
+    assert sorted(value for values in run.dataset.classes.values() for value in values) == [*"0123"]
+    assert tuple(run.dataset.classes) == answers
+    assert run.dataset.crop == composed("dataset=sdss_gz1").dataset.crop
 
 
 def test_stores_and_real_data_are_found_where_they_are_said_to_be(monkeypatch):

@@ -13,6 +13,7 @@ from reports.report import write_report
 from reports.runs import bound, read_runs
 from shared.conformance import DOUBLE, EXACT, RUNGS
 
+RECORDS = Path(__file__).parent.parent / "reports" / "records" / "conformance"
 STEPS = (1, 10, 100)
 OWN = {"ulp": 1e-4, "permuted": 1e-6, "control": 0.1}
 
@@ -140,6 +141,31 @@ def test_what_was_not_climbed_is_left_empty(tmp_path):
         assert (row["PyTorch"], row["JAX"], row["verdict"]) == ("—", "—", "ok (1 of 3)")
     assert double["long training"]["JAX"] == "1.3e-06"
     assert list(double["loss"].values()) == ["loss", "—", "—", "—", "—", "—"]
+    assert all(
+        words not in caption
+        for caption in tables(tmp_path)
+        for words in ("Planted mistakes", "Divergence", "Final test loss", "The kit")
+    )
+
+
+def test_a_precision_that_nobody_climbed_in_is_a_table_of_nothing(tmp_path):
+    keep(tmp_path, climb("jax", "float64"))
+    found = rows(tmp_path, "The ladder in float32")
+    assert list(found) == [name.replace("_", " ") for name in RUNGS if name not in DOUBLE]
+    assert {cell for row in found.values() for cell in [*row.values()][1:]} == {"—"}
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_the_published_ladders_have_every_rung_and_none_is_over(precision):
+    found = rows(RECORDS, f"The ladder in {precision}, 32 x 32 pixels, cpu")
+    climbed = [name for name in RUNGS if precision == "float64" or name not in DOUBLE]
+    assert list(found) == [name.replace("_", " ") for name in climbed]
+    assert {row["verdict"] for row in found.values()} == {"ok"}
+
+
+def test_the_published_measurements_are_shown():
+    assert "epsilon inside" in str(tables(RECORDS))
+    assert "first weights moved by one ulp" in str(blocks(RECORDS))
 
 
 def test_without_records_nothing_is_said_to_be_right(tmp_path):

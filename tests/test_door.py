@@ -108,6 +108,7 @@ def test_help_however_it_is_asked_for(words, capsys):
         (["fit", "model.image_size=100"], "multiple of 16"),
         (["fit", "dataset=folder"], "dataset.images has no value"),
         (["predict"], "predict needs weights"),
+        (["calibrate"], "calibrate needs weights"),
         (["predict", "weights=nowhere"], "there is no nowhere"),
     ],
 )

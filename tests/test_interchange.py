@@ -1,7 +1,6 @@
 """What one framework has saved, any other goes on from; what does not fit is refused, and nothing is unpickled."""
 
 import ast
-import fcntl
 import json
 import os
 import pickle
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from fake import Fake, run_of
 from interchange import HALF, WHOLE
+from once import made_once
 from safetensors.numpy import load_file, save_file
 
 import trizoo
@@ -59,31 +59,28 @@ def start(folder, name):
         )
 
 
+def train(folder):
+    """Every framework's checkpoints, and what the others made of them."""
+    children = {name: start(folder, name) for name in BACKENDS}
+    try:
+        for name, child in children.items():
+            told = child.stdout.readline()
+            assert told == "half-way\n", (folder / f"{name}.log").read_text()[-3000:]
+        for child in children.values():
+            child.stdin.write("go on\n")
+            child.stdin.flush()
+        for name, child in children.items():
+            child.communicate()
+            assert child.returncode == 0, (folder / f"{name}.log").read_text()[-3000:]
+    finally:
+        for child in children.values():
+            child.kill()
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """The folder of every framework's checkpoints, made once for all the workers of a session."""
-    base = tmp_path_factory.getbasetemp()  # a worker's own, in that of the session
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "interchange"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            children = {name: start(folder, name) for name in BACKENDS}
-            try:
-                for name, child in children.items():
-                    told = child.stdout.readline()
-                    assert told == "half-way\n", (folder / f"{name}.log").read_text()[-3000:]
-                for child in children.values():
-                    child.stdin.write("go on\n")
-                    child.stdin.flush()
-                for name, child in children.items():
-                    child.communicate()
-                    assert child.returncode == 0, (folder / f"{name}.log").read_text()[-3000:]
-            finally:
-                for child in children.values():
-                    child.kill()
-            (folder / "done").touch()
-    return folder
+    """The folder of every framework's checkpoints."""
+    return made_once(tmp_path_factory, "interchange", train)
 
 
 def loaded(folder, name):

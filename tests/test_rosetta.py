@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from reports.rosetta import BEFORE, ORDER, PAGE, ROOT, TITLES, mirrored, rosetta, write_rosetta
+from reports.rosetta import (
+    BEFORE,
+    ORDER,
+    PAGE,
+    ROOT,
+    TITLES,
+    equal_lines,
+    mirrored,
+    missing,
+    rosetta,
+    write_rosetta,
+)
 
 EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta"}
 SOURCES = {
@@ -128,8 +139,13 @@ def test_every_function_is_there_three_times(real):
         for name in TITLES:
             for definition in defined(ROOT / f"impl_{name}" / f"{file}.py"):
                 assert found[f"{file}.py-{definition}"].keys() == TITLES.keys()
+        assert len(re.findall(f'<article id="{file}.py-{BEFORE.replace(" ", "-")}"', real)) == 1
     assert "not here" not in real
     assert "Not mirrored" not in real
+    files = mirrored(ROOT)
+    assert missing(files) == []
+    assert {len(entry.columns) for file in files for entry in file.entries} == {3}
+    assert equal_lines(files) > 150
 
 
 def test_files_are_in_the_order_of_the_readme(real):
@@ -194,10 +210,14 @@ def test_counts_of_three_small_files(root):
 def test_a_function_that_one_lacks_is_seen(root):
     path = root / "impl_torch" / "sums.py"
     path.write_text(path.read_text().replace("def total", "def sum_of"))
+    told = missing(mirrored(root))
+    assert set(told) == {
+        "sums.py: total is not in PyTorch",
+        "sums.py: sum_of is not in TensorFlow",
+        "sums.py: sum_of is not in JAX",
+    }
     text = page(root)
-    assert "sums.py: total is not in PyTorch" in text
-    assert "sums.py: sum_of is not in TensorFlow" in text
-    assert "sums.py: sum_of is not in JAX" in text
+    assert all(words in text for words in told)
     assert text.count("not here") == 3
     (file,) = mirrored(root)
     assert next(entry for entry in file.entries if entry.name == "total").lines == (4, 0, 4)
@@ -246,6 +266,8 @@ def test_source_stays_text(root):
 
 def test_the_page_is_whole_and_needs_no_other_file(real):
     parsed = Strict(real)
+    assert real.startswith('<!doctype html>\n<html lang="en-GB">\n<head>\n<meta charset="utf-8">\n')
+    assert "<title>trizoo: one program in three dialects</title>" in real
     links = [
         attrs[key] for _, attrs in parsed.tags for key in ("src", "href", "srcset") if key in attrs
     ]

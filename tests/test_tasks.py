@@ -1,5 +1,6 @@
 """The tasks on real stores: through the door, and within this process with PyTorch where the door is not the point."""
 
+import csv
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from shared.records import write_json
 from shared.spec import BACKENDS, RunSpec, from_config
 from shared.split import split
 from shared.store import open_store, votes
+from shared.volunteers import COLUMNS
 from shared.weights import first_checkpoint, load_weights, save_weights
 
 torch = pytest.importorskip("torch")
@@ -333,7 +335,21 @@ def test_the_rounds_of_active_learning(place):
     parts = split(galaxies, from_config(RunSpec, record(folder)["run"]).split)
     assert [entry["labelled"] for entry in results["rounds"]] == [16, 22, 28]
     for entry in results["rounds"]:
-        assert set(entry) == {"labelled", "acquired", "scores", "loss", "seconds", "test"}
+        assert set(entry) == {
+            "labelled",
+            "acquired",
+            "unanswered",
+            "scores",
+            "chances",
+            "votes",
+            "loss",
+            "seconds",
+            "test",
+            "pool",
+            "digest",
+        }
+        assert entry["chances"] == [1] * 6
+        assert entry["test"]["truth_rmse"] > 0
         assert entry["test"]["galaxies"] == ((parts == "test") & (total >= 37)).sum()
         assert len(entry["acquired"]) == len(entry["scores"]) == 6
         ids += entry["acquired"]
@@ -345,7 +361,12 @@ def test_the_rounds_of_active_learning(place):
     assert set(ids[:12]) <= known
     assert set(ids[12:]) <= silent
     asked = pd.read_csv(folder / "ask_next.csv", dtype={"id": str})
-    assert list(asked) == ["rank", "id", "ra", "dec", "score"]
+    assert list(asked) == ["rank", "id", "ra", "dec", "score", "chance", "votes"]
+    assert asked["votes"].tolist() == [40] * 6
+    pools = [entry["pool"] for entry in results["rounds"]]
+    assert [pool["galaxies"] for pool in pools[:2]] == [len(known) - 16, len(known) - 22]
+    assert all(0 < pool["all"] < 50 and 0 < pool["plain"] < 50 for pool in pools[:2])
+    assert pools[2]["all"] is pools[2]["plain"] is None
     assert asked["rank"].tolist() == [1, 2, 3, 4, 5, 6]
     assert asked["id"].tolist() == ids[12:]
     np.testing.assert_allclose(asked["score"], results["rounds"][-1]["scores"])
@@ -353,7 +374,18 @@ def test_the_rounds_of_active_learning(place):
 
 
 @pytest.mark.parametrize(
-    "word", ["acquisition=random", "acquisition=entropy", "acquisition.shards=2", "mode=faithful"]
+    "word",
+    [
+        "acquisition=random",
+        "acquisition=entropy",
+        "acquisition=power",
+        "acquisition=mixture",
+        "acquisition=k_centre",
+        "acquisition=batch_mutual_information",
+        "acquisition=epig",
+        "acquisition.shards=2",
+        "mode=faithful",
+    ],
 )
 def test_other_ways_to_acquire(place, word):
     small = ("acquisition.shard_size=9", "split.test=0.05")
@@ -366,6 +398,54 @@ def test_other_ways_to_acquire(place, word):
         assert results["rounds"][0]["test"]["loss"] == usual["rounds"][0]["test"]["loss"]
     assert results["rounds"][0]["acquired"] != usual["rounds"][0]["acquired"]
     assert len(pd.read_csv(folder / "ask_next.csv")) == 6
+
+
+def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd):
+    words = ("oracle=volunteers", "minimum_votes=37", "acquisition.rounds=1")
+    folder = door(place, "active", "survey", *words)
+    *_, last = capfd.readouterr().out.strip().splitlines()
+    assert last.startswith(f"6 galaxies wait for volunteers: upload {folder / 'ask-01'}; collect")
+    assert last.endswith("give the same command again: it goes on from there")
+    assert not (folder / "record.json").exists()
+    with (folder / "ask-01" / "manifest.csv").open() as file:
+        asked = [row["!galaxy"] for row in csv.DictReader(file)]
+    assert len(asked) == 6
+    heard = folder / "classifications" / "mine.csv"
+    heard.parent.mkdir()
+    classify(heard, {name: 38 for name in asked[:5]})
+    assert door(place, "active", "survey", *words) == folder
+    said = capfd.readouterr()
+    assert "going on after round 0 of 1" in said.err
+    assert "done in" in said.out
+    first, second = record(folder)["results"]["rounds"]
+    assert first["acquired"] == asked
+    assert first["unanswered"] == asked[5:]
+    assert second["labelled"] == first["labelled"] + 5
+    (folder / ".ask-02.partial").mkdir()
+    trizoo.clear_leftovers(folder)
+    assert (folder / "ask-01" / "votes.csv").exists()
+    trizoo.clear(folder)  # what again=true begins with
+    assert {path.name for path in folder.iterdir()} == {"run.json", "classifications"}
+    assert heard.exists()
+
+
+def classify(path, people):
+    """An export in which so many PEOPLE say of each galaxy, in turn, that it is smooth or featured."""
+    rows = []
+    for place, (galaxy, count) in enumerate(people.items()):
+        for person in range(count):
+            answer = ("Smooth", "Featured or disk")[person % 2]
+            task = [{"task": "T0", "task_label": "", "value": answer}]
+            rows.append(
+                {
+                    "classification_id": 1000 * place + person,
+                    "user_id": person + 1,
+                    "created_at": f"2026-01-01 00:00:{person:02d} UTC",
+                    "annotations": json.dumps(task),
+                    "subject_data": json.dumps({"1": {"!galaxy": galaxy}}),
+                }
+            )
+    pd.DataFrame(rows).reindex(columns=COLUMNS).to_csv(path, index=False)
 
 
 def test_the_faithful_mode_is_another_and_predicts_as_it_fitted(place, fitted):

@@ -4,9 +4,9 @@ A place is opened once; nothing in it is ever unpacked, moved or changed.
 """
 
 import glob
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from shared.cutouts import LARGEST_FILE, SUFFIXES
 from shared.spec import DatasetSpec
 
 Loaded = tuple[int, Callable[[], bytes]]
+Place = TypeVar("Place")  # where an image is, as its kind of file says it
 
 # What a file of images is, by the end of its name. A tar may be packed: its first bytes say how.
 KINDS = {
@@ -133,6 +134,28 @@ def _kind(images: str, paths: Sequence[Path]) -> str:
 def stamps(paths: Sequence[Path]) -> list[list]:
     """Name, size in bytes and time of change in nanoseconds of each file."""
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+
+
+def inventory(kind: str, where: str, paths: Sequence[Path], images: int) -> dict[str, Any]:
+    """What a store's manifest keeps of the IMAGES in the files at PATHS, which WHERE named."""
+    return {"kind": kind, "where": where, "files": len(paths), "images": images}
+
+
+def one_each(
+    found: Iterable[tuple[str, Place]], told: Callable[[Place, Place], str], none: str
+) -> dict[str, Place]:
+    """Where the image of each galaxy is, by its id, sorted, of the ids and places FOUND.
+
+    Raises ValueError for a galaxy in two places, as TOLD, and, beginning with NONE, if nothing was found.
+    """
+    places: dict[str, Place] = {}
+    for name, place in found:
+        other = places.setdefault(name, place)
+        if other != place:
+            raise ValueError(f"galaxy {name} is {told(other, place)}; keep one of them")
+    if not places:
+        raise ValueError(f"{none}, so there is no image; check dataset.images")
+    return dict(sorted(places.items()))
 
 
 def check_length(what: object, length: int) -> None:

@@ -25,7 +25,7 @@ from typing import IO, Any, NamedTuple
 import pandas as pd
 
 from shared.cutouts import LARGEST_FILE, SUFFIXES
-from shared.sources import Loaded, check_length, is_image, is_text, match, stamps
+from shared.sources import Loaded, check_length, inventory, is_image, is_text, match, stamps
 from shared.tables import reading
 
 PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
@@ -101,13 +101,9 @@ class Archives:
         return stamps(self.paths)
 
     def about(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "where": self.where,
-            "files": len(self.paths),
-            "images": len(self._listed[0]),
-            "refused": self._listed[1],
-        }
+        images, refused = self._listed
+        about = inventory(self.kind, self.where, self.paths, len(images))
+        return about | {"refused": refused}
 
     def table(self) -> None:
         return None

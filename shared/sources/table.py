@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared.sources import Loaded, check_length, match, stamps
+from shared.sources import Loaded, check_length, inventory, match, one_each, stamps
 from shared.tables import reading
 
 ROWS = 4  # read at a time, so that as many of the largest images still fit the memory
@@ -43,31 +43,23 @@ class Tables:
 
     @cached_property
     def _places(self) -> dict[str, Place]:
-        found: dict[str, Place] = {}
-        for number, path in enumerate(self.paths):
-            for group, ids in _ids(path, self.id):
-                for row, name in enumerate(ids):
-                    other = found.setdefault(name, Place(number, group, row))
-                    if other != (number, group, row):
-                        raise ValueError(
-                            f"galaxy {name} is in {self.paths[other.file]} and again in {path}; keep one of them"
-                        )
-        if not found:
-            raise ValueError(
-                f"{self.where} has no rows, so there is no image; check dataset.images"
-            )
-        return dict(sorted(found.items()))
+        found = (
+            (name, Place(number, group, row))
+            for number, path in enumerate(self.paths)
+            for group, ids in _ids(path, self.id)
+            for row, name in enumerate(ids)
+        )
+
+        def told(one: Place, other: Place) -> str:
+            return f"in {self.paths[one.file]} and again in {self.paths[other.file]}"
+
+        return one_each(found, told, f"{self.where} has no rows")
 
     def identity(self) -> Any:
         return stamps(self.paths)
 
     def about(self) -> dict[str, Any]:
-        return {
-            "kind": "parquet",
-            "where": self.where,
-            "files": len(self.paths),
-            "images": len(self._places),
-        }
+        return inventory("parquet", self.where, self.paths, len(self._places))
 
     def table(self) -> str:
         return self.where

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 
 from shared.cutouts import LARGEST_FILE
-from shared.sources import Loaded, files, match, stamps
+from shared.sources import Loaded, files, inventory, match, one_each, stamps
 
 LENGTH = struct.Struct("<QI")
 CHECKSUM = struct.Struct("<I")
@@ -51,31 +51,22 @@ class TFRecords:
 
     @cached_property
     def _places(self) -> dict[str, Place]:
-        found: dict[str, Place] = {}
-        for path in self.paths:
-            for place, data in _records(path):
-                name = _id(_parse(data, place), self.id, place)
-                other = found.setdefault(name, place)
-                if other != place:
-                    raise ValueError(
-                        f"galaxy {name} is {_record(other)} and {_record(place)}; keep one of them"
-                    )
-        if not found:
-            raise ValueError(
-                f"{self.where} holds no record, so there is no image; check dataset.images"
-            )
-        return dict(sorted(found.items()))
+        found = (
+            (_id(_parse(data, place), self.id, place), place)
+            for path in self.paths
+            for place, data in _records(path)
+        )
+
+        def told(one: Place, other: Place) -> str:
+            return f"{_record(one)} and {_record(other)}"
+
+        return one_each(found, told, f"{self.where} holds no record")
 
     def identity(self) -> Any:
         return stamps(self.paths)
 
     def about(self) -> dict[str, Any]:
-        return {
-            "kind": "tfrecord",
-            "where": self.where,
-            "files": len(self.paths),
-            "images": len(self._places),
-        }
+        return inventory("tfrecord", self.where, self.paths, len(self._places))
 
     def table(self) -> None:
         return None

@@ -1,0 +1,507 @@
+"""Volunteers on Zooniverse: what they are shown, and what they said.
+
+An ask is a folder ask-NN of a run: images, and manifest.csv, a row for each with the galaxy's id. Zooniverse's page for
+uploads takes them as they are (help.zooniverse.org, Getting started, Example project), as does its command panoptes;
+`upload` does it from here. A column that begins with "!" is hidden while volunteers classify and shown where they talk
+about the galaxy afterwards; it comes back with every classification.
+
+What they said comes back as classification exports (help.zooniverse.org, Data exports), any number of CSV files in the
+run's folder classifications, which may overlap. `heard` counts them.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from shared.progress import track
+from shared.records import write_json
+from shared.spec import OracleSpec
+from shared.store import Store
+
+MANIFEST, UPLOADED, EXPORTS = "manifest.csv", "uploaded.json", "classifications"
+IMAGE, GALAXY = "image", "!galaxy"  # the manifest's columns
+QUALITY = 95  # of JPEG; 256 x 256 pixels of noise have 0.2 MB, and Zooniverse takes 1 MB
+COLUMNS = (  # of an export, those that are read
+    "classification_id",
+    "user_name",
+    "user_id",
+    "created_at",
+    "gold_standard",
+    "annotations",
+    "subject_data",
+)
+LONGEST = 1 << 30  # characters in one field of an export: drawings are long
+NO_LABEL = "unknown answer label"  # what Zooniverse writes for one that a workflow has no more
+PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)")  # in Markdown, of which answers are made
+NAMED = 5  # things named in a message
+ANEW = "export the classifications anew (the project's Data Exports) and put that file in its place"
+
+Pair = tuple[str, str]  # a task of the workflow, T0, and its label: the words of the question
+
+
+class Said(NamedTuple):
+    """One classification: one person, one galaxy, the tasks that were answered."""
+
+    number: int  # Zooniverse's
+    when: datetime
+    person: str
+    galaxy: str
+    answers: list[tuple[Pair, tuple[str, ...] | None]]  # None: no words but a drawing or the like
+    where: str
+
+
+def ask(
+    store: Store, rows: Sequence[int] | np.ndarray, ids: Iterable, folder: Path, number: int
+) -> Path:
+    """The folder ask-NN in FOLDER, of that NUMBER, with what volunteers are shown: ROWS (galaxy,) of STORE and their
+    IDS (galaxy,), in this order.
+
+    It appears whole or not at all, and is left alone if it is there. Raises ValueError if it is there and about other
+    galaxies.
+    """
+    place, names = folder / f"ask-{number:02d}", [str(name) for name in ids]
+    if len(names) != len(rows):
+        raise ValueError(f"{len(names)} ids for {len(rows)} galaxies; give one each")
+    files = [f"images/{order:05d}-{_safe(name)}.jpg" for order, name in enumerate(names)]
+    manifest = _as_csv([(IMAGE, GALAXY), *zip(files, names, strict=True)])
+    if place.exists():
+        if (place / MANIFEST).read_bytes() != manifest:
+            raise ValueError(
+                f"{place} asks about other galaxies than this run; give the run a folder of its own"
+            )
+        return place
+    beside = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
+    (beside / "images").mkdir(parents=True)
+    for row, file in track(list(zip(rows, files, strict=True)), "writing what volunteers see"):
+        pixels = np.asarray(store.images[int(row)])
+        grey = pixels.shape[-1] == 1
+        Image.fromarray(pixels[..., 0] if grey else pixels).save(
+            beside / file, quality=QUALITY, subsampling=0
+        )
+    (beside / MANIFEST).write_bytes(manifest)
+    return beside.rename(place)
+
+
+def heard(folder: Path, oracle: OracleSpec, questions: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """What volunteers said of every galaxy that the run in FOLDER asked about: votes, int64 (galaxy, column), for each
+    answer of each of QUESTIONS, and each question's total, indexed by the galaxy's id.
+
+    A classification counts once, in however many exports it is; a person counts once for a galaxy and question, with
+    the answer given first. Whoever passed a task over has no vote on it. ORACLE says which task asks which question,
+    and what answers are called there. The table's attrs["told"] is a list of lines: what was left out, and how tasks
+    were understood. Raises ValueError, naming the file and line, for what cannot be read or understood.
+    """
+    _check_oracle(oracle, questions)
+    galaxies, notes, voted = _asked(folder), Counter(), set()
+    said = sorted(
+        _classifications(folder / EXPORTS, galaxies, notes), key=lambda one: (one.when, one.number)
+    )
+    known = _words(oracle, questions)
+    tasks, told = _tasks(said, oracle, questions, known)
+    axis = [
+        f"{question}_{answer}"
+        for question in questions
+        for answer in (*questions[question], "total")
+    ]
+    rows = {name: row for row, name in enumerate(galaxies.values())}
+    places = {name: place for place, name in enumerate(axis)}
+    votes = np.zeros((len(galaxies), len(axis)), np.int64)
+    for one, question, answer in _answers(said, tasks, questions, known, notes):
+        vote = (one.person, one.galaxy, question)
+        if vote in voted:
+            notes["{} answers by someone who had answered before; the first one counts"] += 1
+            continue
+        voted.add(vote)
+        for column in (answer, "total"):
+            votes[rows[one.galaxy], places[f"{question}_{column}"]] += 1
+    table = pd.DataFrame(votes, pd.Index(list(rows), dtype=str, name="id"), axis)
+    table.attrs["told"] = [line.format(count) for line, count in notes.items()] + told
+    return table
+
+
+def upload(asked: Path, project: int) -> str:
+    """The subject set of Zooniverse's PROJECT that holds what is in the folder ASKED, uploaded now unless it is there.
+
+    The account is that of the environment's PANOPTES_USERNAME and PANOPTES_PASSWORD. uploaded.json notes each galaxy as
+    it arrives, so that an upload which was stopped goes on. Raises ValueError if the client is not installed, the
+    account not named, or the upload stopped.
+    """
+    note = {"project": project, "subject_set": None, "subjects": {}, "whole": False}
+    if (asked / UPLOADED).exists():
+        note = json.loads((asked / UPLOADED).read_text())
+    if note["project"] != project:
+        raise ValueError(
+            f"{asked} was uploaded to project {note['project']}, not {project}; set oracle.project back, or delete "
+            f"{asked / UPLOADED} to upload it again"
+        )
+    if not note["whole"]:
+        _send(asked, note)
+    return note["subject_set"]
+
+
+def _send(asked: Path, note: dict) -> None:
+    try:
+        import panoptes_client
+    except ImportError as problem:
+        raise ValueError(
+            f"uploading {asked} needs Zooniverse's client, which is not there ({problem}); pip install "
+            "'trizoo[volunteers]', or set oracle.project=null and upload the folder by hand"
+        ) from problem
+    account = [os.environ.get(f"PANOPTES_{name}") for name in ("USERNAME", "PASSWORD")]
+    if not all(account):
+        raise ValueError(
+            f"uploading {asked} needs a Zooniverse account; set the environment variables PANOPTES_USERNAME and "
+            "PANOPTES_PASSWORD, or oracle.project=null and upload the folder by hand"
+        )
+    rows = _manifest(asked)
+    try:
+        client = panoptes_client.Panoptes(username=account[0], password=account[1])
+        try:
+            with client:
+                _send_rows(panoptes_client, asked, rows, note)
+        finally:
+            client.session.close()
+    except (panoptes_client.panoptes.PanoptesAPIException, OSError) as problem:
+        raise ValueError(
+            f"the upload of {asked} stopped after {len(note['subjects'])} of {len(rows)} galaxies: {problem}; the same "
+            "command goes on from there"
+        ) from problem
+
+
+def _send_rows(service: Any, asked: Path, rows: list[dict[str, str]], note: dict) -> None:
+    class Subject(service.Subject):
+        """One that knows whether its image arrived: the client tells nobody."""
+
+        lost = False
+
+        def _upload_media(self, *what):
+            self.lost = True
+            arrived = super()._upload_media(*what)
+            self.lost = False
+            return arrived
+
+    if note["subject_set"] is None:
+        subject_set = service.SubjectSet()
+        subject_set.links.project = note["project"]
+        subject_set.display_name = f"{asked.resolve().parent.name} {asked.name}"
+        subject_set.save()
+        note["subject_set"] = str(subject_set.id)
+        write_json(asked / UPLOADED, note)
+    left = [row for row in rows if row[GALAXY] not in note["subjects"]]
+    for row in track(left, f"uploading {asked.name}"):
+        subject = Subject()
+        subject.links.project = note["project"]
+        subject.metadata.update(row)
+        subject.add_location(str(asked / row[IMAGE]))
+        subject.save()
+        if subject.lost:
+            raise OSError(f"the image of {row[GALAXY]} did not arrive")
+        note["subjects"][row[GALAXY]] = str(subject.id)
+        write_json(asked / UPLOADED, note)
+    subjects = [note["subjects"][row[GALAXY]] for row in rows]
+    service.SubjectSet.find(note["subject_set"]).add(subjects)  # passes over those it has
+    note["whole"] = True
+    write_json(asked / UPLOADED, note)
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:60]
+
+
+def _as_csv(rows: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _manifest(asked: Path) -> list[dict[str, str]]:
+    with (asked / MANIFEST).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _asked(folder: Path) -> dict[str, str]:
+    """The id of every galaxy that was asked about, in order, by what uploading makes of it: it trims."""
+    asks = sorted(folder.glob("ask-*"), key=lambda asked: (len(asked.name), asked.name))
+    names = [row[GALAXY] for asked in asks for row in _manifest(asked)]
+    return {name.strip(): name for name in names}
+
+
+def _check_oracle(oracle: OracleSpec, questions: Mapping[str, Sequence[str]]) -> None:
+    for task, question in oracle.tasks.items():
+        if question not in questions:
+            raise ValueError(
+                f"oracle.tasks.{task} is {question!r}, which is no question; choose one of {', '.join(questions)}"
+            )
+    ours = sorted({answer for some in questions.values() for answer in some})
+    for text, answer in oracle.answers.items():
+        if answer and answer not in ours:
+            raise ValueError(
+                f"oracle.answers makes {answer!r} of {text!r}, which answers no question; choose one of "
+                f"{', '.join(ours)}, or '' for no vote"
+            )
+
+
+def _classifications(folder: Path, galaxies: dict[str, str], notes: Counter) -> list[Said]:
+    """Every classification of GALAXIES in the exports in FOLDER, each once; NOTES counts what is left out."""
+    said, persons, same = [], {}, {}
+    for path in sorted(folder.glob("[!.]*.csv")):
+        for where, row in _rows(path):
+            number, person = _number(row, where), _person(row, where)
+            if number in persons:
+                notes["{} classifications were there twice; each counts once"] += 1
+                _one_person(same, persons[number], person)
+                continue
+            persons[number] = person
+            galaxy = galaxies.get(_galaxy(row, where))
+            if row["gold_standard"].strip().lower() in ("true", "t", "1"):
+                notes["{} classifications set a gold standard; left out"] += 1
+            elif galaxy is None:
+                notes["{} classifications are of nothing that was asked about; left out"] += 1
+            else:
+                answers = list(_flat(_json(row, "annotations", list, where), where))
+                said.append(Said(number, _when(row, where), person, galaxy, answers, where))
+    return [one._replace(person=_who(same, one.person)) for one in said]
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row of an export, and where it is."""
+    csv.field_size_limit(LONGEST)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            names = next(lines, [])
+            if missing := [name for name in COLUMNS if name not in names]:
+                raise ValueError(
+                    f"{path} is no classification export: it lacks {', '.join(missing)}; {ANEW}, or take it away"
+                )
+            for fields in lines:
+                where = f"{path}, line {lines.line_num}"
+                if fields and len(fields) != len(names):
+                    raise ValueError(f"{where} has {len(fields)} fields, not {len(names)}; {ANEW}")
+                if fields:
+                    yield where, dict(zip(names, fields, strict=True))
+    except csv.Error as problem:
+        raise ValueError(f"{path}, line {lines.line_num}: {problem}; {ANEW}") from problem
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"{path} is not UTF-8 ({problem}); {ANEW}") from problem
+
+
+def _number(row: dict[str, str], where: str) -> int:
+    try:
+        return int(row["classification_id"])
+    except ValueError as problem:
+        raise ValueError(
+            f"{where}: classification_id is {row['classification_id']!r}, which is no number; {ANEW}"
+        ) from problem
+
+
+def _person(row: dict[str, str], where: str) -> str:
+    """Who it was: the account's number or, of those who are not logged in, the name that this export gives them."""
+    account, name = row["user_id"].strip().removesuffix(".0"), row["user_name"].strip()
+    if not account and not name:
+        raise ValueError(
+            f"{where} says nobody who classified, so that nobody can be counted once; {ANEW}"
+        )
+    return f"user {account}" if account else f"name {name}"
+
+
+def _one_person(same: dict[str, str], first: str, second: str) -> None:
+    """Note that two names are one person's: each export names those who are not logged in anew, at random."""
+    first, second = _who(same, first), _who(same, second)
+    if first != second:
+        same[second] = first
+
+
+def _who(same: dict[str, str], person: str) -> str:
+    while person in same:
+        person = same[person]
+    return person
+
+
+def _when(row: dict[str, str], where: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(row["created_at"].strip().replace(" UTC", "+00:00"))
+    except ValueError as problem:
+        raise ValueError(
+            f"{where}: created_at is {row['created_at']!r}, which is no time; {ANEW}"
+        ) from problem
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def _galaxy(row: dict[str, str], where: str) -> str | None:
+    """What the one subject that was shown says of its galaxy; None: nothing, or there were several."""
+    subjects = [
+        about
+        for about in _json(row, "subject_data", dict, where).values()
+        if isinstance(about, dict)
+    ]
+    return str(subjects[0].get(GALAXY, "")).strip() if len(subjects) == 1 else None
+
+
+def _json(row: dict[str, str], name: str, kind: type, where: str) -> Any:
+    try:
+        found = json.loads(row[name])
+    except ValueError as problem:
+        raise ValueError(f"{where}: {name} is no JSON ({problem}); {ANEW}") from problem
+    if not isinstance(found, kind):
+        raise ValueError(f"{where}: {name} holds no {kind.__name__}, but {row[name][:40]}; {ANEW}")
+    return found
+
+
+def _flat(annotations: list, where: str) -> Iterator[tuple[Pair, tuple[str, ...] | None]]:
+    """Each task and its answers; a combo task holds others."""
+    for one in annotations:
+        if not isinstance(one, dict):
+            raise ValueError(f"{where}: annotations holds {str(one)[:40]!r}; {ANEW}")
+        value = one.get("value")
+        several = value if isinstance(value, list) else [value]
+        if inner := [some for some in several if isinstance(some, dict) and "task" in some]:
+            yield from _flat(inner, where)
+            continue
+        texts = tuple(some for some in several if some not in (None, ""))
+        worded = all(isinstance(some, str) for some in texts)
+        pair = (str(one.get("task", "")), str(one.get("task_label") or ""))
+        yield pair, texts if worded else None
+
+
+def _plain(text: str) -> str:
+    """TEXT without pictures, punctuation and case."""
+    return "".join(c for c in PICTURE.sub("", text).casefold() if c.isalnum())
+
+
+def _words(
+    oracle: OracleSpec, questions: Mapping[str, Sequence[str]]
+) -> dict[tuple[str, str], str]:
+    """(question, words) -> the answer that is meant; '': no vote."""
+    known = {}
+    for question, some in questions.items():
+        theirs = {text: ours for text, ours in oracle.answers.items() if not ours or ours in some}
+        for text, ours in ({answer: answer for answer in some} | theirs).items():
+            known[question, _plain(text)] = known[question, text] = ours
+        known.pop((question, ""), None)
+    return known
+
+
+def _meant(known: dict[tuple[str, str], str], question: str, text: str) -> str | None:
+    return known.get((question, text), known.get((question, _plain(text))))
+
+
+def _tasks(
+    said: list[Said],
+    oracle: OracleSpec,
+    questions: Mapping[str, Sequence[str]],
+    known: dict[tuple[str, str], str],
+) -> tuple[dict[Pair, str], list[str]]:
+    """The question that each task asks, of those that ask one of QUESTIONS, and lines that tell it.
+
+    As oracle.tasks says; where that is empty, by the task's words, else by all that was answered to it.
+    """
+    texts = defaultdict(set)
+    for one in said:
+        for pair, some in one.answers:
+            texts[pair].update(some or ())
+    if oracle.tasks:
+        tasks = {pair: oracle.tasks[pair[0]] for pair in texts if pair[0] in oracle.tasks}
+        told = []
+    else:
+        plain = {_plain(question): question for question in questions}
+        tasks = {
+            pair: plain[name]
+            for pair in sorted(texts)
+            for name in [_plain(pair[1]), _plain(pair[0])]
+            if name in plain
+        }
+        left = [pair for pair in sorted(texts) if pair not in tasks]
+        free = [question for question in questions if question not in tasks.values()]
+        tasks |= _by_answers({pair: texts[pair] - {NO_LABEL} for pair in left}, free, known)
+        told = [f"task {_named(pair)} is taken for {tasks[pair]}" for pair in sorted(tasks)]
+    if other := [_named(pair) for pair in sorted(texts) if pair not in tasks]:
+        told.append(f"tasks that ask none of the questions: {', '.join(other[:NAMED])}")
+    if unasked := [question for question in questions if question not in tasks.values()]:
+        told += [f"no task asked {', '.join(unasked)}"] if said else []
+    return tasks, told
+
+
+def _by_answers(
+    texts: dict[Pair, set[str]], questions: list[str], known: dict[tuple[str, str], str]
+) -> dict[Pair, str]:
+    """The one question of QUESTIONS that each task's answers fit; raises ValueError where that is not plain."""
+    found = {}
+    for pair, some in texts.items():
+        fits = {
+            question: sum(_meant(known, question, text) is not None for text in some)
+            for question in questions
+        }
+        near = [question for question in questions if fits[question]]
+        whole = [question for question in near if fits[question] == len(some)]
+        if near and len(whole) != 1:
+            raise ValueError(
+                f"task {_named(pair)} was answered {', '.join(sorted(some)[:NAMED])}, which may be "
+                f"{' or '.join(whole or near)}; {_say_tasks(pair[0], (whole or near)[0])}"
+                + ("" if whole else ", and what its answers are called with oracle.answers")
+            )
+        if whole:
+            found[pair] = whole[0]
+    for question in questions:
+        if len(names := sorted({pair[0] for pair in found if found[pair] == question})) > 1:
+            raise ValueError(
+                f"the tasks {', '.join(names)} all look like {question}; {_say_tasks(names[0], question)}"
+            )
+    return found
+
+
+def _say_tasks(task: str, question: str) -> str:
+    return (
+        f"say which tasks ask what with oracle.tasks, such as '+oracle.tasks={{{task}: {question}}}': all others "
+        "are then passed over"
+    )
+
+
+def _named(pair: Pair) -> str:
+    return f"{pair[0]} ({' '.join(pair[1].split())[:60]})" if pair[1] else pair[0]
+
+
+def _answers(
+    said: list[Said],
+    tasks: dict[Pair, str],
+    questions: Mapping[str, Sequence[str]],
+    known: dict[tuple[str, str], str],
+    notes: Counter,
+) -> Iterator[tuple[Said, str, str]]:
+    """Every (classification, question, answer), in the order in which they were given."""
+    for one in said:
+        for pair, texts in one.answers:
+            question = tasks.get(pair)
+            if question is None or texts == ():
+                continue
+            if texts is None or len(texts) > 1:
+                raise ValueError(
+                    f"{one.where}: task {_named(pair)} was answered "
+                    f"{'without words' if texts is None else ' and '.join(texts)}, but {question} takes one answer; "
+                    "make it a question that allows one, or take the task out of oracle.tasks"
+                )
+            answer = _meant(known, question, texts[0])
+            if answer is None and texts[0] != NO_LABEL:
+                example = f"{texts[0]}: {questions[question][0]}"
+                raise ValueError(
+                    f"{one.where}: task {_named(pair)} was answered {texts[0]!r}, which is none of {question}'s "
+                    f"{', '.join(questions[question])}; say which is meant, or '' for no vote, with oracle.answers, "
+                    f"such as '+oracle.answers={{{example}}}'"
+                )
+            if answer:
+                yield one, question, answer
+            else:
+                notes["{} answers mean no vote, by oracle.answers or as Zooniverse lost them"] += 1

@@ -1,0 +1,734 @@
+"""Choices from a pool, against enumeration: of every order of drawing, of all joint votes, of every plan of votes."""
+
+import itertools
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from fake import Fake, run_of
+from scipy.optimize import linprog
+from scipy.stats import binom, chisquare
+
+from shared import keys, reference, schema, selection
+from shared.selection import Others, Pool, select
+from shared.spec import ACQUISITIONS, SCORES
+from shared.split import galaxy_hash
+
+NOBODY = Others(None, None, None)
+DRAWS = 2000  # in 50 seeds
+
+
+class Told(Fake):
+    """A backend that scores a galaxy by its first sample, and notes the states that it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.states = []
+
+    def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0, states=None):
+        self.states.append(states)
+        if name == "random" or states is not None:
+            return super().acquire(name, samples, expected_votes, galaxy_keys, index, states)
+        return samples[:, 0]
+
+
+class Deaf(Told):
+    """A backend that notes states, and finds nothing in them."""
+
+    def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0, states=None):
+        self.states.append(states)
+        return np.zeros(len(samples))
+
+
+@cache
+def base():
+    return run_of().acquisition
+
+
+def spec_of(name, **changes):
+    return replace(base(), name=name, **changes)
+
+
+def pool_of(galaxies, samples=6, votes=None, seed=0):
+    random = np.random.default_rng(seed)
+    return Pool(
+        random.uniform(0.05, 0.95, (galaxies, samples)),
+        np.resize([3, 5, 4], galaxies) if votes is None else np.full(galaxies, votes),
+        galaxy_hash([f"galaxy {number}" for number in range(galaxies)]),
+        random.normal(size=(galaxies, 4)),
+    )
+
+
+def scored(scores):
+    """A pool whose galaxies have SCORES, for Told."""
+    return pool_of(len(scores))._replace(samples=np.array(scores, float)[:, None])
+
+
+def chosen(name, pool, count, seed=0, number=0, others=NOBODY, backend=None, **changes):
+    spec = spec_of(name, **changes)
+    return select(backend or Told(), spec, seed, number, pool, others, count)
+
+
+def weigh(weights, order):
+    """The chances of the galaxies of ORDER, each at its turn, by weights: nobody else is as slow and as sure."""
+    left, chances = dict(enumerate(weights)), []
+    for place in order:
+        chances.append(left[place] / sum(left.values()))
+        del left[place]
+    return chances
+
+
+def mix(scores, share, order):
+    """As `weigh`, of a mixture."""
+    left, chances = dict(enumerate(scores)), []
+    for place in order:
+        best = max(left, key=left.get)
+        chances.append(share / len(left) + (1 - share) * (place == best))
+        del left[place]
+    return chances
+
+
+def laws():
+    scores = (0.5, 0.1, 0.3, 0.05)
+    squares, exponentials = np.square(scores), np.exp(4 * np.array(scores))
+    return {
+        "power": (scores, {"coldness": 2}, lambda order: weigh(squares, order)),
+        "gibbs": (scores, {"coldness": 4}, lambda order: weigh(exponentials, order)),
+        "mixture": (scores, {"share": 0.4}, lambda order: mix(scores, 0.4, order)),
+        "random": (scores, {}, lambda order: weigh(np.ones(4), order)),
+    }
+
+
+@pytest.mark.parametrize("name", laws())
+def test_orders_of_drawing_come_as_often_as_they_should(name):
+    scores, changes, law = laws()[name]
+    pool, orders = scored(scores), list(itertools.permutations(range(4), 3))
+    often = dict.fromkeys(orders, 0)
+    for number in range(DRAWS):
+        choice = chosen(name, pool, 3, number % 50, number // 50, **changes)
+        order = tuple(choice.places.tolist())
+        often[order] += 1
+        np.testing.assert_allclose(choice.chances, law(order), rtol=1e-12)
+    expected = np.array([np.prod(law(order)) for order in orders])
+    np.testing.assert_allclose(expected.sum(), 1)
+    assert chisquare(list(often.values()), expected * DRAWS).pvalue > 1e-3
+    if name == "random":
+        return
+    worse = np.array([np.prod(weigh((4, 3, 2, 1), order)) for order in orders])
+    assert chisquare(list(often.values()), worse * DRAWS).pvalue < 1e-6  # the test can tell
+
+
+@pytest.mark.parametrize("name", ["power", "gibbs", "mixture", "random"])
+def test_the_chances_of_everybody_left_at_a_turn_add_up_to_one(name):
+    pool = scored((0.5, 0.1, 0.3, 0.2, 0.05))
+    turns = [{}, {}]
+    for number in range(400):
+        choice = chosen(name, pool, 2, number=number, share=0.5, coldness=0.5)
+        first, second = choice.places.tolist()
+        turns[0][first] = choice.chances[0]
+        if first == 0:
+            turns[1][second] = choice.chances[1]
+    assert [len(turn) for turn in turns] == [5, 4]
+    for turn in turns:
+        np.testing.assert_allclose(sum(turn.values()), 1, rtol=1e-12)
+
+
+def test_the_whole_pool_can_be_drawn_and_the_last_is_certain():
+    pool = scored(np.random.default_rng(1).random(50))
+    for name in ("power", "gibbs", "random"):
+        choice = chosen(name, pool, 99, coldness=3)
+        assert sorted(choice.places) == list(range(50))
+        assert choice.chances[-1] == 1
+    mixed = chosen("mixture", pool, 99, share=0.3)
+    assert sorted(mixed.places) == list(range(50))
+    np.testing.assert_allclose(mixed.chances[-1], 1)
+
+
+def test_weights_too_large_and_too_small_for_a_float():
+    scores = np.array([1e3, 2e3, 2e3 - 1])
+    choice = chosen("gibbs", scored(scores), 3)
+    assert choice.places[2] == 0
+    odds = 1 / (1 + np.exp(-1))
+    assert min(abs(choice.chances[0] - odds), abs(choice.chances[0] - 1 + odds)) < 1e-12
+    small = [1e-250, 2e-250, 3e-250]
+    choice = chosen("power", scored(small), 3, coldness=3)
+    expected = weigh((1, 8, 27), choice.places.tolist())
+    np.testing.assert_allclose(choice.chances, expected, rtol=1e-9)
+
+
+def test_the_guard_comes_before_the_weights():
+    pool = scored([0.3, 0.2, 0.4, 0, 0.5])._replace(units=np.array([[0.0], [1], [90], [2], [90]]))
+    for number in range(40):
+        choice = chosen("power", pool, 5, number=number, guard=0.4)
+        assert set(choice.places[:2]) == {0, 1}
+        assert choice.places[2] == 3
+        assert choice.chances[1:3].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("coldness", [0.01, 1])
+def test_what_power_gives_scores_of_nothing(coldness):
+    """They are drawn when nothing else is left, all alike; without coldness everybody is alike from the start."""
+    pool = scored([0, 0.3, -1e-17, 0.2, 0])
+    often = np.zeros(5)
+    for number in range(900):
+        choice = chosen("power", pool, 4, number=number, coldness=coldness)
+        assert set(choice.places[:2]) == {1, 3}
+        np.testing.assert_allclose(choice.chances[1:], [1, 1 / 3, 1 / 2], rtol=1e-12)
+        often[choice.places[2]] += 1
+    assert chisquare(often[[0, 2, 4]]).pvalue > 1e-3
+    alike = chosen("power", pool, 5, coldness=0)
+    np.testing.assert_allclose(alike.chances, 1 / np.arange(5, 0, -1))
+    firsts = {chosen("power", pool, 1, number=n, coldness=0).places[0] for n in range(60)}
+    assert firsts == set(range(5))
+
+
+def test_a_mixture_is_its_score_or_chance_alone_at_the_ends():
+    pool = scored((0.5, 0.1, 0.3, 0.2, 0.05))
+    sure = chosen("mixture", pool, 4, share=0)
+    assert sure.places.tolist() == [0, 2, 3, 1]
+    assert sure.chances.tolist() == [1, 1, 1, 1]
+    np.testing.assert_allclose(chosen("mixture", pool, 4, share=1).chances, 1 / np.arange(5, 1, -1))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_the_largest_scores_are_chosen_with_the_votes_of_each_galaxy(name):
+    pool = pool_of(30)
+    choice = chosen(name, pool, 7, backend=Fake())
+    rows = zip(pool.samples, pool.votes, strict=True)
+    score = [getattr(reference, name)(rho[None], int(votes))[0] for rho, votes in rows]
+    expected = sorted(range(30), key=lambda place: -score[place])[:7]
+    assert choice.places.tolist() == expected
+    np.testing.assert_allclose(choice.scores, [score[place] for place in expected], rtol=1e-12)
+    assert choice.chances.tolist() == [1] * 7
+
+
+@pytest.mark.parametrize("name", ["power", "gibbs", "mixture"])
+@pytest.mark.parametrize("of", SCORES)
+def test_draws_go_by_the_score_that_is_named(name, of):
+    pool = pool_of(12, votes=4)
+    choice = chosen(name, pool, 3, of=of, backend=Fake())
+    score = getattr(reference, of)(pool.samples, 4)
+    np.testing.assert_allclose(choice.scores, score[choice.places], rtol=1e-12)
+
+
+def test_random_is_the_largest_random_numbers_of_the_round():
+    pool = pool_of(40)
+    for number in (0, 3):
+        u = keys.uniforms(keys.galaxy_keys(5, "acquisition", pool.hashes), np.full(40, number), 1)
+        choice = chosen("random", pool, 6, seed=5, number=number)
+        assert choice.places.tolist() == np.argsort(-u[:, 0])[:6].tolist()
+        np.testing.assert_allclose(choice.chances, 1 / np.arange(40, 34, -1))
+
+
+def test_equal_scores_go_by_the_hash():
+    pool = pool_of(20)
+    by_hash = sorted(range(20), key=lambda place: pool.hashes[place])
+    for name in (*SCORES, "batch_mutual_information", "k_centre"):
+        alike = pool._replace(units=np.ones((20, 3)))
+        assert chosen(name, alike, 5, backend=Deaf()).places.tolist() == by_hash[:5], name
+
+
+@pytest.mark.parametrize("name", ACQUISITIONS)
+def test_the_order_of_the_pool_decides_nothing(name):
+    pool, order = pool_of(24), np.random.default_rng(3).permutation(24)
+    mixed = Pool(*(array[order] for array in pool))
+    others = Others(np.random.default_rng(4).normal(size=(3, 4)), None, None)
+    changes = {"guard": 0.2, "states": 30, "targets": 5, "share": 0.5}
+    one, other = (chosen(name, some, 9, 2, 6, others, Fake(), **changes) for some in (pool, mixed))
+    assert order[other.places].tolist() == one.places.tolist()
+    np.testing.assert_allclose(other.scores, one.scores, rtol=1e-9)
+    np.testing.assert_allclose(other.chances, one.chances, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ACQUISITIONS)
+def test_few_galaxies_and_none(name):
+    changes = {"guard": 0.3, "states": 4}
+    choice = chosen(name, pool_of(4), 9, backend=Fake(), **changes)
+    assert sorted(choice.places) == [0, 1, 2, 3]
+    assert [array.dtype for array in choice] == [np.int64, np.float64, np.float64]
+    nobody = chosen(name, Pool(*(array[:0] for array in pool_of(4))), 9, **changes)
+    assert [array.shape for array in nobody] == [(0,)] * 3
+    assert [array.shape for array in chosen(name, pool_of(4), 0, **changes)] == [(0,)] * 3
+
+
+@pytest.mark.parametrize("name", ["random", "power", "gibbs", "mixture"])
+def test_rounds_and_seeds_draw_anew(name):
+    pool, changes = pool_of(40), {"share": 0.7, "backend": Fake()}
+    ways = {
+        tuple(chosen(name, pool, 5, seed, number, **changes).places.tolist())
+        for seed, number in ((0, 0), (0, 1), (1, 0))
+    }
+    assert len(ways) == 3
+    one, other = (chosen(name, pool, 5, 1, 1, **changes) for _ in range(2))
+    assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+
+
+def far_out(units, share):
+    """Whom the guard keeps back, by the diagonal Mahalanobis distance."""
+    units = units[:, units.std(0) > 0]
+    distance = (((units - units.mean(0)) ** 2) @ (1 / units.var(0))).tolist()
+    order = sorted(range(len(units)), key=lambda place: -distance[place])
+    return set(order[: round(share * len(units))])
+
+
+@pytest.mark.parametrize("name", [name for name in ACQUISITIONS if name != "random"])
+def test_the_guard_keeps_the_farthest_from_every_score(name):
+    pool = pool_of(20)
+    units = pool.units * [1, 1e3, 1e-3, 1] + [0, 1e5, 0, 0]
+    last = far_out(units, 0.25)
+    assert len(last) == 5
+    scores = np.where(np.isin(np.arange(20), list(last)), 0.9, 0.1) + np.arange(20) / 1e3
+    guarded = pool._replace(units=units)
+    if name not in ("batch_mutual_information", "epig"):
+        guarded = guarded._replace(samples=scores[:, None])
+    changes = {"share": 0, "states": 9}
+    choice = chosen(name, guarded, 20, guard=0.25, **changes)
+    assert set(choice.places[15:]) == last
+    assert set(chosen(name, guarded, 20, guard=0, **changes).places[15:]) != last
+    if name in ("power", "gibbs"):  # among themselves, too, by their weights
+        log = np.log(scores) if name == "power" else scores
+        chances = [
+            weigh(np.exp(log[part]), range(len(part)))
+            for part in (choice.places[:15], choice.places[15:])
+        ]
+        np.testing.assert_allclose(choice.chances, np.concatenate(chances), rtol=1e-9)
+    if name in (*SCORES, "mixture"):
+        assert choice.scores[15:].tolist() == sorted(scores[list(last)], reverse=True)
+
+
+def test_units_that_are_alike_for_all_are_no_distance():
+    pool = pool_of(20)
+    units = np.hstack([pool.units, np.full((20, 2), 0.5)]).astype(np.float32)
+    choice = chosen("variance", pool._replace(units=units), 20, guard=0.2)
+    assert set(choice.places[16:]) == far_out(pool.units, 0.2)
+
+
+def test_the_guard_leaves_random_places_alone():
+    pool = pool_of(12)
+    last = far_out(pool.units, 0.25)
+    for name, changes in (("random", {}), ("mixture", {"share": 1}), ("mixture", {"share": 0.5})):
+        firsts = [
+            chosen(name, pool, 1, number=number, guard=0.25, **changes) for number in range(150)
+        ]
+        assert last <= {choice.places[0] for choice in firsts}
+    outside = [choice for choice in firsts if choice.places[0] in last]
+    np.testing.assert_allclose([choice.chances[0] for choice in outside], 0.5 / 12)
+    plain, guarded = (chosen("random", pool, 12, guard=guard).places for guard in (0, 0.25))
+    assert plain.tolist() == guarded.tolist()
+
+
+def joint_information(samples, votes):
+    """I(votes of these galaxies; network), by enumeration of all their joint counts."""
+    total = 0.0
+    for counts in itertools.product(*(range(n + 1) for n in votes)):
+        each = np.prod(
+            [binom.pmf(k, n, rho) for k, n, rho in zip(counts, votes, samples, strict=True)], 0
+        )
+        total += np.mean(each * np.log(each / each.mean()))
+    return total
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_batch_is_the_greedy_one_and_its_gains_are_exact(seed):
+    pool = pool_of(5, samples=4, seed=seed)._replace(votes=np.array([1, 3, 2, 4, 2]))
+    choice = chosen("batch_mutual_information", pool, 4, states=1000)
+    before, taken = 0.0, []
+    for place, score in zip(choice.places, choice.scores, strict=True):
+        gains = {
+            other: joint_information(pool.samples[[*taken, other]], pool.votes[[*taken, other]])
+            - before
+            for other in range(5)
+            if other not in taken
+        }
+        assert place == max(gains, key=gains.get)
+        np.testing.assert_allclose(score, gains[place], rtol=1e-9)
+        taken.append(place)
+        before += score
+    assert choice.chances.tolist() == [1] * 4
+
+
+def test_all_joint_counts_up_to_the_limit_and_drawn_ones_beyond_it():
+    pool = pool_of(5, samples=4, votes=2)
+    for states, expected in ((9, [1, 3, 9, 9, 9]), (8, [1, 3, 8, 8, 8]), (2, [1, 2, 2, 2, 2])):
+        backend = Told()
+        chosen("batch_mutual_information", pool, 5, states=states, backend=backend)
+        assert [len(given.chances) for given in backend.states] == expected
+        for given in backend.states:
+            np.testing.assert_allclose(given.chances.sum(), 1)
+            np.testing.assert_allclose(given.posterior.sum(1), 1)
+        assert (backend.states[-1].chances == 1 / states).all()
+
+
+def test_drawn_joint_counts_come_as_often_as_they_should_and_bias_nothing():
+    """Two galaxies of two votes: nine joint counts, of which seven are drawn, in many rounds."""
+    pool, rounds, often, gains = pool_of(3, samples=3, votes=2), 700, np.zeros(9), []
+    exact = chosen("batch_mutual_information", pool, 3, states=9)
+    first, second, _ = exact.places
+    like = [
+        binom.pmf(j, 2, pool.samples[first]) * binom.pmf(k, 2, pool.samples[second])
+        for j in range(3)
+        for k in range(3)
+    ]
+    posterior = np.array(like) / np.sum(like, 1, keepdims=True)
+    for number in range(rounds):
+        backend = Told()
+        choice = chosen(
+            "batch_mutual_information", pool, 3, number=number, states=7, backend=backend
+        )
+        assert choice.places.tolist() == exact.places.tolist()
+        gap = np.abs(backend.states[2].posterior[:, None] - posterior).max(2)
+        assert (gap.min(1) < 1e-12).all()
+        np.add.at(often, gap.argmin(1), 1)
+        gains.append(choice.scores[2])
+    expected = np.mean(like, 1)
+    assert abs(np.mean(gains) - exact.scores[2]) < 4 * np.std(gains) / np.sqrt(rounds)
+    assert np.std(gains) > 0.01 * exact.scores[2]
+    assert chisquare(often, expected * often.sum()).pvalue > 1e-3
+    even = np.outer(
+        *(np.mean([binom.pmf(k, 2, pool.samples[g]) for k in range(3)], 1) for g in (first, second))
+    )
+    assert (
+        chisquare(often, even.ravel() * often.sum()).pvalue < 1e-6
+    )  # the votes of one tell of the other's
+
+
+def test_samples_are_drawn_evenly():
+    """Networks that votes tell apart for sure: seven states of three networks hold each of them twice or thrice."""
+    pool = pool_of(2)._replace(samples=np.array([[0.0, 0.5, 1.0]] * 2), votes=np.array([900, 900]))
+    often = np.zeros(3)
+    for number in range(300):
+        backend = Deaf()
+        chosen("batch_mutual_information", pool, 2, number=number, states=7, backend=backend)
+        counts = backend.states[1].posterior.sum(0)
+        np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
+        assert sorted(counts.round().tolist()) == [2, 2, 3]
+        often += counts
+    np.testing.assert_allclose(often / often.sum(), 1 / 3, atol=0.02)
+
+
+def test_batches_of_independent_and_of_equal_galaxies():
+    """Four networks, of which one galaxy tells the first bit and another the second: their information adds up."""
+    bits = np.array([[0.2, 0.2, 0.7, 0.7], [0.1, 0.6, 0.1, 0.6]])
+    pool = pool_of(2)._replace(samples=bits, votes=np.array([4, 4]))
+    alone = reference.mutual_information(bits, 4)
+    choice = chosen("batch_mutual_information", pool, 2)
+    np.testing.assert_allclose(choice.scores, alone[choice.places], rtol=1e-9)
+    twins = pool._replace(samples=bits[[0, 0]])
+    first, second = chosen("batch_mutual_information", twins, 2).scores
+    assert 0 < second < 0.8 * first
+    np.testing.assert_allclose(first + second, reference.mutual_information(bits[:1], 8), rtol=1e-9)
+
+
+def test_drawn_batches_do_not_double_a_twin_either():
+    random = np.random.default_rng(2)
+    pool = pool_of(4, votes=40)._replace(samples=random.uniform(0.3, 0.7, (4, 15))[[0, 0, 0, 1]])
+    scores = chosen("batch_mutual_information", pool, 4, states=256).scores
+    whole = reference.mutual_information(pool.samples[:1], 120)[0]
+    other = reference.mutual_information(pool.samples[3:], 40)[0]
+    assert whole < scores.sum() < min(whole + other, np.log(15))
+
+
+def shared_information(one, other, votes, target_votes):
+    """I(k; k*) of two galaxies' votes, by their joint table."""
+    table = np.mean(
+        [
+            np.outer(
+                binom.pmf(range(votes + 1), votes, a),
+                binom.pmf(range(target_votes + 1), target_votes, b),
+            )
+            for a, b in zip(one, other, strict=True)
+        ],
+        0,
+    )
+    return np.sum(table * np.log(table / np.outer(table.sum(1), table.sum(0))))
+
+
+def test_epig_is_the_mean_information_about_the_votes_of_named_targets():
+    pool, targets = pool_of(6), pool_of(3, seed=1)
+    others = Others(None, targets.samples, np.array([2, 6, 3]))
+    choice = chosen("epig", pool, 6, others=others, target="targets.csv")
+    expected = [
+        np.mean([shared_information(rho, star, n, m) for star, m in zip(*others[1:], strict=True)])
+        for rho, n in zip(pool.samples, pool.votes.tolist(), strict=True)
+    ]
+    assert choice.places.tolist() == sorted(range(6), key=lambda place: -expected[place])
+    np.testing.assert_allclose(choice.scores, np.array(expected)[choice.places], rtol=1e-9)
+
+
+def test_epig_foretells_random_galaxies_of_the_pool_where_none_are_named():
+    pool = pool_of(9)
+    everyone = chosen("epig", pool, 9, targets=99).scores
+    named = chosen("epig", pool, 9, others=Others(None, pool.samples, pool.votes)).scores
+    np.testing.assert_allclose(everyone, named, rtol=1e-9)
+    groups, seen = set(), np.zeros(9)
+    for number in range(90):
+        backend = Told()
+        chosen("epig", pool, 1, number=number, targets=4, backend=backend)
+        (states,) = backend.states
+        np.testing.assert_allclose(states.chances.sum(), 1)
+        found = [
+            place
+            for place, (rho, votes) in enumerate(zip(pool.samples, pool.votes, strict=True))
+            if np.isclose(states.chances, np.mean((1 - rho) ** votes) / 4, rtol=1e-9).any()
+        ]
+        assert len(found) == 4
+        groups.add(tuple(found))
+        seen[found] += 1
+    assert len(groups) > 30
+    assert chisquare(seen).pvalue > 1e-3
+
+
+def test_votes_that_cannot_come_in_are_no_states():
+    pool, backend = pool_of(3), Told()
+    sure = Others(None, np.array([[0.0] * 6, [1.0] * 6]), np.array([3, 5]))
+    choice = chosen("epig", pool, 3, others=sure, backend=backend)
+    np.testing.assert_allclose(choice.scores, 0, atol=1e-12)
+    assert backend.states[0].chances.tolist() == [0.5, 0.5]
+    assert np.isfinite(backend.states[0].posterior).all()
+
+
+def farthest(units, centres, count):
+    """Greedy k-centre, the slow way."""
+    centres, taken, distances = list(centres), [], []
+    for _ in range(count):
+        near = {
+            place: min(float(np.linalg.norm(unit - centre)) for centre in centres)
+            for place, unit in enumerate(units)
+            if place not in taken
+        }
+        taken.append(max(near, key=near.get))
+        distances.append(near[taken[-1]])
+        centres.append(units[taken[-1]])
+    return taken, distances
+
+
+def test_k_centre_goes_where_nobody_is():
+    pool, labelled = pool_of(25), np.random.default_rng(5).normal(size=(4, 4))
+    choice = chosen("k_centre", pool, 8, others=Others(labelled, None, None))
+    taken, distances = farthest(pool.units, labelled, 8)
+    assert choice.places.tolist() == taken
+    np.testing.assert_allclose(choice.scores, distances, rtol=1e-12)
+    assert choice.chances.tolist() == [1] * 8
+
+
+@pytest.mark.parametrize("labelled", [None, np.zeros((0, 4))])
+def test_k_centre_begins_in_the_middle(labelled):
+    pool = pool_of(25)
+    choice = chosen("k_centre", pool, 6, others=Others(labelled, None, None))
+    off = np.linalg.norm(pool.units - pool.units.mean(0), axis=1)
+    assert choice.places[0] == off.argmin()
+    np.testing.assert_allclose(choice.scores[0], off.min())
+    taken, distances = farthest(pool.units, pool.units[[off.argmin()]], 5)
+    assert choice.places[1:].tolist() == taken
+    np.testing.assert_allclose(choice.scores[1:], distances, rtol=1e-12)
+
+
+def test_what_each_name_needs():
+    assert [name for name in ACQUISITIONS if selection.needs_units(spec_of(name))] == ["k_centre"]
+    guarded = [name for name in ACQUISITIONS if selection.needs_units(spec_of(name, guard=0.1))]
+    assert guarded == [name for name in ACQUISITIONS if name != "random"]
+    named = [
+        name for name in ACQUISITIONS if selection.needs_targets(spec_of(name, target="a.csv"))
+    ]
+    assert named == ["epig"]
+    assert not selection.needs_targets(spec_of("epig"))
+    together = [name for name in ACQUISITIONS if selection.joint(spec_of(name))]
+    assert together == ["batch_mutual_information", "epig"]
+
+
+def test_what_is_drawn():
+    drawn = [name for name in ACQUISITIONS if selection.drawn(spec_of(name))]
+    assert drawn == ["random", "power", "gibbs", "mixture"]
+    assert not selection.drawn(spec_of("mixture", share=0))
+    guarded = [name for name in ACQUISITIONS if selection.drawn(spec_of(name, guard=0.1))]
+    assert guarded == ["random", "mixture"]
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_lure_has_no_bias_over_every_order_of_drawing(count):
+    losses = np.array([3.0, -1.0, 0.5, 7.0, 2.0])
+    for law in (
+        lambda order: weigh((5, 1, 3, 0.5, 2), order),
+        lambda order: mix((5, 1, 3, 0.5, 2), 0.3, order),
+    ):
+        total, plain, chance = 0.0, 0.0, 0.0
+        for order in itertools.permutations(range(5), count):
+            q = law(order)
+            total += np.prod(q) * selection.lure(losses[list(order)], np.minimum(q, 1), 5)
+            plain += np.prod(q) * losses[list(order)].mean()
+            chance += np.prod(q)
+        np.testing.assert_allclose(chance, 1)
+        np.testing.assert_allclose(total, losses.mean(), rtol=1e-12)
+        assert count == 5 or abs(plain - losses.mean()) > 0.05  # as it would be without weights
+
+
+def test_lure_of_alike_chances_is_the_mean_and_of_everybody_too():
+    losses = np.array([3.0, 1.0, 2.5])
+    assert selection.lure(losses, 1 / np.array([9, 8, 7]), 9) == pytest.approx(losses.mean())
+    assert selection.lure(losses, np.array([0.9, 0.7, 1]), 3) == pytest.approx(losses.mean())
+    assert selection.lure([4.0], [1.0], 1) == 4
+
+
+def risks(name, losses, scores, draws):
+    """What `lure` makes of four of the galaxies with SCORES, in each of many rounds."""
+    choices = [
+        chosen(name, scored(scores), 4, number=number, share=0.5, coldness=2)
+        for number in range(draws)
+    ]
+    return [selection.lure(losses[choice.places], choice.chances, 8) for choice in choices]
+
+
+@pytest.mark.parametrize("name", ["random", "power", "gibbs", "mixture"])
+def test_lure_of_what_is_selected_comes_out_at_the_pool(name):
+    random = np.random.default_rng(0)
+    scores, losses = random.uniform(0.2, 1, 8), random.uniform(0, 10, 8)
+    found = risks(name, losses, scores, 1000)
+    assert abs(np.mean(found) - losses.mean()) < 4 * np.std(found) / np.sqrt(1000)
+    assert 0.1 < np.std(found) < 5
+
+
+def test_lure_knows_for_sure_where_chances_go_as_losses():
+    scores = np.random.default_rng(0).uniform(0.2, 1, 8)
+    np.testing.assert_allclose(risks("power", scores**2, scores, 20), np.mean(scores**2))
+
+
+@pytest.mark.parametrize(
+    ("losses", "chances", "size", "told"),
+    [
+        ([1, 2], [1, 1], 5, "galaxy 0 was certain to be taken, with 5 left: .* not drawn"),
+        ([1, 2], [0.2, 1], 5, "galaxy 1 was certain to be taken, with 4 left"),
+        ([1, 2], [1, 1], 2, "galaxy 0 was certain"),
+        ([1, 2], [0.5, 0.5], 1, "2 losses and 2 chances of a pool of 1; .* no more"),
+        ([], [], 5, "0 losses .* at least one"),
+        ([1, 2], [0.5], 5, "2 losses and 1 chances"),
+        ([1, 2], [0.5, 0], 5, "must be above 0"),
+        ([1, 2], [0.5, np.nan], 5, "must be above 0"),
+        ([1, 2], [0.5, 1.5], 5, "at most 1"),
+    ],
+)
+def test_lure_refuses_what_was_not_drawn(losses, chances, size, told):
+    with pytest.raises(ValueError, match=told):
+        selection.lure(np.array(losses, float), np.array(chances, float), size)
+
+
+def test_lure_refuses_every_choice_that_is_none():
+    for name in (*SCORES, "batch_mutual_information", "epig", "k_centre"):
+        choice = chosen(name, pool_of(6), 3, backend=Fake())
+        with pytest.raises(ValueError, match="was certain to be taken"):
+            selection.lure(np.ones(3), choice.chances, 6)
+
+
+def worth(information, choices, plan):
+    at = np.searchsorted([0, *choices], plan)
+    return np.pad(information, ((0, 0), (1, 0)))[np.arange(len(plan)), at].sum()
+
+
+def best_worth(information, choices, budget):
+    plans = itertools.product((0, *choices), repeat=len(information))
+    return max(worth(information, choices, plan) for plan in plans if sum(plan) <= budget)
+
+
+def bound(information, choices, budget):
+    """What plans of fractions could tell: the linear program."""
+    galaxies, options = information.shape
+    once = np.kron(np.eye(galaxies), np.ones(options))
+    costs = np.tile(choices, galaxies)
+    return -linprog(
+        -information.ravel(),
+        A_ub=np.vstack([once, costs]),
+        b_ub=[*np.ones(galaxies), budget],
+    ).fun
+
+
+@pytest.mark.parametrize("concave", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_plans_are_the_best_up_to_their_last_step(seed, concave):
+    choices, random = (1, 2, 4, 7), np.random.default_rng(seed)
+    told = random.random((4, 4)) * [1, 2, 3, 4]
+    if concave:
+        told = -np.expm1(-np.array(choices) * random.uniform(0.1, 1, (4, 1)))
+    exact = 0
+    for budget in range(30):
+        plan = selection.vote_plan(told, choices, budget)
+        assert plan.dtype == np.int64
+        assert plan.sum() <= budget
+        assert set(plan.tolist()) <= {0, *choices}
+        most, ceiling = best_worth(told, choices, budget), bound(told, choices, budget)
+        got = worth(told, choices, plan)
+        assert got <= most + 1e-12
+        assert ceiling - got < told.max()
+        if most > ceiling - 1e-9:  # no step had to be broken
+            exact += 1
+            np.testing.assert_allclose(got, most, rtol=1e-12)
+    assert exact >= 6
+
+
+def test_plans_of_single_votes_are_the_best_for_every_budget():
+    random = np.random.default_rng(0)
+    told = np.cumsum(np.sort(random.random((4, 3)))[:, ::-1], 1)
+    for budget in range(14):
+        plan = selection.vote_plan(told, (1, 2, 3), budget)
+        assert plan.sum() == min(budget, 12)
+        np.testing.assert_allclose(
+            worth(told, (1, 2, 3), plan), best_worth(told, (1, 2, 3), budget)
+        )
+
+
+def test_plans_by_hand():
+    def plan(told, budget, choices=(1, 5, 10)):
+        return selection.vote_plan(np.array(told, float), choices, budget).tolist()
+
+    assert plan([[0, 0, 0], [0.1, 0.1, 0.1]], 99) == [0, 1]  # nothing told, nothing asked
+    assert plan([[-1e-17, -1e-18, 0]], 99) == [0]
+    assert plan([[0.1, 2, 2.1]], 4) == [0]  # a first vote is not worth it: all five or none
+    assert plan([[0.1, 2, 2.1]], 6) == [5]
+    assert plan([[3, 4, 4.5], [0.5, 2.4, 2.5]], 10) == [5, 5]
+    assert plan([[3, 4, 4.5], [0.5, 2.4, 2.5]], 8) == [1, 5]
+    assert plan([[1, 9, 10], [0.9, 1, 1]], 4) == [0, 1]  # five are too many, so the next best
+    assert plan([[10, 11]], 4, (5, 6)) == [0]  # no sixth vote without the five
+    assert plan([[1, 1, 1]] * 3, 2) == [1, 1, 0]
+    assert plan([[1, 1, 1]], 0) == [0]
+    assert plan(np.zeros((0, 3)), 5) == []
+    assert plan([[1, 5, 10]], 9) == [5]  # no longer a step than need be
+
+
+def test_steps_follow_each_other_and_never_grow_steeper():
+    votes, random = np.array([0, 1, 5, 10, 20, 40]), np.random.default_rng(0).random((200, 6))
+    lines = votes * np.arange(1, 101)[:, None] / 1000  # rounding makes some of their slopes rise
+    galaxy, before, after, slope = selection._steps(votes, np.vstack([random, lines]))
+    for number in range(300):
+        mine = galaxy == number
+        assert (np.diff(slope[mine]) <= 0).all()
+        assert (before[mine][1:] == after[mine][:-1]).all()
+
+
+def test_what_a_tree_of_questions_tells():
+    questions = {"a": ("x", "y", "z"), "b": ("p", "q"), "c": ("r", "s")}
+    leads = {"b": {"a": ("x", "y")}, "c": {"b": ("p",)}}
+    fractions = {
+        "a": np.array([[0.2, 0.3, 0.5], [0.0, 0.0, 1.0]]),
+        "b": np.array([[0.6, 0.4], [0.5, 0.5]]),
+        "c": np.array([[0.5, 0.5], [0.5, 0.5]]),
+    }
+    told = {"a": np.array([1.0, 2.0]), "b": np.array([10.0, 20.0]), "c": np.array([100.0, 200.0])}
+    asked = schema.asked_chances(questions, leads, fractions)
+    expected = [1 + 0.5 * 10 + 0.5 * 0.6 * 100, 2]
+    np.testing.assert_allclose(selection.tree_information(told, asked), expected)
+    np.testing.assert_allclose(selection.tree_information({"b": told["b"]}, asked), [5, 0])
+
+
+def test_a_survey():
+    random = np.random.default_rng(0)
+    pool = Pool(
+        random.random((300_000, 1)),
+        np.full(300_000, 40),
+        random.integers(0, 2**63, 300_000).astype(np.uint64),
+        None,
+    )
+    for name in ("power", "mixture"):
+        choice = chosen(name, pool, 128)
+        assert len(set(choice.places.tolist())) == 128
+        assert ((choice.chances > 0) & (choice.chances <= 1)).all()
+    told = pool.samples * np.array([1, 3, 5, 8, 9])
+    assert selection.vote_plan(told, (1, 5, 10, 20, 40), 3_000_000).sum() == 3_000_000
