@@ -510,7 +510,7 @@ def run_here(folder: Path, command: str) -> int:
         run = from_config(RunSpec, config)
         os.environ.update(settings(config["backend"]))
         if run.backend.threads and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: run.backend.threads])
+            os.sched_setaffinity(0, cores(run.backend.threads))
         outcome = getattr(import_module(MODULES[run.task.name]), run.task.name)(run, folder)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -534,6 +534,30 @@ def run_here(folder: Path, command: str) -> int:
         print(summary)
     print(f"done in {seconds:.1f} s: {folder}", flush=True)
     return outcome.get("status", 0)
+
+
+def cores(count: int) -> list[int]:
+    """COUNT cores for this process, as long as it lives: the first that no other run of the user holds.
+
+    Runs of a parallel sweep are so kept apart. Where too few are free, the first ones, held or not.
+    """
+    there, free = sorted(os.sched_getaffinity(0)), []
+    place = Path(tempfile.gettempdir(), f"trizoo-{os.getuid()}")
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        for core in there:
+            lock = os.open(place / f"core-{core}", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                continue
+            free.append(core)  # the lock stays open, and goes with the process
+            if len(free) == count:
+                return free
+    except OSError:
+        pass  # no place for locks
+    return there[:count]
 
 
 # One run, many runs, the demo

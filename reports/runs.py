@@ -140,7 +140,8 @@ def setting(record: Record) -> str:
 
 def simulation(record: Record) -> str:
     """The setting but for how galaxies are chosen: what acquisitions are compared within."""
-    chosen = ("name", "samples", "expected_votes", "shards", "shard_size")
+    chosen = ("name", "samples", "expected_votes", "of", "coldness", "share", "guard", "states")
+    chosen = (*chosen, "targets", "target", "shards", "shard_size")
     names = ("task", "backend", "seed", *(f"acquisition.{key}" for key in chosen))
     return digest([_without(record, names), record.precision])
 

@@ -408,3 +408,33 @@ def test_the_demo_is_every_framework_twice_and_a_report(place, capfd):
 def test_the_demo_stops_at_a_failure(place):
     assert trizoo.main(["demo", "seed=7"]) == 2
     assert calls(place) == ["fit tf 7"]
+
+
+CORES = """
+import os, sys, time
+os.sched_getaffinity = lambda _: {3, 5}
+sys.path.insert(0, sys.argv[1])
+import trizoo
+print(*trizoo.cores(int(sys.argv[2])), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_runs_side_by_side_are_bound_to_different_cores(tmp_path):
+    held = []
+
+    def bound(count):
+        words = [sys.executable, "-c", CORES, str(trizoo.ROOT), str(count)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        held.append(subprocess.Popen(words, env={**os.environ, "TMPDIR": str(tmp_path)}, **pipes))
+        return held[-1].stdout.readline().split()
+
+    assert bound(1) == ["3"]
+    assert bound(1) == ["5"]
+    assert bound(1) == ["3"]  # none is free
+    held.pop(0).communicate()
+    assert bound(2) == ["3", "5"]  # not two, so the first
+    held.pop().communicate()
+    assert bound(1) == ["3"]  # that of the one that ended
+    for child in held:
+        child.communicate()
