@@ -238,6 +238,9 @@ def inherit(config: dict, overrides: list[str]) -> dict:
     for key in HERITAGE.get(config["task"]["name"], ()):
         if key not in groups:
             inherited[key] = trained[key]
+    if "training.members" not in named:
+        members = trained["training"].get("members", 1)
+        inherited["training"] = inherited["training"] | {"members": members}
     for key in named:
         group, *path = key.split(".")
         if key == "model.dropout":

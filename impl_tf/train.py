@@ -38,7 +38,8 @@ def init(run: RunSpec, start: Checkpoint) -> State:
     model = GalaxyCNN(run.model)
     import_weights(model, start.weights)
     first, second = (
-        {name: to_layout(put(part[name])) for name in part} for part in (start.first, start.second)
+        {name: tf.Variable(to_layout(put(part[name]))) for name in part}
+        for part in (start.first, start.second)
     )
     return State(run, model, first, second, start.step, programs(run, settings()))
 
@@ -52,13 +53,14 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     def steps(weights, first, second, *arrays):
         losses = tf.TensorArray(number_type(), len(arrays[0]))
         for number in tf.range(len(arrays[0])):
-            first, second = dict(first), dict(second)
             with holding(weights):
                 batch = (array[number] for array in arrays)
                 losses = losses.write(number, step(run, model, first, second, *batch))
-                weights = values(model)
-        return (weights, first, second), losses.stack()
+                for name, value in values(model).items():
+                    weights[name].assign(value)
+        return losses.stack()
 
+    # In the scope the model's layers read and assign WEIGHTS, so one model serves every state.
     def holding(weights):
         named = named_parameters(model)
         return keras.StatelessScope([(named[name], value) for name, value in weights.items()])
@@ -84,11 +86,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
 def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.ndarray]:
     """The state after all steps of a plan, and the mean loss (step,) of each batch before its step."""
     before = (values(state.model), state.first, state.second)
-    (weights, state.first, state.second), losses = state.calls["steps"](
-        *before, *put_plan(images, plan)
-    )
-    for name, weight in named_parameters(state.model).items():
-        weight.assign(weights[name])
+    losses = state.calls["steps"](*before, *put_plan(images, plan))
     state.step += len(plan.steps)
     return state, fetch(losses)
 
@@ -134,10 +132,9 @@ def step(
         run, model, images, yes, total, turn, window, light, keys, number
     )
     for name, weight in named_parameters(model).items():
-        after, first[name], second[name] = adam(
-            run, scales, weight.value, first[name], second[name], slopes[name]
-        )
-        weight.assign(after)
+        after = adam(run, scales, weight.value, first[name], second[name], slopes[name])
+        for place, value in zip((weight, first[name], second[name]), after, strict=True):
+            place.assign(value)
     return loss
 
 

@@ -1,7 +1,6 @@
 """The model's weights under shared names."""
 
 import numpy as np
-import tensorflow as tf
 
 from shared.weights import Checkpoint, Weights
 
@@ -40,7 +39,7 @@ def named_parameters(model) -> dict:
 
 def values(model):
     """The weights as a compiled call takes them."""
-    return {name: tf.convert_to_tensor(value) for name, value in named_parameters(model).items()}
+    return {name: parameter.value for name, parameter in named_parameters(model).items()}
 
 
 def to_layout(value):

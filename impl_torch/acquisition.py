@@ -8,7 +8,7 @@ from shared.acquisition import States, check_units, checked, counts, pieces, str
 from .device import fetch, put
 from .keys import bits
 
-LEAST = 1e-20  # of a count's chance against another: below, products are denormal numbers, which are slow
+FAINTEST = -46.0  # ln of a share that tells nothing: smaller ones are denormal, which is slow
 
 
 def acquire(
@@ -76,74 +76,75 @@ def score(name: str, samples, yes, no, ways, *states):
 
     STATES are their chances (state,), their posterior (state, sample) and its mean over them (sample,).
     """
-    each = log_votes(samples, yes, no, ways)
+    each = log_votes(samples, yes, no)
     return {
         "mutual_information": mutual_information,
         "entropy": entropy,
         "batch_mutual_information": batch_mutual_information,
         "epig": epig,
-    }[name](each, *states)
+    }[name](each, ways, *states)
 
 
-def log_votes(samples, yes, no, ways):
-    """ln Binomial(k | N, rho) (galaxy, sample, k)."""
+def log_votes(samples, yes, no):
+    """ln of rho^k (1 - rho)^(N - k) (galaxy, sample, k): of k yes votes in a given order."""
     # -1e4 stands for ln 0: times 0 it is 0, and times 1 its exponential is 0 in every precision
     log_yes = torch.clip(torch.log(samples), min=-1e4)[..., None]
     log_no = torch.clip(torch.log1p(-samples), min=-1e4)[..., None]
-    return torch.addcmul(torch.addcmul(ways[:, None], no[:, None], log_no), yes[:, None], log_yes)
+    return torch.addcmul(no[:, None] * log_no, yes[:, None], log_yes)
 
 
-def mutual_information(each):
+def mutual_information(each, ways):
     """What the votes would tell about the network (galaxy,), in nats.
 
-    The mean divergence of each sample from the mixture: it is H[p(k)] - mean H[p(k | rho)] (W+20,
-    equation 9), without its cancellation.
+    EACH (galaxy, sample, k) is ln of a chance in one order, WAYS (galaxy, k) that of how many orders there are. The
+    mean divergence of each sample from the mixture: it is H[p(k)] - mean H[p(k | rho)] (W+20, equation 9), without
+    its cancellation.
     """
     largest, logs, shares = apart(each)
     mixed = torch.mean(shares, 1)
     apiece = torch.mean(shares * logs, 1) - mixed * torch.log(mixed)
-    return torch.sum(torch.exp(largest) * apiece, 1)
+    return torch.sum(torch.exp(largest + ways) * apiece, 1)
 
 
-def entropy(each):
+def entropy(each, ways):
     """The entropy (galaxy,) of the predicted number of yes votes, in nats."""
     largest, _, shares = apart(each)
-    mixed = largest + torch.log(torch.mean(shares, 1))
+    mixed = largest + ways + torch.log(torch.mean(shares, 1))
     return -torch.sum(torch.exp(mixed) * mixed, 1)
 
 
-def batch_mutual_information(each, chances, posterior, mean):
+def batch_mutual_information(each, ways, chances, posterior, mean):
     """What the votes would yet tell about the network (galaxy,), in nats, once those of others have come in.
 
     The mean over states of I(k; network | state), of which a batch's joint mutual information is the sum (BatchBALD,
     Kirsch et al. 2019, equation 8): I(k; network) less the I(k; state) that is known by then.
     """
-    mixed, ratios = over_mixture(each, mean)
+    mixed, ratios = over_mixture(each, ways, mean)
     return told(mixed, mean, ratios) - told(mixed, chances, posterior @ ratios)
 
 
-def epig(each, chances, posterior, mean):
+def epig(each, ways, chances, posterior, mean):
     """What the votes would tell about the votes of others (galaxy,), in nats: I(k; state).
 
     Where the states are all counts of targets, it is the mean over these of I(k; k*) (Bickford Smith et al. 2023,
     equation 6).
     """
-    mixed, ratios = over_mixture(each, mean)
+    mixed, ratios = over_mixture(each, ways, mean)
     return told(mixed, chances, posterior @ ratios)
 
 
 def apart(each):
     """The largest over samples of logs (galaxy, sample, k), the logs less it, and what these are logs of."""
     largest = torch.amax(each, 1)
-    logs = each - largest[:, None]
+    logs = torch.clip(each - largest[:, None], min=FAINTEST)
     return largest, logs, torch.exp(logs)
 
 
-def over_mixture(each, weights):
+def over_mixture(each, ways, weights):
     """Chances (galaxy, k) of the mixture of samples with WEIGHTS (sample,), and each sample's over them."""
     largest, _, shares = apart(each)
-    mixed = torch.clip(weights @ shares, min=LEAST)
-    return torch.exp(largest) * mixed, torch.clip(shares / mixed[:, None], min=LEAST)
+    mixed = weights @ shares
+    return torch.exp(largest + ways) * mixed, shares / mixed[:, None]
 
 
 def told(mixed, weights, ratios):
@@ -162,10 +163,10 @@ def dirichlet_score(concentrations, steps, found, ways):
     # ln of rising factorials, each factor over the sum of concentrations: as good for huge ones as for small ones
     factors = torch.log((concentrations[..., None] + steps) / whole[..., None])
     rising = torch.nn.functional.pad(torch.cumsum(factors, 3), (1, 0))
-    each = ways - torch.sum(torch.log1p(steps / whole), 2)[..., None]
+    each = -torch.sum(torch.log1p(steps / whole), 2)[..., None]
     for answer in range(len(found)):
         each = each + rising[:, :, answer][..., found[answer]]
-    return mutual_information(each)
+    return mutual_information(each, ways)
 
 
 def distance(units, centres):
@@ -181,7 +182,7 @@ def variance(samples):
 
 def margin(samples):
     """How near (galaxy,) the mean rho is to one half: 1 there, 0 at 0 and 1."""
-    return 1 - torch.abs(2 * torch.mean(samples, 1) - 1)
+    return 1 - torch.abs(torch.mean(2 * samples - 1, 1))
 
 
 def random(keys, index):

@@ -10,7 +10,9 @@ from scipy.special import gammaln
 
 from shared.spec import ACQUISITIONS, SCORES, one_of
 
-ELEMENTS = 2**20  # numbers in the largest array of a piece, which the caches of two cores can hold
+ELEMENTS = (
+    2**21
+)  # numbers in the largest array of a piece: some 60 MB with all that is made of them
 COUNTS = 2**18  # ways in which the votes on a question may fall, at most
 TINY = (
     1e-18  # chances below it are taken for 0: products of them are denormal numbers, which are slow

@@ -93,7 +93,7 @@ def _round(
     now = galaxies._replace(labelled=labelled, pool=wanted)
     chosen = choose(backend, run, state, images, now, number)
     asked, choice = chosen.galaxies, chosen.choice
-    votes = planned_votes(backend, spec, chosen) if last and spec.vote_budget else chosen.votes
+    votes = planned_votes(backend, spec, chosen) if last else chosen.votes
     return state, {
         "number": number,
         "labelled": len(labelled.rows),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shared import keys, reference
+from shared.acquisition import States
 from shared.augment import Views, still_views
 from shared.backend import open_backend
 from shared.batches import Cutouts, Labelled, Plan, draw_plan
@@ -405,6 +406,54 @@ def entropy(case: Case) -> float:
     )
 
 
+def scores(case: Case) -> float:
+    """Variance and margin of rho, difference and not ratio; the worse of the two."""
+    rho = case.rho(300, 16)
+    return max(
+        difference(case.backend.acquire(name, rho, 40), getattr(reference, name)(rho, 40))
+        for name in ("variance", "margin")
+    )
+
+
+def batch_mutual_information(case: Case) -> float:
+    """What votes would yet tell once others' have come in, in nats, difference and not ratio."""
+    return _informed(case, "batch_mutual_information")
+
+
+def epig(case: Case) -> float:
+    """What votes would tell about others' votes, in nats, difference and not ratio."""
+    return _informed(case, "epig")
+
+
+def _informed(case: Case, name: str) -> float:
+    rho, random = case.rho(300, 16), np.random.default_rng(2)
+    states = States(random.dirichlet(np.ones(60)), random.dirichlet(np.full(16, 0.1), 60))
+    got = case.backend.acquire(name, rho, 40, states=states)
+    return difference(got, getattr(reference, name)(rho, 40, states))
+
+
+def dirichlet_information(case: Case) -> float:
+    """What votes on a question of three answers would tell, in nats, difference and not ratio."""
+    concentrations = np.random.default_rng(3).gamma(1, 3, (400, 8, 3)).astype(np.float32)
+    got = case.backend.dirichlet_information(concentrations, 12)
+    return difference(got, reference.dirichlet_information(concentrations, 12))
+
+
+def nearest(case: Case) -> float:
+    """The distance to the nearest of many centres, and of one."""
+    units = np.random.default_rng(4).gamma(1, 1, (200, 32)).astype(np.float32)
+    exact = units.astype(np.float64)
+    return max(
+        apart(case.backend.nearest(units, units[:some]), reference.nearest(exact, exact[:some]))
+        for some in (50, 1)
+    )
+
+
+def difference(got: np.ndarray, oracle: np.ndarray) -> float:
+    """max |difference|."""
+    return float(np.abs(got - oracle).max())
+
+
 def most_wanted(case: Case) -> int:
     """How many of the 128 galaxies of the highest mutual information are others."""
     rho = case.rho(2000, 16)
@@ -448,6 +497,11 @@ RUNGS: dict[str, Callable[[Case], float]] = {
         batch_invariance,
         mutual_information,
         entropy,
+        scores,
+        batch_mutual_information,
+        epig,
+        dirichlet_information,
+        nearest,
         most_wanted,
         random_scores,
     )

@@ -5,15 +5,15 @@ are those of that seed. Of T samples of the posterior, sample t is member t mod 
 mask of its own (`masks`), and, with augmentation at prediction, a view of its own.
 
 Members take turns in one compiled program rather than being one program together (`jax.vmap`, `torch.func` with
-stacked weights, a TensorFlow graph with a branch for each). That was tried with 4 members on 2 CPU cores; how many
-times as fast it was, first with blocks [[8],[16],[32],[32]] at 32 pixels, then with W+20's at 64:
+stacked weights, a TensorFlow graph with a branch for each). That was tried with 4 members on 2 CPU cores. The processor
+time of turns, in that of one program, first with blocks [[8],[16],[32],[32]] at 32 pixels, then with W+20's at 64:
 
                     JAX            PyTorch        TensorFlow
-    training     0.67   0.32     0.87   0.41     0.77   1.04
-    sampling     1.79   0.25     1.07   0.43     2.10   1.10
+    training     0.75   0.38     0.69   0.42     0.89   1.02
+    sampling     1.77   0.25     0.81   0.42     1.97   1.09
 
 A convolution of several networks is a grouped one, which CPUs do slowly. Small networks gain in sampling, where most of
-the time goes into the view, made once for all; but that is milliseconds, and training takes the hours.
+the work is the view, made once for all; networks that are large enough to learn much do not.
 """
 
 from dataclasses import replace

@@ -173,11 +173,13 @@ def _sampled(backend, run, state, images, galaxies) -> np.ndarray:
 
 
 def planned_votes(backend: Backend, spec: AcquisitionSpec, chosen: Chosen) -> np.ndarray:
-    """How many votes int64 (galaxy,) to ask for of those CHOSEN: where acquisition.vote_budget tells most."""
+    """How many votes int64 (galaxy,) to ask for of those CHOSEN: as expected, or by acquisition.vote_budget."""
+    if spec.vote_budget is None:
+        return chosen.votes
     told = [
         backend.acquire("mutual_information", chosen.samples, votes) for votes in spec.vote_choices
     ]
-    return vote_plan(np.stack(told, -1), np.array(spec.vote_choices), spec.vote_budget)
+    return vote_plan(np.stack(told, -1), spec.vote_choices, spec.vote_budget)
 
 
 def with_answers(

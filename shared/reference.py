@@ -237,12 +237,12 @@ def entropy(samples: np.ndarray, votes: int) -> np.ndarray:
 
 def variance(samples: np.ndarray, votes: int) -> np.ndarray:
     """The variance (galaxy,) of rho over samples; VOTES play no part."""
-    return np.var(samples, 1)
+    return np.var(samples, 1, dtype=np.float64)
 
 
 def margin(samples: np.ndarray, votes: int) -> np.ndarray:
     """How near (galaxy,) the mean rho is to one half: 1 there, 0 at 0 and 1; VOTES play no part."""
-    return 1 - np.abs(2 * np.mean(samples, 1) - 1)
+    return 1 - np.abs(2 * np.mean(samples, 1, dtype=np.float64) - 1)
 
 
 def batch_mutual_information(samples: np.ndarray, votes: int, states: States) -> np.ndarray:

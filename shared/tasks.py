@@ -12,7 +12,7 @@ import pandas as pd
 
 from shared.active import Answers, initial, rounds
 from shared.augment import reduction
-from shared.backend import Backend, open_backend
+from shared.backend import Backend
 from shared.batches import Cutouts, Labelled
 from shared.ensemble import open_networks
 from shared.metrics import evaluate
@@ -157,7 +157,7 @@ def active(run: RunSpec, folder: Path) -> dict:
     galaxies, answers = taking_part(run, store, folder)
     if not len(galaxies.labelled.rows):
         return {"waiting": waiting(run, folder, 0, run.acquisition.initial)}
-    backend, images = open_backend(run.backend), cutouts(run, store)
+    backend, images = open_networks(run), cutouts(run, store)
     done = list(rounds(backend, run, images, galaxies, folder, answers))
     last = done[-1]
     if last["number"] < run.acquisition.rounds:

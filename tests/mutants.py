@@ -127,6 +127,39 @@ def entropy_for_information(samples, votes):
     return reference.entropy(samples, votes)
 
 
+def sample_variance(samples, votes):
+    return np.var(samples, 1, ddof=1)
+
+
+def chances_ignored(samples, votes, states, real=None):
+    alike = np.full(len(states.chances), 1 / len(states.chances))
+    return real(samples, votes, states._replace(chances=alike))
+
+
+def chances_ignored_in_batches(*arguments, real=reference.batch_mutual_information):
+    return chances_ignored(*arguments, real=real)
+
+
+def chances_ignored_in_epig(*arguments, real=reference.epig):
+    return chances_ignored(*arguments, real=real)
+
+
+def information_about_the_network(samples, votes, states):
+    return reference.mutual_information(samples, votes)
+
+
+def order_of_votes_known(concentrations, votes, real=reference.dirichlet_information):
+    return votes * real(concentrations, 1)
+
+
+def farthest(units, centres):
+    return np.sqrt(((units[:, None] - centres) ** 2).sum(-1)).max(1)
+
+
+def squared_distance(units, centres, real=reference.nearest):
+    return real(units, centres) ** 2
+
+
 def sum_of_losses(*arguments, real=reference.loss):
     return real(*arguments) * len(arguments[2])
 
@@ -183,6 +216,19 @@ MUTANTS = [  # mutant, module, name that it takes the place of, rung that must s
     (dropped_ways, reference, "log_votes", "mutual_information"),
     (entropy_for_information, reference, "mutual_information", "mutual_information"),
     (one_vote_more, reference, "log_votes", "entropy"),
+    (sample_variance, reference, "variance", "scores"),
+    (chances_ignored_in_batches, reference, "batch_mutual_information", "batch_mutual_information"),
+    (
+        information_about_the_network,
+        reference,
+        "batch_mutual_information",
+        "batch_mutual_information",
+    ),
+    (chances_ignored_in_epig, reference, "epig", "epig"),
+    (information_about_the_network, reference, "epig", "epig"),
+    (order_of_votes_known, reference, "dirichlet_information", "dirichlet_information"),
+    (farthest, reference, "nearest", "nearest"),
+    (squared_distance, reference, "nearest", "nearest"),
     (entropy_for_information, reference, "mutual_information", "most_wanted"),
     (one_key_for_all, keys, "uniforms", "random_scores"),
 ]

@@ -11,8 +11,9 @@ import pytest
 from fake import TINY, Fake, run_of
 
 import benchmarks
-from benchmarks import clock, kills, material
+from benchmarks import acquisition, clock, kills, material
 from benchmarks.bench import bench
+from shared import reference
 from shared.records import write_json
 from shared.weights import Checkpoint, first_checkpoint, save_checkpoint
 
@@ -197,3 +198,95 @@ def test_a_run_that_cannot_end_is_told_with_its_last_words(tmp_path):
     write_json(tmp_path / "run" / "run.json", config)
     with pytest.raises(RuntimeError, match=r"status 2:\n.*nowhere"):
         kills.finish(tmp_path / "run", config)
+
+
+# The acquisition
+
+
+def test_plain_python_is_the_formula():
+    rho = np.random.default_rng(0).random((5, 4))
+    rho[0] = 0, 1, 1, 0
+    found = acquisition.information(rho.tolist(), 9)
+    np.testing.assert_allclose(found, reference.mutual_information(rho, 9), rtol=1e-12)
+
+
+def test_every_part_of_the_acquisition_is_timed(monkeypatch):
+    for name, count in (
+        ("GALAXIES", 60),
+        ("DIRECT", 3),
+        ("POOL", 4),
+        ("STATES", 5),
+        ("TARGETS", 2),
+    ):
+        monkeypatch.setattr(acquisition, name, count)
+    monkeypatch.setattr(acquisition, "NETWORK", {16: 4})
+    now = iter(range(1000))
+    monkeypatch.setattr(acquisition.time, "perf_counter", lambda: next(now))  # each call takes 1 s
+    backend, rho = Fake(), np.random.default_rng(0).random((60, 15), np.float32)
+    assert acquisition.first(backend, rho)["seconds"] == 1
+    plain = acquisition.direct(backend, rho)
+    assert plain["seconds"] == 60 / 3
+    assert plain["difference"] < 1e-12
+    monkeypatch.setattr("shared.sampling.track", lambda blocks, *_, **__: blocks)
+    assert acquisition.network(backend, run_of()) == {16: 60 / 4}
+    assert backend.sampled == [4, 4]
+    assert acquisition.batch(backend, rho[:4])["seconds"] == 1
+    assert acquisition.epig(backend, rho)["seconds"] == 1
+
+
+def test_what_targets_votes_would_say_adds_up():
+    rho = np.random.default_rng(0).random((3, 15))
+    states = acquisition.told(rho)
+    assert states.posterior.shape == (3 * 41, 15)
+    assert states.chances.sum() == pytest.approx(1, rel=1e-12)
+    np.testing.assert_allclose(states.posterior.sum(1), 1, rtol=1e-12)
+    np.testing.assert_allclose(states.chances @ states.posterior, 1 / 15, rtol=1e-12)
+
+
+def answering(path, answers):
+    """A program that answers each line of its input with the next of ANSWERS, and then ends."""
+    lines = "".join(f"read part; echo '{json.dumps(answer)}'\n" for answer in answers)
+    path.write_text(f"#!/bin/sh\n{lines}")
+    path.chmod(0o755)
+    return {"backend": {"python": str(path), "threads": 0, "environment": {}}}
+
+
+@pytest.mark.parametrize(("slow", "status"), [(1, 0), (30, 1)])
+def test_frameworks_take_turns_and_are_told_apart(tmp_path, monkeypatch, capsys, slow, status):
+    rest = [
+        {"seconds": 900.0, "difference": 1e-7},
+        {"64": 500.0, "128": 2000.0},
+        {"seconds": 0.2},
+        {"seconds": 6.0},
+        {"where": {"device": "cpu"}},
+    ]
+    parts = {
+        "tf": [{"seconds": 9.0, "bytes": 2**20}, *({"seconds": s} for s in (5.0, 1.0, 2.0)), *rest],
+        "jax": [{"seconds": 9.0, "bytes": 2**20}, *({"seconds": slow} for _ in range(3)), *rest],
+    }
+
+    def compose(words):
+        name = words[0].removeprefix("backend=")
+        assert words[1:] == ["seed=4"]
+        return answering(tmp_path / name, parts[name])
+
+    monkeypatch.setattr(acquisition.trizoo, "compose", compose)
+    file = tmp_path / "acquisition.json"
+    words = ["backend=tf,jax", "rounds=3", f"record={file}", "seed=4"]
+    assert acquisition.main(words) == status
+    found = json.loads(file.read_text())["frameworks"]
+    assert found["tf"]["acquisition_turns"] == [5, 1, 2]
+    assert found["tf"]["acquisition_seconds"] == 2
+    assert found["tf"]["direct_over_acquisition"] == 450
+    assert found["jax"]["acquisition_over_network"] == {"64": slow / 500, "128": slow / 2000}
+    assert found["tf"]["epig_seconds"] == 6
+    assert found["tf"]["where"] == {"device": "cpu"}
+    told = capsys.readouterr().out
+    assert "tf     2.00 s, 1 MB; plain Python 900 s, 450 times as long; 1/250 of the net" in told
+    assert told.endswith("NOT met\n" if status else "1/20: met\n")
+
+
+def test_a_framework_that_ends_early_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(acquisition.trizoo, "compose", lambda _: answering(tmp_path / "tf", []))
+    assert acquisition.main(["backend=tf"]) == 2
+    assert "tf ended before it had timed first" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from fake import Fake, Stopped, galaxies, noise, run_of
 
 import trizoo
 from shared import reference
-from shared.augment import still_views
+from shared.augment import draw_views, still_views
 from shared.backend import compiled_once
 from shared.batches import draw_plan
 from shared.ensemble import Ensemble, alone, draw_plans, masks, open_networks
@@ -24,6 +24,7 @@ from shared.sampling import sample_galaxies
 from shared.spec import BACKENDS, RunSpec, from_config
 from shared.training import CHECKPOINT, fit
 from shared.weights import (
+    Checkpoint,
     first_checkpoint,
     init_weights,
     load_checkpoint,
@@ -58,6 +59,12 @@ def sampled(backend, run, state):
     return sample_galaxies(backend, run, state, noise(40), some.rows, some.hashes, SAMPLES)
 
 
+def turned(run):
+    """A view of each of those galaxies, every one another."""
+    index = np.arange(15)
+    return draw_views(run, 16, galaxy_keys(1, "view", galaxies(20, 15).hashes), index, index)
+
+
 # In a process of its own: a framework
 
 
@@ -69,7 +76,7 @@ def train(folder, name):
     state = fitted(networks, run, folder / "ensemble")
     programs = [one.calls for one in state]
     traced = traces(name, programs[0])
-    some, images, views = galaxies(20, 15), noise(40)[20:35], still_views(run, 16, 15)
+    some, images, views = galaxies(20, 15), noise(40)[20:35], turned(run)
     found["samples"] = sampled(networks, run, state)
     found["augmented"] = sampled(networks, run_of(*words, AUGMENTED), state)
     found["units"] = networks.embed(state, images, views)
@@ -171,7 +178,7 @@ def test_samples_units_and_answers_are_those_of_the_specification(trained):
         own = masks(keys, number)
         rho[:, number::MEMBERS] = reference.sample(run, weights, shown, views, own, 0, 2)
     np.testing.assert_allclose(found["samples"], rho, rtol=1e-10)
-    x = reference.see(run, shown, views)
+    x = reference.see(run, shown, turned(run))
     units = [reference.features(run.model, weights, x) for weights in networks]
     assert np.concatenate(units, 1).any(0).sum() > 3
     np.testing.assert_allclose(found["units"], np.concatenate(units, 1), rtol=1e-10, atol=1e-14)
@@ -257,6 +264,18 @@ def test_an_ensemble_that_was_stopped_ends_as_one_that_was_not(tmp_path, stop):
             np.testing.assert_array_equal(
                 network.weights["answer/bias"], one.weights["answer/bias"]
             )
+
+
+def test_a_checkpoint_comes_out_as_it_went_in():
+    run = run_of("training.members=2")
+    weights = first_checkpoint(run.model, 0, 2).weights
+    moved = [{name: array + k for name, array in weights.items()} for k in range(3)]
+    ensemble, start = Ensemble(Fake(), 2), Checkpoint(*moved, 9)
+    after = ensemble.export_checkpoint(ensemble.init(run, start))
+    assert after.step == 9
+    for one, other in zip(after[:3], moved, strict=True):
+        check(one, other)
+    check(ensemble.export_weights(ensemble.init(run, start)), moved[0])
 
 
 def test_a_member_that_diverges_is_told(tmp_path):

@@ -1,14 +1,13 @@
 """Active learning in float64: every framework asks about the same galaxies, in the same order, round after round."""
 
 import copy
-import fcntl
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from once import made_once
 
 import trizoo
 from shared.spec import BACKENDS
@@ -50,19 +49,21 @@ def start(place, name):
         )
 
 
+def finish(place):
+    """Every one of RUNS, all at once."""
+    children = {name: start(place, name) for name in RUNS}
+    try:
+        for name, child in children.items():
+            assert child.wait() == 0, (place / f"{name}.log").read_text()[-3000:]
+    finally:
+        for child in children.values():
+            child.kill()
+
+
 @pytest.fixture(scope="session")
 def found(tmp_path_factory):
-    """The rounds of each of RUNS, made once for all the workers of a session."""
-    base = tmp_path_factory.getbasetemp()  # a worker's own, in that of the session
-    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "equal active"
-    place.mkdir(exist_ok=True)
-    with (place / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (place / "done").exists():
-            children = {name: start(place, name) for name in RUNS}
-            for name, child in children.items():
-                assert child.wait() == 0, (place / f"{name}.log").read_text()[-3000:]
-            (place / "done").touch()
+    """The rounds of each of RUNS."""
+    place = made_once(tmp_path_factory, "equal active", finish)
     records = {name: json.loads((place / name / "record.json").read_text()) for name in RUNS}
     return {name: record["results"]["rounds"] for name, record in records.items()}
 
