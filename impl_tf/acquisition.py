@@ -71,7 +71,8 @@ def nearest(units, centres) -> np.ndarray:
     return np.concatenate(parts)
 
 
-@tf.function(reduce_retracing=True)
+# on a CPU, XLA makes one pass of many; on a GPU it needs parts of CUDA that need not be there
+@tf.function(jit_compile=not tf.config.list_physical_devices("GPU"))
 def score(name: str, samples, yes, no, ways, *states):
     """Scores (galaxy,) of one piece, whose arrays are those of `shared.acquisition.Piece`.
 

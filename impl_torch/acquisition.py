@@ -90,7 +90,7 @@ def log_votes(samples, yes, no):
     # -1e4 stands for ln 0: times 0 it is 0, and times 1 its exponential is 0 in every precision
     log_yes = torch.clip(torch.log(samples), min=-1e4)[..., None]
     log_no = torch.clip(torch.log1p(-samples), min=-1e4)[..., None]
-    return torch.addcmul(no[:, None] * log_no, yes[:, None], log_yes)
+    return (no[:, None] * log_no).addcmul_(yes[:, None], log_yes)
 
 
 def mutual_information(each, ways):
@@ -102,7 +102,7 @@ def mutual_information(each, ways):
     """
     largest, logs, shares = apart(each)
     mixed = torch.mean(shares, 1)
-    apiece = torch.mean(shares * logs, 1) - mixed * torch.log(mixed)
+    apiece = torch.mean(logs.mul_(shares), 1) - mixed * torch.log(mixed)
     return torch.sum(torch.exp(largest + ways) * apiece, 1)
 
 
@@ -136,7 +136,8 @@ def epig(each, ways, chances, posterior, mean):
 def apart(each):
     """The largest over samples of logs (galaxy, sample, k), the logs less it, and what these are logs of."""
     largest = torch.amax(each, 1)
-    logs = torch.clip(each - largest[:, None], min=FAINTEST)
+    # in place: it is memory that is waited for
+    logs = each.sub_(largest[:, None]).clip_(min=FAINTEST)
     return largest, logs, torch.exp(logs)
 
 

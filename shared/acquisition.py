@@ -10,13 +10,9 @@ from scipy.special import gammaln
 
 from shared.spec import ACQUISITIONS, SCORES, one_of
 
-ELEMENTS = (
-    2**21
-)  # numbers in the largest array of a piece: some 60 MB with all that is made of them
+ELEMENTS = 2**21  # numbers in a piece's largest array: some 60 MB with all made of them
 COUNTS = 2**18  # ways in which the votes on a question may fall, at most
-TINY = (
-    1e-18  # chances below it are taken for 0: products of them are denormal numbers, which are slow
-)
+TINY = 1e-18  # chances below it are taken for 0: their products are denormal, which is slow
 NEVER = -1e30  # stands for ln 0, without its NaNs
 WITH_STATES = ("batch_mutual_information", "epig")
 SCORED = (*SCORES, "random", *WITH_STATES)  # by `acquire`; the others are made of these
@@ -26,9 +22,7 @@ class States(NamedTuple):
     """Votes of other galaxies that may come in, and what each would say about the samples of the posterior."""
 
     chances: np.ndarray  # float64 (state,), of each, summing to 1
-    posterior: (
-        np.ndarray
-    )  # float64 (state, sample): the chance of each sample once it has come in; rows sum to 1
+    posterior: np.ndarray  # float64 (state, sample): each sample's chance then; rows sum to 1
 
 
 class Piece(NamedTuple):
