@@ -5,10 +5,10 @@
 `record` is the file for the JSON, `backend` the frameworks, `rounds` how often each is timed; all other words are those
 of the door. GALAXIES galaxies of SAMPLES samples each are scored by mutual information, N = VOTES, in each framework: a
 process of its own, which waits while another works, so that they take turns, round after round, and none has the cores
-for a better minute. Then, once per framework, in the same process:
+for a better minute. At each turn it also evaluates the formula (W+20, equation 9) as one would write it down in plain
+Python, in loops over galaxies, samples and counts, with a table of the binomial coefficients: for DIRECT galaxies, the
+time for all being that, times how many more there are. Then, once per framework:
 
-- the formula (W+20, equation 9) as one would write it down, in loops over galaxies, samples and counts, with a table of
-  the binomial coefficients, for DIRECT galaxies: its time for all is that, times how many more there are;
 - the network, from images in memory to SAMPLES samples of rho, at each size of NETWORK, for as many galaxies as are
   named there, extrapolated likewise;
 - one step of BatchBALD (POOL galaxies, STATES joint counts of those chosen before) and EPIG (POOL galaxies, all counts
@@ -49,7 +49,7 @@ from shared.split import galaxy_hash
 from shared.weights import first_checkpoint
 
 GALAXIES, SAMPLES, VOTES = 300_000, 15, 40
-DIRECT = 200  # galaxies scored in plain Python
+DIRECT = 500  # galaxies scored in plain Python
 NETWORK = {64: 2048, 128: 512}  # image size -> galaxies
 POOL, STATES, TARGETS = 4096, 256, 256
 TIMES, SHARE = 100, 1 / 20
@@ -82,12 +82,13 @@ def measure(configs: dict[str, dict], rounds: int) -> dict:
     """Seconds of everything for the frameworks of CONFIGS, taking turns for ROUNDS rounds."""
     with waiting(configs) as ask:
         parts = {name: {"acquisition": ask(name, "first")} for name in configs}
-        turns = {name: [] for name in configs}
+        turns = {name: {"acquisition": [], "direct": []} for name in configs}
         for _ in range(rounds):
             for name in configs:
-                turns[name].append(ask(name, "acquisition")["seconds"])
+                for part, spent in turns[name].items():
+                    spent.append(ask(name, part)["seconds"])
         for name in configs:
-            for part in ("direct", "network", "batch", "epig", "about"):
+            for part in ("difference", "network", "batch", "epig", "about"):
                 parts[name][part] = ask(name, part)
     return {
         "galaxies": GALAXIES,
@@ -105,17 +106,18 @@ def measure(configs: dict[str, dict], rounds: int) -> dict:
     }
 
 
-def summary(part: dict, turns: list[float]) -> dict:
-    """One framework's numbers: PART holds what each answer said, TURNS the seconds of the acquisition."""
-    seconds = statistics.median(turns)
-    direct, network = part["direct"]["seconds"], part["network"]
+def summary(part: dict, turns: dict[str, list[float]]) -> dict:
+    """One framework's numbers: PART holds what each answer said, TURNS the seconds of what was timed in turns."""
+    seconds, direct = (statistics.median(turns[name]) for name in ("acquisition", "direct"))
+    network = part["network"]
     return {
         "acquisition_seconds": seconds,
-        "acquisition_turns": turns,
+        "acquisition_turns": turns["acquisition"],
+        "direct_turns": turns["direct"],
         "first_seconds": part["acquisition"]["seconds"],
         "memory_bytes": part["acquisition"]["bytes"],
         "direct_seconds": direct,
-        "largest_difference": part["direct"]["difference"],
+        "largest_difference": part["difference"]["nats"],
         "network_seconds": network,
         "direct_over_acquisition": direct / seconds,
         "acquisition_over_network": {size: seconds / spent for size, spent in network.items()},
@@ -194,7 +196,8 @@ def serve(config: dict) -> None:
     parts = {
         "first": lambda: first(backend, rho),
         "acquisition": lambda: {"seconds": seconds(lambda: score(backend, rho))},
-        "direct": lambda: direct(backend, rho),
+        "direct": lambda: direct(rho),
+        "difference": lambda: difference(backend, rho),
         "network": lambda: network(backend, run),
         "batch": lambda: batch(backend, rho[:POOL]),
         "epig": lambda: epig(backend, rho),
@@ -230,13 +233,17 @@ def first(backend, rho: np.ndarray) -> dict:
     return {"seconds": seconds(lambda: score(backend, rho)), "bytes": most() - before}
 
 
-def direct(backend, rho: np.ndarray) -> dict:
-    """Plain Python for all galaxies of RHO (galaxy, sample), from the first ones, and how far it is from BACKEND."""
+def direct(rho: np.ndarray) -> dict:
+    """Seconds of plain Python for all galaxies of RHO (galaxy, sample), from the first ones."""
+    rows = rho[:DIRECT].tolist()
+    return {"seconds": seconds(lambda: information(rows, VOTES)) * len(rho) / len(rows)}
+
+
+def difference(backend, rho: np.ndarray) -> dict:
+    """How far, at most, BACKEND is from plain Python."""
     some = rho[:DIRECT].astype(np.float64)
-    rows = some.tolist()
-    spent = seconds(lambda: information(rows, VOTES))
-    apart = np.abs(np.array(information(rows, VOTES)) - score(backend, some)).max()
-    return {"seconds": spent * len(rho) / len(rows), "difference": float(apart)}
+    apart = np.array(information(some.tolist(), VOTES)) - score(backend, some)
+    return {"nats": float(np.abs(apart).max())}
 
 
 def information(rho: list[list[float]], votes: int) -> list[float]:

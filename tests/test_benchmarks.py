@@ -224,9 +224,8 @@ def test_every_part_of_the_acquisition_is_timed(monkeypatch):
     monkeypatch.setattr(acquisition.time, "perf_counter", lambda: next(now))  # each call takes 1 s
     backend, rho = Fake(), np.random.default_rng(0).random((60, 15), np.float32)
     assert acquisition.first(backend, rho)["seconds"] == 1
-    plain = acquisition.direct(backend, rho)
-    assert plain["seconds"] == 60 / 3
-    assert plain["difference"] < 1e-12
+    assert acquisition.direct(rho)["seconds"] == 60 / 3
+    assert acquisition.difference(backend, rho)["nats"] < 1e-12
     monkeypatch.setattr("shared.sampling.track", lambda blocks, *_, **__: blocks)
     assert acquisition.network(backend, run_of()) == {16: 60 / 4}
     assert backend.sampled == [4, 4]
@@ -254,15 +253,23 @@ def answering(path, answers):
 @pytest.mark.parametrize(("slow", "status"), [(1, 0), (30, 1)])
 def test_frameworks_take_turns_and_are_told_apart(tmp_path, monkeypatch, capsys, slow, status):
     rest = [
-        {"seconds": 900.0, "difference": 1e-7},
+        {"nats": 1e-7},
         {"64": 500.0, "128": 2000.0},
         {"seconds": 0.2},
         {"seconds": 6.0},
         {"where": {"device": "cpu"}},
     ]
     parts = {
-        "tf": [{"seconds": 9.0, "bytes": 2**20}, *({"seconds": s} for s in (5.0, 1.0, 2.0)), *rest],
-        "jax": [{"seconds": 9.0, "bytes": 2**20}, *({"seconds": slow} for _ in range(3)), *rest],
+        "tf": [
+            {"seconds": 9.0, "bytes": 2**20},
+            *({"seconds": s} for s in (5, 900, 1, 990, 2, 90)),
+            *rest,
+        ],
+        "jax": [
+            {"seconds": 9.0, "bytes": 2**20},
+            *[{"seconds": slow}, {"seconds": 900}] * 3,
+            *rest,
+        ],
     }
 
     def compose(words):
@@ -276,6 +283,7 @@ def test_frameworks_take_turns_and_are_told_apart(tmp_path, monkeypatch, capsys,
     assert acquisition.main(words) == status
     found = json.loads(file.read_text())["frameworks"]
     assert found["tf"]["acquisition_turns"] == [5, 1, 2]
+    assert found["tf"]["direct_turns"] == [900, 990, 90]
     assert found["tf"]["acquisition_seconds"] == 2
     assert found["tf"]["direct_over_acquisition"] == 450
     assert found["jax"]["acquisition_over_network"] == {"64": slow / 500, "128": slow / 2000}
