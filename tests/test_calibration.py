@@ -419,8 +419,10 @@ def test_calibrate_looks_at_the_galaxies_of_the_fit(trained):
     assert (other.seed, other.posterior.samples, other.dataset.galaxies) == (1, 98, 80)
     assert other.split.test == 0.4
     assert inherited("predict", trained).seed == 0
-    assert inherited("export", trained).dataset.galaxies == 90
-    assert inherited("export", trained).seed == 0
+    with pytest.raises(ValueError, match="members is 2; export is of one network"):
+        inherited("export", trained)
+    one = inherited("export", trained, "training.members=1")
+    assert (one.dataset.galaxies, one.seed) == (90, 0)
 
 
 def test_heirs_may_drop_more_or_less_but_keep_the_shape(trained):

@@ -80,7 +80,7 @@ def survey(monkeypatch):
     def go(folder, *words, backend=None, asked=30, columns=True):
         store = made(asked, columns, folder)
         monkeypatch.setattr(tasks, "prepare_store", lambda dataset: store)
-        monkeypatch.setattr(tasks, "open_backend", lambda spec: backend or Fake())
+        monkeypatch.setattr(tasks, "open_networks", lambda run: backend or Fake())
         folder.mkdir(exist_ok=True)
         return tasks.active(run_of(*WORDS, *words), folder)
 

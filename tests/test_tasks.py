@@ -402,7 +402,7 @@ def test_other_ways_to_acquire(place, word):
 
 def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd):
     words = ("oracle=volunteers", "minimum_votes=37", "acquisition.rounds=1")
-    folder = door(place, "active", "survey", *words)
+    folder = door(place, "active", "asked of volunteers", *words)
     *_, last = capfd.readouterr().out.strip().splitlines()
     assert last.startswith(f"6 galaxies wait for volunteers: upload {folder / 'ask-01'}; collect")
     assert last.endswith("give the same command again: it goes on from there")
@@ -413,7 +413,7 @@ def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd
     heard = folder / "classifications" / "mine.csv"
     heard.parent.mkdir()
     classify(heard, {name: 38 for name in asked[:5]})
-    assert door(place, "active", "survey", *words) == folder
+    assert door(place, "active", "asked of volunteers", *words) == folder
     said = capfd.readouterr()
     assert "going on after round 0 of 1" in said.err
     assert "done in" in said.out

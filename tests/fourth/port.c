@@ -22,7 +22,7 @@
 #endif
 
 typedef REAL real;
-enum { LAYERS = 16, NAME = 128, RANK = 5, PURPOSES = 10 };
+enum { LAYERS = 16, NAME = 128, RANK = 5, PURPOSES = 15 };
 enum { WEIGHTS, ORDER, ZOOM, VIEW, DROPOUT };
 static const double PI = 3.141592653589793;
 
