@@ -301,9 +301,7 @@ def identity(config: dict) -> dict:
     dataset = {key: value for key, value in config["dataset"].items() if key != "stores"}
     dataset["service"] = dataset["service"]["scale"]  # neither where to nor how politely
     kept["dataset"] = dataset
-    oracle = config.get(
-        "oracle", {}
-    )  # not who uploads, nor how answers are read that are still to come
+    oracle = config.get("oracle", {})  # not who uploads, nor how answers to come are read
     kept["oracle"] = {key: oracle[key] for key in oracle.keys() & {"name", "votes"}}
     kept["backend"] = {key: value for key, value in config["backend"].items() if key != "python"}
     return (

@@ -32,7 +32,7 @@ from shared.spec import RunSpec
 from shared.split import galaxy_hash
 from shared.store import Store
 from shared.tasks import SPLIT, cutouts, labelled_parts, read_trained, where
-from shared.weights import Checkpoint, first_checkpoint, load_weights
+from shared.weights import Checkpoint, fitted
 
 LEVELS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
 RATES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -157,11 +157,7 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
     The best rate at prediction, and only there, has the best log score on validation galaxies (as Guo et al. 2017
     choose a temperature); weights stay as they are. Raises ValueError if there are no such galaxies with votes.
     """
-    path = Path(run.weights or "")
-    path = path / "weights.safetensors" if path.is_dir() else path
-    members = run.training.members
-    weights = load_weights(path, run.model, members)
-    start = first_checkpoint(run.model, run.seed, members)._replace(weights=weights)
+    path, start = fitted(run)
     store = prepare_store(run.dataset)
     validation, test = held_out(run, store, path)
     backend, images = open_networks(run), cutouts(run, store)

@@ -29,7 +29,7 @@ from shared.records import host, write_whole
 from shared.spec import ModelSpec, RunSpec
 from shared.split import galaxy_hash
 from shared.synthetic import draw_galaxies, render
-from shared.weights import Weights, load_weights
+from shared.weights import Weights, fitted
 
 OPSET, IR_VERSION = 13, 7  # ONNX Runtime 1.6 (2020) and later read them
 FILES = ("rho.onnx", "features.onnx", "head.onnx")
@@ -61,9 +61,7 @@ def export(run: RunSpec, folder: Path) -> dict:
         raise ValueError(
             f"onnx cannot be imported ({error}); pip install 'trizoo[onnx]'"
         ) from error
-    path = Path(run.weights or "")
-    path = path / "weights.safetensors" if path.is_dir() else path
-    weights = load_weights(path, run.model)
+    path, (weights, *_) = fitted(run)
     files = models(run, weights, about(run, path))
     for data in files.values():
         onnx.checker.check_model(onnx.load_from_string(data), full_check=True)

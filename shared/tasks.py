@@ -27,7 +27,7 @@ from shared.spec import RunSpec
 from shared.split import NAMES, galaxy_hash, split
 from shared.store import Store, verify, votes
 from shared.training import fit as train
-from shared.weights import first_checkpoint, load_weights, parameters, save_weights
+from shared.weights import fitted, parameters, save_weights
 
 SPLIT = "split.parquet"
 TEST_GALAXIES = 2500  # at most so many are sampled after each round of active learning, as by W+20
@@ -121,13 +121,10 @@ def fit(run: RunSpec, folder: Path) -> dict:
 
 def predict(run: RunSpec, folder: Path) -> dict:
     """Write the posterior of every galaxy of a dataset, with the weights of a fit."""
-    path = Path(run.weights or "")
-    path = path / "weights.safetensors" if path.is_dir() else path
-    weights = load_weights(path, run.model, run.training.members)
+    path, start = fitted(run)
     store = prepare_store(run.dataset)
     backend, images = open_networks(run), cutouts(run, store)
-    start = first_checkpoint(run.model, run.seed, run.training.members)
-    state = backend.init(run, start._replace(weights=weights))
+    state = backend.init(run, start)
     ids = store.galaxies["id"]
     begun = time.perf_counter()
     rows = np.arange(len(ids))

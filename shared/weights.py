@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from shared import keys
 from shared.records import write_whole
-from shared.spec import ModelSpec
+from shared.spec import ModelSpec, RunSpec
 
 Weights = dict[str, np.ndarray]
 
@@ -117,6 +117,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, about: dict) -> None:
         f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()
     }
     save_weights(path, arrays, {**about, "step": checkpoint.step})
+
+
+def fitted(run: RunSpec) -> tuple[Path, Checkpoint]:
+    """The file that run.weights means, a run's folder or a file, and a checkpoint with its weights, at step 0.
+
+    Raises ValueError if they do not fit the run's model or number of members.
+    """
+    path = Path(run.weights or "")
+    path = path / "weights.safetensors" if path.is_dir() else path
+    start = first_checkpoint(run.model, run.seed, run.training.members)
+    return path, start._replace(weights=load_weights(path, run.model, run.training.members))
 
 
 def load_checkpoint(path: Path, spec: ModelSpec, members: int = 1) -> tuple[Checkpoint, dict]:

@@ -1,10 +1,8 @@
 """Perfect posteriors pass every measure of calibration at the stated rate; those too wide or too narrow do not."""
 
 import json
-import os
 from fnmatch import fnmatch
 from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -207,17 +205,6 @@ def test_log_scores_are_a_score_of_each_galaxy():
     np.testing.assert_allclose(log_scores(samples, yes, total), expected, rtol=1e-11, atol=1e-14)
 
 
-@pytest.fixture
-def w20():
-    """W+20's own samples (galaxy, sample) of the smooth question, and their coverage table."""
-    beside = Path(__file__).parents[2] / "shared/data"
-    folder = Path(os.environ.get("TRIZOO_REAL_DATA", beside)) / "w20_posteriors"
-    if not folder.is_dir():
-        pytest.skip(f"no real data: {folder} is not there; set TRIZOO_REAL_DATA")
-    table = np.loadtxt(folder / "smooth_coverage.csv", delimiter=",", skiprows=1)
-    return np.load(folder / "smooth.npz")["samples"].astype(np.float64), table
-
-
 def test_coverage_of_w20s_posteriors_on_votes_of_known_chances(w20):
     """The votes behind their table are not to be had: here the first sample is the truth and the others are the belief.
 
@@ -225,6 +212,7 @@ def test_coverage_of_w20s_posteriors_on_votes_of_known_chances(w20):
     W+20 found of the real votes: overconfident by 16 % within two votes, falling to nothing at twenty.
     """
     samples, theirs = w20
+    samples = samples.astype(np.float64)
     truth, believed, total = samples[:, 0], samples[:, 1:], np.full(len(samples), 44)
     centre = believed.mean(1, keepdims=True)
     rng = np.random.default_rng(0)

@@ -1,6 +1,4 @@
-import os
 from math import comb, log
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,17 +21,6 @@ from shared.metrics import (
 
 SAMPLES = np.array([[0.2, 0.4], [0.9, 0.7], [0.0, 1.0], [0.5, 0.6]])
 YES, TOTAL = np.array([1, 4, 2, 0]), np.array([5, 5, 2, 0])
-
-
-@pytest.fixture
-def w20():
-    """W+20's own posteriors of the smooth question: samples, and their coverage table."""
-    beside = Path(__file__).parents[2] / "shared/data"
-    folder = Path(os.environ.get("TRIZOO_REAL_DATA", beside)) / "w20_posteriors"
-    if not folder.is_dir():
-        pytest.skip(f"no real data: {folder} is not there; set TRIZOO_REAL_DATA")
-    table = np.loadtxt(folder / "smooth_coverage.csv", delimiter=",", skiprows=1)
-    return np.load(folder / "smooth.npz")["samples"], table
 
 
 def drawn(galaxies, spread, seed=0):
