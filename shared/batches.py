@@ -103,13 +103,21 @@ def epoch_order(seed: int, hashes: np.ndarray, epoch: int) -> np.ndarray:
 def adam_scales(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
     """Adam's (a, b) float64 (step, 2) at steps counted from 0: weight -= a * first / (b * sqrt(second) + epsilon).
 
-    Both forms of epsilon (Kingma and Ba 2015, algorithm 1 and section 2) are this, with other a and b.
+    Both forms of epsilon (Kingma and Ba 2015, algorithm 1 and section 2) are this, with other a and b; so is a rate
+    that falls (Loshchilov and Hutter 2017, equation 5, without restarts).
     """
-    t = np.asarray(steps, np.float64) + 1
+    t, rate = np.asarray(steps, np.float64) + 1, learning_rates(spec, steps)
     bias1, root2 = 1 - spec.beta1**t, np.sqrt(1 - spec.beta2**t)
     if spec.epsilon_form == "textbook":
-        return np.stack([spec.learning_rate / bias1, 1 / root2], -1)
-    return np.stack([spec.learning_rate * root2 / bias1, np.ones_like(t)], -1)
+        return np.stack([rate / bias1, 1 / root2], -1)
+    return np.stack([rate * root2 / bias1, np.ones_like(t)], -1)
+
+
+def learning_rates(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
+    """The rate float64 (step,) at steps counted from 0. Cosine is whole at the first, and 0 were there one after the last."""
+    share = np.asarray(steps, np.float64) / spec.steps
+    falling = (1 + np.cos(np.pi * share)) / 2 if spec.schedule == "cosine" else np.ones_like(share)
+    return spec.learning_rate * falling
 
 
 class Chunk(NamedTuple):

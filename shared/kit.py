@@ -45,7 +45,7 @@ BILINEAR = AugmentationSpec(
     at_prediction=False,
 )
 NEAREST = replace(BILINEAR, rotation="half", border="zero", resampling="nearest", zoom_per="call")
-ADAM = TrainingSpec(8, 200, 1e-3, 0.9, 0.999, 1e-8, "textbook", 0, 0, 1)
+ADAM = TrainingSpec(8, 200, 1e-3, "constant", 0.9, 0.999, 1e-8, "textbook", 0, 0, 1)
 
 GALAXIES = 48
 STORED, REDUCED = 256, 64  # pixels: as rendered, and as the network's views sample them

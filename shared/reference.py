@@ -190,7 +190,10 @@ def adam(spec: TrainingSpec, step: int, weight, first, second, slope):
         change = (first / bias1) / (np.sqrt(second / bias2) + spec.epsilon)
     else:
         change = np.sqrt(bias2) / bias1 * first / (np.sqrt(second) + spec.epsilon)
-    return weight - spec.learning_rate * change, first, second
+    rate = spec.learning_rate
+    if spec.schedule == "cosine":
+        rate *= np.cos(np.pi * step / spec.steps / 2) ** 2
+    return weight - rate * change, first, second
 
 
 def sample(

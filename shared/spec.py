@@ -301,6 +301,7 @@ class TrainingSpec:
     batch_size: int
     steps: int
     learning_rate: float
+    schedule: str  # constant | cosine: the rate falls to 0 along half a wave over all steps
     beta1: float
     beta2: float
     epsilon: float
@@ -319,6 +320,7 @@ class TrainingSpec:
         at_least("training.checkpoint_every", self.checkpoint_every, 0)
         if not self.learning_rate > 0:
             raise ValueError(f"training.learning_rate is {self.learning_rate}; it must be above 0")
+        one_of("training.schedule", self.schedule, ("constant", "cosine"))
         in_unit("training.beta1", self.beta1)
         in_unit("training.beta2", self.beta2)
         one_of("training.epsilon_form", self.epsilon_form, ("textbook", "hat"))
@@ -484,6 +486,11 @@ class RunSpec:
                 f"training.batch_size is {self.training.batch_size}; it must be at most 65536"
             )
         members, task = self.training.members, self.task.name
+        if task == "active" and self.training.schedule != "constant":
+            raise ValueError(
+                f"training.schedule is {self.training.schedule}; active trains on in every round, "
+                "so its rate must be constant"
+            )
         if self.seed + members > 2**64:
             raise ValueError(
                 f"seed is {self.seed} and training.members {members}; each member has a seed of its own, up to 2^64"

@@ -7,7 +7,15 @@ import pytest
 
 from shared import reference
 from shared.augment import Views, draw_views, reduction, still_views
-from shared.batches import Cutouts, Labelled, adam_scales, chunks, draw_plan, epoch_order
+from shared.batches import (
+    Cutouts,
+    Labelled,
+    adam_scales,
+    chunks,
+    draw_plan,
+    epoch_order,
+    learning_rates,
+)
 from shared.keys import galaxy_keys
 from shared.spec import RunSpec, from_config
 from shared.split import galaxy_hash
@@ -154,10 +162,25 @@ def test_chunks_are_alike_and_lose_nobody():
     assert all(len(array) == 4 for part in parts for array in Views(*part.views))
 
 
-def test_both_forms_of_epsilon_by_hand():
-    run = run_of()
+def test_the_rate_of_a_cosine_is_whole_at_first_and_then_falls_to_nothing():
+    spec = replace(run_of().training, schedule="cosine", steps=60, learning_rate=0.4)
+    np.testing.assert_allclose(
+        learning_rates(spec, np.array([0, 20, 30, 40, 60])), [0.4, 0.3, 0.2, 0.1, 0], atol=1e-15
+    )
+    flat = learning_rates(replace(spec, schedule="constant"), np.array([0, 30, 60]))
+    np.testing.assert_array_equal(flat, 0.4)
+
+
+def test_an_active_run_keeps_its_rate():
+    with pytest.raises(ValueError, match="schedule is cosine; active trains on"):
+        run_of("task=active", "training.schedule=cosine")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_both_forms_of_epsilon_by_hand(schedule):
+    training = replace(run_of().training, schedule=schedule, steps=5)
     for form in ("textbook", "hat"):
-        spec = replace(run.training, epsilon_form=form, epsilon=0.1)
+        spec = replace(training, epsilon_form=form, epsilon=0.1)
         (a, b), slope = adam_scales(spec, np.array([2]))[0], 0.3
         weight, first, second = 1.0, 0.2, 0.05
         after, m, v = reference.adam(spec, 2, weight, first, second, slope)
