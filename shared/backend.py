@@ -18,7 +18,7 @@ from shared.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_confi
 from shared.weights import Checkpoint, Weights
 
 DEFAULT = BackendSpec(
-    "torch", "auto", "float32", threads=0, chunk=64, steps=16, python=None, environment={}
+    "torch", "auto", "float32", "auto", threads=0, chunk=64, steps=16, python=None, environment={}
 )
 
 

@@ -51,6 +51,7 @@ class BackendSpec:
     name: str  # tf | torch | jax
     device: str  # auto | cpu | gpu
     precision: str  # float64 | float32 | tf32 | bfloat16
+    compiled: str  # auto: as is usual there | eager: operation by operation | full: torch.compile, XLA
     threads: int  # 0: every core this process may use
     chunk: int  # galaxies in one pass of prediction; the last chunk is padded, so a galaxy's result never depends on it
     steps: int  # training steps in one call into the framework
@@ -61,6 +62,7 @@ class BackendSpec:
         one_of("backend.name", self.name, BACKENDS)
         one_of("backend.device", self.device, ("auto", "cpu", "gpu"))
         one_of("backend.precision", self.precision, PRECISIONS)
+        one_of("backend.compiled", self.compiled, ("auto", "eager", "full"))
         at_least("backend.threads", self.threads, 0)
         at_least("backend.chunk", self.chunk, 1)
         at_least("backend.steps", self.steps, 1)
@@ -418,17 +420,26 @@ class OracleSpec:
 
 @dataclass(frozen=True)
 class BenchSpec:
-    """What is timed, and how often."""
+    """What is timed, of whom, and how often; see benchmarks/METHOD.md."""
 
+    programs: tuple[str, ...]  # of benchmarks/programs, timed turn about; none: this run's backend alone
     tasks: tuple[str, ...]  # files of benchmarks/tasks
     batch_size: int
-    warmup: int
-    repeats: int
+    warmup: int  # calls, at most, until a task is steady
+    rounds: int  # in each, every program has its turn
+    repeats: int  # calls in a turn
+    galaxies: int  # of the dataset, for the tasks that read a store
+    target: float  # log score (nat), the less the better, that the task quality trains to
+    pythons: dict[str, str]  # the interpreter of each program that needs an environment of its own
+    price_per_hour: float  # of the machine, for the report's ledger of costs
 
     def __post_init__(self):
         at_least("bench.batch_size", self.batch_size, 1)
         at_least("bench.warmup", self.warmup, 1)
+        at_least("bench.rounds", self.rounds, 1)
         at_least("bench.repeats", self.repeats, 1)
+        at_least("bench.galaxies", self.galaxies, 1)
+        at_least("bench.price_per_hour", self.price_per_hour, 0)
 
 
 @dataclass(frozen=True)
