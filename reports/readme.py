@@ -5,6 +5,7 @@ Each table stands between <!-- table NAME --> and <!-- end -->; a test sees to i
 
 import json
 import re
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -278,6 +279,57 @@ def questions() -> dict[str, dict[str, list[Course]]]:
     return {title: found[key] for key, title in QUESTIONS.items() if key in found}
 
 
+def acquired() -> list[list[str]]:
+    """Whether two frameworks, learning actively apart in float64 from the same seed, ask about the same galaxies."""
+    rows = [["", "seeds", "rounds", "galaxies", "the same in the same order", "scores differ by"]]
+    runs = read_runs(RECORDS / "acquired")
+    seeds = sorted({run.at("run.seed") for run in runs})
+    asked = {(run.backend, run.at("run.seed")): run.at("results.rounds") for run in runs}
+    for one, other in combinations(BACKENDS, 2):
+        both = [
+            pair
+            for seed in seeds
+            for pair in zip(asked[one, seed], asked[other, seed], strict=True)
+        ]
+        ids = [[name for pair in both for name in pair[side]["acquired"]] for side in (0, 1)]
+        scores = [np.concatenate([pair[side]["scores"] for pair in both]) for side in (0, 1)]
+        same = sum(left == right for left, right in zip(*ids, strict=True))
+        rows.append(
+            [
+                f"{TITLES[one]} and {TITLES[other]}",
+                str(len(seeds)),
+                str(len(both) // len(seeds)),
+                str(len(ids[0])),
+                str(same),
+                f"{np.max(np.abs(scores[0] - scores[1])):.0e}",
+            ]
+        )
+    return rows
+
+
+def conformance_128() -> list[list[str]]:
+    """How each framework climbs the ladder with galaxies of W+20's own size, in a line."""
+    rows = [["128 px", "rungs within budget", "nearest to its budget", "minutes"]]
+    runs = read_runs(RECORDS / "conformance_128")
+    for run in sorted(
+        runs, key=lambda run: (run.precision != "float64", BACKENDS.index(run.backend))
+    ):
+        rungs = [rung for rung in run.at("results.rungs") if rung["budget"]]
+        worst = max(rungs, key=lambda rung: rung["error"] / rung["budget"])
+        share = worst["error"] / worst["budget"]
+        every = run.at("results.rungs")
+        good = sum(rung["verdict"] == "ok" for rung in every)
+        rows.append(
+            [
+                f"{run.title}, {run.precision}",
+                f"{good} of {len(every)}",
+                f"{worst['rung'].replace('_', ' ')}, at {share:.2f} of it",
+                f"{run.at('results.seconds') / 60:.1f}",
+            ]
+        )
+    return rows
+
+
 def figure() -> str:
     """The figure of labels saved, as SVG."""
     caption = "Error against labels, and labels saved at equal error, with 90 % intervals over paired seeds"
@@ -302,6 +354,7 @@ TABLES = {
         real,
         agreement,
         conformance,
+        conformance_128,
         ports,
         divergence,
         equivalence,
@@ -310,6 +363,7 @@ TABLES = {
         surveys,
         stores,
         labels_saved,
+        acquired,
     )
 }
 
