@@ -1,9 +1,12 @@
 """The report: all it says is computed from records, the files beside them, and their stores.
 
 runs      which records there are, which of them belong together
+contests  the rows of benchmarks, which of them took turns
 blocks    what a report is made of: prose, tables, figures, galleries
-answer, errors, learning, timings, agreement, pictures    the sections
-figures   every drawing, as SVG
-pages     the two pages, made from the same sections
+answer, conformance, agreement, speed, scaling, memory, costs, timings, learning, errors, calibration, pictures, shelf
+          the sections; origins says what ran, and where every table and figure came from
+charts    plots written out as SVG; figures names their colours, and has matplotlib for the odd ones
+numbers   every number as CSV
+pages     the pages, made from the same sections
 report    the door
 """

@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from reports.blocks import Section, bare, prose, table
+from reports.blocks import Section, Table, bare, from_files, prose, table
 from reports.errors import share
-from reports.runs import Book, Record, beside, pairs
+from reports.runs import TITLES, Book, Record, beside, files, pairs
 from shared.posterior import column_prefix
 
 
 def agreement(book: Book) -> Section:
     """Differences between the posteriors of every two backends with the same setting and seed."""
-    found = compared(book)
-    if not found:
+    found, kept = compared(book), _kept(book)
+    if not found and not kept:
         return bare("Agreement", "No two backends share a setting, a seed and galaxies.")
     rows = [
         {
@@ -34,7 +34,29 @@ def agreement(book: Book) -> Section:
     formats = {"rank correlation": ".4f", "same majority (%)": ".2f"}
     numbers = [record.number for left, right, _ in found for record in (left, right)]
     caption = "Posteriors of two backends with the same setting and seed"
-    return Section("Agreement", (words, table(caption, rows, numbers, formats)))
+    made = [table(caption, rows, numbers, formats)] if rows else []
+    return Section("Agreement", (words, *made, *kept))
+
+
+def _kept(book: Book) -> list[Table]:
+    """What publishing worked out of posteriors that do not lie beside the records any more."""
+    tables = []
+    for origin, found in files(book, "agreement.json").items():
+        rows = [
+            {"backends": ", ".join(TITLES.get(name, name) for name in pair["backends"])}
+            | {key: value for key, value in pair.items() if key != "backends"}
+            for pair in found["pairs"]
+        ]
+        formats = {"rank correlation": ".4f", "same majority (%)": ".2f"}
+        caption = f"Posteriors of two backends with the same setting and seed ({origin})"
+        tables.append(from_files(table(caption, rows, [], formats), origin))
+    return tables
+
+
+def pairs_apart(book: Book) -> list[dict]:
+    """How far apart every two posteriors are, of records and of what was published of them."""
+    kept = [pair for found in files(book, "agreement.json").values() for pair in found["pairs"]]
+    return [*(differences for *_, differences in compared(book)), *kept]
 
 
 def compared(book: Book) -> list[tuple[Record, Record, dict]]:

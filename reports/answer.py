@@ -1,22 +1,35 @@
-"""The answer in a few lines and one small table, all computed from the records."""
+"""The answer in five lines: which framework for what, what active learning saved, and whether the three are equal.
 
-from reports.agreement import compared
-from reports.blocks import Section, bare, measure, prose, significant, table
+A line is told only where records exist for it. Of benchmarks it is told by ratios within rounds, at the size and batch
+at which most was timed; without any by the speeds of fits.
+"""
+
+from collections.abc import Iterable
+
+from reports.agreement import pairs_apart
+from reports.blocks import Range, Section, bare, measure, prose, significant, table
+from reports.conformance import latest, rungs
+from reports.contests import OURS, Contest, contests, reference, title
 from reports.errors import covered, measured
-from reports.learning import acquisition, labels_share
-from reports.runs import Book, Record, gathered, group, setting
+from reports.learning import acquisition, labels_share, shelves_of
+from reports.memory import peak
+from reports.runs import TITLES, Book, Record, files, gathered, group, setting
+from reports.savings import BASELINE, difference, paired, savings, told
 from reports.timings import SPEEDS, alike
 
+TITLE = "The answer in five lines"
 LEVEL = 80  # the predicted coverage, in per cent, at which coverage is told
 
 
 def answer(book: Book) -> Section:
-    """One line per finding that the records allow, and the numbers behind most of them."""
-    findings = (_error(book), _agreement(book), _labels(book), _speed(book))
+    """One line per finding that the records allow, and the fits' numbers."""
+    training, posteriors, thrift = _benchmarks(contests(book))
+    learning = _labels_shelf(book) or _labels(book)
+    findings = (training or _speed(book), posteriors, thrift, learning, _equality(book))
     lines = [line for line in findings if line]
     rows = [_row(book, records) for records in alike(book.of("fit"))]
     if not rows and not lines:
-        return bare("In short", "No record holds a result to compare, so there is no answer yet.")
+        return bare(TITLE, "No record holds a result to compare, so there is no answer yet.")
     blocks = [prose(*lines)] if lines else []
     if rows:
         numbers = [record.number for record in book.of("fit")]
@@ -26,7 +39,206 @@ def answer(book: Book) -> Section:
             f"interval nearest to {LEVEL}%, and how often they did; speed"
         )
         blocks.append(table(caption, rows, numbers, formats))
-    return Section("In short", tuple(blocks))
+    return Section(TITLE, tuple(blocks))
+
+
+# Of benchmarks
+
+
+def _benchmarks(found: list[Contest]) -> tuple[str | None, str | None, str | None]:
+    """The lines of training, of prediction and posteriors, and of start-up and memory."""
+    where = reference(found)
+    here = [c for c in found if (c.place, c.size, c.batch) == where]
+    by_task = {contest.task: contest for contest in here}
+    starts = [c for c in found if c.task == "startup" and where and c.place == where[0]]
+    at = f"{where[1]} px, batch {where[2]}, float32, {where[0]}" if where else ""
+    training = _fastest(by_task.get("train"), "in training")
+    passes = [
+        _fastest(by_task.get("predict"), "in prediction"),
+        _fastest(by_task.get("posterior"), "in posteriors"),
+    ]
+    thrift = [
+        _fastest(by_task.get("startup") or (starts[-1] if starts else None), "to start"),
+        _thriftiest(by_task.get("train")),
+    ]
+    others = _elsewhere(found, by_task.get("train"))
+    return (
+        f"Training: {training} ({at}).{others}" if training else None,
+        _joined("Prediction and posteriors: ", passes, at),
+        _joined("Start-up and memory: ", thrift, at),
+    )
+
+
+def _joined(start: str, parts: Iterable[str | None], at: str) -> str | None:
+    there = [part for part in parts if part]
+    return f"{start}{'; '.join(there)} ({at})." if there else None
+
+
+def leader(contest: Contest) -> tuple[str, dict[str, Range]] | None:
+    """The fastest of ours in CONTEST and its ratio to each other of ours; None without ratios of them."""
+    there = [
+        name for name in OURS if (timing := contest.of(name)) and timing.precision == "float32"
+    ]
+    among = {
+        one: {
+            other: contest.ratios[one, other] for other in there if (one, other) in contest.ratios
+        }
+        for one in there
+    }
+    full = {one: found for one, found in among.items() if len(found) == len(there) - 1 > 0}
+    if not full:
+        return None
+    best = max(full, key=lambda one: min(ratio.middle for ratio in full[one].values()))
+    return best, full[best]
+
+
+def _fastest(contest: Contest | None, what: str) -> str | None:
+    found = leader(contest) if contest else None
+    if not found:
+        return None
+    best, ratios = found
+    beaten = [f"{title(name)} {times(ratio)}" for name, ratio in ratios.items() if ratio.low > 1]
+    level = [f"{title(name)} {times(ratio)}" for name, ratio in ratios.items() if ratio.low <= 1]
+    said = [f"{title(best)} is fastest {what}"]
+    said += [f"against {' and '.join(beaten)}"] if beaten else []
+    said += [f"not shown to be faster than {' and '.join(level)}"] if level else []
+    return ", ".join(said)
+
+
+def times(ratio: Range) -> str:
+    """A ratio and its range over rounds."""
+    return f"{ratio.middle:.2f}-fold ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _elsewhere(found: list[Contest], here: Contest | None) -> str:
+    """In how many of all trainings the same framework leads; nothing if there is but one."""
+    leaders = [first[0] for c in found if c.task == "train" and (first := leader(c))]
+    if here is None or len(leaders) < 2 or not (best := leader(here)):
+        return ""
+    return f" {title(best[0])} leads in {leaders.count(best[0])} of the {len(leaders)} trainings timed."
+
+
+def _thriftiest(contest: Contest | None) -> str | None:
+    rows = [row for name in OURS if contest and (row := contest.of(name)) and peak(row)]
+    if len(rows) < 2:
+        return None
+    rows.sort(key=peak)
+    others = " and ".join(f"{title(row.program)} {peak(row) / 1e9:.2f} GB" for row in rows[1:])
+    return f"{title(rows[0].program)} needs least memory in training, {peak(rows[0]) / 1e9:.2f} GB against {others}"
+
+
+# Of active learning
+
+
+def _labels_shelf(book: Book) -> str | None:
+    """What the published pairs of runs say: for how many questions asking pays, and how much."""
+    pays, costs, open_ = [], [], []
+    shelves = [named for found in shelves_of(book).values() for named in found]
+    for runs, name in ((named, name) for named in shelves for name in named if name != BASELINE):
+        pair = paired(runs[BASELINE], runs[name], "rmse")
+        found = savings(pair, (1.0,)) if pair is not None else []
+        if not found or len(pair.random) < 2:
+            continue
+        about = runs[name][0].about
+        what = f"{about['dataset']}, {about['question']}"
+        _, low, high = difference(pair.other[:, -1] - pair.random[:, -1])
+        if high < 0:
+            pays.append(f"{what}: {told(found[0])}")
+        else:
+            (costs if low > 0 else open_).append(what)
+    verdicts = [
+        ("it saves labels for", pays),
+        ("it ends worse for", costs),
+        ("nothing is shown either way for", open_),
+    ]
+    said = [f"{words} {len(some)} ({'; '.join(some)})" for words, some in verdicts if some]
+    count = len(pays) + len(costs) + len(open_)
+    if not count:
+        return None
+    return (
+        f"Active learning: of {count} questions {', '.join(said)}, by the RMSE that random acquisition ended at "
+        "(90 % intervals over paired seeds)."
+    )
+
+
+def _labels(book: Book) -> str | None:
+    runs = [record for record in book.of("active") if record.at("results.rounds")]
+    told_ = []
+    for records in gathered(runs, group).values():
+        first, needed = records[0], labels_share(runs, records)
+        if needed is not None:
+            told_.append(
+                f"{needed:.0f}% ({acquisition(first)}, {book.label(first)}, {_settings([book.setting(first)])})"
+            )
+    if not told_:
+        return None
+    return f"To match the last RMSE of random acquisition took, of its labels, {', '.join(told_)}."
+
+
+# Of equality
+
+
+def _equality(book: Book) -> str | None:
+    parts = [_ladders(book), _equivalent(book), _apart(book)]
+    there = [part for part in parts if part]
+    return f"Equality: {'; '.join(there)}." if there else _errors(book)
+
+
+def _ladders(book: Book) -> str | None:
+    found = [r for r in book.of("conform") if isinstance(r.at("results.rungs"), list)]
+    said = []
+    for precision, records in gathered(latest(found), lambda r: r.precision).items():
+        entries = [entry for record in records for entry in rungs(record).values()]
+        over = sum(entry["verdict"] != "ok" for entry in entries)
+        names = ", ".join(dict.fromkeys(TITLES.get(r.backend, r.backend) for r in records))
+        said.append(f"{over or 'none'} of {len(entries)} in {precision} ({names})")
+    return f"rungs over the budget of the specification: {', '.join(said)}" if said else None
+
+
+def _equivalent(book: Book) -> str | None:
+    pairs = [
+        p for found in files(book, "equivalence.json").values() for p in found["pairs"].values()
+    ]
+    if not pairs:
+        return None
+    good = sum(pair["equivalent"] for pair in pairs)
+    return f"float32 training is shown to end equally well for {good} of {len(pairs)} pairs"
+
+
+def _apart(book: Book) -> str | None:
+    found = pairs_apart(book)
+    if not found:
+        return None
+    median = max(entry["mean: median |difference|"] for entry in found)
+    same = min(entry["same majority (%)"] for entry in found)
+    return (
+        "with the same setting and seed, the posterior means of two backends differ by a median of "
+        f"{significant(median)} at most, and at least {same:.1f}% of galaxies have the same "
+        f"majority answer (pairs compared: {len(found)})"
+    )
+
+
+def _errors(book: Book) -> str | None:
+    """Where nothing else tells of equality: whether backends' errors differ by more than those of seeds."""
+    closer, further = [], []
+    for fits in gathered(book.of("fit"), setting).values():
+        found = [measured(some, "results.test.rmse") for some in gathered(fits, group).values()]
+        found = [error for error in found if error]
+        spreads = [error.spread for error in found if error.spread is not None]
+        if len(found) < 2 or not spreads:
+            continue
+        means = [error.mean for error in found]
+        verdict = closer if max(means) - min(means) < max(spreads) else further
+        verdict.append(book.setting(fits[0]))
+    said = [
+        f"{where} than the seeds of one backend in {_settings(names)}"
+        for where, names in (("closer together", closer), ("further apart", further))
+        if names
+    ]
+    return f"Equality: the backends' mean RMSE lie {', '.join(said)}." if said else None
+
+
+# Of fits
 
 
 def _row(book: Book, records: list[Record]) -> dict:
@@ -50,66 +262,12 @@ def _nearest(record: Record) -> list[tuple[float, float, float | None]]:
     return [min(shares, key=lambda share: abs(share[0] - LEVEL))] if shares else []
 
 
-def _error(book: Book) -> str | None:
-    closer, further = [], []
-    for fits in gathered(book.of("fit"), setting).values():
-        found = [
-            measured(records, "results.test.rmse") for records in gathered(fits, group).values()
-        ]
-        found = [error for error in found if error]
-        spreads = [error.spread for error in found if error.spread is not None]
-        if len(found) < 2 or not spreads:
-            continue
-        means = [error.mean for error in found]
-        verdict = closer if max(means) - min(means) < max(spreads) else further
-        verdict.append(book.setting(fits[0]))
-    if not closer and not further:
-        return None
-    told = [
-        f"{where} than the seeds of one backend in {_settings(names)}"
-        for where, names in (("closer together", closer), ("further apart", further))
-        if names
-    ]
-    return (
-        f"The backends' mean RMSE on test galaxies lie {', '.join(told)} (their range, against the "
-        "largest standard deviation between seeds)."
-    )
-
-
 def _settings(names: list[str]) -> str:
     return f"setting{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def _agreement(book: Book) -> str | None:
-    found = [differences for _, _, differences in compared(book)]
-    if not found:
-        return None
-    median = max(entry["mean: median |difference|"] for entry in found)
-    same = min(entry["same majority (%)"] for entry in found)
-    return (
-        "With the same setting and seed, the posterior means of two backends differ by a median of "
-        f"{significant(median)} at most, and at least {same:.1f}% of galaxies have the same "
-        f"majority answer (pairs compared: {len(found)})."
-    )
-
-
-def _labels(book: Book) -> str | None:
-    runs = [record for record in book.of("active") if record.at("results.rounds")]
-    told = []
-    for records in gathered(runs, group).values():
-        first, needed = records[0], labels_share(runs, records)
-        if needed is not None:
-            told.append(
-                f"{needed:.0f}% ({acquisition(first)}, {book.label(first)}, "
-                f"{_settings([book.setting(first)])})"
-            )
-    if not told:
-        return None
-    return f"To match the last RMSE of random acquisition took, of its labels, {', '.join(told)}."
-
-
 def _speed(book: Book) -> str | None:
-    told = []
+    said = []
     machines = gathered(
         book.of("fit"), lambda r: (setting(r), r.machine, r.at("run.backend.threads"))
     )
@@ -120,9 +278,9 @@ def _speed(book: Book) -> str | None:
             if (speed := measured(records, "results.images_per_second"))
         ]
         if len(found) > 1 and min(found)[0] > 0:
-            times = max(found)[0] / min(found)[0]
-            told.append(
+            ratio = max(found)[0] / min(found)[0]
+            said.append(
                 f"{max(found)[1]} in {_settings([book.setting(fits[0])])} "
-                f"({times:.1f} times as fast as {min(found)[1]})"
+                f"({ratio:.1f} times as fast as {min(found)[1]})"
             )
-    return f"Fastest in training: {', '.join(told)}." if told else None
+    return f"Fastest in training: {', '.join(said)}." if said else None

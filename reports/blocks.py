@@ -1,8 +1,9 @@
 """What a report is made of, before it is a page: sections of prose, tables, figures, galleries."""
 
 import math
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,30 @@ class Measure(NamedTuple):
 
     mean: float
     spread: float | None
+
+
+class Range(NamedTuple):
+    """A number, and the ends of what it ranges over."""
+
+    middle: float
+    low: float
+    high: float
+
+
+class Told(str):
+    """Text that is about a number, as "< 5 %": VALUE, and perhaps what it ranges over."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def __new__(
+        cls, text: str, value: float | None, low: float | None = None, high: float | None = None
+    ):
+        """TEXT, and the numbers it is about."""
+        made = super().__new__(cls, text)
+        made.value, made.low, made.high = value, low, high
+        return made
 
 
 @dataclass(frozen=True)
@@ -38,6 +63,8 @@ class Table:
 
     FORMATS: heading -> a format of its numbers; three significant digits where there is none.
     RECORDS: the numbers of the records behind it. CODE: headings whose text is to be copied.
+    FILES: files beside the records that it was made from. FACETS: what a reader may choose it by; FACETED: headings by
+    which its rows may be chosen. ANCHORED: the heading whose values links lead to.
     """
 
     caption: str
@@ -45,6 +72,10 @@ class Table:
     records: tuple[int, ...]
     formats: dict[str, str] = field(default_factory=dict)
     code: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    facets: dict[str, str] = field(default_factory=dict)
+    faceted: tuple[str, ...] = ()
+    anchored: str = ""
     kind = "table"
 
     @property
@@ -78,12 +109,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, SVG with the colours of `figures.py` still by name; NAME is its file name."""
+    """A drawing, SVG with its colours still by name; NAME is its file name, FILES and FACETS are as of Table."""
 
     name: str
     caption: str
     svg: str
     records: tuple[int, ...]
+    files: tuple[str, ...] = ()
+    facets: dict[str, str] = field(default_factory=dict)
     kind = "figure"
 
 
@@ -103,20 +136,39 @@ class Gallery:
     caption: str
     pictures: tuple[Picture, ...]
     records: tuple[int, ...]
+    files: tuple[str, ...] = ()
     kind = "gallery"
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what is below it."""
+    """A heading and what is below it; CHOSEN is what its controls choose at first, of the facets of its blocks."""
 
     title: str
     blocks: tuple[Any, ...]
+    chosen: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def controls(self) -> dict[str, list[str]]:
+        """The facets that there is a choice of, and the values of each, numbers in their order."""
+        found: dict[str, set[str]] = {}
+        for block in self.blocks:
+            for name, value in getattr(block, "facets", {}).items():
+                found.setdefault(name, set()).add(value)
+            for name in getattr(block, "faceted", ()):
+                found.setdefault(name, set()).update(map(str, block.frame[name]))
+        return {name: sorted(values - {NOTHING}, key=natural) for name, values in found.items()}
 
     @property
     def anchor(self) -> str:
         """Its name in a link."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+
+
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """A key that sorts TEXT as people do: 64 px before 128 px."""
+    parts = re.findall(r"\d+(?:\.\d+)?|\D+", text)
+    return [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in parts]
 
 
 def bare(title: str, why: str) -> Section:
@@ -134,6 +186,11 @@ def table(
     """A table of ROWS, one dict each with the same keys; the rest as for Table."""
     frame = pd.DataFrame(rows, dtype=object)
     return Table(caption, frame, tuple(sorted(set(records))), formats or {}, code)
+
+
+def from_files(block: Any, *files: str) -> Any:
+    """BLOCK, made from FILES below the folder of records; prose is as it was."""
+    return block if isinstance(block, Prose) else replace(block, files=files)
 
 
 def measure(values: Iterable[Any]) -> Measure | None:
@@ -164,6 +221,9 @@ def cell(value: Any, form: str | None) -> str:
         return format(value.mean, form) + (
             "" if value.spread is None else f" ± {format(value.spread, form)}"
         )
+    if isinstance(value, Range):
+        middle, low, high = (cell(end, form) for end in value)
+        return f"{middle} ({low} to {high})"
     if not number(value):
         return NOTHING
     if form:

@@ -4,20 +4,28 @@ The ladder is of the records of `trizoo conform`. What takes longer to measure l
 its own: trajectories.json and equivalence.json of the benchmarks of these names, mutants.json of tests/mutants.py.
 """
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from reports.blocks import NOTHING, Figure, Section, Table, bare, number, prose, table
+from reports.blocks import (
+    NOTHING,
+    Figure,
+    Section,
+    Table,
+    Told,
+    bare,
+    from_files,
+    number,
+    prose,
+    table,
+)
 from reports.figures import BACKENDS, OTHER, drawn_figure
 from reports.origins import versions
-from reports.runs import TITLES, Book, Record, command, gathered
+from reports.runs import TITLES, Book, Record, command, files, gathered
 from shared.conformance import BUDGETS, DOUBLE, EXACT, RUNGS
 
 TITLE = "Conformance"
@@ -30,38 +38,19 @@ KINDS = {  # of a framework against itself: what was changed, and how its band i
 
 def conformance(book: Book) -> Section:
     """The ladder, the float32 trajectories, the final losses and the planted mistakes."""
-    folder = home(book)
     found = [
         record for record in book.of("conform") if isinstance(record.at("results.rungs"), list)
     ]
     blocks = [*ladders(book, found), *ports(book.of("conform"))]
     readers = {"trajectories": trajectories, "equivalence": equivalence, "mutants": mutants}
     for name, reader in readers.items():
-        for path in sorted(folder.rglob(f"{name}.json")):
-            blocks += reader(path.relative_to(folder).as_posix(), read(path))
+        for origin, told in files(book, f"{name}.json").items():
+            blocks += [from_files(block, origin) for block in reader(origin, told)]
     if not blocks:
         return bare(
             TITLE, "No record of a ladder; `trizoo conform backend=tf,torch,jax -m` makes them."
         )
     return Section(TITLE, tuple(blocks))
-
-
-def home(book: Book) -> Path:
-    """The folder that all records lie below."""
-    first = book.records[0]
-    return (
-        first.folder.parents[len(Path(first.place).parts) - 1]
-        if first.place != "."
-        else first.folder
-    )
-
-
-def read(path: Path) -> Any:
-    """The JSON at PATH; ValueError, naming it, if it is none."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); remove it, or make it anew") from error
 
 
 # The ladder
@@ -153,8 +142,8 @@ def error(entry: dict | None) -> str:
     if value is None:
         return "not finite"
     if entry["rung"] in EXACT:
-        return "equal" if value == 0 else f"{value:.0f} differ"
-    return f"{value:.1e}" if value else "0"
+        return Told("equal" if value == 0 else f"{value:.0f} differ", value)
+    return Told(f"{value:.1e}" if value else "0", value)
 
 
 def budget(entries: dict[str, dict | None]) -> str:
@@ -232,7 +221,9 @@ def ports(found: list[Record]) -> list[Table]:
                 "rung": spoken(rung),
                 "arrays within budget": within(entries),
                 "worst array": worst["array"],
-                "error": worst["verdict"] if worst["error"] is None else f"{worst['error']:.1e}",
+                "error": worst["verdict"]
+                if worst["error"] is None
+                else Told(f"{worst['error']:.1e}", worst["error"]),
                 "budget": bound(worst),
             }
             for rung, entries in by_rung.items()
@@ -363,8 +354,8 @@ def equivalence(origin: str, found: dict) -> list[Table]:
         rows.append(
             {
                 "of": compared(name),
-                "mean difference": f"{pair['mean']:+.4f}",
-                "90 % interval": f"{low:+.4f} to {high:+.4f}",
+                "mean difference": Told(f"{pair['mean']:+.4f}", pair["mean"]),
+                "90 % interval": Told(f"{low:+.4f} to {high:+.4f}", pair["mean"], low, high),
                 "margin": f"± {found['margin']:g}",
                 "verdict": "equivalent" if pair["equivalent"] else "NOT shown",
             }
@@ -404,7 +395,8 @@ def killed_by(entry: dict) -> str:
     """The error that a planted mistake made."""
     if not number(entry["error"]):
         return "not finite"
-    return f"{entry['error']:.0f} differ" if entry["rung"] in EXACT else f"{entry['error']:.1e}"
+    value = entry["error"]
+    return Told(f"{value:.0f} differ" if entry["rung"] in EXACT else f"{value:.1e}", value)
 
 
 def seen(entry: dict) -> bool:

@@ -1,31 +1,35 @@
 """Every drawing, as SVG whose colours are names: pages put in those of their paper, light or dark.
 
-The same data give the same bytes: no date, ids made from the figure's name, text left as text.
-Lines of the backends often lie on each other, so those drawn first are wider.
+Most are written out by charts; those of many panels or odd axes are drawn by matplotlib. The same data give the same
+bytes: no date, ids made from the figure's name, text left as text.
 """
 
 import io
 import re
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from reports.blocks import Figure
-from reports.runs import TITLES
+from reports.charts import (
+    BACKENDS,
+    FAINT,
+    INK,
+    OTHER,
+    PAPER,
+    Line,
+    Row,
+    bars_svg,
+    dots_svg,
+    lines_svg,
+    log_lines_svg,
+)
 
-# Stand-ins that a page replaces; the backends' are of the palette of Okabe and Ito (https://jfly.uni-koeln.de/color/).
-INK, FAINT, PAPER = "#010203", "#010204", "#010205"
-BACKENDS = {"tf": "#d55e00", "torch": "#0072b2", "jax": "#009e73"}
-OTHER = "#777777"
-MARKERS = {"tf": "o", "torch": "s", "jax": "^"}
-LONGEST = 32  # letters of a row's label; the tables have all of it
-WIDTHS = {"tf": 2.6, "torch": 1.7, "jax": 0.9}
+__all__ = ("BACKENDS", "OTHER", "Line", "Row")
+
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -55,26 +59,6 @@ STYLE = {
 }
 
 
-class Line(NamedTuple):
-    """One line of a plot: points (x, y), perhaps a band (low, high), dashes and what they mean."""
-
-    backend: str
-    x: Sequence[float]
-    y: Sequence[float]
-    band: tuple[Sequence[float], Sequence[float]] | None = None
-    dashes: str = "-"
-    meaning: str = ""
-    marked: bool = False
-
-
-class Row(NamedTuple):
-    """One row of a dot or bar plot: its label, the backend's colour, and its values."""
-
-    label: str
-    backend: str
-    values: Sequence[float]
-
-
 def line_figure(
     name: str,
     caption: str,
@@ -84,101 +68,32 @@ def line_figure(
     equal: bool = False,
 ) -> Figure:
     """LINES over AXES, the titles of x and y; EQUAL also draws where both are the same."""
+    return _figure(name, caption, lines_svg(caption, lines, axes, equal), records)
 
-    def draw(plot: Axes) -> None:
-        if equal:
-            plot.axline((0, 0), slope=1, color=INK, linewidth=0.7, dashes=(4, 3))
-        for line in lines:
-            colour = BACKENDS.get(line.backend, OTHER)
-            marker = MARKERS.get(line.backend, "D") if line.marked else None
-            width = WIDTHS.get(line.backend, 1.0)
-            if line.band:
-                plot.fill_between(line.x, *line.band, color=colour, alpha=0.15, linewidth=0)
-            plot.plot(
-                line.x,
-                line.y,
-                line.dashes,
-                color=colour,
-                linewidth=width,
-                marker=marker,
-                markersize=3.5,
-                alpha=0.9,
-            )
-        plot.set(xlabel=axes[0], ylabel=axes[1])
-        plot.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-        _legend(plot, lines)
 
-    return drawn_figure(name, caption, (4.6, 3.1), draw, records)
+def log_figure(
+    name: str, caption: str, lines: list[Line], axes: tuple[str, str], records: Sequence[int]
+) -> Figure:
+    """LINES over logarithmic AXES."""
+    return _figure(name, caption, log_lines_svg(caption, lines, axes), records)
 
 
 def dot_figure(
     name: str, caption: str, rows: list[Row], axis: str, records: Sequence[int]
 ) -> Figure:
     """The values of ROWS as dots along AXIS, their mean as a stroke."""
-
-    def draw(plot: Axes) -> None:
-        for place, row in enumerate(rows):
-            colour = BACKENDS.get(row.backend, OTHER)
-            plot.plot(
-                [sum(row.values) / len(row.values)],
-                [place],
-                "|",
-                color=INK,
-                markersize=13,
-                markeredgewidth=1.2,
-            )
-            plot.plot(
-                row.values,
-                [place] * len(row.values),
-                MARKERS.get(row.backend, "D"),
-                color=colour,
-                markersize=5,
-                alpha=0.85,
-            )
-        _rows(plot, rows, axis)
-
-    return drawn_figure(name, caption, (4.6, 0.7 + 0.24 * len(rows)), draw, records)
+    return _figure(name, caption, dots_svg(caption, rows, axis), records)
 
 
 def bar_figure(
     name: str, caption: str, rows: list[Row], axis: str, records: Sequence[int]
 ) -> Figure:
-    """The first value of ROWS as bars along AXIS."""
-
-    def draw(plot: Axes) -> None:
-        for place, row in enumerate(rows):
-            plot.barh(place, row.values[0], height=0.66, color=BACKENDS.get(row.backend, OTHER))
-        _rows(plot, rows, axis)
-        plot.set_xlim(left=0)
-
-    return drawn_figure(name, caption, (4.6, 0.7 + 0.24 * len(rows)), draw, records)
+    """The first value of ROWS as bars along AXIS, its range as a whisker."""
+    return _figure(name, caption, bars_svg(caption, rows, axis), records)
 
 
-def _rows(plot: Axes, rows: list[Row], axis: str) -> None:
-    plot.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
-    plot.set_ylim(len(rows) - 0.4, -0.6)
-    plot.grid(axis="y", visible=False)
-    plot.tick_params(axis="y", length=0)
-    plot.spines["left"].set_visible(False)
-    plot.xaxis.set_major_locator(MaxNLocator(5))
-    plot.set_xlabel(axis)
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
-
-
-def _legend(plot: Axes, lines: list[Line]) -> None:
-    handles = [
-        Line2D([], [], color=BACKENDS.get(name, OTHER), linewidth=2, label=TITLES.get(name, name))
-        for name in dict.fromkeys(line.backend for line in lines)
-    ]
-    meanings = dict.fromkeys((line.meaning, line.dashes) for line in lines if line.meaning)
-    handles += [
-        Line2D([], [], color=INK, linewidth=1.2, linestyle=dashes, label=text)
-        for text, dashes in meanings
-    ]
-    plot.legend(handles=handles, loc="best", handlelength=1.8)
+def _figure(name: str, caption: str, svg: str, records: Sequence[int]) -> Figure:
+    return Figure(name, caption, svg, tuple(sorted(set(records))))
 
 
 def drawn_figure(
@@ -188,13 +103,13 @@ def drawn_figure(
     draw: Callable[[Axes], None],
     records: Sequence[int],
 ) -> Figure:
-    """What DRAW draws, SIZE inches wide and high; the same bytes each time."""
+    """What DRAW draws by matplotlib, SIZE inches wide and high; the same bytes each time."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         canvas = Canvas(figsize=size, layout="constrained")
         draw(canvas.subplots())
         text = io.StringIO()
         canvas.savefig(text, format="svg")
-    return Figure(name, caption, _own(text.getvalue(), name, caption), tuple(sorted(set(records))))
+    return _figure(name, caption, _own(text.getvalue(), name, caption), records)
 
 
 def _own(svg: str, name: str, caption: str) -> str:

@@ -9,7 +9,9 @@ from reports.blocks import (
     Prose,
     Section,
     Table,
+    Told,
     bare,
+    from_files,
     measure,
     number,
     prose,
@@ -17,7 +19,19 @@ from reports.blocks import (
 )
 from reports.errors import seeds, share
 from reports.figures import Line, line_figure
-from reports.runs import Book, Record, beside, gathered, group, pairs, setting, simulation
+from reports.runs import (
+    TITLES,
+    Book,
+    Record,
+    beside,
+    files,
+    gathered,
+    group,
+    home,
+    pairs,
+    setting,
+    simulation,
+)
 from reports.savings import (
     BASELINE,
     CONFIDENCE,
@@ -28,6 +42,7 @@ from reports.savings import (
     Pair,
     apart,
     course,
+    difference,
     falling,
     fell,
     needed,
@@ -35,11 +50,19 @@ from reports.savings import (
     paired_coverage,
     problem,
     problems,
+    published,
     savings,
     told,
     words,
 )
 
+SAVED = (
+    "Labels saved: 1 - labels needed / labels that random acquisition needed, where the mean over the seeds that "
+    "both have, made to fall steadily, first comes down to an error. Errors lie along the fall of random "
+    f"acquisition's, from its first to its last round. In brackets {CONFIDENCE:.0%} intervals over paired seeds. "
+    "A saving after < is only a bound, since the acquisition had not come down to the error in its last round; a "
+    "? stands for a lower end that is not known for that reason. Less is better in every measure."
+)
 DASHES = {"mutual information": "-", "random": ":"}
 
 
@@ -95,11 +118,72 @@ POINTS = {"training": training_points, "validation": validation_points}
 def active(book: Book) -> Section:
     """Error against labels, for every acquisition and backend, and what was acquired in common."""
     runs = [record for record in book.of("active") if record.at("results.rounds")]
-    if not runs:
+    blocks = [*(_rounds(book, runs) if runs else []), *_shelf(book)]
+    if not blocks:
         return bare(
             "Active learning",
             "No active-learning run is among the records; trizoo active makes one.",
         )
+    return Section("Active learning", tuple(blocks))
+
+
+def _saving_figures(name: str, named: dict[str, list[Course]]) -> list[Figure]:
+    """RMSE and log score against labels, and the labels saved along the fall of random acquisition's."""
+    about = named[BASELINE][0].about
+    what = (
+        f"{about['dataset']}, {about['question']}, {TITLES.get(about['backend'], about['backend'])}"
+    )
+    others = [other for other in named if other != BASELINE]
+    figures = []
+    for measure_ in ("rmse", "log_score"):
+        pairs_of = {other: paired(named[BASELINE], named[other], measure_) for other in others}
+        pairs_of = {other: pair for other, pair in pairs_of.items() if pair is not None}
+        if not pairs_of:
+            continue
+        title, backend = MEASURES[measure_], about["backend"]
+        first = next(iter(pairs_of.values()))
+        errors = [_error_line(BASELINE, first.labels, first.random, "--", "random")]
+        errors += [
+            _error_line(backend, p.labels, p.other, "-", words(o)) for o, p in pairs_of.items()
+        ]
+        saved_ = [_saved_line(backend, pair, words(other)) for other, pair in pairs_of.items()]
+        ends = f"{CONFIDENCE:.0%} intervals over {len(first.random)} pairs"
+        axes = ("labelled galaxies", title), ("labels that random acquisition needs", "saved (%)")
+        for kind, lines, titles in (("error", errors, axes[0]), ("saved", saved_, axes[1])):
+            caption = f"{title}, {what}: " + (
+                "" if kind == "error" else "labels saved at equal error, "
+            )
+            figures.append(
+                line_figure(f"{name}-{measure_}-{kind}", caption + ends, lines, titles, [])
+            )
+    return figures
+
+
+def _error_line(
+    backend: str, labels: np.ndarray, errors: np.ndarray, dashes: str, meaning: str
+) -> Line:
+    middle, low, high = np.array([difference(values) for values in errors.T]).T
+    return Line(backend, labels, middle, (low, high), dashes, meaning, True)
+
+
+def _saved_line(backend: str, pair: Pair, meaning: str) -> Line:
+    """The saving along the fall, up to the last error that was reached; an end that is not known is at -100 %."""
+    found = [one for one in savings(pair, np.linspace(0.1, 1, 19)) if np.isfinite(one.labels)]
+    low, high = (
+        np.clip([100 * getattr(one, end) for one in found], -100, 100) for end in ("low", "high")
+    )
+    return Line(
+        backend,
+        [one.random for one in found],
+        [100 * one.saving for one in found],
+        (low, high),
+        "-",
+        meaning,
+        True,
+    )
+
+
+def _rounds(book: Book, runs: list[Record]) -> list:
     said = prose(
         "In each round the network is trained, evaluated on the same test galaxies, and chooses "
         "whose votes to ask for next. Labels needed: where the acquisition's mean curve, made to fall steadily, first "
@@ -128,7 +212,45 @@ def active(book: Book) -> Section:
         blocks.append(
             table(caption, rows, [record.number for pair in compared for record in pair], formats)
         )
-    return Section("Active learning", tuple(blocks))
+    return blocks
+
+
+def shelves_of(book: Book) -> dict[str, list[dict[str, list[Course]]]]:
+    """File -> what was published of runs whose records are not here, of each question the backend with most runs."""
+    shelves = {}
+    for origin in files(book, "labels_saved.json"):
+        best: dict[tuple, dict[str, list[Course]]] = {}
+        for named in published(home(book) / origin):
+            about = named[BASELINE][0].about
+            key = (about["dataset"], about["question"])
+            best[key] = max(best.get(key, {}), named, key=lambda some: len(some.get(BASELINE, ())))
+        shelves[origin] = list(best.values())
+    return shelves
+
+
+def _shelf(book: Book) -> list[Prose | Table | Figure]:
+    blocks = []
+    for origin, problems_ in shelves_of(book).items():
+        rows = [
+            {key: named[BASELINE][0].about[key] for key in ("dataset", "question")}
+            | {"backend": TITLES.get(named[BASELINE][0].about["backend"], "")}
+            | row
+            for named in problems_
+            for name in named
+            if name != BASELINE
+            for row in _compared(named[BASELINE], named[name])
+        ]
+        if not rows:
+            continue
+        caption = f"Labels saved at equal error, random against others ({origin})"
+        figures = [
+            figure
+            for place, named in enumerate(problems_, 1)
+            for figure in _saving_figures(f"labels-saved-{place}", named)
+        ]
+        made = [table(caption, rows, []), *figures]
+        blocks += [prose(SAVED), *(from_files(block, origin) for block in made)]
+    return blocks
 
 
 def _labels_figure(book: Book, runs: list[Record], place: int) -> Figure:
@@ -205,13 +327,6 @@ def saved(book: Book, runs: list[Record]) -> list[Prose | Table]:
     ]
     if not compared:
         return []
-    said = prose(
-        "Labels saved: 1 - labels needed / labels that random acquisition needed, where the mean over the seeds that "
-        "both have, made to fall steadily, first comes down to an error. Errors lie along the fall of random "
-        f"acquisition's, from its first to its last round. In brackets {CONFIDENCE:.0%} intervals over paired seeds. "
-        "A saving after < is only a bound, since the acquisition had not come down to the error in its last round; a "
-        "? stands for a lower end that is not known for that reason. Less is better in every measure."
-    )
     numbers = [record.number for some, _ in compared for record in some]
     rows = [
         {"setting": book.setting(some[0]), "backend": some[0].title} | row
@@ -220,7 +335,10 @@ def saved(book: Book, runs: list[Record]) -> list[Prose | Table]:
         if name != BASELINE
         for row in _compared(named[BASELINE], named[name])
     ]
-    blocks = [said, table("Labels saved at equal error, random against others", rows, numbers)]
+    blocks = [
+        prose(SAVED),
+        table("Labels saved at equal error, random against others", rows, numbers),
+    ]
     risks = [
         {"setting": book.setting(some[0]), "backend": some[0].title} | row
         for some, named in compared
@@ -247,7 +365,7 @@ def _compared(random: list[Course], other: list[Course]) -> list[dict]:
                 "measure": f"coverage error within {DEVIATION} of the vote fraction",
                 "seeds": len(coverages),
                 "random": f"{before.mean():.3f}",
-                "last difference": apart(after - before, 4),
+                "last difference": _apart(after - before),
             }
         )
     return [{"acquisition": words(other[0].acquisition)} | row for row in rows]
@@ -255,15 +373,22 @@ def _compared(random: list[Course], other: list[Course]) -> list[dict]:
 
 def _saved_row(title: str, pair: Pair) -> dict:
     headings = [f"saved at {fall:.0%} of the fall" for fall in FALLS]
-    found = map(told, savings(pair))
+    found = [
+        Told(told(one), *(100 * end for end in (one.saving, one.low, one.high)))
+        for one in savings(pair)
+    ]
     return {
         "measure": title,
         "seeds": len(pair.random),
         "labels": f"{pair.labels[0]:.0f} to {pair.labels[-1]:.0f}",
         "random": fell(pair.random),
         **(dict(zip(headings, found, strict=False)) or dict.fromkeys(headings, "no fall")),
-        "last difference": apart(pair.other[:, -1] - pair.random[:, -1], 4),
+        "last difference": _apart(pair.other[:, -1] - pair.random[:, -1]),
     }
+
+
+def _apart(values: np.ndarray) -> Told:
+    return Told(apart(values, 4), *difference(values))
 
 
 def _risks(named: dict[str, list[Course]]) -> list[dict]:

@@ -1,9 +1,32 @@
 """What ran, on what, and where every number of the report came from."""
 
-from reports.blocks import Section, prose, ranges, table
-from reports.runs import VERSIONS, Book, Record, command, gathered, setting, variations
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from reports.blocks import NOTHING, Section, Table, from_files, prose, ranges, table
+from reports.runs import (
+    TITLES,
+    VERSIONS,
+    Book,
+    Record,
+    command,
+    files,
+    gathered,
+    setting,
+    variations,
+)
 
 HOME = ("backend", "versions", "device", "precision", "threads", "processor", "Python", "commit")
+FILES = {  # what lies beside the records, and what writes it
+    "labels_saved.json": "python -m reports.savings",
+    "agreement.json": "python -m reports.publish",
+    "trajectories.json": "python -m benchmarks.trajectories",
+    "equivalence.json": "python -m benchmarks.equivalence",
+    "mutants.json": "python -m tests.mutants",
+    "stores.json": "python -m benchmarks.stores",
+    **{f"{name}.json": "python -m benchmarks.kills" for name in TITLES},
+}
 SHOWN = (
     "dataset.name",
     "question",
@@ -17,6 +40,7 @@ SHOWN = (
 def ran(book: Book) -> Section:
     """The settings, what the records ran on, and every record."""
     homes = gathered(book.records, _home)
+    places = {home: place for place, home in enumerate(homes, 1)}
     rows = [
         {
             "record": record.number,
@@ -25,16 +49,16 @@ def ran(book: Book) -> Section:
             "backend": record.title,
             "seed": record.at("run.seed"),
             "dataset": record.at("run.dataset.name"),
-            "place": list(homes).index(_home(record)) + 1,
+            "place": places[_home(record)],
             "time (s)": record.at("seconds"),
         }
         for record in book.records
     ]
-    places = [
-        {"place": place}
+    where = [
+        {"place": places[home]}
         | dict(zip(HOME, home, strict=True))
         | {"records": ranges(record.number for record in records)}
-        for place, (home, records) in enumerate(homes.items(), 1)
+        for home, records in homes.items()
     ]
     words = prose(
         "A setting is all that was configured but the task, the backend and the seed; a place is "
@@ -42,7 +66,7 @@ def ran(book: Book) -> Section:
         "anything else are two rows."
     )
     numbers = [record.number for record in book.records]
-    tables = {"Settings": _settings(book), "Places": places, "Records": rows}
+    tables = {"Settings": _settings(book), "Places": where, "Records": rows}
     return Section("What ran", (words, *(table(name, tables[name], numbers) for name in tables)))
 
 
@@ -62,7 +86,9 @@ def _home(record: Record) -> tuple:
 def _settings(book: Book) -> list[dict]:
     found = gathered(book.of(*dict.fromkeys(record.task for record in book.records)), setting)
     firsts = {key: records[0] for key, records in found.items()}
-    others = variations(firsts.values(), ("task", "backend", *SHOWN))
+    others: dict[int, str] = {}
+    for alike in gathered(firsts.values(), lambda r: (r.task, r.at("run.dataset.name"))).values():
+        others |= variations(alike, ("task", "backend", *SHOWN))
     rows = []
     for key, name in book.settings.items():
         first = firsts[key]
@@ -89,8 +115,70 @@ def versions(where: dict) -> str:
     return ", ".join(f"{name} {inner[name]}" for name in VERSIONS if inner.get(name))
 
 
-def origins(book: Book) -> Section:
-    """The folder, the command and the commit of every record."""
+def origins(book: Book, made: Iterable[Section]) -> Section:
+    """Where every table and figure of the sections MADE came from: records, files, their commands and commits."""
+    by_number = {record.number: record for record in book.records}
+    told = {name: read for path in FILES for name, read in files(book, path).items()}
+    rows = [
+        _origin(section, block, by_number, told)
+        for section in made
+        for block in section.blocks
+        if block.kind != "prose"
+    ]
+    numbers = [record.number for record in book.records]
+    words = prose(
+        "Below each table and figure stand the numbers of the records it was made from. "
+        "Folders are below the folder of records; the run.json in each holds its whole "
+        "configuration. A command that its record does not hold is put "
+        "together from the configuration's main keys.",
+    )
+    of_blocks = from_files(table("Tables and figures", rows, numbers, code=("command",)), *told)
+    blocks = [words, of_blocks, *_files(told), _records(book)]
+    return Section("Where it came from", tuple(blocks))
+
+
+def _origin(section: Section, block, by_number: dict[int, Record], told: dict) -> dict:
+    records = [by_number[number] for number in block.records]
+    inside = [commit for name in block.files for commit in commits(told.get(name))]
+    first = [command(records[0])] if records else [maker(name) for name in block.files[:1]]
+    more = max(len(records), len(block.files)) - 1
+    return {
+        "section": section.title,
+        "kind": block.kind,
+        "what": block.caption,
+        "records": ranges(block.records),
+        "files": ", ".join(block.files),
+        "commits": ", ".join(dict.fromkeys([*(r.text("host.commit") for r in records), *inside])),
+        "command": "".join(first),
+        "more commands": more if more > 0 else None,
+    }
+
+
+def commits(value: Any) -> list[str]:
+    """Every commit that is named somewhere in VALUE, nested plain data."""
+    if isinstance(value, list):
+        return list(dict.fromkeys(found for inner in value for found in commits(inner)))
+    if not isinstance(value, dict):
+        return []
+    here = [value["commit"]] if isinstance(value.get("commit"), str) else []
+    return list(dict.fromkeys([*here, *commits(list(value.values()))]))
+
+
+def maker(name: str) -> str:
+    """The command that writes a file called NAME."""
+    return FILES.get(name.rpartition("/")[2], NOTHING)
+
+
+def _files(told: dict) -> list[Table]:
+    rows = [
+        {"file": name, "command": maker(name), "commits": ", ".join(commits(read)) or NOTHING}
+        for name, read in told.items()
+    ]
+    made = table("Files beside the records", rows, [], code=("file", "command"))
+    return [from_files(made, *told)] if rows else []
+
+
+def _records(book: Book) -> Table:
     rows = [
         {
             "record": record.number,
@@ -101,13 +189,6 @@ def origins(book: Book) -> Section:
         }
         for record in book.records
     ]
-    words = prose(
-        "Below each table and figure stand the numbers of the records it was made from. "
-        "Folders are below the folder of records; the run.json in each holds its whole "
-        "configuration. A command that its record does not hold is put "
-        "together from the configuration's main keys.",
-    )
     numbers = [record.number for record in book.records]
-    return Section(
-        "Where it came from", (words, table("Records", rows, numbers, code=("folder", "command")))
-    )
+    made = table("Records", rows, numbers, code=("folder", "command"))
+    return replace(made, anchored="record")

@@ -1,22 +1,35 @@
-"""The two pages of the same sections: HTML that needs no other file, Markdown with figures."""
+"""The pages of the same sections: HTML that needs no other file, Markdown with figures, and the numbers alone."""
 
 import base64
 import re
+from hashlib import sha256
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from reports.blocks import Figure, Gallery, Section, ranges
+from reports.charts import slug
 from reports.figures import in_file, on_page
+from reports.numbers import numbers_csv, tables_csv
 from shared.records import write_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
+DRAWN = (".svg", ".png")
 
 
 def write_html(sections: list[Section], title: str, path: Path) -> None:
-    """SECTIONS as one page at PATH: all text escaped, figures and pictures within."""
-    style = (TEMPLATES / "report.css").read_text()
-    text = filled("report.html", sections=sections, title=title, style=style)
+    """SECTIONS as one page at PATH: all text escaped, figures, pictures, style and script within.
+
+    The page forbids the browser everything from elsewhere, and every script but its own.
+    """
+    style, script = ((TEMPLATES / f"report.{kind}").read_text() for kind in ("css", "js"))
+    script = f"\n{script}"
+    known = base64.b64encode(sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'"
+    )
+    values = {"title": title, "style": style, "script": script, "policy": policy}
+    text = filled("report.html", sections=sections, **values)
     write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
@@ -27,6 +40,22 @@ def write_markdown(sections: list[Section], title: str, path: Path) -> None:
         _write_figures(block, path.parent / "figures")
     text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
     write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def write_numbers(sections: list[Section], path: Path) -> None:
+    """Every number of SECTIONS at PATH, as CSV, and what its tables are in tables.csv beside it."""
+    for file, text in (
+        (path, numbers_csv(sections)),
+        (path.with_name("tables.csv"), tables_csv(sections)),
+    ):
+        write_whole(file, lambda beside, text=text: beside.write_text(text, encoding="utf-8"))
+
+
+def clear_figures(folder: Path) -> None:
+    """Remove the drawings of an earlier report from FOLDER, and nothing else."""
+    for path in folder.glob("*"):
+        if path.suffix in DRAWN:
+            path.unlink()
 
 
 def _write_figures(block, folder: Path) -> None:
@@ -44,11 +73,19 @@ def _write_figures(block, folder: Path) -> None:
 
 def markdown(text: str) -> str:
     """TEXT so that Markdown shows it as it is, on one line, within a table too."""
-    entities = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
-    marked = "".join(
-        entities.get(letter, f"\\{letter}" if letter in "\\`*_[]~#!" else letter) for letter in text
-    )
-    return " ".join(marked.split())
+    return " ".join(text.translate(MARKED).split())
+
+
+MARKED = str.maketrans(
+    {letter: f"\\{letter}" for letter in "\\`*_[]~#!"}
+    | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
+)
+
+
+def linked(numbers: tuple[int, ...]) -> list[tuple[str, int]]:
+    """The ranges of record NUMBERS, each with its first, which it leads to."""
+    words = ranges(numbers).split(", ") if numbers else []
+    return [(text, int(text.partition("-")[0])) for text in words]
 
 
 def filled(template: str, **values) -> str:
@@ -64,6 +101,8 @@ def filled(template: str, **values) -> str:
     made.filters |= {
         "markdown": markdown,
         "ranges": ranges,
+        "linked": linked,
+        "slug": slug,
         "on_page": on_page,
         "data": lambda png: base64.b64encode(png).decode(),
     }

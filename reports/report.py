@@ -1,5 +1,6 @@
-"""The door: records in, a report out, as a page to open and as Markdown to read anywhere."""
+"""The door: records in; a page to open, Markdown to read anywhere and numbers to compute with out."""
 
+import sys
 from pathlib import Path
 
 from reports.agreement import agreement
@@ -7,32 +8,41 @@ from reports.answer import answer
 from reports.blocks import Section
 from reports.calibration import calibration
 from reports.conformance import conformance
+from reports.costs import costs
 from reports.errors import confusion, coverage, errors
 from reports.learning import active, curves
+from reports.memory import memory
 from reports.origins import origins, ran
-from reports.pages import write_html, write_markdown
+from reports.pages import clear_figures, write_html, write_markdown, write_numbers
 from reports.pictures import galaxies
 from reports.rosetta import PAGE, rosetta, write_rosetta
 from reports.runs import Book, bound, read_runs
+from reports.scaling import scaling
+from reports.shelf import shelf
+from reports.speed import speed
 from reports.timings import timings
 from shared.spec import RunSpec
 
 TITLE = "trizoo: three backends, the same galaxies"
 SECTIONS = (
     answer,
-    ran,
-    errors,
-    coverage,
-    calibration,
-    curves,
-    active,
-    timings,
-    agreement,
-    confusion,
-    galaxies,
     conformance,
+    agreement,
+    speed,
+    scaling,
+    memory,
+    costs,
+    timings,
+    active,
+    errors,
+    calibration,
+    coverage,
+    confusion,
+    curves,
+    galaxies,
+    shelf,
     rosetta,
-    origins,
+    ran,
 )
 
 
@@ -45,14 +55,16 @@ def report(run: RunSpec, folder: Path) -> dict:
 
 
 def write_report(records: Path, target: Path) -> Path:
-    """TARGET/report.html, beside it report.md, figures/ and rosetta.html, from every record below RECORDS.
+    """TARGET/report.html of every record below RECORDS; beside it report.md, two CSVs, figures/ and rosetta.html.
 
-    The same records give the same bytes. Raises ValueError for a broken record, naming it, and
-    if there is none.
+    The same records give the same bytes; figures of an earlier report are gone. Raises ValueError for a broken record,
+    naming it, and if there is none.
     """
     made = sections(bound(read_runs(Path(records))))
     target = Path(target)
+    clear_figures(target / "figures")
     write_markdown(made, TITLE, target / "report.md")
+    write_numbers(made, target / "numbers.csv")
     write_html(made, TITLE, target / "report.html")
     write_rosetta(target / PAGE)
     return target / "report.html"
@@ -60,4 +72,9 @@ def write_report(records: Path, target: Path) -> Path:
 
 def sections(book: Book) -> list[Section]:
     """The report before it is a page."""
-    return [section(book) for section in SECTIONS]
+    made = [section(book) for section in SECTIONS]
+    return [*made, origins(book, made)]
+
+
+if __name__ == "__main__":
+    print(write_report(Path(sys.argv[1]), Path(sys.argv[2])))

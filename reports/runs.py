@@ -9,6 +9,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reports.blocks import NOTHING
-from shared.records import read_records
 from shared.spec import digest
 
 TITLES = {"tf": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
@@ -46,6 +46,21 @@ class Record:
                 return None
             value = value.get(key)
         return value
+
+    @cached_property
+    def entries(self) -> dict[str, str]:
+        """Its configuration as one level, but for PLACES: dotted names to JSON."""
+        return without(flat(self.at("run")), PLACES)
+
+    @cached_property
+    def setting(self) -> str:
+        """The digest of all that was configured but the task, the backend, the seed and PLACES."""
+        return digest([without(self.entries, ("task", "backend", "seed")), self.precision])
+
+    @cached_property
+    def group(self) -> str:
+        """The digest of all configured but the seed and PLACES, and of device and precision."""
+        return digest([without(self.entries, ("seed",)), self.precision, self.at("where.device")])
 
     @property
     def task(self) -> str:
@@ -80,21 +95,19 @@ def read_runs(folder: Path) -> list[Record]:
     Raises ValueError for a record.json that cannot be read, naming it, and if there is none.
     """
     paths = sorted(Path(folder).rglob("record.json"))
-    for path in paths:
-        _check(path)
-    kept = [data for data in read_records(folder) if data["run"]["task"]["name"] != "report"]
+    found = [(path.parent, _read(path)) for path in paths]
+    kept = [(place, data) for place, data in found if data["run"]["task"]["name"] != "report"]
     if not kept:
         raise ValueError(
             f"no record.json below {folder}; a report is made from records: run `trizoo fit` first"
         )
-    records = []
-    for number, data in enumerate(kept, 1):
-        place = Path(data["folder"])
-        records.append(Record(number, place, place.relative_to(folder).as_posix(), data))
-    return records
+    return [
+        Record(number, place, place.relative_to(folder).as_posix(), data)
+        for number, (place, data) in enumerate(kept, 1)
+    ]
 
 
-def _check(path: Path) -> None:
+def _read(path: Path) -> dict:
     again = "remove it, or do its run anew with again=true"
     try:
         data = json.loads(path.read_text())
@@ -105,6 +118,28 @@ def _check(path: Path) -> None:
         names = names.get(key) if isinstance(names.get(key), dict) else {}
     if not isinstance(names.get("name"), str):
         raise ValueError(f"{path} does not say run.task.name, so it is no record of a run; {again}")
+    return data
+
+
+def home(book: "Book") -> Path:
+    """The folder that all records lie below."""
+    first = book.records[0]
+    depth = 0 if first.place == "." else len(Path(first.place).parts)
+    return [first.folder, *first.folder.parents][depth]
+
+
+def files(book: "Book", name: str) -> dict[str, Any]:
+    """Where below the folder of records -> what is there, of every JSON file called NAME.
+
+    Raises ValueError, naming it, for one that is no JSON.
+    """
+    folder, found = home(book), {}
+    for path in sorted(folder.rglob(name)):
+        try:
+            found[path.relative_to(folder).as_posix()] = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON ({error}); remove it, or make it anew") from error
+    return found
 
 
 def command(record: Record) -> str:
@@ -135,7 +170,7 @@ def flat(value: Any, name: str = "") -> dict[str, str]:
 
 def setting(record: Record) -> str:
     """The digest of all that was configured but the task, the backend, the seed and PLACES."""
-    return digest([_without(record, ("task", "backend", "seed")), record.precision])
+    return record.setting
 
 
 def simulation(record: Record) -> str:
@@ -143,22 +178,18 @@ def simulation(record: Record) -> str:
     chosen = ("name", "samples", "expected_votes", "of", "coldness", "share", "guard", "states")
     chosen = (*chosen, "targets", "target", "shards", "shard_size")
     names = ("task", "backend", "seed", *(f"acquisition.{key}" for key in chosen))
-    return digest([_without(record, names), record.precision])
+    return digest([without(record.entries, names), record.precision])
 
 
 def group(record: Record) -> str:
     """The digest of all configured but the seed and PLACES, and of device and precision."""
-    return digest([_without(record, ("seed",)), record.precision, record.at("where.device")])
+    return record.group
 
 
-def _without(record: Record, names: tuple[str, ...]) -> dict[str, str]:
-    gone = (*names, *PLACES)
-    entries = flat(record.at("run"))
-    return {
-        key: text
-        for key, text in entries.items()
-        if not any(f"{key}.".startswith(f"{name}.") for name in gone)
-    }
+def without(entries: dict[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    """ENTRIES of a flat configuration but those called NAMES, or below them."""
+    inside = tuple(f"{name}." for name in names)
+    return {key: text for key, text in entries.items() if not f"{key}.".startswith(inside)}
 
 
 def gathered(records: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:
@@ -201,7 +232,7 @@ def _letters(number: int) -> str:
 
 def variations(records: Iterable[Record], shown: tuple[str, ...] = ()) -> dict[int, str]:
     """Record number -> the keys, but SHOWN, seed and PLACES, in which RECORDS differ."""
-    entries = {record.number: _without(record, ("seed", *shown)) for record in records}
+    entries = {record.number: without(record.entries, ("seed", *shown)) for record in records}
     names = sorted(set().union(*entries.values()))
     varying = [name for name in names if len({entry.get(name) for entry in entries.values()}) > 1]
     return {

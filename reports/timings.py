@@ -1,46 +1,30 @@
-"""How long it took: what fits and benchmarks measured, never averaged over machines."""
+"""How long fits took, never averaged over machines."""
 
-from reports.blocks import Figure, Section, measure, number, prose, table
+from reports.blocks import Figure, Section, bare, measure, number, prose, table
 from reports.errors import measured, seeds
 from reports.figures import Row, bar_figure
 from reports.runs import Book, Record, gathered, group
 
+TITLE = "Timings of fits"
 SPEEDS = ("training (images/s)", "sampling (galaxies/s)")
 
 
 def timings(book: Book) -> Section:
-    """Speed of training and sampling from fits, and every row of the benchmarks."""
-    blocks = [
-        prose(
-            "Compare rows of the same device, processor and thread count only. The first call "
-            "into a framework compiles or "
-            "warms up; it is a number of its own and in no rate.",
-        )
-    ]
+    """Speed of training and sampling from fits."""
     fits = book.of("fit")
-    if fits:
-        rows = [_fit_row(book, records) for records in alike(fits)]
-        formats = {SPEEDS[0]: ",.0f", SPEEDS[1]: ",.0f", "peak memory (MiB)": ",.0f"}
-        numbers = [record.number for record in fits]
-        blocks.append(table("Fits, mean ± spread over seeds", rows, numbers, formats))
-        blocks += [
-            figure for heading in SPEEDS for figure in _speed_figures(book, fits, rows, heading)
-        ]
-    benches = [record for record in book.of("bench") if record.at("results.rows")]
-    if benches:
-        rows = [
-            _bench_row(book, record, entry)
-            for record in benches
-            for entry in record.at("results.rows")
-        ]
-        blocks.append(table("Benchmarks, as measured", rows, [record.number for record in benches]))
-    else:
-        blocks.append(
-            prose(
-                "No benchmark is among the records; trizoo bench makes one.",
-            )
-        )
-    return Section("Timings", tuple(blocks))
+    if not fits:
+        return bare(TITLE, "No fit is among the records; trizoo fit makes one.")
+    words = prose(
+        "What fits took, one after the other and perhaps beside other work: compare rows of the same device, processor "
+        "and thread count only, and rather the benchmarks' ratios. The first call into a framework compiles or "
+        "warms up; it is a number of its own and in no rate.",
+    )
+    rows = [_fit_row(book, records) for records in alike(fits)]
+    formats = {SPEEDS[0]: ",.0f", SPEEDS[1]: ",.0f", "peak memory (MiB)": ",.0f"}
+    numbers = [record.number for record in fits]
+    made = table("Fits, mean ± spread over seeds", rows, numbers, formats)
+    figures = [f for heading in SPEEDS for f in _speed_figures(book, fits, rows, heading)]
+    return Section(TITLE, (words, made, *figures))
 
 
 def _speed_figures(book: Book, fits: list[Record], rows: list[dict], heading: str) -> list[Figure]:
@@ -90,23 +74,4 @@ def _fit_row(book: Book, records: list[Record]) -> dict:
         "device": first.machine[0],
         "threads": first.at("where.threads"),
         "processor": first.machine[1],
-    }
-
-
-def _bench_row(book: Book, record: Record, entry: dict) -> dict:
-    return {
-        "setting": book.setting(record),
-        "backend": book.label(record),
-        "task": str(entry.get("task")),
-        "image size (px)": entry.get("image_size"),
-        "batch": entry.get("batch_size"),
-        "first call (s)": entry.get("first_seconds"),
-        "median (s)": entry.get("median_seconds"),
-        "10th percentile (s)": entry.get("p10_seconds"),
-        "90th percentile (s)": entry.get("p90_seconds"),
-        "images/s": entry.get("images_per_second"),
-        "device": record.machine[0],
-        "threads": record.at("where.threads"),
-        "processor": record.machine[1],
-        "record": record.number,
     }

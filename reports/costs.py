@@ -1,0 +1,144 @@
+"""What it costs: seconds, joules and money for a thousand galaxies, hours and money for whole surveys."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from reports.blocks import Section, Table, bare, number, prose, table
+from reports.contests import Contest, Timing, contests, place, timings, title
+from reports.runs import Book
+from reports.speed import NO_GPU, without_gpu
+
+LEDGER = {"train": "trained on once", "posterior": "sampled", "acquisition": "scored for asking"}
+THOUSAND, HOUR = 1000, 3600.0
+EPOCH = ("epoch", "epoch_memory", "train")  # what an epoch is told from, the first that there is
+
+
+class Survey(NamedTuple):
+    """How many galaxies a survey has, and who says so."""
+
+    name: str
+    galaxies: int
+    said: str
+
+
+SURVEYS = (
+    Survey("GZ2", 240_000, "Willett et al. 2013, rounded"),
+    Survey("DECaLS", 314_000, "Walmsley et al. 2022"),
+    Survey("GZ DESI", 8_700_000, "Walmsley et al. 2023"),
+    Survey("Euclid", 1_000_000_000, "a round number, for its wide survey"),
+    Survey(
+        "Rubin",
+        20_000_000_000,
+        "Ivezić et al. 2019: all that it will find, most too small for a shape",
+    ),
+)
+
+
+def costs(book: Book) -> Section:
+    """The ledger and the surveys, of every program that was timed."""
+    found = contests(book)
+    ledger = [
+        _entry(c, t) for c in found for t in c.timings if c.task in LEDGER and seconds_each(t)
+    ]
+    if not ledger:
+        return bare(
+            "Cost", "No benchmark of training, posterior or acquisition is among the records."
+        )
+    numbers = [contest.record.number for contest in found if contest.task in LEDGER]
+    ledger += _without_gpu(ledger[0], found)
+    formats = {"seconds": ",.2f", "money": ".2g"}
+    told = "For 1,000 galaxies: trained on once, sampled, or scored for asking"
+    thousand = replace(table(told, ledger, numbers, formats), faceted=("task", "precision"))
+    words = prose(
+        "Money is seconds at bench.price_per_hour of the record, in the currency of that price: a stated price, not a "
+        "bill. Joules are of the whole device as it told them; where it told none, none are given.",
+        "Surveys: galaxies x seconds each on this hardware, one device, nothing but the work itself: no download, no "
+        f"failure, no store. Extrapolated from a few hundred galaxies. {_counts()}.",
+    )
+    return Section("Cost", (words, thousand, *_posteriors(found), *_epochs(found)))
+
+
+def _counts() -> str:
+    return "; ".join(f"{s.name} {s.galaxies:,} galaxies ({s.said})" for s in SURVEYS)
+
+
+def seconds_each(timing: Timing) -> float | None:
+    """Seconds for one galaxy."""
+    return timing.seconds / timing.images if timing.seconds and timing.images else None
+
+
+def joules_each(timing: Timing) -> float | None:
+    """Joules for one galaxy; None where none were measured."""
+    joules = timing.number("energy_joules")
+    return joules / timing.images if joules is not None and timing.images else None
+
+
+def price(timing: Timing) -> float | None:
+    """Of an hour, as the record says it."""
+    value = timing.record.at("results.price_per_hour")
+    return value if number(value) else None
+
+
+def money(seconds: float, timing: Timing) -> float | None:
+    """What SECONDS cost."""
+    hourly = price(timing)
+    return None if hourly is None else seconds / HOUR * hourly
+
+
+def _entry(contest: Contest, timing: Timing) -> dict:
+    seconds, joules = THOUSAND * seconds_each(timing), joules_each(timing)
+    return _about(contest, timing) | {
+        "seconds": seconds,
+        "joules": None if joules is None else THOUSAND * joules,
+        "price (per hour)": price(timing),
+        "money": money(seconds, timing),
+    }
+
+
+def _about(contest: Contest, timing: Timing) -> dict:
+    return {
+        "task": contest.task,
+        "program": timing.title,
+        "precision": timing.precision,
+        "device": place(timing),
+        "image size (px)": contest.size,
+        "batch": contest.batch,
+        "samples": contest.samples,
+    }
+
+
+def _without_gpu(row: dict, found: list[Contest]) -> list[dict]:
+    empty = without_gpu(timings(found))
+    return [dict.fromkeys(row) | {"program": title(p), "device": NO_GPU} for p in empty]
+
+
+def _posteriors(found: list[Contest]) -> list[Table]:
+    some = [contest for contest in found if contest.task == "posterior"]
+    return _surveys("A posterior of every galaxy of a survey", some)
+
+
+def _epochs(found: list[Contest]) -> list[Table]:
+    task = next((task for task in EPOCH if any(c.task == task for c in found)), None)
+    some = [contest for contest in found if contest.task == task]
+    how = {"epoch": "from disk", "epoch_memory": "from memory", "train": "steps from memory"}
+    return _surveys(f"A training epoch over a survey ({how.get(task, '')})", some)
+
+
+def _surveys(caption: str, found: list[Contest]) -> list[Table]:
+    rows = []
+    for contest in found:
+        for timing in contest.timings:
+            each = seconds_each(timing)
+            if each:
+                row = {
+                    key: value for key, value in _about(contest, timing).items() if key != "task"
+                }
+                for survey in SURVEYS:
+                    row[f"{survey.name} (h)"] = each * survey.galaxies / HOUR
+                    row[f"{survey.name} (money)"] = money(each * survey.galaxies, timing)
+                rows.append(row)
+    if not rows:
+        return []
+    rows += _without_gpu(rows[0], found)
+    numbers = [contest.record.number for contest in found]
+    return [replace(table(caption, rows, numbers), faceted=("precision",))]

@@ -1,0 +1,157 @@
+"""How much memory every program takes, and which batch a device would hold."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from reports.blocks import Figure, Section, Table, bare, prose, table
+from reports.charts import Line
+from reports.contests import OURS, Contest, Timing, contests, place, timings, title
+from reports.figures import log_figure
+from reports.runs import Book, gathered
+from reports.speed import NO_GPU, capital, without_gpu
+
+GB = 1e9
+SIZES = (2, 6, 16)  # GB, of a small, a middling and a large device
+
+
+class Fit(NamedTuple):
+    """Peak memory as BASE + EACH x batch, bytes, by least squares over BATCHES."""
+
+    base: float
+    each: float
+    batches: tuple[int, ...]
+
+    def batch(self, gigabytes: float) -> int | None:
+        """The largest batch whose peak is within GIGABYTES; 0 if none is, None where memory does not rise with it."""
+        if self.each <= 0:
+            return None
+        return max(0, int((gigabytes * GB - self.base) / self.each))
+
+
+def memory(book: Book) -> Section:
+    """The peak of each program at each size and batch; the batch that fits, where two batches were measured."""
+    found = [contest for contest in contests(book) if any(map(peak, contest.timings))]
+    if not found:
+        return bare("Memory", "No benchmark that told its peak memory is among the records.")
+    words = prose(
+        "Peak memory is of the device, or on a CPU of the whole process, the framework itself included; every program "
+        "has a process of its own, which holds its tasks one after the other. GB are 10⁹ bytes."
+    )
+    return Section("Memory", (words, _peaks(found), *_figures(found), *_fits(found)))
+
+
+def peak(timing: Timing) -> float | None:
+    """The most memory that was held, in bytes."""
+    return timing.number("peak_memory_bytes")
+
+
+def _peaks(found: list[Contest]) -> Table:
+    rows = []
+    batches = sorted({contest.batch for contest in found if contest.batch})
+    for key, some in series(found).items():
+        task, size, samples, program, precision, where = key
+        row = {
+            "task": task,
+            "program": title(program),
+            "precision": precision,
+            "device": where,
+            "image size (px)": size,
+            "samples": samples,
+        }
+        by_batch = {batch: peak(timing) for batch, timing in some.items()}
+        rows.append(row | {f"batch {b} (GB)": _gigabytes(by_batch.get(b)) for b in batches})
+    empty = without_gpu(timings(found))
+    rows += [dict.fromkeys(rows[0]) | {"program": title(p), "device": NO_GPU} for p in empty]
+    formats = {f"batch {batch} (GB)": ".2f" for batch in batches}
+    numbers = [contest.record.number for contest in found]
+    made = table("Peak memory", rows, numbers, formats)
+    return replace(made, faceted=("task", "precision"))
+
+
+def _gigabytes(value: float | None) -> float | None:
+    return None if value is None else value / GB
+
+
+def series(found: list[Contest]) -> dict[tuple, dict[int, Timing]]:
+    """(task, size, samples, program, precision, place) -> its row at each batch, of the last record."""
+    rows: dict[tuple, dict[int, Timing]] = {}
+    for contest in found:
+        for timing in contest.timings:
+            if peak(timing) is not None and contest.batch:
+                of = (timing.program, timing.precision, place(timing))
+                rows.setdefault((contest.task, contest.size, contest.samples, *of), {})
+                rows[contest.task, contest.size, contest.samples, *of][contest.batch] = timing
+    return rows
+
+
+def fitted(some: dict[int, Timing]) -> Fit | None:
+    """The straight line through the peaks at two batches or more; None of one."""
+    if len(some) < 2:
+        return None
+    batches = sorted(some)
+    each, base = np.polyfit(batches, [peak(some[batch]) for batch in batches], 1)
+    return Fit(float(base), float(each), tuple(batches))
+
+
+def _fits(found: list[Contest]) -> list:
+    rows = []
+    for (task, size, _, program, precision, where), some in series(found).items():
+        fit = fitted(some)
+        if fit is None:
+            continue
+        rows.append(
+            {
+                "task": task,
+                "program": title(program),
+                "precision": precision,
+                "device": where,
+                "image size (px)": size,
+                "batches measured": ", ".join(map(str, fit.batches)),
+                "base (GB)": fit.base / GB,
+                "each galaxy of a batch (MB)": fit.each / 1e6,
+            }
+            | {f"largest batch in {size_} GB": fit.batch(size_) for size_ in SIZES}
+        )
+    if not rows:
+        return [
+            prose(
+                "No program was measured at two batches, so which batch a device would hold is not told."
+            )
+        ]
+    words = prose(
+        "A straight line, peak = base + batch x so much, by least squares through the batches that were measured. What "
+        "lies beyond them is extrapolated, not measured: a CPU's allocator and a GPU's workspace do not grow evenly. "
+        "Where the peak does not rise with the batch, no batch is told."
+    )
+    numbers = [contest.record.number for contest in found]
+    formats = {"base (GB)": ".2f", "each galaxy of a batch (MB)": ".2f"}
+    caption = "The batch that fits into so much memory, by a linear fit"
+    return [words, replace(table(caption, rows, numbers, formats), faceted=("task", "precision"))]
+
+
+def _figures(found: list[Contest]) -> list[Figure]:
+    figures = []
+    alike = gathered(found, lambda c: (c.task, c.size, c.samples, c.place))
+    for (task, size, _, where), some in alike.items():
+        lines = [
+            Line(
+                next(iter(rows.values())).backend,
+                sorted(rows),
+                [peak(rows[batch]) / GB for batch in sorted(rows)],
+                None,
+                "-" if program in OURS else "--",
+                "" if program in OURS else title(program),
+                True,
+            )
+            for (*_, program, precision, _), rows in series(some).items()
+            if len(rows) > 1 and precision == "float32"
+        ]
+        if lines:
+            caption = f"{capital(task)}: peak memory against batch, {size} px, {where}, float32"
+            numbers = [contest.record.number for contest in some]
+            axes = ("batch", "peak memory (GB)")
+            made = log_figure(f"memory-{len(figures) + 1}", caption, lines, axes, numbers)
+            figures.append(replace(made, facets={"task": task}))
+    return figures

@@ -1,0 +1,100 @@
+"""Every number of the report to compute with: numbers.csv, tidy, and tables.csv, which says what its tables are."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from reports.blocks import Measure, Range, Section, Table, Told, number, ranges
+
+NUMBERS = (
+    "table",  # as tables.csv counts them, from 1
+    "row",  # of that table, from 1; the numbers of one row belong together
+    "key",  # the words of the row
+    "column",
+    "value",
+    "spread",  # standard deviation, of a mean
+    "low",
+    "high",
+    "unit",
+)
+TABLES = ("table", "section", "caption", "records", "files")
+BARE_UNITS = ("images/s", "megapixels/s", "seconds", "joules", "money")
+
+
+def numbers_csv(sections: Iterable[Section]) -> str:
+    """Each number of each table of SECTIONS, unrounded, as CSV under NUMBERS."""
+    counted = enumerate(tables(sections), 1)
+    return _csv(NUMBERS, ([place, *row] for place, (_, made) in counted for row in _of(made)))
+
+
+def tables_csv(sections: Iterable[Section]) -> str:
+    """Each table of SECTIONS, as CSV under TABLES."""
+    rows = (
+        [place, section, made.caption, ranges(made.records), "; ".join(made.files)]
+        for place, (section, made) in enumerate(tables(sections), 1)
+    )
+    return _csv(TABLES, rows)
+
+
+def tables(sections: Iterable[Section]) -> list[tuple[str, Table]]:
+    """(title of the section, table) of every table, in the order of the page."""
+    return [
+        (section.title, block)
+        for section in sections
+        for block in section.blocks
+        if block.kind == "table"
+    ]
+
+
+def _csv(head: Iterable[str], rows: Iterable[list]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _of(made: Table) -> Iterator[list]:
+    for place, row in enumerate(made.frame.to_dict("records"), 1):
+        words = [
+            value
+            for heading, value in row.items()
+            if isinstance(value, str) and not isinstance(value, Told) and heading not in made.code
+        ]
+        key = "; ".join(filter(None, words))
+        for heading, value in row.items():
+            found = numbers(value)
+            if found:
+                yield [place, key, heading, *map(exact, found), unit(heading)]
+
+
+def numbers(value) -> tuple | None:
+    """(value, spread, low, high) of a cell, with "" for what it has not; None if it is no number."""
+    if isinstance(value, Measure):
+        return value.mean, _or_empty(value.spread), "", ""
+    if isinstance(value, Range):
+        return value.middle, "", value.low, value.high
+    if isinstance(value, Told):
+        found = (value.value, "", _or_empty(value.low), _or_empty(value.high))
+        return found if number(value.value) else None
+    return (value, "", "", "") if number(value) else None
+
+
+def exact(value) -> str:
+    """VALUE with all its digits, whoever made it."""
+    if isinstance(value, str):
+        return value
+    return repr(int(value)) if isinstance(value, int | np.integer) else repr(float(value))
+
+
+def _or_empty(value) -> float | str:
+    return value if number(value) else ""
+
+
+def unit(heading: str) -> str:
+    """The unit that HEADING ends with in brackets, or is; "" for a bare number."""
+    found = re.search(r"\(([^()]+)\)$", heading)
+    return found[1] if found else heading if heading in BARE_UNITS else ""

@@ -1,0 +1,62 @@
+"""What was measured apart and lies beside the records as a file of its own: kills, and how fast stores are made."""
+
+from reports.blocks import Section, bare, from_files, prose, table
+from reports.runs import TITLES, Book, files
+
+TITLE = "Kills and stores"
+WAYS = {
+    "decode": "Pillow decodes, and no more",
+    "decode_and_reduce": "Pillow decodes and reduces, numpy averages the colours",
+    "prepare": "trizoo prepare: reads the table, decodes, reduces, hashes, writes, commits",
+}
+
+
+def shelf(book: Book) -> Section:
+    """What was left of runs that were killed, and images a second into a store."""
+    blocks = [*_kills(book), *_stores(book)]
+    if not blocks:
+        return bare(
+            TITLE,
+            "Neither benchmarks.kills nor benchmarks.stores has left a file among the records.",
+        )
+    return Section(TITLE, tuple(blocks))
+
+
+def _kills(book: Book) -> list:
+    found = {
+        origin: told
+        for name in TITLES
+        for origin, told in files(book, f"{name}.json").items()
+        if isinstance(told, dict) and "kills" in told
+    }
+    rows = [
+        {
+            "backend": TITLES.get(told.get("backend"), ""),
+            "task": told.get("task"),
+            "kills": told["kills"],
+            "final bytes": "the same" if told.get("identical") else "different",
+            "time (s)": told.get("seconds"),
+        }
+        for told in found.values()
+    ]
+    caption = "Runs killed at random moments and started again, against one that was not"
+    made = table(caption, rows, [], {"time (s)": ".0f"})
+    return [from_files(made, *found)] if rows else []
+
+
+def _stores(book: Book) -> list:
+    blocks = []
+    for origin, told in files(book, "stores.json").items():
+        speeds, against = told["images_per_second"], told["prepare_against"]
+        rows = [
+            {
+                "way": WAYS.get(way, way),
+                "images/s": speed,
+                "prepare takes, times as long": against.get(way),
+            }
+            for way, speed in speeds.items()
+        ]
+        caption = f"Images a second into a store, {told['images']:,} files ({origin})"
+        formats = {"images/s": ",.0f", "prepare takes, times as long": ".2f"}
+        blocks.append(from_files(table(caption, rows, [], formats), origin))
+    return [prose("Medians; by python -m benchmarks.stores."), *blocks] if blocks else []
