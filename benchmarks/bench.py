@@ -1,32 +1,240 @@
-"""The task `bench`: time each of bench.tasks in this process, with this run's framework."""
+"""The task `bench`: programs timed turn about, each in a process of its own; see METHOD.md beside this file.
 
-from importlib import import_module
+This process imports no framework. For each task it opens every program, one after the other, lets each do its first
+call and warm up, and then gives each its turn, A B C A B C, round after round; while one works, the others wait.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import combinations
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
-from benchmarks.clock import measure
-from shared.backend import open_backend
-from shared.spec import RunSpec, one_of
-from shared.tasks import where
+import numpy as np
+
+import trizoo
+from benchmarks import load
+from benchmarks.child import Missing, child
+from benchmarks.floor import floor_seconds
+from benchmarks.programs import Program, program_of, run_of
+from benchmarks.programs.ours import TASKS
+from benchmarks.timed import BEGUN, STARTUP
+from shared.progress import say
+from shared.records import write_json
+from shared.spec import RunSpec, one_of, to_config
+
+
+class Opened(NamedTuple):
+    """A program that has done its first call and is warm."""
+
+    begun: list[
+        dict
+    ]  # import_seconds, first_seconds, warmup_calls, steady: of its process, or of each of them
+    turn: Callable[[], tuple[list[float], load.Turn]]  # the seconds of each call of a turn
+    about: Callable[[], dict]  # what its process says of itself
 
 
 def bench(run: RunSpec, folder: Path) -> dict:
-    """Time what the run asks for; ValueError for a task that benchmarks/tasks has not."""
-    known = tuple(sorted(path.stem for path in (Path(__file__).parent / "tasks").glob("[!_]*.py")))
-    for name in run.bench.tasks:
-        one_of("bench.tasks", name, known)
-    backend, rows = open_backend(run.backend), []
-    for name in run.bench.tasks:
-        call, images = import_module(f"benchmarks.tasks.{name}").work(backend, run)
-        timing = measure(call, run.bench.warmup, run.bench.repeats, f"{run.backend.name} {name}")
-        rows.append(
-            {
-                "task": name,
-                "image_size": run.model.image_size,
-                "batch_size": run.bench.batch_size,
-                **timing._asdict(),
-                "images_per_second": images / timing.median_seconds,
-            }
-        )
-    told = ", ".join(f"{row['task']} {row['images_per_second']:.0f}/s" for row in rows)
-    results = {"rows": rows, "peak_memory_bytes": backend.peak_memory(), "summary": told}
-    return {"where": where(backend), "results": results}
+    """Time every program and task that the run asks for; ValueError for one that is not there."""
+    names = run.bench.programs or (run.backend.name,)
+    for name in names:
+        program_of(name)
+    for task in run.bench.tasks:
+        one_of("bench.tasks", task, (*TASKS, STARTUP))
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "run.json"
+        write_json(file, to_config(run))
+        parts = [timed(run, file, task, names) for task in run.bench.tasks]
+    rows = [row for part in parts for row in part["rows"]]
+    missing = [entry for part in parts for entry in part["missing"]]
+    if not rows:
+        raise ValueError(f"nothing could be timed: {missing[0]['reason']}")
+    ceilings = highest([ceiling for part in parts for ceiling in part["ceilings"]])
+    for row in rows:
+        least = floor_seconds(row["flops"], row["bytes"], ceilings)
+        share = None if least is None else least / row["median_seconds"]
+        row |= {"floor_seconds": least, "floor_share": share}
+    results = {
+        "rows": rows,
+        "ratios": [ratio for part in parts for ratio in ratios(part["rows"])],
+        "missing": missing,
+        "ceilings": ceilings,
+        "machine": machine([state for part in parts for state in part["machine"]]),
+        "price_per_hour": run.bench.price_per_hour,
+        "peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows),
+        "summary": ", ".join(
+            f"{row['program']} {row['task']} {row['images_per_second']:.0f}/s" for row in rows
+        ),
+    }
+    return {"where": rows[0]["where"], "results": results}
+
+
+def timed(run: RunSpec, file: Path, task: str, names: tuple[str, ...]) -> dict:
+    """One task by the programs called NAMES: their rows, who is missing, and the machine as it was meanwhile."""
+    open_it = fresh if task == STARTUP else kept
+    there: dict[str, Opened] = {}
+    missing, turns = [], []
+    with ExitStack() as stack:
+        for name in names:
+            say(f"{task}: {name}")
+            try:
+                there[name] = open_it(stack, run, file, name, task)
+            except Missing as reason:
+                missing.append({"program": name, "task": task, "reason": str(reason)})
+        about = {name: opened.about() for name, opened in there.items()}
+        roof = stack.enter_context(roof_process(run, about)) if there else None
+        states, ceilings = [], []
+        for number in range(run.bench.rounds if there else 0):
+            say(f"{task}: round {number + 1} of {run.bench.rounds}")
+            ceilings.append(roof.ask("now"))
+            turns.append({name: opened.turn() for name, opened in there.items()})
+            others = [turn.other_cores for _, turn in turns[-1].values()]
+            states.append((load.clock_mhz(), load.celsius(), others))
+        rows = [
+            row(run, task, name, opened, opened.about(), [turn[name] for turn in turns])
+            for name, opened in there.items()
+        ]
+    return {"rows": rows, "missing": missing, "ceilings": ceilings, "machine": states}
+
+
+# Processes
+
+
+def program_process(run: RunSpec, file: Path, name: str, task: str):
+    """The process of the program called NAME, for TASK of the run in FILE; it has yet to say that it has opened it."""
+    program = program_of(name)
+    python = run.bench.pythons.get(name) or sys.executable
+    words = [python, "-m", "benchmarks.timed", str(file), name, task]
+    return child(words, environment_of(run, program) | {BEGUN: str(time.monotonic())})
+
+
+def environment_of(run: RunSpec, program: Program) -> dict[str, str]:
+    """What PROGRAM's process finds: RUN's threads and allocator, and what its framework wants."""
+    return trizoo.child_environment(to_config(run_of(run, program))["backend"])
+
+
+def roof_process(run: RunSpec, about: dict[str, dict]):
+    """The process that measures the ceilings of the device that programs, whom ABOUT is of, compute on."""
+    device = "cpu" if all(one["where"]["device"] == "cpu" for one in about.values()) else "gpu"
+    words = [sys.executable, "-m", "benchmarks.ceilings", run.backend.precision, device]
+    return child(words, trizoo.child_environment(to_config(run)["backend"]))
+
+
+def kept(stack: ExitStack, run: RunSpec, file: Path, name: str, task: str) -> Opened:
+    """A program whose process, once warm, takes turn after turn; Missing if it cannot."""
+    process = stack.enter_context(program_process(run, file, name, task))
+    begun = process.told() | {"first_seconds": process.ask("first")["seconds"]}
+    warm = process.ask(f"warm {run.bench.warmup}")
+    begun |= {"warmup_calls": warm["calls"], "steady": warm["steady"]}
+
+    def turn():
+        before = load.read([process.process.pid])
+        spent = process.ask(f"turn {run.bench.repeats}")["seconds"]
+        return spent, load.between(before, load.read([process.process.pid]))
+
+    return Opened([begun], turn, lambda: process.ask("about"))
+
+
+def fresh(stack: ExitStack, run: RunSpec, file: Path, name: str, task: str) -> Opened:
+    """A program that starts anew at every turn, and ends with its first training step; Missing if it cannot."""
+    begun, told = [], []
+
+    def turn():
+        with program_process(run, file, name, task) as process:
+            before = load.read([process.process.pid])
+            opened = process.told() | {"first_seconds": process.ask("first")["seconds"]}
+            spent = time.monotonic() - process.begun
+            state = load.between(before, load.read([process.process.pid]))
+            begun.append({**opened, "warmup_calls": 0, "steady": True})
+            told.append(process.ask("about"))
+        return [spent], state
+
+    turn()  # files that no process has read yet are read from disk
+    begun.clear()
+    return Opened(begun, turn, lambda: told[-1])
+
+
+# Numbers
+
+
+def row(run: RunSpec, task: str, name: str, opened: Opened, about: dict, turns: list) -> dict:
+    """All that was found of one program at one task: ABOUT it, and the TURNS that it took."""
+    program, where = program_of(name), about.pop("where")
+    every = np.concatenate([spent for spent, _ in turns])
+    middle, low, high = np.quantile(every, [0.5, 0.1, 0.9]).tolist()
+    energies = [turn.joules for _, turn in turns]
+    joules = None if None in energies else sum(energies) / len(every)
+    return {
+        "program": name,
+        "backend": program.backend,
+        "peer": program.peer,
+        "task": task,
+        "image_size": run.model.image_size,
+        "batch_size": run.bench.batch_size,
+        "samples": run.posterior.samples if task == "posterior" else None,
+        **{key: where[key] for key in ("precision", "compiled", "device", "threads")},
+        **{
+            key: median(one[key] for one in opened.begun)
+            for key in ("import_seconds", "first_seconds")
+        },
+        "warmup_calls": opened.begun[-1]["warmup_calls"],
+        "steady": opened.begun[-1]["steady"],
+        "seconds": [spent for spent, _ in turns],
+        "median_seconds": middle,
+        "p10_seconds": low,
+        "p90_seconds": high,
+        "images_per_second": about["images"] / middle,
+        **about,
+        "energy_joules": joules,
+        "disturbed": sum(turn.disturbed for _, turn in turns),
+        "where": where,
+    }
+
+
+def ratios(rows: list[dict]) -> list[dict]:
+    """How many times as fast one of two ROWS of a task is, round by round: the median, the least and the most.
+
+    Our own are compared with each other, and with the peers on the same framework; those of unequal precision never.
+    """
+    found = []
+    for one, other in combinations(rows, 2):
+        if one["peer"] and not other["peer"]:
+            one, other = other, one
+        ours = not other["peer"] or (not one["peer"] and one["backend"] == other["backend"])
+        if not ours or one["precision"] != other["precision"]:
+            continue
+        rates = [
+            (one["images"] / median(mine)) / (other["images"] / median(theirs))
+            for mine, theirs in zip(one["seconds"], other["seconds"], strict=True)
+        ]
+        about = {
+            key: one[key] for key in ("task", "image_size", "batch_size", "samples", "precision")
+        }
+        about |= {"program": one["program"], "against": other["program"]}
+        found.append(about | {"median": median(rates), "low": min(rates), "high": max(rates)})
+    return found
+
+
+def highest(found: list[dict]) -> dict:
+    """The best of all ceilings that were FOUND, and every one of them in turn."""
+    names = ("matmul_flops", "copy_bytes")
+    best = {name: max((one[name] for one in found if one[name]), default=None) for name in names}
+    every = [[one[name] for name in names] for one in found]
+    return {**best, "how": found[-1]["how"], "rounds": every}
+
+
+def machine(states: list[tuple]) -> dict:
+    """The machine over all rounds, whose STATES are (clock, heat, cores that others used in each turn)."""
+    clocks, heats = (
+        [state[part] for state in states if state[part] is not None] for part in (0, 1)
+    )
+    others = [cores for state in states for cores in state[2] if cores is not None]
+    return {
+        "clock_mhz": [min(clocks), max(clocks)] if clocks else None,
+        "celsius": [min(heats), max(heats)] if heats else None,
+        "other_cores": max(others, default=None),
+    }

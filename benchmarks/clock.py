@@ -1,33 +1,30 @@
-"""Timing of a call that waits for its own result: the first apart, a warm-up, then quantiles of many."""
+"""Timing of work that waits for its own result: the first call apart, then calls until it is steady, then turns."""
 
 import time
-from collections.abc import Callable
-from typing import NamedTuple
 
-import numpy as np
+from benchmarks.work import Work
 
-from shared.progress import track
-
-
-class Timing(NamedTuple):
-    """Seconds of one call."""
-
-    first_seconds: float  # compilation included
-    median_seconds: float
-    p10_seconds: float
-    p90_seconds: float
+LAST = 3  # calls by which it is told whether work is steady
+STEADY = 1.1  # the slowest of these, over the fastest, at most
 
 
-def measure(call: Callable[[], object], warmup: int, repeats: int, what: str) -> Timing:
-    """Time CALL, which must return only when its result is there, REPEATS times after WARMUP further ones."""
-    first = _seconds(call)
-    for _ in range(warmup):
-        call()
-    later = [_seconds(call) for _ in track(range(repeats), what, unit="calls")]
-    return Timing(first, *np.quantile(later, [0.5, 0.1, 0.9]).tolist())
-
-
-def _seconds(call: Callable[[], object]) -> float:
+def seconds(work: Work) -> float:
+    """How long one call takes; what comes before it is not counted."""
+    work.before()
     begun = time.perf_counter()
-    call()
+    work.call()
     return time.perf_counter() - begun
+
+
+def warm_up(work: Work, most: int) -> tuple[int, bool]:
+    """Call until the last LAST calls are within STEADY of each other, MOST times at most: how often, and whether so."""
+    spent: list[float] = []
+    while len(spent) < most and not steady(spent):
+        spent.append(seconds(work))
+    return len(spent), steady(spent)
+
+
+def steady(spent: list[float]) -> bool:
+    """Whether calls that took SPENT seconds each have come to take about the same time."""
+    last = spent[-LAST:]
+    return len(last) == LAST and max(last) <= STEADY * min(last)

@@ -1,4 +1,8 @@
-"""What benchmarks work on: images of noise, with votes, the same for every framework."""
+"""What benchmarks work on: images of noise, with votes, the same for every framework; or a store on disk."""
+
+import mmap
+import os
+from dataclasses import replace
 
 import numpy as np
 
@@ -6,8 +10,10 @@ from shared.augment import Views, reduction, still_views
 from shared.batches import Cutouts, Labelled
 from shared.cutouts import SIZE
 from shared.keys import galaxy_keys
+from shared.prepare import prepare
 from shared.spec import RunSpec
 from shared.split import galaxy_hash
+from shared.store import Store, votes
 
 
 def labelled(run: RunSpec) -> tuple[Cutouts, Labelled]:
@@ -16,9 +22,9 @@ def labelled(run: RunSpec) -> tuple[Cutouts, Labelled]:
     random = np.random.default_rng(run.seed)
     images = random.integers(0, 256, (count, SIZE, SIZE, 1), np.uint8)
     hashes = galaxy_hash([f"noise-{number}" for number in range(count)])
-    votes = random.integers(0, 41, count)
+    yes = random.integers(0, 41, count)
     return Cutouts(images, reduction(run, SIZE)), Labelled(
-        np.arange(count), hashes, votes, np.full(count, 40)
+        np.arange(count), hashes, yes, np.full(count, 40)
     )
 
 
@@ -27,3 +33,41 @@ def shown(run: RunSpec) -> tuple[np.ndarray, Views, np.ndarray]:
     cutouts, galaxies = labelled(run)
     views = still_views(run, cutouts.size, len(cutouts))
     return cutouts[galaxies.rows], views, galaxy_keys(run.seed, "posterior", galaxies.hashes)
+
+
+def trained_on(run: RunSpec) -> RunSpec:
+    """RUN with batches of bench.batch_size to train on."""
+    return replace(run, training=replace(run.training, batch_size=run.bench.batch_size))
+
+
+def stored(run: RunSpec) -> tuple[Store, Labelled]:
+    """bench.galaxies galaxies of the dataset in a store on disk, with their votes.
+
+    Raises ValueError if they do not fill a batch, or if one has no vote on the question.
+    """
+    store = prepare(replace(run.dataset, galaxies=run.bench.galaxies))
+    rows = np.arange(len(store.galaxies))
+    if len(rows) < run.bench.batch_size:
+        raise ValueError(
+            f"bench.galaxies is {run.bench.galaxies} and the dataset has {len(rows)}; "
+            f"a batch needs bench.batch_size={run.bench.batch_size}"
+        )
+    yes, total = votes(store, run.question, run.positive)
+    if not total.all():
+        raise ValueError(
+            f"{(total == 0).sum()} galaxies have no vote on {run.question}; time a question that all are asked"
+        )
+    return store, Labelled(rows, galaxy_hash(store.galaxies["id"]), yes, total)
+
+
+def forget(store: Store) -> None:
+    """Have the kernel drop what it keeps of STORE's images in memory, where it can be told to (Linux)."""
+    for name, shard in zip(store.source["shards"], store.images.shards, strict=True):
+        if hasattr(mmap, "MADV_DONTNEED"):
+            shard._mmap.madvise(mmap.MADV_DONTNEED)  # pages that are mapped would be kept
+        if hasattr(os, "posix_fadvise"):
+            file = os.open(store.folder / name, os.O_RDONLY)
+            try:
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(file)

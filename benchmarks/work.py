@@ -9,5 +9,8 @@ class Work(NamedTuple):
 
     call: Callable[[], Any]  # does it once, and returns only when its result is there
     images: int  # galaxies that one call deals with
-    flops: float = 0.0  # of one call, a multiplication and an addition counted apart; 0: not counted
+    flops: float = (
+        0.0  # of one call, a multiplication and an addition counted apart; 0: not counted
+    )
     bytes: float = 0.0  # that one call has to move to and from memory at least; 0: not counted
+    before: Callable[[], Any] = lambda: None  # done before every call, and not timed

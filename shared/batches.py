@@ -1,6 +1,8 @@
 """The same batches, in the same order, for every backend."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -14,17 +16,32 @@ from shared.store import Images
 class Cutouts:
     """A store's images as a network is given them: `cutouts[rows]` is uint8 (..., y, x, 1), box-averaged by a factor.
 
-    Colours are averaged too. Only the rows asked for are read, so a store may be larger than memory.
+    Colours are averaged too. Only the rows asked for are read, so a store may be larger than memory. Rows that are
+    expected are read beforehand, by a thread, while a framework computes.
     """
 
     def __init__(self, images: Images | np.ndarray, factor: int):
         self.images, self.factor = images, factor
         self.size = images.shape[1] // factor
+        self.expected: list[tuple[np.ndarray, Future]] = []
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def expect(self, rows: np.ndarray) -> None:
+        """Begin to read ROWS; `self[ROWS]`, of the very same array, then gives what was read."""
+        answer: Future = Future()
+        self.expected.append((rows, answer))
+        Thread(target=_answer, args=(answer, self._read, rows), daemon=True).start()
+
     def __getitem__(self, rows) -> np.ndarray:
+        for place, (expected, answer) in enumerate(self.expected):
+            if expected is rows:
+                del self.expected[: place + 1]  # what was expected before it is not wanted any more
+                return answer.result()
+        return self._read(rows)
+
+    def _read(self, rows) -> np.ndarray:
         images = self.images[rows]
         f, colours = self.factor, images.shape[-1]
         if f == colours == 1:
@@ -37,6 +54,13 @@ class Cutouts:
         rows = sum(plane.astype(wide) for plane in planes)
         total = sum(rows[..., start::f] for start in range(f))
         return ((total + count // 2) // count).astype(np.uint8)[..., None]
+
+
+def _answer(answer: Future, read: Callable, rows: np.ndarray) -> None:
+    try:
+        answer.set_result(read(rows))
+    except BaseException as error:  # the reader is told, not the thread
+        answer.set_exception(error)
 
 
 class Labelled(NamedTuple):

@@ -56,6 +56,12 @@ def host() -> dict:
     }
 
 
+def allocator() -> str:
+    """The memory allocator's settings in this process."""
+    names = sorted(name for name in os.environ if name.startswith("MALLOC_"))
+    return " ".join(f"{name}={os.environ[name]}" for name in names) or "default"
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

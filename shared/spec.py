@@ -51,7 +51,9 @@ class BackendSpec:
     name: str  # tf | torch | jax
     device: str  # auto | cpu | gpu
     precision: str  # float64 | float32 | tf32 | bfloat16
-    compiled: str  # auto: as is usual there | eager: operation by operation | full: torch.compile, XLA
+    compiled: (
+        str  # auto: as is usual there | eager: operation by operation | full: torch.compile, XLA
+    )
     threads: int  # 0: every core this process may use
     chunk: int  # galaxies in one pass of prediction; the last chunk is padded, so a galaxy's result never depends on it
     steps: int  # training steps in one call into the framework
@@ -422,7 +424,9 @@ class OracleSpec:
 class BenchSpec:
     """What is timed, of whom, and how often; see benchmarks/METHOD.md."""
 
-    programs: tuple[str, ...]  # of benchmarks/programs, timed turn about; none: this run's backend alone
+    programs: tuple[
+        str, ...
+    ]  # of benchmarks/programs, timed turn about; none: this run's backend alone
     tasks: tuple[str, ...]  # files of benchmarks/tasks
     batch_size: int
     warmup: int  # calls, at most, until a task is steady

@@ -1,6 +1,5 @@
 """The tasks of the door: each does a run in this process, writes into its folder, and gives what a record keeps."""
 
-import os
 import resource
 import time
 from functools import partial
@@ -20,7 +19,7 @@ from shared.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.pool import Galaxies
 from shared.posterior import posterior_table, write_posterior
 from shared.prepare import prepare as prepare_store
-from shared.records import write_whole
+from shared.records import allocator, write_whole
 from shared.sampling import sample_galaxies
 from shared.selection import needs_targets
 from shared.spec import RunSpec
@@ -358,12 +357,7 @@ def facts(run: RunSpec) -> dict[str, Any]:
 
 def where(backend: Backend) -> dict[str, str]:
     """What a run ran on: the backend's own words, and the memory allocator's setting, which decides speed on a CPU."""
-    settings = [
-        f"{name}={value}"
-        for name, value in sorted(os.environ.items())
-        if name.startswith("MALLOC_")
-    ]
-    return {**backend.describe(), "allocator": " ".join(settings) or "default"}
+    return {**backend.describe(), "allocator": allocator()}
 
 
 def _of(part: Labelled, rows: np.ndarray, samples: np.ndarray, information: np.ndarray):

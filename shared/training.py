@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shared.backend import Backend
-from shared.batches import Cutouts, Labelled
+from shared.batches import Cutouts, Labelled, Plan
 from shared.ensemble import draw_plans
 from shared.progress import say, track
 from shared.spec import RunSpec
@@ -54,11 +54,23 @@ def calls(
     first: int,
     last: int,
 ) -> Iterator[Call]:
-    """Steps FIRST to LAST on galaxies that were labelled at step ORIGIN, call by call."""
+    """Steps FIRST to LAST on galaxies that were labelled at step ORIGIN, call by call.
+
+    While the framework is at one call, the images of the next are read (not of an ensemble, whose members read their
+    own).
+    """
     length = call_length(last - origin, run.backend.steps)
+
+    def planned(start: int) -> Plan:
+        return draw_plans(run, labelled, images.size, origin, start, min(length, last - start))
+
+    following = planned(first) if first < last else None
     for start in range(first, last, length):
-        begun = time.perf_counter()
-        plan = draw_plans(run, labelled, images.size, origin, start, min(length, last - start))
+        begun, plan = time.perf_counter(), following
+        if start + length < last:
+            following = planned(start + length)
+            if run.training.members == 1:
+                images.expect(following.rows)
         state, losses = backend.train_steps(state, images, plan)
         if not np.isfinite(losses).all():
             bad = start + int(np.argmin(np.isfinite(losses)))

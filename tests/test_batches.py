@@ -1,5 +1,6 @@
 """Batches and views: the same for every backend, a function of galaxy and step."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -185,3 +186,38 @@ def test_both_forms_of_epsilon_by_hand(schedule):
         weight, first, second = 1.0, 0.2, 0.05
         after, m, v = reference.adam(spec, 2, weight, first, second, slope)
         np.testing.assert_allclose(weight - a * m / (b * np.sqrt(v) + 0.1), after, rtol=1e-14)
+
+
+def test_expected_rows_are_read_once_by_a_thread_and_given_as_they_are():
+    asked = []
+
+    class Noted:
+        shape = (8, 4, 4, 1)
+
+        def __getitem__(self, rows):
+            asked.append((rows, threading.current_thread()))
+            return np.arange(8 * 16, dtype=np.uint8).reshape(self.shape)[rows]
+
+    images = Cutouts(Noted(), 2)
+    one, other = np.array([[3, 1], [0, 3]]), np.array([[2, 2], [7, 5]])
+    images.expect(one)
+    images.expect(other)
+    found = images[one], images[other], images[one]
+    np.testing.assert_array_equal(found[0], found[2])
+    assert found[1].shape == (2, 2, 2, 2, 1)
+    assert [rows is one for rows, _ in asked] == [True, False, True]
+    assert asked[-1][1] is threading.current_thread()
+    assert threading.current_thread() not in (asked[0][1], asked[1][1])
+
+
+def test_what_is_equal_but_not_expected_is_read_anew():
+    images = Cutouts(np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4, 1), 1)
+    images.expect(np.array([9]))  # beyond the last
+    np.testing.assert_array_equal(images[np.array([2])], images.images[[2]])
+
+
+def test_an_error_of_the_reading_thread_reaches_whoever_asks():
+    images, rows = Cutouts(np.zeros((8, 4, 4, 1), np.uint8), 1), np.array([9])
+    images.expect(rows)
+    with pytest.raises(IndexError):
+        images[rows]

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,79 +10,13 @@ import pytest
 from fake import TINY, Fake, run_of
 
 import benchmarks
-from benchmarks import acquisition, clock, kills, material
-from benchmarks.bench import bench
+from benchmarks import acquisition, kills, material
 from shared import reference
 from shared.records import write_json
 from shared.weights import Checkpoint, first_checkpoint, save_checkpoint
 
 FOLDER = Path(benchmarks.__file__).parent
-TASKS = sorted(path.stem for path in (FOLDER / "tasks").glob("[!_]*.py"))
-WORDS = ("bench.batch_size=6", "bench.warmup=1", "bench.repeats=3", "backend.steps=2")
-
-
-def test_a_row_for_every_task(tmp_path):
-    pytest.importorskip("torch")
-    run = run_of(*WORDS, f"bench.tasks=[{','.join(TASKS)}]", "model.image_size=32")
-    outcome = bench(run, tmp_path)
-    rows = outcome["results"]["rows"]
-    assert [row["task"] for row in rows] == TASKS
-    images = {"train": 12, "predict": 6, "posterior": 6, "acquisition": 20_000}
-    for row in rows:
-        assert list(row) == [
-            "task",
-            "image_size",
-            "batch_size",
-            "first_seconds",
-            "median_seconds",
-            "p10_seconds",
-            "p90_seconds",
-            "images_per_second",
-        ]
-        assert (row["image_size"], row["batch_size"]) == (32, 6)
-        assert 0 < row["p10_seconds"] <= row["median_seconds"] <= row["p90_seconds"]
-        speed = images[row["task"]] / row["median_seconds"]
-        assert row["images_per_second"] == pytest.approx(speed)
-        assert f"{row['task']} {speed:.0f}/s" in outcome["results"]["summary"]
-    assert outcome["results"]["peak_memory_bytes"] > 0
-    assert outcome["where"]["device"]
-
-
-def test_a_task_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"bench.tasks is 'trian'; choose one of acquisition, "):
-        bench(run_of("bench.tasks=[trian]"), tmp_path)
-
-
-def test_training_goes_on_from_call_to_call_and_every_call_does_the_work():
-    run = run_of(*WORDS)
-    for name, done in (("train", [2, 2, 2]), ("predict", 1), ("posterior", 30)):
-        backend = Fake()
-        call, images = import_module(f"benchmarks.tasks.{name}").work(backend, run)
-        given = [call() for _ in range(3)]
-        if name == "train":
-            assert [len(losses) for losses in given] == done
-            steps = np.concatenate([plan.steps for plan in backend.plans])
-            assert steps.tolist() == [0, 1, 2, 3, 4, 5]
-            assert backend.plans[0].rows.shape == (2, 6)
-            assert images == 12
-        else:
-            assert [samples.shape for samples in given] == [(6, done)] * 3
-            assert images == 6
-
-
-def test_the_first_call_is_apart_and_the_warm_up_is_in_no_number(monkeypatch):
-    now, called = [0.0], []
-
-    def call():
-        called.append(len(called))
-        now[0] += 100 if len(called) == 1 else 50 if len(called) <= 3 else len(called)
-
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
-    timing = clock.measure(call, 2, 11, "a call")
-    assert len(called) == 14
-    assert timing.first_seconds == 100
-    assert timing.median_seconds == 9  # calls 4 to 14 take 4 to 14 seconds
-    assert (timing.p10_seconds, timing.p90_seconds) == (5, 13)
+WORDS = ("bench.batch_size=6", "bench.warmup=1", "bench.repeats=3")
 
 
 def test_the_material_is_the_same_each_time():

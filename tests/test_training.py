@@ -155,3 +155,23 @@ def test_a_run_begins_at_the_weights_of_its_seed(tmp_path):
         assert start.step == 0
         kernel = first_checkpoint(run.model, seed).weights["hidden/kernel"]
         np.testing.assert_array_equal(start.weights["hidden/kernel"], kernel)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_images_of_the_next_call_are_read_while_this_one_is_at_work(members, monkeypatch):
+    run, labelled, images = (
+        run_of(*WORDS, f"training.members={members}"),
+        galaxies(0, 21),
+        noise(40),
+    )
+    begun, waiting = [], []
+    monkeypatch.setattr(images, "expect", lambda rows: begun.append(rows))
+
+    class Watching(Fake):
+        def train_steps(self, state, images, plan):
+            waiting.append(len(begun))
+            return state, np.ones(plan.steps.shape[-1])
+
+    done = list(calls(Watching(), run, None, images, labelled, 0, 0, 18))
+    assert [call.step for call in done] == [6, 12, 18]
+    assert waiting == ([1, 2, 2] if members == 1 else [0, 0, 0])

@@ -7,9 +7,7 @@ from benchmarks.work import Work
 from shared.backend import open_backend
 from shared.spec import RunSpec
 
-TASKS = tuple(
-    sorted(path.stem for path in (Path(__file__).parents[1] / "tasks").glob("[!_]*.py"))
-)
+TASKS = tuple(sorted(path.stem for path in (Path(__file__).parents[1] / "tasks").glob("[!_]*.py")))
 
 
 def work(run: RunSpec, task: str) -> Work:

@@ -1,1 +1,1 @@
-"""Each file here has `work(backend, run)`: a call to time, and how many images one call deals with."""
+"""Each file here has `work(backend, run)`: one span of work, as a `Work`, for whichever framework BACKEND is."""

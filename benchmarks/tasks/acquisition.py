@@ -2,15 +2,20 @@
 
 import numpy as np
 
+from benchmarks.work import Work
 from shared.keys import galaxy_keys
 from shared.split import galaxy_hash
 
 POOL = 20_000
 
 
-def work(backend, run):
+def work(backend, run) -> Work:
     """The scores of POOL galaxies by acquisition.name."""
     spec = run.acquisition
     samples = np.random.default_rng(run.seed).random((POOL, spec.samples), np.float32)
     keys = galaxy_keys(run.seed, "acquisition", galaxy_hash(range(POOL)))
-    return lambda: backend.acquire(spec.name, samples, spec.expected_votes, keys, 0), POOL
+    return Work(
+        lambda: backend.acquire(spec.name, samples, spec.expected_votes, keys, 0),
+        POOL,
+        bytes=samples.nbytes + 4 * POOL,
+    )

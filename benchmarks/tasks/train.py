@@ -1,18 +1,18 @@
-"""Training steps: the views drawn, the images gathered, put on the device and learned from."""
+"""Training steps: the views drawn, the images gathered, put on the device, seen and learned from."""
 
-from dataclasses import replace
-
-from benchmarks.material import labelled
+from benchmarks.floor import training_bytes, training_flops
+from benchmarks.material import labelled, trained_on
+from benchmarks.work import Work
 from shared.batches import draw_plan
 from shared.weights import first_checkpoint
 
 
-def work(backend, run):
+def work(backend, run) -> Work:
     """One call of backend.steps steps."""
-    run = replace(run, training=replace(run.training, batch_size=run.bench.batch_size))
+    run = trained_on(run)
     images, galaxies = labelled(run)
     state = backend.init(run, first_checkpoint(run.model, run.seed))
-    steps, done = run.backend.steps, 0
+    steps, batch, done = run.backend.steps, run.bench.batch_size, 0
 
     def call():
         nonlocal state, done
@@ -21,4 +21,5 @@ def work(backend, run):
         done += steps
         return losses
 
-    return call, steps * run.bench.batch_size
+    moved = training_bytes(run.model, run.backend.precision, images.size**2, batch)
+    return Work(call, steps * batch, steps * batch * training_flops(run.model), steps * moved)

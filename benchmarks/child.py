@@ -1,0 +1,68 @@
+"""A process that answers each line it is told with a line of JSON, and waits in between."""
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, NamedTuple
+
+LAST_WORDS = 1500  # characters of what it said, where it ended before it should
+
+
+class Missing(Exception):
+    """Why a process cannot do what it was asked."""
+
+
+class Child(NamedTuple):
+    """A process at the other end of two pipes."""
+
+    process: subprocess.Popen
+    said: IO[str]  # what it writes to standard error
+    begun: float  # time.monotonic() when it was asked for
+
+    def told(self) -> dict:
+        """Its next line. Raises Missing if that says why it cannot, or if it has ended, with its last words."""
+        line = self.process.stdout.readline()
+        if not line:
+            self.said.seek(0)
+            words = " ".join(self.said.read()[-LAST_WORDS:].split())
+            raise Missing(f"its process ended with status {self.process.wait()}: {words}")
+        answer = json.loads(line)
+        if reason := answer.get("missing"):
+            raise Missing(reason)
+        return answer
+
+    def ask(self, words: str) -> dict:
+        """What it answers to WORDS; raises Missing as `told` does."""
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(words + "\n")
+            self.process.stdin.flush()
+        return self.told()
+
+
+@contextmanager
+def child(words: list[str], environment: dict[str, str]) -> Iterator[Child]:
+    """The process that WORDS start; it ends as its input does, at the end of the context at the latest."""
+    with tempfile.TemporaryFile("w+") as said:
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            words,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        )
+        try:
+            yield Child(process, said, begun)
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+            process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with suppress(BrokenPipeError):
+                    pipe.close()
