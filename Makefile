@@ -54,7 +54,8 @@ demo: setup
 	@$(VENV)/bin/trizoo demo
 
 bench: setup
-	@$(RUN) -m pytest benchmarks --benchmark-only
+	@mkdir -p outputs/pieces
+	@$(RUN) -m pytest benchmarks --benchmark-only --benchmark-json=outputs/pieces/pieces.json
 
 lint: setup
 	$(RUN) -m ruff check .

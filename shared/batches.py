@@ -12,6 +12,8 @@ from shared.augment import STEPS_PER_CALL, Views, draw_views
 from shared.spec import RunSpec, TrainingSpec
 from shared.store import Images
 
+IN_CACHE = 8  # stored images that are averaged together
+
 
 class Cutouts:
     """A store's images as a network is given them: `cutouts[rows]` is uint8 (..., y, x, 1), box-averaged by a factor.
@@ -42,18 +44,37 @@ class Cutouts:
         return self._read(rows)
 
     def _read(self, rows) -> np.ndarray:
-        images = self.images[rows]
-        f, colours = self.factor, images.shape[-1]
-        if f == colours == 1:
-            return np.ascontiguousarray(images)
-        count = f * f * colours
-        wide = np.uint16 if 255 * count < 2**16 else np.uint32
-        planes = [
-            images[..., start::f, :, colour] for start in range(f) for colour in range(colours)
-        ]
-        rows = sum(plane.astype(wide) for plane in planes)
-        total = sum(rows[..., start::f] for start in range(f))
-        return ((total + count // 2) // count).astype(np.uint8)[..., None]
+        rows = np.arange(len(self))[rows]
+        found = np.empty((*np.shape(rows), self.size, self.size, 1), np.uint8)
+        flat, places = found.reshape(-1, self.size, self.size, 1), np.ravel(rows)
+        for start in range(0, len(places), IN_CACHE):
+            block = slice(start, start + IN_CACHE)
+            flat[block] = box_average(self.images[places[block]], self.factor)
+        return found
+
+
+def box_average(images: np.ndarray, factor: int) -> np.ndarray:
+    """uint8 (galaxy, y, x, channel), the mean of each square FACTOR (a power of two) wide, of all colours: one channel.
+
+    Halves are rounded up.
+    """
+    colours = images.shape[-1]
+    count = factor * factor * colours
+    if count == 1:
+        return images
+    kind = np.dtype(np.uint16 if 255 * count < 2**16 else np.uint32)
+    planes = [
+        images[:, start::factor, :, colour] for start in range(factor) for colour in range(colours)
+    ]
+    total = planes[0].astype(kind)
+    for plane in planes[1:]:
+        total += plane
+    for _ in range(
+        factor.bit_length() - 1
+    ):  # a number and its neighbour, as the two halves of a wider one
+        pairs = total.view(f"u{2 * kind.itemsize}")
+        total = ((pairs & np.iinfo(kind).max) + (pairs >> 8 * kind.itemsize)).astype(kind)
+    return ((total + count // 2) // count).astype(np.uint8)[..., None]
 
 
 def _answer(answer: Future, read: Callable, rows: np.ndarray) -> None:

@@ -68,13 +68,29 @@ def test_orders_of_epochs_differ():
     assert not np.array_equal(epoch_order(0, hashes, 0), epoch_order(1, hashes, 0))
 
 
-def test_cutouts_average_squares():
-    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
-    got = Cutouts(images, 4)[np.array([2, 0])]
-    oracle = images[[2, 0]].reshape(2, 2, 4, 2, 4, 1).mean((2, 4))
+@pytest.mark.parametrize("factor", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_cutouts_average_squares_and_colours(factor, colours):
+    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, colours), np.uint8)
+    images[0], images[1] = 0, 255  # the largest sums must fit
+    rows = np.array([[1, 2, 19], [0, 7, 7], [5, 4, 3], [12, 13, 14]])
+    got = Cutouts(images, factor)[rows]
+    width = 32 // factor
+    squares = images[rows].reshape(4, 3, width, factor, width, factor, colours)
+    exact = squares.sum((3, 5, 6), dtype=np.int64)
+    count = factor * factor * colours
     assert got.dtype == np.uint8
-    assert np.abs(got - oracle).max() <= 0.5
-    np.testing.assert_array_equal(Cutouts(images, 1)[np.array([1])], images[[1]])
+    np.testing.assert_array_equal(got[..., 0], (2 * exact + count) // (2 * count))  # halves up
+
+
+def test_cutouts_are_had_by_number_slice_and_mask():
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
+    cutouts = Cutouts(images, 2)
+    every = cutouts[np.arange(20)]
+    for rows in (3, slice(4, 17, 3), np.arange(20) % 3 == 1, np.array([-1]), np.array([], int)):
+        np.testing.assert_array_equal(cutouts[rows], every[rows])
+    with pytest.raises(IndexError):
+        cutouts[np.array([20])]
 
 
 @pytest.mark.parametrize(
@@ -194,8 +210,11 @@ def test_expected_rows_are_read_once_by_a_thread_and_given_as_they_are():
     class Noted:
         shape = (8, 4, 4, 1)
 
+        def __len__(self):
+            return 8
+
         def __getitem__(self, rows):
-            asked.append((rows, threading.current_thread()))
+            asked.append((rows.tolist(), threading.current_thread()))
             return np.arange(8 * 16, dtype=np.uint8).reshape(self.shape)[rows]
 
     images = Cutouts(Noted(), 2)
@@ -205,9 +224,11 @@ def test_expected_rows_are_read_once_by_a_thread_and_given_as_they_are():
     found = images[one], images[other], images[one]
     np.testing.assert_array_equal(found[0], found[2])
     assert found[1].shape == (2, 2, 2, 2, 1)
-    assert [rows is one for rows, _ in asked] == [True, False, True]
+    assert sorted(rows for rows, _ in asked[:2]) == [[2, 2, 7, 5], [3, 1, 0, 3]]
+    assert asked[2][0] == [3, 1, 0, 3]
     assert asked[-1][1] is threading.current_thread()
     assert threading.current_thread() not in (asked[0][1], asked[1][1])
+    assert len(asked) == 3
 
 
 def test_what_is_equal_but_not_expected_is_read_anew():
