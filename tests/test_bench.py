@@ -202,25 +202,18 @@ def answering(path, lines):
     return str(path)
 
 
-def about(device="cpu", precision="float32"):
-    where = {"device": device, "precision": precision, "compiled": "fully", "threads": "2"}
-    numbers = {
-        "images": 12,
-        "flops": 24.0,
-        "bytes": None,
-        "peak_memory_bytes": 9,
-        "host_memory_bytes": 9,
-    }
+def about(precision, images, flops):
+    where = {"device": "cpu", "precision": precision, "compiled": "fully", "threads": "2"}
+    memory = {"peak_memory_bytes": 9, "host_memory_bytes": 9}
+    numbers = {"images": images, "flops": flops, "bytes": None, **memory}
     return numbers | {"where": where}
 
 
-def program(path, *turns, precision="float32"):
+def program(path, *turns, precision="float32", images=12, flops=24.0):
     """A program that takes TURNS, warm after 3 calls."""
     opened = [{"import_seconds": 2.0}, {"seconds": 9.0}, {"calls": 3, "steady": True}]
-    spent = [{"seconds": list(turn)} for turn in turns]
-    return answering(
-        path, [*opened, about(precision=precision), *spent, about(precision=precision)]
-    )
+    spent, said = [{"seconds": list(turn)} for turn in turns], about(precision, images, flops)
+    return answering(path, [*opened, said, *spent, said])
 
 
 @pytest.fixture
@@ -239,7 +232,7 @@ def test_programs_take_turns_and_are_compared_within_a_round(tmp_path, told_roof
     pythons = {
         "torch": program(tmp_path / "torch", (1, 1, 4), (2, 2, 2)),
         "jax": program(tmp_path / "jax", (2, 2, 2), (6, 6, 6)),
-        "keras-jax": program(tmp_path / "keras", (4, 4, 4), (6, 6, 6)),
+        "keras-jax": program(tmp_path / "keras", (4, 4, 4), (6, 6, 6), images=6, flops=None),
         "jax-bf16": program(tmp_path / "bf16", (1, 1, 1), (1, 1, 1), precision="bfloat16"),
         "zoobot": answering(tmp_path / "zoobot", [{"missing": "no zoobot here"}]),
         "baal": answering(tmp_path / "baal", [{"import_seconds": 2.0}]),
@@ -263,6 +256,8 @@ def test_programs_take_turns_and_are_compared_within_a_round(tmp_path, told_roof
     assert (rows["torch"]["warmup_calls"], rows["torch"]["steady"]) == (3, True)
     assert (rows["keras-jax"]["peer"], rows["jax"]["peer"]) == (True, False)
     assert rows["torch"]["energy_joules"] is None
+    assert rows["keras-jax"]["flops"] == 12  # of half as many galaxies, the same job
+    assert rows["keras-jax"]["bytes"] is None
     pairs = {(one["program"], one["against"]): one for one in found["ratios"]}
     assert set(pairs) == {
         ("torch", "jax"),
