@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -26,6 +26,11 @@ from benchmarks.timed import BEGUN, STARTUP
 from shared.progress import say
 from shared.records import write_json
 from shared.spec import RunSpec, one_of, to_config
+
+AGAINST = {
+    "posterior": "predict",
+    "epoch": "epoch_memory",
+}  # what it costs is told by what the other does
 
 
 class Opened(NamedTuple):
@@ -48,7 +53,7 @@ def bench(run: RunSpec, folder: Path) -> dict:
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "run.json"
         write_json(file, to_config(run))
-        parts = [timed(run, file, task, names) for task in run.bench.tasks]
+        parts = [timed(run, file, tasks, names) for tasks in together(run.bench.tasks)]
     rows = [row for part in parts for row in part["rows"]]
     missing = [entry for part in parts for entry in part["missing"]]
     if not rows:
@@ -61,6 +66,7 @@ def bench(run: RunSpec, folder: Path) -> dict:
     results = {
         "rows": rows,
         "ratios": [ratio for part in parts for ratio in ratios(part["rows"])],
+        "costs": [cost for part in parts for cost in costs(part["rows"])],
         "missing": missing,
         "ceilings": ceilings,
         "machine": machine([state for part in parts for state in part["machine"]]),
@@ -73,32 +79,43 @@ def bench(run: RunSpec, folder: Path) -> dict:
     return {"where": rows[0]["where"], "results": results}
 
 
-def timed(run: RunSpec, file: Path, task: str, names: tuple[str, ...]) -> dict:
-    """One task by the programs called NAMES: their rows, who is missing, and the machine as it was meanwhile."""
-    open_it = fresh if task == STARTUP else kept
-    there: dict[str, Opened] = {}
+def together(tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """TASKS in groups that take turns in the same rounds: each alone, but with what it is told against."""
+    found = []
+    for task in tasks:
+        others = [other for other in tasks if AGAINST.get(task) == other]
+        if not any(AGAINST.get(other) == task for other in tasks):
+            found.append((task, *others))
+    return found
+
+
+def timed(run: RunSpec, file: Path, tasks: tuple[str, ...], names: tuple[str, ...]) -> dict:
+    """TASKS by the programs called NAMES: their rows, who is missing, and the machine as it was meanwhile."""
+    there: dict[tuple[str, str], Opened] = {}
     missing, turns = [], []
     with ExitStack() as stack:
-        for name in names:
+        for task, name in ((task, name) for task in tasks for name in names):
             say(f"{task}: {name}")
+            open_it = fresh if task == STARTUP else kept
             try:
-                there[name] = open_it(stack, run, file, name, task)
+                there[task, name] = open_it(stack, run, file, name, task)
             except Missing as reason:
                 missing.append({"program": name, "task": task, "reason": str(reason)})
-        about = {name: opened.about() for name, opened in there.items()}
-        roof = stack.enter_context(roof_process(run, about)) if there else None
+        devices = [opened.about()["where"]["device"] for opened in there.values()]
+        roof = stack.enter_context(roof_process(run, devices)) if there else None
         states, ceilings = [], []
         for number in range(run.bench.rounds if there else 0):
-            say(f"{task}: round {number + 1} of {run.bench.rounds}")
+            say(f"{', '.join(tasks)}: round {number + 1} of {run.bench.rounds}")
             ceilings.append(roof.ask("now"))
-            turns.append({name: opened.turn() for name, opened in there.items()})
+            turns.append({key: opened.turn() for key, opened in there.items()})
             others = [turn.other_cores for _, turn in turns[-1].values()]
             states.append((load.clock_mhz(), load.celsius(), others))
         rows = [
-            row(run, task, name, opened, opened.about(), [turn[name] for turn in turns])
-            for name, opened in there.items()
+            row(run, *key, opened, opened.about(), [turn[key] for turn in turns])
+            for key, opened in there.items()
         ]
-    count_peers(rows)
+    for task in tasks:
+        count_peers([row for row in rows if row["task"] == task])
     return {"rows": rows, "missing": missing, "ceilings": ceilings, "machine": states}
 
 
@@ -118,9 +135,9 @@ def environment_of(run: RunSpec, program: Program) -> dict[str, str]:
     return trizoo.child_environment(to_config(run_of(run, program))["backend"])
 
 
-def roof_process(run: RunSpec, about: dict[str, dict]):
-    """The process that measures the ceilings of the device that programs, whom ABOUT is of, compute on."""
-    device = "cpu" if all(one["where"]["device"] == "cpu" for one in about.values()) else "gpu"
+def roof_process(run: RunSpec, devices: list[str]):
+    """The process that measures the ceilings of what programs compute on, who call it DEVICES."""
+    device = "cpu" if set(devices) == {"cpu"} else "gpu"
     words = [sys.executable, "-m", "benchmarks.ceilings", run.backend.precision, device]
     return child(words, trizoo.child_environment(to_config(run)["backend"]))
 
@@ -214,18 +231,29 @@ def ratios(rows: list[dict]) -> list[dict]:
         if one["peer"] and not other["peer"]:
             one, other = other, one
         ours = not other["peer"] or (not one["peer"] and one["backend"] == other["backend"])
-        if not ours or one["precision"] != other["precision"]:
-            continue
-        rates = [
-            (one["images"] / median(mine)) / (other["images"] / median(theirs))
-            for mine, theirs in zip(one["seconds"], other["seconds"], strict=True)
-        ]
-        about = {
-            key: one[key] for key in ("task", "image_size", "batch_size", "samples", "precision")
-        }
-        about |= {"program": one["program"], "against": other["program"]}
-        found.append(about | {"median": median(rates), "low": min(rates), "high": max(rates)})
+        if ours and all(one[key] == other[key] for key in ("task", "precision")):
+            found.append(compared(one, other, {"against": other["program"]}))
     return found
+
+
+def costs(rows: list[dict]) -> list[dict]:
+    """How many times as fast each program is at a task as at the one that this is told against: AGAINST, in ROWS."""
+    return [
+        compared(one, other, {"against_task": other["task"]})
+        for one, other in permutations(rows, 2)
+        if AGAINST.get(one["task"]) == other["task"] and one["program"] == other["program"]
+    ]
+
+
+def compared(one: dict, other: dict, against: dict) -> dict:
+    """The ratio of images a second of two rows, within rounds; AGAINST says what the other is."""
+    rates = [
+        (one["images"] / median(mine)) / (other["images"] / median(theirs))
+        for mine, theirs in zip(one["seconds"], other["seconds"], strict=True)
+    ]
+    names = ("task", "image_size", "batch_size", "samples", "precision", "program")
+    about = {key: one[key] for key in names} | against
+    return about | {"median": median(rates), "low": min(rates), "high": max(rates)}
 
 
 def highest(found: list[dict]) -> dict:

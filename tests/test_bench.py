@@ -222,7 +222,8 @@ def told_roof(monkeypatch):
     answer = json.dumps({"matmul_flops": 8.0, "copy_bytes": 4.0, "how": "told"})
     script = f"import sys\nfor _ in sys.stdin: print({answer!r}, flush=True)"
 
-    def roof_process(run, about):
+    def roof_process(run, devices):
+        assert set(devices) == {"cpu"}
         return child.child([sys.executable, "-c", script], dict(os.environ))
 
     monkeypatch.setattr(bench, "roof_process", roof_process)
@@ -275,6 +276,33 @@ def test_programs_take_turns_and_are_compared_within_a_round(tmp_path, told_roof
         "rounds": [[8.0, 4.0]] * 2,
     }
     assert outcome["where"]["device"] == "cpu"
+
+
+def test_what_a_task_costs_is_told_within_the_rounds_of_another(tmp_path, told_roof):
+    run = run_of(*WORDS, "bench.tasks=[posterior,predict]", "bench.repeats=1")
+    turns = {"posterior": (6, 3), "predict": (2, 2)}
+    script = tmp_path / "torch"
+    for task, (one, other) in turns.items():
+        program(tmp_path / task, (one,), (other,))
+    script.write_text(f'#!/bin/sh\nexec "{tmp_path}/$5"\n')
+    script.chmod(0o755)
+    run = replace(run, bench=replace(run.bench, pythons={"torch": str(script)}))
+    found = bench.bench(run, tmp_path)["results"]
+    assert [row["task"] for row in found["rows"]] == ["posterior", "predict"]
+    (cost,) = found["costs"]
+    assert (cost["program"], cost["task"], cost["against_task"]) == (
+        "torch",
+        "posterior",
+        "predict",
+    )
+    assert (cost["low"], cost["high"]) == (2 / 6, 2 / 3)
+    assert found["ratios"] == []  # two tasks are no ratio of programs
+    assert len(found["ceilings"]["rounds"]) == 2  # both tasks in the same rounds
+
+
+def test_tasks_go_together_only_with_what_they_are_told_against():
+    tasks = ("train", "posterior", "predict", "epoch", "round")
+    assert bench.together(tasks) == [("train",), ("posterior", "predict"), ("epoch",), ("round",)]
 
 
 def test_if_nobody_can_be_timed_it_says_why(tmp_path, told_roof):

@@ -1,0 +1,231 @@
+"""What is concluded from the timings, and whether two whole runs of them agree: README's tables of speed.
+
+    RECORDS/first, RECORDS/second: records of `trizoo bench`, made in the same way at two times
+
+A conclusion rests on a ratio within rounds (`results.ratios`), or on what a task costs over another (`results.costs`);
+two runs agree where the ranges of their rounds overlap.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from reports.contests import title
+from reports.runs import Record, read_runs
+
+RUNS = ("first", "second")
+OURS = ("tf", "torch", "jax")
+SIZES = (64, 128)
+TRAINING = {"train": "training", "train_plain": "training without views"}
+
+
+class Spread(NamedTuple):
+    """A ratio of speeds: its median over rounds, and its range."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def inverse(self) -> "Spread":
+        """The same the other way round: a ratio of times."""
+        return Spread(1 / self.median, 1 / self.high, 1 / self.low)
+
+
+class Conclusion(NamedTuple):
+    """A ratio that something is concluded from."""
+
+    what: str
+    find: Callable[["Run", int], Spread | None]  # in a run, at an image size
+    asked: str  # in words
+    met: Callable[[float], bool]  # by the median
+
+
+class Run:
+    """All records of one run of the timings: rows, ratios and costs in float32."""
+
+    def __init__(self, folder: Path):
+        records = [record for record in read_runs(folder) if record.task == "bench"]
+        self.rows = _float32(records, "rows")
+        self.ratios = _float32(records, "ratios")
+        self.costs = _float32(records, "costs")
+
+    def ratio(self, task: str, size: int, one: str, other: str) -> Spread | None:
+        """How many times as fast ONE is as OTHER, which took turns at TASK."""
+        for entry in self.ratios:
+            if (entry["task"], entry["image_size"]) == (task, size):
+                spread = Spread(*(entry[key] for key in Spread._fields))
+                if (entry["program"], entry["against"]) == (one, other):
+                    return spread
+                if (entry["program"], entry["against"]) == (other, one):
+                    return spread.inverse
+        return None
+
+    def cost(self, task: str, size: int, program: str) -> Spread | None:
+        """How many times as long PROGRAM takes for TASK as for the one that it is told against."""
+        for entry in self.costs:
+            if (entry["task"], entry["image_size"], entry["program"]) == (task, size, program):
+                return Spread(*(entry[key] for key in Spread._fields)).inverse
+        return None
+
+    def row(self, task: str, size: int, program: str) -> dict | None:
+        """PROGRAM's row of TASK, of the first record that has one."""
+        keys = ("task", "image_size", "program")
+        found = (
+            row for row in self.rows if tuple(row[key] for key in keys) == (task, size, program)
+        )
+        return next(found, None)
+
+
+def _float32(records: list[Record], name: str) -> list[dict]:
+    entries = [entry for record in records for entry in record.at(f"results.{name}") or ()]
+    return [entry for entry in entries if entry["precision"] == "float32"]
+
+
+def _against(task: str, one: str, other: str):
+    return lambda run, size: run.ratio(task, size, one, other)
+
+
+def _costing(task: str, program: str):
+    return lambda run, size: run.cost(task, size, program)
+
+
+def _fastest_over_jax(run: Run, size: int) -> Spread | None:
+    found = [spread for one in ("tf", "torch") if (spread := run.ratio("train", size, one, "jax"))]
+    return max(found, default=None)
+
+
+CONCLUSIONS = (
+    *(
+        Conclusion(
+            f"{words}: {title(name)} over {title(f'keras-{name}')}",
+            _against(task, name, f"keras-{name}"),
+            "at least 1.0",
+            lambda value: value >= 1.0,
+        )
+        for task, words in TRAINING.items()
+        for name in OURS
+    ),
+    Conclusion(
+        "training: PyTorch over TensorFlow",
+        _against("train", "torch", "tf"),
+        "within 1.1",
+        lambda value: 1 / 1.1 <= value <= 1.1,
+    ),
+    Conclusion(
+        "training: the fastest over JAX",
+        _fastest_over_jax,
+        "at most 1.5",
+        lambda value: value <= 1.5,
+    ),
+    *(
+        Conclusion(
+            f"time of 30 samples over one pass: {title(name)}",
+            _costing("posterior", name),
+            "at most 1.15",
+            lambda value: value <= 1.15,
+        )
+        for name in OURS
+    ),
+    Conclusion(
+        "30 samples: PyTorch over plain PyTorch's 30 passes",
+        _against("posterior", "torch", "plain-torch"),
+        "at least 15",
+        lambda value: value >= 15,
+    ),
+    Conclusion(
+        "30 samples: PyTorch over BaaL, which keeps its features",
+        _against("posterior", "torch", "baal"),
+        "",
+        lambda value: True,
+    ),
+    *(
+        Conclusion(
+            f"time of an epoch from disk over one from memory: {title(name)}",
+            _costing("epoch", name),
+            "at most 1.05",
+            lambda value: value <= 1.05,
+        )
+        for name in OURS
+    ),
+)
+
+
+def conclusions(records: Path) -> list[list[str]]:
+    """The table of CONCLUSIONS: what was asked, what each run says, and whether they agree."""
+    runs = [Run(records / name) for name in RUNS if (records / name).is_dir()]
+    rows = [
+        ["", "px", "asked", *(f"{name} run" for name in RUNS[: len(runs)]), "met", "runs agree"]
+    ]
+    for one in CONCLUSIONS:
+        for size in SIZES:
+            found = [one.find(run, size) for run in runs]
+            if not any(found):
+                continue
+            met = [one.met(spread.median) for spread in found if spread]
+            verdict = (
+                "" if not one.asked else "yes" if all(met) else "no" if not any(met) else "once"
+            )
+            rows.append([one.what, str(size), one.asked, *map(told, found), verdict, agree(found)])
+    return rows
+
+
+def told(spread: Spread | None) -> str:
+    """A ratio and its range; nothing where it was not measured."""
+    return "" if spread is None else f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
+
+
+def agree(found: list[Spread | None]) -> str:
+    """Whether the ranges of two runs overlap; nothing where there are not two."""
+    if len(found) < 2 or None in found:
+        return ""
+    one, other = found
+    return "yes" if one.low <= other.high and other.low <= one.high else "no"
+
+
+def training(records: Path) -> list[list[str]]:
+    """The table of trainings of the first run: images a second, with the share of the machine's floor in brackets."""
+    run = Run(records / RUNS[0])
+    columns = [(task, size) for size in SIZES for task in TRAINING]
+    rows = [["", *(f"{TRAINING[task]}, {size} px" for task, size in columns)]]
+    for program in dict.fromkeys(row["program"] for row in run.rows if row["task"] in TRAINING):
+        cells = [_speed(run.row(task, size, program)) for task, size in columns]
+        rows.append([title(program), *cells])
+    return rows
+
+
+def parts(records: Path) -> list[list[str]]:
+    """The table of what else was timed of ours, in the first run: galaxies a second, or seconds."""
+    run = Run(records / RUNS[0])
+    tasks = {
+        "predict": "one pass (/s)",
+        "posterior": "30 samples (/s)",
+        "epoch": "an epoch from disk (/s)",
+        "input": "disk to device alone (/s)",
+        "augment": "views alone (/s)",
+        "acquisition": "acquisition alone (/s)",
+        "round": "a round (s)",
+        "startup": "start-up (s)",
+    }
+    rows = [["", "px", *tasks.values()]]
+    for program in OURS:
+        for size in SIZES:
+            there = {task: run.row(task, size, program) for task in tasks}
+            if any(there.values()):
+                rows.append([title(program), str(size), *(_part(row) for row in there.values())])
+    return rows
+
+
+def _speed(row: dict | None) -> str:
+    if row is None:
+        return ""
+    share = row["floor_share"]
+    return f"{row['images_per_second']:.0f}" + ("" if share is None else f" ({100 * share:.0f} %)")
+
+
+def _part(row: dict | None) -> str:
+    if row is None:
+        return ""
+    if row["task"] in ("round", "startup"):
+        return f"{row['median_seconds']:.1f}"
+    return f"{row['images_per_second']:,.0f}"
