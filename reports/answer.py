@@ -11,9 +11,10 @@ from reports.blocks import Range, Section, bare, measure, prose, significant, ta
 from reports.conformance import latest, rungs
 from reports.contests import OURS, Contest, contests, reference, title
 from reports.errors import covered, measured
-from reports.learning import acquisition, labels_share, shelves_of
+from reports.learning import acquisition, labels_share
 from reports.memory import peak
 from reports.runs import TITLES, Book, Record, files, gathered, group, setting
+from reports.saved import shelves_of
 from reports.savings import BASELINE, difference, paired, savings, told
 from reports.timings import SPEEDS, alike
 
@@ -51,19 +52,19 @@ def _benchmarks(found: list[Contest]) -> tuple[str | None, str | None, str | Non
     here = [c for c in found if (c.place, c.size, c.batch) == where]
     by_task = {contest.task: contest for contest in here}
     starts = [c for c in found if c.task == "startup" and where and c.place == where[0]]
-    at = f"{where[1]} px, batch {where[2]}, float32, {where[0]}" if where else ""
+    at = f"float32, {here[0].of_size}, {where[0]}" if here else ""
     training = _fastest(by_task.get("train"), "in training")
     passes = [
         _fastest(by_task.get("predict"), "in prediction"),
         _fastest(by_task.get("posterior"), "in posteriors"),
     ]
     thrift = [
-        _fastest(by_task.get("startup") or (starts[-1] if starts else None), "to start"),
+        _fastest(by_task.get("startup") or (starts[-1] if starts else None), "in start-up"),
         _thriftiest(by_task.get("train")),
     ]
     others = _elsewhere(found, by_task.get("train"))
     return (
-        f"Training: {training} ({at}).{others}" if training else None,
+        f"Speed: {training} ({at}).{others}" if training else None,
         _joined("Prediction and posteriors: ", passes, at),
         _joined("Start-up and memory: ", thrift, at),
     )
@@ -97,17 +98,16 @@ def _fastest(contest: Contest | None, what: str) -> str | None:
     if not found:
         return None
     best, ratios = found
-    beaten = [f"{title(name)} {times(ratio)}" for name, ratio in ratios.items() if ratio.low > 1]
-    level = [f"{title(name)} {times(ratio)}" for name, ratio in ratios.items() if ratio.low <= 1]
-    said = [f"{title(best)} is fastest {what}"]
-    said += [f"against {' and '.join(beaten)}"] if beaten else []
-    said += [f"not shown to be faster than {' and '.join(level)}"] if level else []
-    return ", ".join(said)
+    beaten = [f"{times(ratio)} {title(name)}" for name, ratio in ratios.items() if ratio.low > 1]
+    level = [f"{title(name)}: {times(ratio)}" for name, ratio in ratios.items() if ratio.low <= 1]
+    said = [f"{what} {title(best)} is fastest", *([" and ".join(beaten)] if beaten else [])]
+    open_ = f" (not shown to beat {' and '.join(level)} its speed)" if level else ""
+    return ", ".join(said) + open_
 
 
 def times(ratio: Range) -> str:
     """A ratio and its range over rounds."""
-    return f"{ratio.middle:.2f}-fold ({ratio.low:.2f} to {ratio.high:.2f})"
+    return f"{ratio.middle:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times"
 
 
 def _elsewhere(found: list[Contest], here: Contest | None) -> str:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,12 +79,12 @@ class Table:
     anchored: str = ""
     kind = "table"
 
-    @property
+    @cached_property
     def headings(self) -> list[str]:
         """The name of each column."""
         return list(self.frame.columns)
 
-    @property
+    @cached_property
     def rows(self) -> list[list[str]]:
         """Every cell as text, row by row."""
         forms = [self.formats.get(heading) for heading in self.headings]
@@ -92,7 +93,15 @@ class Table:
             for row in self.frame.itertuples(index=False, name=None)
         ]
 
-    @property
+    @cached_property
+    def marks(self) -> list[dict[str, str]]:
+        """What the rows may be chosen by: heading -> value, only where there is one."""
+        found = self.frame[list(self.faceted)].to_dict("records")
+        return [
+            {name: str(value) for name, value in row.items() if not absent(value)} for row in found
+        ]
+
+    @cached_property
     def numeric(self) -> list[bool]:
         """Which columns hold numbers, and so are aligned at the right."""
         return [
@@ -101,7 +110,7 @@ class Table:
             for heading in self.headings
         ]
 
-    @property
+    @cached_property
     def spread(self) -> list[bool]:
         """Which columns hold a mean with a spread."""
         return [any(" ± " in text for text in column) for column in zip(*self.rows, strict=True)]
@@ -156,7 +165,8 @@ class Section:
             for name, value in getattr(block, "facets", {}).items():
                 found.setdefault(name, set()).add(value)
             for name in getattr(block, "faceted", ()):
-                found.setdefault(name, set()).update(map(str, block.frame[name]))
+                values = (str(value) for value in block.frame[name] if not absent(value))
+                found.setdefault(name, set()).update(values)
         return {name: sorted(values - {NOTHING}, key=natural) for name, values in found.items()}
 
     @property
@@ -191,6 +201,11 @@ def table(
 def from_files(block: Any, *files: str) -> Any:
     """BLOCK, made from FILES below the folder of records; prose is as it was."""
     return block if isinstance(block, Prose) else replace(block, files=files)
+
+
+def absent(value: Any) -> bool:
+    """Whether VALUE stands for nothing."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def measure(values: Iterable[Any]) -> Measure | None:

@@ -22,7 +22,7 @@ WIDTHS = {
     "jax": 0.9,
 }  # lines often lie on each other: those drawn first are wider
 DASHES = {"-": "", ":": "1.5 2.5", "--": "6 3", "-.": "7 2.5 1.5 2.5"}
-WIDTH, HEIGHT = 460.0, 300.0
+WIDTH, HEIGHT = 400.0, 270.0
 LETTER = 6.2  # the mean width of a letter of 11.5 px, generously
 LONGEST = 34  # letters of a row's label; the tables have all of it
 TOLD = 24  # points of an unmarked line that say their value
@@ -38,10 +38,13 @@ class Line(NamedTuple):
     dashes: str = "-"
     meaning: str = ""
     marked: bool = False
+    of: str = ""  # what its points are of, where they are told, if not backend and meaning
 
     @property
     def name(self) -> str:
         """What it is called where its points are told."""
+        if self.of:
+            return self.of
         title = TITLES.get(self.backend, self.backend)
         return f"{title}, {self.meaning}" if self.meaning and self.meaning != title else title
 
@@ -126,9 +129,9 @@ def _ends(values: Iterable[float]) -> tuple[float, float]:
 
 
 def round_ticks(low: float, high: float) -> tuple[float, ...]:
-    """Four to seven round numbers from LOW to HIGH."""
+    """Three to seven round numbers from LOW to HIGH."""
     step = 10.0 ** math.floor(math.log10((high - low) / 4))
-    step *= next(factor for factor in (5, 2, 1) if (high - low) / (factor * step) >= 3.5)
+    step *= next(factor for factor in (5, 2, 1) if (high - low) / (factor * step) >= 2.9)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return tuple(round(place * step, 12) for place in range(first, last + 1))
 

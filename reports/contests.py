@@ -33,6 +33,13 @@ TASKS = {
     "startup": "start-up: import, build, first step",
     "quality": "training to a log score",
 }
+FACETED = (
+    "task",
+    "image size (px)",
+    "batch",
+    "precision",
+    "device",
+)  # headings that rows are chosen by
 TIMED = ("startup", "round", "quality")  # told in seconds, as they are not of so many images
 
 
@@ -143,7 +150,7 @@ class Contest:
         """What a reader may choose it by."""
         return {
             "task": self.task,
-            "image size": f"{self.size or NOTHING} px",
+            "image size (px)": str(self.size or NOTHING),
             "batch": str(self.batch or NOTHING),
             "device": self.place,
         }
@@ -246,6 +253,14 @@ def reference(found: list[Contest]) -> tuple | None:
             key[0],
         ),
     )
+
+
+def first_choice(found: list[Contest], *names: str) -> dict[str, str]:
+    """What of NAMES controls choose at first: training, at the size and batch at which most was timed."""
+    at = reference(found)
+    most = [c for c in found if (c.place, c.size, c.batch) == at]
+    first = min(most, key=lambda contest: contest.task != "train")
+    return {name: value for name, value in first.facets.items() if name in names}
 
 
 def missing(book: Book) -> list[tuple[Record, dict]]:

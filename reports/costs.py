@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from reports.blocks import Section, Table, bare, number, prose, table
-from reports.contests import Contest, Timing, contests, place, timings, title
+from reports.contests import FACETED, Contest, Timing, contests, first_choice, place, timings, title
 from reports.runs import Book
 from reports.speed import NO_GPU, without_gpu
 
@@ -48,14 +48,15 @@ def costs(book: Book) -> Section:
     ledger += _without_gpu(ledger[0], found)
     formats = {"seconds": ",.2f", "money": ".2g"}
     told = "For 1,000 galaxies: trained on once, sampled, or scored for asking"
-    thousand = replace(table(told, ledger, numbers, formats), faceted=("task", "precision"))
+    thousand = replace(table(told, ledger, numbers, formats), faceted=FACETED)
     words = prose(
         "Money is seconds at bench.price_per_hour of the record, in the currency of that price: a stated price, not a "
         "bill. Joules are of the whole device as it told them; where it told none, none are given.",
         "Surveys: galaxies x seconds each on this hardware, one device, nothing but the work itself: no download, no "
         f"failure, no store. Extrapolated from a few hundred galaxies. {_counts()}.",
     )
-    return Section("Cost", (words, thousand, *_posteriors(found), *_epochs(found)))
+    chosen = first_choice(found, "image size (px)", "batch")
+    return Section("Cost", (words, thousand, *_posteriors(found), *_epochs(found)), chosen)
 
 
 def _counts() -> str:
@@ -141,4 +142,4 @@ def _surveys(caption: str, found: list[Contest]) -> list[Table]:
         return []
     rows += _without_gpu(rows[0], found)
     numbers = [contest.record.number for contest in found]
-    return [replace(table(caption, rows, numbers), faceted=("precision",))]
+    return [replace(table(caption, rows, numbers), faceted=FACETED[1:])]

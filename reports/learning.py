@@ -9,9 +9,7 @@ from reports.blocks import (
     Prose,
     Section,
     Table,
-    Told,
     bare,
-    from_files,
     measure,
     number,
     prose,
@@ -20,49 +18,27 @@ from reports.blocks import (
 from reports.errors import seeds, share
 from reports.figures import Line, line_figure
 from reports.runs import (
-    TITLES,
     Book,
     Record,
     beside,
-    files,
     gathered,
     group,
-    home,
     pairs,
     setting,
     simulation,
 )
+from reports.saved import SAVED, compared, shelf
 from reports.savings import (
     BASELINE,
-    CONFIDENCE,
-    DEVIATION,
-    FALLS,
-    MEASURES,
     Course,
-    Pair,
-    apart,
     course,
-    difference,
     falling,
-    fell,
     needed,
-    paired,
-    paired_coverage,
     problem,
     problems,
-    published,
-    savings,
-    told,
     words,
 )
 
-SAVED = (
-    "Labels saved: 1 - labels needed / labels that random acquisition needed, where the mean over the seeds that "
-    "both have, made to fall steadily, first comes down to an error. Errors lie along the fall of random "
-    f"acquisition's, from its first to its last round. In brackets {CONFIDENCE:.0%} intervals over paired seeds. "
-    "A saving after < is only a bound, since the acquisition had not come down to the error in its last round; a "
-    "? stands for a lower end that is not known for that reason. Less is better in every measure."
-)
 DASHES = {"mutual information": "-", "random": ":"}
 
 
@@ -118,69 +94,13 @@ POINTS = {"training": training_points, "validation": validation_points}
 def active(book: Book) -> Section:
     """Error against labels, for every acquisition and backend, and what was acquired in common."""
     runs = [record for record in book.of("active") if record.at("results.rounds")]
-    blocks = [*(_rounds(book, runs) if runs else []), *_shelf(book)]
+    blocks = [*(_rounds(book, runs) if runs else []), *shelf(book)]
     if not blocks:
         return bare(
             "Active learning",
             "No active-learning run is among the records; trizoo active makes one.",
         )
     return Section("Active learning", tuple(blocks))
-
-
-def _saving_figures(name: str, named: dict[str, list[Course]]) -> list[Figure]:
-    """RMSE and log score against labels, and the labels saved along the fall of random acquisition's."""
-    about = named[BASELINE][0].about
-    what = (
-        f"{about['dataset']}, {about['question']}, {TITLES.get(about['backend'], about['backend'])}"
-    )
-    others = [other for other in named if other != BASELINE]
-    figures = []
-    for measure_ in ("rmse", "log_score"):
-        pairs_of = {other: paired(named[BASELINE], named[other], measure_) for other in others}
-        pairs_of = {other: pair for other, pair in pairs_of.items() if pair is not None}
-        if not pairs_of:
-            continue
-        title, backend = MEASURES[measure_], about["backend"]
-        first = next(iter(pairs_of.values()))
-        errors = [_error_line(BASELINE, first.labels, first.random, "--", "random")]
-        errors += [
-            _error_line(backend, p.labels, p.other, "-", words(o)) for o, p in pairs_of.items()
-        ]
-        saved_ = [_saved_line(backend, pair, words(other)) for other, pair in pairs_of.items()]
-        ends = f"{CONFIDENCE:.0%} intervals over {len(first.random)} pairs"
-        axes = ("labelled galaxies", title), ("labels that random acquisition needs", "saved (%)")
-        for kind, lines, titles in (("error", errors, axes[0]), ("saved", saved_, axes[1])):
-            caption = f"{title}, {what}: " + (
-                "" if kind == "error" else "labels saved at equal error, "
-            )
-            figures.append(
-                line_figure(f"{name}-{measure_}-{kind}", caption + ends, lines, titles, [])
-            )
-    return figures
-
-
-def _error_line(
-    backend: str, labels: np.ndarray, errors: np.ndarray, dashes: str, meaning: str
-) -> Line:
-    middle, low, high = np.array([difference(values) for values in errors.T]).T
-    return Line(backend, labels, middle, (low, high), dashes, meaning, True)
-
-
-def _saved_line(backend: str, pair: Pair, meaning: str) -> Line:
-    """The saving along the fall, up to the last error that was reached; an end that is not known is at -100 %."""
-    found = [one for one in savings(pair, np.linspace(0.1, 1, 19)) if np.isfinite(one.labels)]
-    low, high = (
-        np.clip([100 * getattr(one, end) for one in found], -100, 100) for end in ("low", "high")
-    )
-    return Line(
-        backend,
-        [one.random for one in found],
-        [100 * one.saving for one in found],
-        (low, high),
-        "-",
-        meaning,
-        True,
-    )
 
 
 def _rounds(book: Book, runs: list[Record]) -> list:
@@ -204,52 +124,14 @@ def _rounds(book: Book, runs: list[Record]) -> list:
     }
     blocks = [said, *figures, table("Rounds, mean ± spread over seeds", rows, numbers, formats)]
     blocks += saved(book, runs)
-    compared = pairs(runs)
-    if compared:
+    both = pairs(runs)
+    if both:
         formats = {"first round (%)": ".1f", "last round (%)": ".1f", "all rounds (%)": ".1f"}
         caption = "Galaxies that two backends of the same setting and seed both acquired"
-        rows = [_overlap_row(book, *pair) for pair in compared]
+        rows = [_overlap_row(book, *pair) for pair in both]
         blocks.append(
-            table(caption, rows, [record.number for pair in compared for record in pair], formats)
+            table(caption, rows, [record.number for pair in both for record in pair], formats)
         )
-    return blocks
-
-
-def shelves_of(book: Book) -> dict[str, list[dict[str, list[Course]]]]:
-    """File -> what was published of runs whose records are not here, of each question the backend with most runs."""
-    shelves = {}
-    for origin in files(book, "labels_saved.json"):
-        best: dict[tuple, dict[str, list[Course]]] = {}
-        for named in published(home(book) / origin):
-            about = named[BASELINE][0].about
-            key = (about["dataset"], about["question"])
-            best[key] = max(best.get(key, {}), named, key=lambda some: len(some.get(BASELINE, ())))
-        shelves[origin] = list(best.values())
-    return shelves
-
-
-def _shelf(book: Book) -> list[Prose | Table | Figure]:
-    blocks = []
-    for origin, problems_ in shelves_of(book).items():
-        rows = [
-            {key: named[BASELINE][0].about[key] for key in ("dataset", "question")}
-            | {"backend": TITLES.get(named[BASELINE][0].about["backend"], "")}
-            | row
-            for named in problems_
-            for name in named
-            if name != BASELINE
-            for row in _compared(named[BASELINE], named[name])
-        ]
-        if not rows:
-            continue
-        caption = f"Labels saved at equal error, random against others ({origin})"
-        figures = [
-            figure
-            for place, named in enumerate(problems_, 1)
-            for figure in _saving_figures(f"labels-saved-{place}", named)
-        ]
-        made = [table(caption, rows, []), *figures]
-        blocks += [prose(SAVED), *(from_files(block, origin) for block in made)]
     return blocks
 
 
@@ -322,18 +204,16 @@ def labels_share(runs: list[Record], records: list[Record]) -> float | None:
 def saved(book: Book, runs: list[Record]) -> list[Prose | Table]:
     """Labels saved at equal error, and what the pool's risk was said to be; nothing without random acquisition."""
     records = gathered(runs, problem)
-    compared = [
-        (records[named[BASELINE][0].problem], named) for named in problems(map(course, runs))
-    ]
-    if not compared:
+    found = [(records[named[BASELINE][0].problem], named) for named in problems(map(course, runs))]
+    if not found:
         return []
-    numbers = [record.number for some, _ in compared for record in some]
+    numbers = [record.number for some, _ in found for record in some]
     rows = [
         {"setting": book.setting(some[0]), "backend": some[0].title} | row
-        for some, named in compared
+        for some, named in found
         for name in named
         if name != BASELINE
-        for row in _compared(named[BASELINE], named[name])
+        for row in compared(named[BASELINE], named[name])
     ]
     blocks = [
         prose(SAVED),
@@ -341,7 +221,7 @@ def saved(book: Book, runs: list[Record]) -> list[Prose | Table]:
     ]
     risks = [
         {"setting": book.setting(some[0]), "backend": some[0].title} | row
-        for some, named in compared
+        for some, named in found
         for row in _risks(named)
     ]
     if risks:
@@ -352,43 +232,6 @@ def saved(book: Book, runs: list[Record]) -> list[Prose | Table]:
         formats = dict.fromkeys(("plain", "LURE", "all"), ".3f")
         blocks.append(table(caption, risks, numbers, formats))
     return blocks
-
-
-def _compared(random: list[Course], other: list[Course]) -> list[dict]:
-    pairs_of = {title: paired(random, other, name) for name, title in MEASURES.items()}
-    rows = [_saved_row(title, pair) for title, pair in pairs_of.items() if pair]
-    if rows and (coverages := paired_coverage(random, other)):
-        before, after = np.array(coverages).T
-        rows.append(
-            dict.fromkeys(rows[0], "")
-            | {
-                "measure": f"coverage error within {DEVIATION} of the vote fraction",
-                "seeds": len(coverages),
-                "random": f"{before.mean():.3f}",
-                "last difference": _apart(after - before),
-            }
-        )
-    return [{"acquisition": words(other[0].acquisition)} | row for row in rows]
-
-
-def _saved_row(title: str, pair: Pair) -> dict:
-    headings = [f"saved at {fall:.0%} of the fall" for fall in FALLS]
-    found = [
-        Told(told(one), *(100 * end for end in (one.saving, one.low, one.high)))
-        for one in savings(pair)
-    ]
-    return {
-        "measure": title,
-        "seeds": len(pair.random),
-        "labels": f"{pair.labels[0]:.0f} to {pair.labels[-1]:.0f}",
-        "random": fell(pair.random),
-        **(dict(zip(headings, found, strict=False)) or dict.fromkeys(headings, "no fall")),
-        "last difference": _apart(pair.other[:, -1] - pair.random[:, -1]),
-    }
-
-
-def _apart(values: np.ndarray) -> Told:
-    return Told(apart(values, 4), *difference(values))
 
 
 def _risks(named: dict[str, list[Course]]) -> list[dict]:

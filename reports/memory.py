@@ -7,11 +7,22 @@ import numpy as np
 
 from reports.blocks import Figure, Section, Table, bare, prose, table
 from reports.charts import Line
-from reports.contests import OURS, Contest, Timing, contests, place, timings, title
+from reports.contests import (
+    FACETED,
+    OURS,
+    Contest,
+    Timing,
+    contests,
+    first_choice,
+    place,
+    timings,
+    title,
+)
 from reports.figures import log_figure
 from reports.runs import Book, gathered
 from reports.speed import NO_GPU, capital, without_gpu
 
+ROWS = tuple(name for name in FACETED if name != "batch")
 GB = 1e9
 SIZES = (2, 6, 16)  # GB, of a small, a middling and a large device
 
@@ -39,7 +50,8 @@ def memory(book: Book) -> Section:
         "Peak memory is of the device, or on a CPU of the whole process, the framework itself included; every program "
         "has a process of its own, which holds its tasks one after the other. GB are 10⁹ bytes."
     )
-    return Section("Memory", (words, _peaks(found), *_figures(found), *_fits(found)))
+    chosen = first_choice(found, "task", "image size (px)")
+    return Section("Memory", (words, _peaks(found), *_figures(found), *_fits(found)), chosen)
 
 
 def peak(timing: Timing) -> float | None:
@@ -67,7 +79,7 @@ def _peaks(found: list[Contest]) -> Table:
     formats = {f"batch {batch} (GB)": ".2f" for batch in batches}
     numbers = [contest.record.number for contest in found]
     made = table("Peak memory", rows, numbers, formats)
-    return replace(made, faceted=("task", "precision"))
+    return replace(made, faceted=ROWS)
 
 
 def _gigabytes(value: float | None) -> float | None:
@@ -128,7 +140,7 @@ def _fits(found: list[Contest]) -> list:
     numbers = [contest.record.number for contest in found]
     formats = {"base (GB)": ".2f", "each galaxy of a batch (MB)": ".2f"}
     caption = "The batch that fits into so much memory, by a linear fit"
-    return [words, replace(table(caption, rows, numbers, formats), faceted=("task", "precision"))]
+    return [words, replace(table(caption, rows, numbers, formats), faceted=ROWS)]
 
 
 def _figures(found: list[Contest]) -> list[Figure]:
@@ -142,8 +154,9 @@ def _figures(found: list[Contest]) -> list[Figure]:
                 [peak(rows[batch]) / GB for batch in sorted(rows)],
                 None,
                 "-" if program in OURS else "--",
-                "" if program in OURS else title(program),
+                "" if program in OURS else "other ways, peers",
                 True,
+                title(program),
             )
             for (*_, program, precision, _), rows in series(some).items()
             if len(rows) > 1 and precision == "float32"
@@ -153,5 +166,6 @@ def _figures(found: list[Contest]) -> list[Figure]:
             numbers = [contest.record.number for contest in some]
             axes = ("batch", "peak memory (GB)")
             made = log_figure(f"memory-{len(figures) + 1}", caption, lines, axes, numbers)
-            figures.append(replace(made, facets={"task": task}))
+            facets = {"task": task, "image size (px)": str(size), "device": where}
+            figures.append(replace(made, facets=facets))
     return figures

@@ -58,17 +58,19 @@ def _csv(head: Iterable[str], rows: Iterable[list]) -> str:
 
 
 def _of(made: Table) -> Iterator[list]:
-    for place, row in enumerate(made.frame.to_dict("records"), 1):
+    units = [unit(heading) for heading in made.headings]
+    kept = [heading not in made.code for heading in made.headings]
+    for place, row in enumerate(made.frame.itertuples(index=False, name=None), 1):
+        found = [numbers(value) for value in row]
         words = [
             value
-            for heading, value in row.items()
-            if isinstance(value, str) and not isinstance(value, Told) and heading not in made.code
+            for value, told, key in zip(row, found, kept, strict=True)
+            if key and told is None and isinstance(value, str)
         ]
         key = "; ".join(filter(None, words))
-        for heading, value in row.items():
-            found = numbers(value)
-            if found:
-                yield [place, key, heading, *map(exact, found), unit(heading)]
+        for heading, told, its_unit in zip(made.headings, found, units, strict=True):
+            if told:
+                yield [place, key, heading, *map(exact, told), its_unit]
 
 
 def numbers(value) -> tuple | None:

@@ -132,7 +132,7 @@ def origins(book: Book, made: Iterable[Section]) -> Section:
         "configuration. A command that its record does not hold is put "
         "together from the configuration's main keys.",
     )
-    of_blocks = from_files(table("Tables and figures", rows, numbers, code=("command",)), *told)
+    of_blocks = table("Tables and figures", rows, numbers, code=("command",))
     blocks = [words, of_blocks, *_files(told), _records(book)]
     return Section("Where it came from", tuple(blocks))
 

@@ -21,6 +21,20 @@ from shared.spec import digest
 
 TITLES = {"tf": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
 PLACES = ("folder", "outputs", "again", "dataset.stores")  # where things are kept
+CHOSEN = (  # of an acquisition: how galaxies are chosen, not how many and when
+    "name",
+    "samples",
+    "expected_votes",
+    "of",
+    "coldness",
+    "share",
+    "guard",
+    "states",
+    "targets",
+    "target",
+    "shards",
+    "shard_size",
+)
 VERSIONS = ("tensorflow", "keras", "torch", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -61,6 +75,12 @@ class Record:
     def group(self) -> str:
         """The digest of all configured but the seed and PLACES, and of device and precision."""
         return digest([without(self.entries, ("seed",)), self.precision, self.at("where.device")])
+
+    @cached_property
+    def simulation(self) -> str:
+        """The digest of the setting but for how galaxies are chosen."""
+        names = ("task", "backend", "seed", *(f"acquisition.{key}" for key in CHOSEN))
+        return digest([without(self.entries, names), self.precision])
 
     @property
     def task(self) -> str:
@@ -121,9 +141,9 @@ def _read(path: Path) -> dict:
     return data
 
 
-def home(book: "Book") -> Path:
-    """The folder that all records lie below."""
-    first = book.records[0]
+def home(records: list[Record]) -> Path:
+    """The folder that all RECORDS lie below."""
+    first = records[0]
     depth = 0 if first.place == "." else len(Path(first.place).parts)
     return [first.folder, *first.folder.parents][depth]
 
@@ -133,8 +153,8 @@ def files(book: "Book", name: str) -> dict[str, Any]:
 
     Raises ValueError, naming it, for one that is no JSON.
     """
-    folder, found = home(book), {}
-    for path in sorted(folder.rglob(name)):
+    folder, found = home(book.records), {}
+    for path in book.loose.get(name, ()):
         try:
             found[path.relative_to(folder).as_posix()] = json.loads(path.read_text())
         except ValueError as error:
@@ -175,10 +195,7 @@ def setting(record: Record) -> str:
 
 def simulation(record: Record) -> str:
     """The setting but for how galaxies are chosen: what acquisitions are compared within."""
-    chosen = ("name", "samples", "expected_votes", "of", "coldness", "share", "guard", "states")
-    chosen = (*chosen, "targets", "target", "shards", "shard_size")
-    names = ("task", "backend", "seed", *(f"acquisition.{key}" for key in chosen))
-    return digest([without(record.entries, names), record.precision])
+    return record.simulation
 
 
 def group(record: Record) -> str:
@@ -258,11 +275,12 @@ def labels(records: list[Record]) -> dict[str, str]:
 
 
 class Book(NamedTuple):
-    """All records, with the names that settings and groups have in the report."""
+    """All records, with the names that settings and groups have in the report, and the other JSON files by name."""
 
     records: list[Record]
     settings: dict[str, str]
     labels: dict[str, str]
+    loose: dict[str, list[Path]]
 
     def of(self, *tasks: str) -> list[Record]:
         """The records of TASKS in the order of tables."""
@@ -288,7 +306,16 @@ class Book(NamedTuple):
 
 def bound(records: list[Record]) -> Book:
     """RECORDS as a Book."""
-    return Book(records, named_settings(records), labels(records))
+    return Book(records, named_settings(records), labels(records), loose(records))
+
+
+def loose(records: list[Record]) -> dict[str, list[Path]]:
+    """Name -> the JSON files of that name below the folder of RECORDS, but for those that every run writes."""
+    found = defaultdict(list)
+    for path in sorted(home(records).rglob("*.json")):
+        if path.name not in ("record.json", "run.json"):
+            found[path.name].append(path)
+    return dict(found)
 
 
 def pairs(records: Iterable[Record]) -> list[tuple[Record, Record]]:

@@ -5,11 +5,13 @@ from dataclasses import replace
 from reports.blocks import Figure, Section, Table, bare, prose, table
 from reports.charts import Line
 from reports.contests import (
+    FACETED,
     OURS,
     TIMED,
     Contest,
     Timing,
     contests,
+    first_choice,
     place,
     task_words,
     title,
@@ -45,7 +47,7 @@ def scaling(book: Book) -> Section:
         "what the machine did in between. Both axes are logarithmic; programs in float32; peers are dotted, other ways "
         "to compile ours dashed."
     )
-    return Section("Scaling", (words, *figures, _table(found)))
+    return Section("Scaling", (words, *figures, _table(found)), first_choice(found, "task"))
 
 
 def sweep(along: str, some: list[Contest]) -> list[Line]:
@@ -61,10 +63,10 @@ def sweep(along: str, some: list[Contest]) -> list[Line]:
         if len(found) < 2:
             continue
         x, first = sorted(found), next(iter(found.values()))
-        dashes = "-" if program in OURS else ":" if first.peer else "--"
-        meaning = "" if program in OURS else title(program)
+        ours, peers = ("--", "ours, compiled otherwise"), (":", "peers")
+        dashes, meaning = ("-", "") if program in OURS else peers if first.peer else ours
         y = [found[value].speed.middle for value in x]
-        lines.append(Line(first.backend, x, y, None, dashes, meaning, True))
+        lines.append(Line(first.backend, x, y, None, dashes, meaning, True, title(program)))
     return lines
 
 
@@ -97,4 +99,4 @@ def _table(found: list[Contest]) -> Table:
     formats = {"images/s": ",.1f", "megapixels/s": ",.2f"}
     numbers = [contest.record.number for contest in found]
     made = table("Every speed, by size and batch", rows, numbers, formats)
-    return replace(made, faceted=("task", "precision"))
+    return replace(made, faceted=FACETED)

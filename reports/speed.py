@@ -5,11 +5,13 @@ from dataclasses import replace
 from reports.blocks import Figure, Range, Section, Table, prose, table
 from reports.charts import Row
 from reports.contests import (
+    FACETED,
     OURS,
     TIMED,
     Contest,
     Timing,
     contests,
+    first_choice,
     missing,
     on_gpu,
     reference,
@@ -45,8 +47,7 @@ def speed(book: Book) -> Section:
     most = [contest for contest in found if (contest.place, contest.size, contest.batch) == at]
     blocks += [made for contest in most for made in _matrix(contest)]
     blocks += [*_peers(found), *_missing(book), *_ceilings(book)]
-    first = min(most, key=lambda contest: contest.task != "train")
-    return Section("Speed", tuple(blocks), first.facets)
+    return Section("Speed", tuple(blocks), first_choice(found, *FACETED))
 
 
 def without_gpu(rows: list[Timing]) -> list[str]:
@@ -159,19 +160,19 @@ def _contest_figure(contest: Contest) -> list[Figure]:
 
 def _matrix(contest: Contest) -> list[Table]:
     """Everyone against everyone, where there are more than ours; told where most was timed, for it is large."""
-    programs = [
-        t.program for t in ranked(contest) if any(t.program in pair for pair in contest.ratios)
-    ]
-    if set(programs) <= set(OURS):
+    found = [t for t in ranked(contest) if any(t.program in pair for pair in contest.ratios)]
+    names = {timing.program: f"times {timing.title}" for timing in found}
+    if set(names) <= set(OURS):
         return []
     rows = [
-        {"program": title(one)}
-        | {f"times {title(other)}": contest.ratios.get((one, other)) for other in programs}
-        for one in programs
+        {"program": timing.title, "precision": timing.precision}
+        | {head: contest.ratios.get((timing.program, name)) for name, head in names.items()}
+        for timing in found
     ]
-    formats = {f"times {title(name)}": ".2f" for name in programs}
+    formats = dict.fromkeys(names.values(), ".2f")
     caption = f"Each against each: {contest.words}"
-    return [replace(table(caption, rows, [contest.record.number], formats), facets=contest.facets)]
+    made = table(caption, rows, [contest.record.number], formats)
+    return [replace(made, facets=contest.facets, faceted=("precision",))]
 
 
 def _peers(found: list[Contest]) -> list[Table]:
@@ -194,7 +195,8 @@ def _peers(found: list[Contest]) -> list[Table]:
     numbers = [contest.record.number for contest in found if any(t.peer for t in contest.timings)]
     caption = "Ours over peers of the same framework"
     formats = {"times as fast as the peer": ".2f"}
-    return [table(caption, rows, numbers, formats)] if rows else []
+    faceted = ("task", "image size (px)", "batch", "precision")
+    return [replace(table(caption, rows, numbers, formats), faceted=faceted)] if rows else []
 
 
 def verdict(ratio: Range) -> str:
