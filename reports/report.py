@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reports.agreement import agreement
 from reports.answer import answer
-from reports.blocks import Section
+from reports.blocks import Prose, Section
 from reports.calibration import calibration
 from reports.conformance import conformance
 from reports.costs import costs
@@ -15,8 +15,8 @@ from reports.memory import memory
 from reports.origins import origins, ran
 from reports.pages import clear_figures, write_html, write_markdown, write_numbers
 from reports.pictures import galaxies
-from reports.rosetta import PAGE, rosetta, write_rosetta
-from reports.runs import Book, bound, read_runs
+from reports.rosetta import PAGE, write_rosetta
+from reports.runs import Book, Record, bound, read_runs
 from reports.scaling import scaling
 from reports.shelf import shelf
 from reports.speed import speed
@@ -24,6 +24,17 @@ from reports.timings import timings
 from shared.spec import RunSpec
 
 TITLE = "trizoo: three backends, the same galaxies"
+
+
+def side_by_side(_: Book) -> Section:
+    """What the report says of the page beside it, which is of the source and not of records."""
+    words = (
+        "The three implementations are one program in three dialects. The page beside this one shows every function of "
+        "theirs in three columns, as the source was when the report was made.",
+    )
+    return Section("The three side by side", (Prose(words, PAGE),))
+
+
 SECTIONS = (
     answer,
     conformance,
@@ -41,27 +52,33 @@ SECTIONS = (
     curves,
     galaxies,
     shelf,
-    rosetta,
+    side_by_side,
     ran,
 )
 
 
 def report(run: RunSpec, folder: Path) -> dict:
     """The task: a report in FOLDER of every record below the outputs of RUN."""
-    outputs = Path(run.outputs)
-    page = write_report(outputs, Path(folder))
+    runs = read_runs(Path(run.outputs))
+    page = write_pages(runs, Path(folder))
     print(page)
-    return {"where": {}, "results": {"report": str(page), "records": len(read_runs(outputs))}}
+    return {"where": {}, "results": {"report": str(page), "records": len(runs)}}
 
 
 def write_report(records: Path, target: Path) -> Path:
-    """TARGET/report.html of every record below RECORDS; beside it report.md, two CSVs, figures/ and rosetta.html.
+    """TARGET/report.html of every record below RECORDS, and what lies beside it.
 
-    The same records give the same bytes; figures of an earlier report are gone. Raises ValueError for a broken record,
-    naming it, and if there is none.
+    Raises ValueError for a broken record, naming it, and if there is none.
     """
-    made = sections(bound(read_runs(Path(records))))
-    target = Path(target)
+    return write_pages(read_runs(Path(records)), Path(target))
+
+
+def write_pages(runs: list[Record], target: Path) -> Path:
+    """TARGET/report.html of RUNS; beside it report.md, two CSVs, figures/ and rosetta.html.
+
+    The same records give the same bytes; figures of an earlier report are gone.
+    """
+    made = sections(bound(runs))
     clear_figures(target / "figures")
     write_markdown(made, TITLE, target / "report.md")
     write_numbers(made, target / "numbers.csv")

@@ -46,7 +46,7 @@ def speed(book: Book) -> Section:
     at = reference(found)
     most = [contest for contest in found if (contest.place, contest.size, contest.batch) == at]
     blocks += [made for contest in most for made in _matrix(contest)]
-    blocks += [*_peers(found), *_missing(book), *_ceilings(book)]
+    blocks += [*_ways(found), *_peers(found), *_missing(book), *_ceilings(book)]
     return Section("Speed", tuple(blocks), first_choice(found, *FACETED))
 
 
@@ -173,6 +173,41 @@ def _matrix(contest: Contest) -> list[Table]:
     caption = f"Each against each: {contest.words}"
     made = table(caption, rows, [contest.record.number], formats)
     return [replace(made, facets=contest.facets, faceted=("precision",))]
+
+
+def _ways(found: list[Contest]) -> list[Table]:
+    """Each framework as it comes beside its other ways to compile, where precisions are equal."""
+    rows, numbers = [], []
+    for contest in found:
+        for name in OURS:
+            some = [t for t in contest.timings if t.program.partition("-")[0] == name]
+            plain = contest.of(name)
+            alike = [t for t in some if plain and t.precision == plain.precision]
+            if len(alike) < 2:
+                continue
+            rows += [_way(contest, name, timing) for timing in alike]
+            numbers.append(contest.record.number)
+    formats = {"images/s": ",.0f", "seconds": ".2f", "times as it comes": ".2f"}
+    if not rows:
+        return []
+    made = table("Ways to compile, of one framework and precision", rows, numbers, formats)
+    return [replace(made, faceted=("task", "image size (px)", "batch", "precision"))]
+
+
+def _way(contest: Contest, name: str, timing: Timing) -> dict:
+    return {
+        "task": contest.task,
+        "image size (px)": contest.size,
+        "batch": contest.batch,
+        "framework": title(name),
+        "program": timing.title,
+        "precision": timing.precision,
+        "compiled": timing.compiled,
+        "seconds": timing.time,
+        "images/s": None if contest.task in TIMED else timing.speed,
+        "times as it comes": contest.ratios.get((timing.program, name)),
+        "first call (s)": timing.number("first_seconds"),
+    }
 
 
 def _peers(found: list[Contest]) -> list[Table]:

@@ -100,6 +100,15 @@ def test_ours_over_peers_says_who_is_faster_only_if_every_round_does(tmp_path):
     assert verdict(Range(0.9, 0.8, 0.99)) == "peer faster"
 
 
+def test_ways_to_compile_stand_beside_the_framework_as_it_comes(tmp_path):
+    turns = {"tf": 0.2, "tf-eager": 0.8, "tf-bf16": 0.1, "torch": 0.3}
+    made = sections_of(tmp_path, bench(turns=turns, tasks=("train",)))["Speed"]
+    found = rows(made, "Ways to compile")
+    assert list(found) == ["TensorFlow", "TensorFlow, eager"]
+    assert found["TensorFlow, eager"]["times as it comes"].middle == 0.25
+    assert found["TensorFlow"]["times as it comes"] is None
+
+
 def test_what_was_not_timed_is_listed_with_the_reason(tmp_path):
     found = rows(sections_of(tmp_path, bench())["Speed"], "Not timed")["Zoobot"]
     assert found["reason"] == "zoobot cannot be imported"
