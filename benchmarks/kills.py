@@ -38,7 +38,7 @@ SMALL = (
     "backend.threads=1",
     "acquisition.initial=32",
     "acquisition.per_round=8",
-    "acquisition.rounds=9",
+    "acquisition.rounds=10",
     "acquisition.first_steps=40",
     "acquisition.round_steps=20",
 )
@@ -122,7 +122,8 @@ def moments(config: dict, results: dict, kills: int, random: np.random.Generator
     checkpoints = range(every, last, every)
     if kills - len(pauses) > len(checkpoints):
         raise ValueError(
-            f"kills is {kills}, but there are {len(checkpoints)} checkpoints to wait for"
+            f"kills is {kills}, but there are {len(checkpoints)} checkpoints to wait for; ask for fewer kills, or "
+            "for more steps or rounds"
         )
     after = sorted(random.choice(checkpoints, kills - len(pauses), replace=False).tolist())
     trained = [Kill(number, random.uniform(0, seconds)) for number in after]
