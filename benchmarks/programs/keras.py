@@ -22,6 +22,13 @@ COMPILED = {  # without jit_compile, and with it
 }
 
 
+class StillDropping(layers.Dropout):
+    """Dropout at prediction too."""
+
+    def call(self, inputs, training=None):
+        return super().call(inputs, training=True)
+
+
 class Augmented(keras.utils.PyDataset):
     """Batches of cutouts that Keras' layers turn and zoom before the model gets them, shuffled at every epoch."""
 
@@ -89,7 +96,7 @@ def predict(run: RunSpec) -> Work:
 
 def posterior(run: RunSpec) -> Work:
     """predict_on_batch once per sample, of a model whose dropout stays on: rho (galaxy, sample)."""
-    model, images = compiled(run, dropping(network(run))), order(peers.galaxies(run).images)
+    model, images = compiled(run, network(run, StillDropping)), order(peers.galaxies(run).images)
 
     def call():
         samples = range(run.posterior.samples)
@@ -101,8 +108,8 @@ def posterior(run: RunSpec) -> Work:
 TASKS = {"train": train, "train_plain": train_plain, "predict": predict, "posterior": posterior}
 
 
-def network(run: RunSpec) -> keras.Sequential:
-    """W+20's network, its first weights ours."""
+def network(run: RunSpec, dropout: type = layers.Dropout) -> keras.Sequential:
+    """W+20's network with a layer of the class DROPOUT, its first weights ours."""
     spec = run.model
     model = keras.Sequential([keras.Input(shape(spec.image_size))])
     for block in spec.blocks:
@@ -111,18 +118,10 @@ def network(run: RunSpec) -> keras.Sequential:
         model.add(layers.MaxPooling2D(2))
     model.add(layers.Flatten())
     model.add(layers.Dense(spec.dense, activation="relu"))
-    model.add(layers.Dropout(spec.dropout))
+    model.add(dropout(spec.dropout))
     model.add(layers.Dense(2, dtype="float32"))
     model.set_weights(list(init_weights(spec, run.seed).values()))
     return model
-
-
-def dropping(model: keras.Sequential) -> keras.Model:
-    """MODEL with dropout at prediction too."""
-    x = inputs = keras.Input(model.input_shape[1:])
-    for layer in model.layers:
-        x = layer(x, training=True) if isinstance(layer, layers.Dropout) else layer(x)
-    return keras.Model(inputs, x)
 
 
 def augmentation(run: RunSpec) -> keras.Sequential:
