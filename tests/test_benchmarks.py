@@ -72,6 +72,13 @@ def test_kills_come_one_by_one_after_checkpoints_and_the_last_while_sampling():
     assert all(0 <= kill.pause <= 0.3 for kill in plan)
 
 
+@pytest.mark.parametrize("task", ["fit", "active"])
+def test_ten_kills_find_room_in_the_small_runs(task):
+    config = kills.trizoo.compose([f"task={task}", *kills.SMALL])
+    results = {"train_seconds": 1.0, "sample_seconds": 1.0, "rounds": [{"seconds": 1.0}]}
+    assert len(kills.moments(config, results, 10, np.random.default_rng(0))) == 10
+
+
 @pytest.mark.parametrize(
     "changed",
     [None, "weights.safetensors", "second", "loss", "seconds", "chances", "peak_memory_bytes"],
