@@ -86,35 +86,38 @@ def score(name: str, samples, yes, no, ways, *states):
         "entropy": entropy,
         "batch_mutual_information": batch_mutual_information,
         "epig": epig,
-    }[name](each, ways.T, *states)
+    }[name](each, ways, *states)
 
 
 def log_votes(samples, yes, no):
-    """ln of rho^k (1 - rho)^(N - k) (sample, k, galaxy): of k yes votes in a given order."""
+    """ln of rho^k (1 - rho)^(N - k): of k yes votes in a given order.
+
+    Its axes are (galaxy, sample, k).
+    """
     # -1e4 stands for ln 0: times 0 it is 0, and times 1 its exponential is 0 in every precision
-    log_yes = jnp.clip(jnp.log(samples.T), min=-1e4)[:, None]
-    log_no = jnp.clip(jnp.log1p(-samples.T), min=-1e4)[:, None]
-    return yes.T * log_yes + no.T * log_no
+    log_yes = jnp.clip(jnp.log(samples), min=-1e4)[..., None]
+    log_no = jnp.clip(jnp.log1p(-samples), min=-1e4)[..., None]
+    return yes[:, None] * log_yes + no[:, None] * log_no
 
 
 def mutual_information(each, ways):
     """What the votes would tell about the network (galaxy,), in nats.
 
-    EACH (sample, k, galaxy) is ln of a chance in one order, WAYS (k, galaxy) that of how many orders there are. The
+    EACH (galaxy, sample, k) is ln of a chance in one order, WAYS (galaxy, k) that of how many orders there are. The
     mean divergence of each sample from the mixture: it is H[p(k)] - mean H[p(k | rho)] (W+20, equation 9), without
     its cancellation.
     """
     largest, logs, shares = apart(each)
-    mixed = jnp.mean(shares, 0)
-    apiece = jnp.mean(shares * logs, 0) - mixed * jnp.log(mixed)
-    return jnp.sum(jnp.exp(largest + ways) * apiece, 0)
+    mixed = jnp.mean(shares, 1)
+    apiece = jnp.mean(shares * logs, 1) - mixed * jnp.log(mixed)
+    return jnp.sum(jnp.exp(largest + ways) * apiece, 1)
 
 
 def entropy(each, ways):
     """The entropy (galaxy,) of the predicted number of yes votes, in nats."""
     largest, _, shares = apart(each)
-    mixed = largest + ways + jnp.log(jnp.mean(shares, 0))
-    return -jnp.sum(jnp.exp(mixed) * mixed, 0)
+    mixed = largest + ways + jnp.log(jnp.mean(shares, 1))
+    return -jnp.sum(jnp.exp(mixed) * mixed, 1)
 
 
 def batch_mutual_information(each, ways, chances, posterior, mean):
@@ -124,7 +127,7 @@ def batch_mutual_information(each, ways, chances, posterior, mean):
     Kirsch et al. 2019, equation 8): I(k; network) less the I(k; state) that is known by then.
     """
     mixed, ratios = over_mixture(each, ways, mean)
-    return told(mixed, mean, ratios) - told(mixed, chances, jnp.tensordot(posterior, ratios, 1))
+    return told(mixed, mean, ratios) - told(mixed, chances, posterior @ ratios)
 
 
 def epig(each, ways, chances, posterior, mean):
@@ -134,31 +137,31 @@ def epig(each, ways, chances, posterior, mean):
     equation 6).
     """
     mixed, ratios = over_mixture(each, ways, mean)
-    return told(mixed, chances, jnp.tensordot(posterior, ratios, 1))
+    return told(mixed, chances, posterior @ ratios)
 
 
 def apart(each):
-    """The largest over samples of logs (sample, k, galaxy), the logs less it, and what these are logs of."""
-    largest = jnp.max(each, 0)
-    logs = jnp.clip(each - largest, min=FAINTEST)
+    """The largest over samples of logs, the logs less it, and what these are logs of."""
+    largest = jnp.max(each, 1)
+    logs = jnp.clip(each - largest[:, None], min=FAINTEST)
     return largest, logs, jnp.exp(logs)
 
 
 def over_mixture(each, ways, weights):
-    """Chances (k, galaxy) of the mixture of samples with WEIGHTS (sample,), and each sample's over them."""
+    """Chances of the mixture of samples with WEIGHTS (sample,), and each sample's over them."""
     largest, _, shares = apart(each)
-    mixed = jnp.tensordot(weights, shares, 1)
-    return jnp.exp(largest + ways) * mixed, shares / mixed
+    mixed = weights @ shares
+    return jnp.exp(largest + ways) * mixed, shares / mixed[:, None]
 
 
 def told(mixed, weights, ratios):
     """The mean divergence (galaxy,) of parts from their mixture, in nats.
 
-    MIXED (k, galaxy) are the chances of the mixture, RATIOS (part, k, galaxy) a part's over them, WEIGHTS (part,) the
+    MIXED (galaxy, k) are the chances of the mixture, RATIOS (galaxy, part, k) a part's over them, WEIGHTS (part,) the
     chances of the parts. No summand r ln r - r + 1 is below 0, so that rounding cannot take away the whole.
     """
     each = ratios * (jnp.log(ratios) - 1) + 1
-    return jnp.sum(mixed * jnp.tensordot(weights, each, 1), 0)
+    return jnp.sum(mixed * (weights @ each), 1)
 
 
 @jax.jit
@@ -171,7 +174,7 @@ def dirichlet_score(concentrations, steps, found, ways):
     each = -jnp.sum(jnp.log1p(steps / whole), 2)[..., None]
     for answer in range(len(found)):
         each = each + rising[:, :, answer][..., found[answer]]
-    return mutual_information(each.transpose(1, 2, 0), ways[:, None])
+    return mutual_information(each, ways)
 
 
 @jax.jit

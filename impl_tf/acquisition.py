@@ -84,36 +84,38 @@ def score(name: str, samples, yes, no, ways, *states):
         "entropy": entropy,
         "batch_mutual_information": batch_mutual_information,
         "epig": epig,
-    }[name](each, tf.transpose(ways), *states)
+    }[name](each, ways, *states)
 
 
 def log_votes(samples, yes, no):
-    """ln of rho^k (1 - rho)^(N - k) (sample, k, galaxy): of k yes votes in a given order."""
+    """ln of rho^k (1 - rho)^(N - k): of k yes votes in a given order.
+
+    Its axes are (galaxy, sample, k).
+    """
     # -1e4 stands for ln 0: times 0 it is 0, and times 1 its exponential is 0 in every precision
-    samples = tf.transpose(samples)
-    log_yes = tf.maximum(tf.math.log(samples), -1e4)[:, None]
-    log_no = tf.maximum(tf.math.log1p(-samples), -1e4)[:, None]
-    return tf.transpose(yes) * log_yes + tf.transpose(no) * log_no
+    log_yes = tf.maximum(tf.math.log(samples), -1e4)[..., None]
+    log_no = tf.maximum(tf.math.log1p(-samples), -1e4)[..., None]
+    return yes[:, None] * log_yes + no[:, None] * log_no
 
 
 def mutual_information(each, ways):
     """What the votes would tell about the network (galaxy,), in nats.
 
-    EACH (sample, k, galaxy) is ln of a chance in one order, WAYS (k, galaxy) that of how many orders there are. The
+    EACH (galaxy, sample, k) is ln of a chance in one order, WAYS (galaxy, k) that of how many orders there are. The
     mean divergence of each sample from the mixture: it is H[p(k)] - mean H[p(k | rho)] (W+20, equation 9), without
     its cancellation.
     """
     largest, logs, shares = apart(each)
-    mixed = tf.reduce_mean(shares, 0)
-    apiece = tf.reduce_mean(shares * logs, 0) - mixed * tf.math.log(mixed)
-    return tf.reduce_sum(tf.exp(largest + ways) * apiece, 0)
+    mixed = tf.reduce_mean(shares, 1)
+    apiece = tf.reduce_mean(shares * logs, 1) - mixed * tf.math.log(mixed)
+    return tf.reduce_sum(tf.exp(largest + ways) * apiece, 1)
 
 
 def entropy(each, ways):
     """The entropy (galaxy,) of the predicted number of yes votes, in nats."""
     largest, _, shares = apart(each)
-    mixed = largest + ways + tf.math.log(tf.reduce_mean(shares, 0))
-    return -tf.reduce_sum(tf.exp(mixed) * mixed, 0)
+    mixed = largest + ways + tf.math.log(tf.reduce_mean(shares, 1))
+    return -tf.reduce_sum(tf.exp(mixed) * mixed, 1)
 
 
 def batch_mutual_information(each, ways, chances, posterior, mean):
@@ -123,7 +125,7 @@ def batch_mutual_information(each, ways, chances, posterior, mean):
     Kirsch et al. 2019, equation 8): I(k; network) less the I(k; state) that is known by then.
     """
     mixed, ratios = over_mixture(each, ways, mean)
-    return told(mixed, mean, ratios) - told(mixed, chances, tf.tensordot(posterior, ratios, 1))
+    return told(mixed, mean, ratios) - told(mixed, chances, posterior @ ratios)
 
 
 def epig(each, ways, chances, posterior, mean):
@@ -133,31 +135,31 @@ def epig(each, ways, chances, posterior, mean):
     equation 6).
     """
     mixed, ratios = over_mixture(each, ways, mean)
-    return told(mixed, chances, tf.tensordot(posterior, ratios, 1))
+    return told(mixed, chances, posterior @ ratios)
 
 
 def apart(each):
-    """The largest over samples of logs (sample, k, galaxy), the logs less it, and what these are logs of."""
-    largest = tf.reduce_max(each, 0)
-    logs = tf.maximum(each - largest, FAINTEST)
+    """The largest over samples of logs, the logs less it, and what these are logs of."""
+    largest = tf.reduce_max(each, 1)
+    logs = tf.maximum(each - largest[:, None], FAINTEST)
     return largest, logs, tf.exp(logs)
 
 
 def over_mixture(each, ways, weights):
-    """Chances (k, galaxy) of the mixture of samples with WEIGHTS (sample,), and each sample's over them."""
+    """Chances of the mixture of samples with WEIGHTS (sample,), and each sample's over them."""
     largest, _, shares = apart(each)
-    mixed = tf.tensordot(weights, shares, 1)
-    return tf.exp(largest + ways) * mixed, shares / mixed
+    mixed = (weights[None] @ shares)[:, 0]
+    return tf.exp(largest + ways) * mixed, shares / mixed[:, None]
 
 
 def told(mixed, weights, ratios):
     """The mean divergence (galaxy,) of parts from their mixture, in nats.
 
-    MIXED (k, galaxy) are the chances of the mixture, RATIOS (part, k, galaxy) a part's over them, WEIGHTS (part,) the
+    MIXED (galaxy, k) are the chances of the mixture, RATIOS (galaxy, part, k) a part's over them, WEIGHTS (part,) the
     chances of the parts. No summand r ln r - r + 1 is below 0, so that rounding cannot take away the whole.
     """
     each = ratios * (tf.math.log(ratios) - 1) + 1
-    return tf.reduce_sum(mixed * tf.tensordot(weights, each, 1), 0)
+    return tf.reduce_sum(mixed * (weights[None] @ each)[:, 0], 1)
 
 
 @tf.function
@@ -170,7 +172,7 @@ def dirichlet_score(concentrations, steps, found, ways):
     each = -tf.reduce_sum(tf.math.log1p(steps / whole), 2)[..., None]
     for answer in range(len(found)):
         each = each + tf.gather(rising[:, :, answer], found[answer], axis=2)
-    return mutual_information(tf.transpose(each, [1, 2, 0]), ways[:, None])
+    return mutual_information(each, ways)
 
 
 @tf.function(reduce_retracing=True)
