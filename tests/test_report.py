@@ -679,8 +679,8 @@ def test_the_answer_is_computed(made):
     prose, table = made["The answer in five lines"]
     text = " ".join(prose.lines)
     assert "83% (mutual information, JAX, setting A)" in text
-    fold = "PyTorch 1.25-fold (1.19 to 1.31) and JAX 2.50-fold (2.37 to 2.62)"
-    assert f"Training: TensorFlow is fastest in training, against {fold} (64 px, batch 128" in text
+    times = "1.25 (1.19 to 1.31) times PyTorch and 2.50 (2.37 to 2.62) times JAX"
+    assert f"in training TensorFlow is fastest, {times} (float32, 64 px, batch 128" in text
     assert "(pairs compared: 6)" in text
     assert table.rows[2][4:] == ["JAX", "0.1070 ± 0.0071", "80 ± 0", "75 ± 0", "200 ± 0"]
 
