@@ -1,5 +1,6 @@
 """What the framework runs on, and how exactly."""
 
+import os
 import resource
 
 import flax
@@ -13,9 +14,11 @@ chosen: BackendSpec | None = None
 
 
 def configure(spec: BackendSpec) -> None:
-    """Choose device, precision and threads; ValueError if a GPU is wanted, or there, and cannot be used."""
+    """Choose device, precision, threads and compiler; ValueError if one of them cannot be used."""
     global chosen
     chosen = spec
+    if spec.threads:
+        os.environ["PJRT_NPROC"] = str(spec.threads)  # read once, when devices are first looked for
     if on_gpu():
         check_gpu()
     fast = spec.precision in ("tf32", "bfloat16")
@@ -80,6 +83,31 @@ def fetch(array) -> np.ndarray:
     return np.asarray(array)
 
 
+def compiled(call):
+    """CALL as `backend.compiled` wants it."""
+
+    def by_operation(*arrays):
+        with jax.disable_jit():
+            return call(*arrays)
+
+    if settings().compiled == "eager":
+        return by_operation
+    # YNNPACK, which XLA takes for convolutions on CPU, computes them in one thread; Eigen, without it, in all
+    options = {} if on_gpu() else {"xla_cpu_experimental_ynn_fusion_type": ""}
+    try:
+        jax.jit(jnp.sin, compiler_options=options)(0.0)
+    except jax.errors.JaxRuntimeError:  # an XLA that is older than YNNPACK, or than this option
+        options = {}
+    return jax.jit(call, compiler_options=options)
+
+
+def threads() -> int:
+    """How many threads an operation is shared out among on a CPU."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
+    told = os.environ.get("PJRT_NPROC", os.environ.get("NPROC", "0"))
+    return int(told) or len(cores)
+
+
 def describe() -> dict[str, str]:
     """The versions, the device and the settings behind a record."""
     gpu = on_gpu()
@@ -90,8 +118,8 @@ def describe() -> dict[str, str]:
         "cuda": device().client.platform_version if gpu else "none",
         "precision": settings().precision,
         "tf32": str(settings().precision == "tf32" and gpu),
-        "threads": str(settings().threads or "all"),
-        "compiled": "jit",
+        "threads": str(threads()),
+        "compiled": "eager" if settings().compiled == "eager" else "jit",
     }
 
 

@@ -14,7 +14,7 @@ from shared.spec import BackendSpec, RunSpec
 from shared.weights import Checkpoint, Weights
 
 from .augment import see
-from .device import fetch, put, settings
+from .device import compiled, fetch, put, settings
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
@@ -57,15 +57,16 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
 
         return jax.lax.scan(one, (weights, first, second), arrays)
 
-    def compiled(call):
-        return jax.jit(lambda weights, *arrays: call(nnx.merge(graph, weights), *arrays))
+    def program(call):
+        return compiled(lambda weights, *arrays: call(nnx.merge(graph, weights), *arrays))
 
     return {
-        "steps": jax.jit(steps, donate_argnums=(0, 1, 2)),
-        "slopes": compiled(lambda model, *batch: loss_and_slopes(run, model, *batch)),
-        "sample": compiled(lambda model, *arrays: sample_chunk(run, model, *arrays)),
-        "features": compiled(lambda model, images, *views: model.features(see(run, images, views))),
-        "layers": compiled(
+        "steps": compiled(steps),
+        "slopes": program(lambda model, *batch: loss_and_slopes(run, model, *batch)),
+        "sample": program(lambda model, *arrays: sample_chunk(run, model, *arrays)),
+        "seen": program(lambda model, images, *views: see(run, images, views)),
+        "features": program(lambda model, images, *views: model.features(see(run, images, views))),
+        "layers": program(
             lambda model, images, *views: every_layer(model, see(run, images, views))
         ),
     }

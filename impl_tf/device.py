@@ -1,5 +1,6 @@
 """What the framework runs on, and how exactly."""
 
+import os
 import resource
 
 import keras
@@ -12,7 +13,7 @@ chosen: BackendSpec | None = None
 
 
 def configure(spec: BackendSpec) -> None:
-    """Choose device, precision and threads; ValueError if a GPU is wanted, or there, and cannot be used."""
+    """Choose device, precision, threads and compiler; ValueError if one of them cannot be used."""
     global chosen
     chosen = spec
     if spec.threads:
@@ -85,6 +86,20 @@ def fetch(array) -> np.ndarray:
     return array.numpy()
 
 
+def compiled(call):
+    """CALL as `backend.compiled` wants it."""
+    if settings().compiled == "eager":
+        return call
+    return tf.function(call, jit_compile=settings().compiled == "full" or None)
+
+
+def threads() -> int:
+    """How many threads an operation is shared out among on a CPU."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
+    told = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
+    return tf.config.threading.get_intra_op_parallelism_threads() or int(told) or len(cores)
+
+
 def describe() -> dict[str, str]:
     """The versions, the device and the settings behind a record."""
     cards = tf.config.list_physical_devices("GPU") if on_gpu() else []
@@ -96,8 +111,8 @@ def describe() -> dict[str, str]:
         "cuda": tf.sysconfig.get_build_info().get("cuda_version", "none") if cards else "none",
         "precision": settings().precision,
         "tf32": str(tf.config.experimental.tensor_float_32_execution_enabled() and bool(cards)),
-        "threads": str(tf.config.threading.get_intra_op_parallelism_threads() or "all"),
-        "compiled": "tf.function",
+        "threads": str(threads()),
+        "compiled": {"auto": "tf.function", "eager": "eager", "full": "XLA"}[settings().compiled],
     }
 
 

@@ -13,7 +13,7 @@ from shared.spec import BackendSpec, RunSpec
 from shared.weights import Checkpoint, Weights
 
 from .augment import see
-from .device import fetch, number_type, put, settings
+from .device import compiled, fetch, number_type, put, settings
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
@@ -49,7 +49,6 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     """The calls of every run that is like this one; weights and moments are their arguments."""
     model = GalaxyCNN(run.model)
 
-    @tf.function
     def steps(weights, first, second, *arrays):
         losses = tf.TensorArray(number_type(), len(arrays[0]))
         for number in tf.range(len(arrays[0])):
@@ -65,19 +64,20 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
         named = named_parameters(model)
         return keras.StatelessScope([(named[name], value) for name, value in weights.items()])
 
-    def compiled(call):
+    def program(call):
         def of_weights(weights, *arrays):
             with holding(weights):
                 return call(model, *arrays)
 
-        return tf.function(of_weights)
+        return compiled(of_weights)
 
     return {
-        "steps": steps,
-        "slopes": compiled(lambda model, *batch: loss_and_slopes(run, model, *batch)),
-        "sample": compiled(lambda model, *arrays: sample_chunk(run, model, *arrays)),
-        "features": compiled(lambda model, images, *views: model.features(see(run, images, views))),
-        "layers": compiled(
+        "steps": compiled(steps),
+        "slopes": program(lambda model, *batch: loss_and_slopes(run, model, *batch)),
+        "sample": program(lambda model, *arrays: sample_chunk(run, model, *arrays)),
+        "seen": program(lambda model, images, *views: see(run, images, views)),
+        "features": program(lambda model, images, *views: model.features(see(run, images, views))),
+        "layers": program(
             lambda model, images, *views: every_layer(model, see(run, images, views))
         ),
     }

@@ -1,6 +1,9 @@
 """What the framework runs on, and how exactly."""
 
+import os
 import resource
+import shutil
+import sys
 
 import numpy as np
 import torch
@@ -11,13 +14,19 @@ chosen: BackendSpec | None = None
 
 
 def configure(spec: BackendSpec) -> None:
-    """Choose device, precision and threads; ValueError if a GPU is wanted, or there, and cannot be used."""
+    """Choose device, precision, threads and compiler; ValueError if one of them cannot be used."""
     global chosen
     chosen = spec
     if spec.threads:
         torch.set_num_threads(spec.threads)
     if on_gpu():
         check_gpu()
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if spec.compiled == "full" and not shutil.which(compiler):
+        raise ValueError(
+            f"backend.compiled is full, but torch.compile finds no C++ compiler {compiler}; "
+            "install one, name one in the variable CXX, or set backend.compiled=auto"
+        )
     fast = spec.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = fast
     torch.backends.cudnn.deterministic = True
@@ -83,6 +92,16 @@ def fetch(array) -> np.ndarray:
     return array.detach().cpu().numpy()
 
 
+def compiled(call):
+    """CALL as `backend.compiled` wants it."""
+    return torch.compile(call) if settings().compiled == "full" else call
+
+
+def threads() -> int:
+    """How many threads an operation is shared out among on a CPU."""
+    return torch.get_num_threads()
+
+
 def describe() -> dict[str, str]:
     """The versions, the device and the settings behind a record."""
     gpu = on_gpu()
@@ -92,8 +111,8 @@ def describe() -> dict[str, str]:
         "cuda": torch.version.cuda if gpu else "none",
         "precision": settings().precision,
         "tf32": str(torch.backends.cuda.matmul.allow_tf32 and gpu),
-        "threads": str(torch.get_num_threads()),
-        "compiled": "eager",
+        "threads": str(threads()),
+        "compiled": "torch.compile" if settings().compiled == "full" else "eager",
     }
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from shared.spec import ModelSpec
 from shared.weights import layer_shapes
 
-from .device import compute_type, device, number_type
+from .device import compiled, compute_type, device, number_type
 
 
 class GalaxyCNN(nn.Module):
@@ -22,6 +22,8 @@ class GalaxyCNN(nn.Module):
         self.hidden = nn.Linear(*shapes["hidden/kernel"], dtype=number_type())
         self.answer = nn.Linear(*shapes["answer/kernel"], dtype=number_type())
         self.to(device(), memory_format=torch.channels_last)
+        # all but this is left as it is: unrolled, Threefry's rounds keep the compiler busy without end
+        self.features = compiled(self.features)
 
     def features(self, images, trace: list | None = None):
         """The dense layer's units (galaxy, unit); a TRACE list collects the layers before, (galaxy, y, x, channel)."""

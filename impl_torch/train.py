@@ -54,13 +54,14 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
             [step(run, model, first, second, *batch) for batch in zip(*arrays, strict=True)]
         )
 
-    compiled = torch.inference_mode()
+    program = torch.inference_mode()
     return {
         "steps": steps,
         "slopes": lambda model, *batch: loss_and_slopes(run, model, *batch),
-        "sample": compiled(lambda model, *arrays: sample_chunk(run, model, *arrays)),
-        "features": compiled(lambda model, images, *views: model.features(see(run, images, views))),
-        "layers": compiled(
+        "sample": program(lambda model, *arrays: sample_chunk(run, model, *arrays)),
+        "seen": program(lambda model, images, *views: see(run, images, views)),
+        "features": program(lambda model, images, *views: model.features(see(run, images, views))),
+        "layers": program(
             lambda model, images, *views: every_layer(model, see(run, images, views))
         ),
     }

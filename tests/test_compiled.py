@@ -1,0 +1,87 @@
+"""However its calls are compiled, a framework agrees with the specification, says how, and tells its real threads."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shared.backend import DEFAULT, open_backend
+from shared.conformance import BUDGETS
+from trizoo import child_environment, compose
+
+ROOT = Path(__file__).parent.parent
+RUNGS = ("gradient", "training", "samples")
+SCRIPT = """
+import json, os, sys
+from shared import conformance
+from shared.spec import RunSpec, from_config
+case = conformance.Case(from_config(RunSpec, json.loads(sys.argv[1])))
+errors = {rung: float(conformance.RUNGS[rung](case)) for rung in sys.argv[2:]}
+def workers(name):
+    tasks = [f"/proc/self/task/{task}/comm" for task in os.listdir("/proc/self/task")]
+    return sum(open(task).read().strip() == name for task in tasks)
+print(json.dumps([errors, case.backend.describe(), workers("tf_XLAEigen")]))
+"""
+
+
+def child(*words, rungs=RUNGS):
+    """The error of each rung, what the backend says of itself, and how many threads work for XLA."""
+    small = [
+        "task=conform",
+        "backend.precision=float64",
+        "backend.threads=1",
+        "model.image_size=16",
+    ]
+    config = compose(
+        [*small, "training.batch_size=4", "model.blocks=[[3,3],[4]]", "model.dense=8", *words]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(config), *rungs],
+        cwd=ROOT,
+        env=child_environment(config["backend"]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "compiled", "said"),
+    [
+        ("tf", "auto", "tf.function"),
+        ("tf", "eager", "eager"),
+        ("tf", "full", "XLA"),
+        ("torch", "auto", "eager"),
+        ("torch", "eager", "eager"),
+        ("torch", "full", "torch.compile"),
+        ("jax", "auto", "jit"),
+        ("jax", "eager", "eager"),
+        ("jax", "full", "jit"),
+    ],
+)
+def test_it_conforms_and_says_how(name, compiled, said):
+    errors, told, _ = child(f"backend={name}", f"backend.compiled={compiled}")
+    assert told["compiled"] == said
+    assert {rung: error for rung, error in errors.items() if error > BUDGETS["float64"][rung]} == {}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_jax_tells_the_threads_there_are(threads):
+    _, told, workers = child("backend=jax", f"backend.threads={threads}", rungs=())
+    assert (told["threads"], workers) == (str(threads), threads)
+
+
+@pytest.mark.parametrize("name", ["tf", "torch"])
+def test_threads_that_were_asked_for_are_told(name):
+    assert child(f"backend={name}", rungs=())[1]["threads"] == "1"
+
+
+def test_without_a_compiler_torch_compile_is_refused(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match=r"no-such-compiler; install one.*backend\.compiled=auto"):
+        open_backend(replace(DEFAULT, name="torch", device="cpu", compiled="full"))
