@@ -85,7 +85,7 @@ def together(tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
     for task in tasks:
         others = [other for other in tasks if AGAINST.get(task) == other]
         if not any(AGAINST.get(other) == task for other in tasks):
-            found.append((task, *others))
+            found.append(tuple(sorted((task, *others), key=tasks.index)))
     return found
 
 

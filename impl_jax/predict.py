@@ -12,6 +12,12 @@ from .dropout import dropout, keep
 from .weights import values
 
 
+def seen(state, images, views: Views) -> np.ndarray:
+    """What the network is shown, (galaxy, y, x, 1), of uint8 images (galaxy, y, x, 1) under VIEWS."""
+    shown = state.calls["seen"](values(state.model), put(images), *(put(array) for array in views))
+    return fetch(shown)
+
+
 def features(state, images, views: Views):
     """The dense layer's units (galaxy, unit) of uint8 images (galaxy, y, x, 1) under VIEWS, on the device."""
     return state.calls["features"](

@@ -2,7 +2,7 @@
 
 from .acquisition import acquire, dirichlet_information, nearest
 from .device import configure, describe, peak_memory
-from .predict import answers, embed, features, sample
+from .predict import answers, embed, features, sample, seen
 from .train import gradients, init, train_steps
 from .weights import export_checkpoint, export_weights
 
@@ -21,5 +21,6 @@ __all__ = [
     "nearest",
     "peak_memory",
     "sample",
+    "seen",
     "train_steps",
 ]

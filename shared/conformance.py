@@ -184,7 +184,9 @@ def seen_faithfully(case: Case) -> float:
 def _seen(case: Case, run: RunSpec) -> float:
     plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, 1)
     views, images = Views(*(array[0] for array in plan.views)), case.cutouts[plan.rows[0]]
-    return apart(case.shown(run, images, views), reference.see(run, images, views))
+    wanted = reference.see(run, images, views)
+    compiled = case.backend.seen(case.backend.init(run, case.start), images, views)
+    return max(apart(found, wanted) for found in (case.shown(run, images, views), compiled))
 
 
 def features(case: Case) -> float:

@@ -100,6 +100,10 @@ class Ensemble:
         ]
         return float(np.mean([loss for loss, _ in found])), together([part for _, part in found])
 
+    def seen(self, state: list, images: np.ndarray, views: Views) -> np.ndarray:
+        """What each member is shown, (galaxy, y, x, 1)."""
+        return self.backend.seen(state[0], images, views)
+
     def features(self, state: list, images: np.ndarray, views: Views) -> list[Any]:
         """The units (galaxy, unit) of each member, on the device."""
         return [self.backend.features(one, images, views) for one in state]

@@ -71,6 +71,9 @@ class Fake:
     def dirichlet_information(self, concentrations, expected_votes):
         return reference.dirichlet_information(concentrations, expected_votes)
 
+    def seen(self, state, images, views):
+        return images[:, : views.turn.shape[-1]] / 255 + views.turn[:, :1, :1, None]
+
     def embed(self, state, images, views):
         if not len(images):
             return np.zeros((0, 3))

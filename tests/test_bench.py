@@ -326,15 +326,15 @@ def test_what_is_not_there_is_refused_before_anything_starts(tmp_path, word, say
 
 def test_a_real_program_is_timed_through_the_door_of_its_process(tmp_path):
     pytest.importorskip("torch")
-    tasks = ["startup", "train", "predict", "posterior"]
+    tasks = ["startup", "train", "predict", "posterior", "augment"]
     run = run_of(
         *WORDS, f"bench.tasks=[{','.join(tasks)}]", "backend.threads=1", "posterior.samples=5"
     )
     found = bench.bench(run, tmp_path)["results"]
     rows = {row["task"]: row for row in found["rows"]}
     assert list(rows) == tasks
-    assert [rows[task]["images"] for task in tasks] == [6, 12, 6, 6]
-    assert [rows[task]["samples"] for task in tasks] == [None, None, None, 5]
+    assert [rows[task]["images"] for task in tasks] == [6, 12, 6, 6, 6]
+    assert [rows[task]["samples"] for task in tasks] == [None, None, None, 5, None]
     for row in rows.values():
         assert row["program"] == row["backend"] == "torch"
         assert 0 < row["p10_seconds"] <= row["median_seconds"] <= row["p90_seconds"]
@@ -421,6 +421,14 @@ def test_training_goes_on_from_call_to_call_and_every_call_does_the_work():
         else:
             assert [samples.shape for samples in given] == [(6, done)] * 3
             assert (work.images, work.flops) == (6, 6 * floor.forward_flops(run.model, done))
+
+
+def test_views_are_seen_anew_at_every_call():
+    backend, run = Fake(), run_of(*WORDS)
+    work = import_module("benchmarks.tasks.augment").work(backend, run)
+    one, other = work.call(), work.call()
+    assert len(one) == work.images == 6
+    assert not np.array_equal(one, other)
 
 
 @pytest.fixture(scope="module")

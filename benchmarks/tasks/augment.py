@@ -17,7 +17,7 @@ def work(backend, run) -> Work:
         nonlocal done
         done += 1
         index = galaxies.rows * 0 + done
-        return backend.see(state, shown, draw_views(run, images.size, keys, index, index))
+        return backend.seen(state, shown, draw_views(run, images.size, keys, index, index))
 
     moved = shown.nbytes + 4 * len(shown) * run.model.image_size**2
     return Work(call, len(shown), bytes=moved)
