@@ -168,12 +168,35 @@ def speed() -> list[list[str]]:
 
 
 def kills() -> list[list[str]]:
-    """What was left of runs that were killed."""
-    rows = [["", "SIGKILLs", "final bytes"]]
+    """What was left of runs that were killed, fits and active learning."""
+    rows = [["", "task", "SIGKILLs", "final bytes"]]
+    told = [json.loads(file.read_text()) for file in (RECORDS / "kills").rglob("*.json")]
+    for found in sorted(told, key=lambda one: (BACKENDS.index(one["backend"]), one["task"])):
+        left = "the same" if found["identical"] else "different"
+        rows.append([TITLES[found["backend"]], found["task"], str(found["kills"]), left])
+    return rows
+
+
+def survey_cost() -> list[list[str]]:
+    """What scoring a survey costs, against plain Python and against the network: `python -m benchmarks.acquisition`."""
+    found = json.loads((RECORDS / "acquisition.json").read_text())
+    rows = [["", "scores", "plain Python", "network", "memory", "BatchBALD", "EPIG"]]
     for name in BACKENDS:
-        found = json.loads((RECORDS / "kills" / f"{name}.json").read_text())
+        one = found["frameworks"][name]
+        network = [
+            f"{1 / share:.0f} x at {size} px"
+            for size, share in one["acquisition_over_network"].items()
+        ]
         rows.append(
-            [TITLES[name], str(found["kills"]), "the same" if found["identical"] else "different"]
+            [
+                TITLES[name],
+                f"{one['acquisition_seconds']:.2f} s",
+                f"{one['direct_over_acquisition']:.0f} x",
+                ", ".join(network),
+                f"{one['memory_bytes'] / 2**20:.0f} MB",
+                f"{one['batch_seconds']:.2f} s",
+                f"{one['epig_seconds']:.2f} s",
+            ]
         )
     return rows
 
@@ -354,7 +377,6 @@ TABLES = {
         real,
         agreement,
         conformance,
-        conformance_128,
         ports,
         divergence,
         equivalence,
@@ -363,7 +385,6 @@ TABLES = {
         surveys,
         stores,
         labels_saved,
-        acquired,
     )
 }
 
