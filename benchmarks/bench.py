@@ -107,7 +107,13 @@ def timed(run: RunSpec, file: Path, tasks: tuple[str, ...], names: tuple[str, ..
         for number in range(run.bench.rounds if there else 0):
             say(f"{', '.join(tasks)}: round {number + 1} of {run.bench.rounds}")
             ceilings.append(roof.ask("now"))
-            turns.append({key: opened.turn() for key, opened in there.items()})
+            turns.append({})
+            for (task, name), opened in list(there.items()):
+                try:
+                    turns[-1][task, name] = opened.turn()
+                except Missing as reason:  # it ended before its last turn
+                    missing.append({"program": name, "task": task, "reason": str(reason)})
+                    del there[task, name]
             others = [turn.other_cores for _, turn in turns[-1].values()]
             states.append((load.clock_mhz(), load.celsius(), others))
         rows = [

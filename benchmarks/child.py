@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 LAST_WORDS = 1500  # characters of what it said, where it ended before it should
 
 
-class Missing(Exception):
+class Missing(ValueError):
     """Why a process cannot do what it was asked."""
 
 

@@ -300,6 +300,22 @@ def test_what_a_task_costs_is_told_within_the_rounds_of_another(tmp_path, told_r
     assert len(found["ceilings"]["rounds"]) == 2  # both tasks in the same rounds
 
 
+def test_who_ends_before_the_last_turn_is_missing_and_the_others_go_on(tmp_path, told_roof):
+    opened = [{"import_seconds": 2.0}, {"seconds": 9.0}, {"calls": 3, "steady": True}]
+    pythons = {
+        "torch": program(tmp_path / "torch", (1,), (2,)),
+        "jax": answering(
+            tmp_path / "jax", [*opened, about("float32", 12, 24.0), {"seconds": [1]}]
+        ),
+    }
+    run = run_of(*WORDS, "bench.tasks=[train]", "bench.programs=[jax,torch]")
+    found = bench.bench(replace(run, bench=replace(run.bench, pythons=pythons)), tmp_path)["results"]
+    assert [row["program"] for row in found["rows"]] == ["torch"]
+    (entry,) = found["missing"]
+    assert entry["program"] == "jax"
+    assert "ended with status 3: last words" in entry["reason"]
+
+
 def test_tasks_go_together_only_with_what_they_are_told_against():
     tasks = ("train", "posterior", "predict", "epoch", "round")
     assert bench.together(tasks) == [("train",), ("posterior", "predict"), ("epoch",), ("round",)]
