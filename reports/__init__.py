@@ -3,8 +3,8 @@
 runs      which records there are, which of them belong together
 contests  the rows of benchmarks, which of them took turns
 blocks    what a report is made of: prose, tables, figures, galleries
-answer, conformance, agreement, speed, scaling, memory, costs, timings, learning, errors, calibration, pictures, shelf
-          the sections; origins says what ran, and where every table and figure came from
+answer, conformance, agreement, speed (with against), scaling, memory, costs, timings, learning (with saved), errors,
+          calibration, pictures, shelf: the sections; origins says what ran, and where every table and figure came from
 charts    plots written out as SVG; figures names their colours, and has matplotlib for the odd ones
 numbers   every number as CSV
 pages     the pages, made from the same sections

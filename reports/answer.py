@@ -4,12 +4,10 @@ A line is told only where records exist for it. Of benchmarks it is told by rati
 at which most was timed; without any by the speeds of fits.
 """
 
-from collections.abc import Iterable
-
 from reports.agreement import pairs_apart
 from reports.blocks import Range, Section, bare, measure, prose, significant, table
 from reports.conformance import latest, rungs
-from reports.contests import OURS, Contest, contests, reference, title
+from reports.contests import OURS, Contest, at_reference, contests, on_gpu, reference, title
 from reports.errors import covered, measured
 from reports.learning import acquisition, labels_share
 from reports.memory import peak
@@ -24,7 +22,7 @@ LEVEL = 80  # the predicted coverage, in per cent, at which coverage is told
 
 def answer(book: Book) -> Section:
     """One line per finding that the records allow, and the fits' numbers."""
-    training, posteriors, thrift = _benchmarks(contests(book))
+    training, posteriors, thrift = _timed(contests(book))
     learning = _labels_shelf(book) or _labels(book)
     findings = (training or _speed(book), posteriors, thrift, learning, _equality(book))
     lines = [line for line in findings if line]
@@ -46,33 +44,42 @@ def answer(book: Book) -> Section:
 # Of benchmarks
 
 
-def _benchmarks(found: list[Contest]) -> tuple[str | None, str | None, str | None]:
-    """The lines of training, of prediction and posteriors, and of start-up and memory."""
-    where = reference(found)
-    here = [c for c in found if (c.place, c.size, c.batch) == where]
-    by_task = {contest.task: contest for contest in here}
-    starts = [c for c in found if c.task == "startup" and where and c.place == where[0]]
-    at = f"float32, {here[0].of_size}, {where[0]}" if here else ""
-    training = _fastest(by_task.get("train"), "in training")
-    passes = [
-        _fastest(by_task.get("predict"), "in prediction"),
-        _fastest(by_task.get("posterior"), "in posteriors"),
+def _timed(found: list[Contest]) -> list[str | None]:
+    """The three lines of benchmarks, each of CPUs and then of GPUs."""
+    of_gpus = [contest for contest in found if on_gpu(contest.timings[0])]
+    of_cpus = [contest for contest in found if contest not in of_gpus]
+    each = zip(_benchmarks(of_cpus), _benchmarks(of_gpus), strict=True)
+    starts = ("Speed", "Prediction and posteriors", "Start-up and memory")
+    return [
+        f"{start}: {'; '.join(filter(None, lines))}." if any(lines) else None
+        for start, lines in zip(starts, each, strict=True)
     ]
-    thrift = [
-        _fastest(by_task.get("startup") or (starts[-1] if starts else None), "in start-up"),
-        _thriftiest(by_task.get("train")),
-    ]
-    others = _elsewhere(found, by_task.get("train"))
-    return (
-        f"Speed: {training} ({at}).{others}" if training else None,
-        _joined("Prediction and posteriors: ", passes, at),
-        _joined("Start-up and memory: ", thrift, at),
+
+
+def _benchmarks(found: list[Contest]) -> list[str | None]:
+    """What is said of training, of prediction and posteriors, and of start-up and memory."""
+    if not found:
+        return [None] * 3
+    of = {task: _told(found, task) for task in ("train", "predict", "posterior", "startup")}
+    parts = (
+        [_fastest(of["train"], "in training")],
+        [_fastest(of["predict"], "in prediction"), _fastest(of["posterior"], "in posteriors")],
+        [_fastest(of["startup"], "in start-up"), _thriftiest(of["train"])],
     )
+    there = [[part for part in some if part] for some in parts]
+    at = f"(float32, {reference(found)[0]})"
+    said = [f"{'; '.join(some)} {at}" if some else None for some in there]
+    return [said[0] and said[0] + _elsewhere(found, of["train"]), *said[1:]]
 
 
-def _joined(start: str, parts: Iterable[str | None], at: str) -> str | None:
-    there = [part for part in parts if part]
-    return f"{start}{'; '.join(there)} ({at})." if there else None
+def _told(found: list[Contest], task: str) -> Contest | None:
+    """The contest of TASK at the reference, else the last on that machine in which all of ours can be told apart."""
+    here = at_reference(found).get(task)
+    if here and leader(here):
+        return here
+    where = reference(found)[0]
+    others = [c for c in found if c.task == task and c.place == where and leader(c)]
+    return others[-1] if others else here
 
 
 def leader(contest: Contest) -> tuple[str, dict[str, Range]] | None:
@@ -99,10 +106,14 @@ def _fastest(contest: Contest | None, what: str) -> str | None:
         return None
     best, ratios = found
     beaten = [f"{times(ratio)} {title(name)}" for name, ratio in ratios.items() if ratio.low > 1]
-    level = [f"{title(name)}: {times(ratio)}" for name, ratio in ratios.items() if ratio.low <= 1]
-    said = [f"{what} {title(best)} is fastest", *([" and ".join(beaten)] if beaten else [])]
-    open_ = f" (not shown to beat {' and '.join(level)} its speed)" if level else ""
-    return ", ".join(said) + open_
+    level = [f"{times(ratio)} {title(name)}" for name, ratio in ratios.items() if ratio.low <= 1]
+    samples = f", {contest.samples} samples" if contest.samples else ""
+    at = f"{what} at {contest.of_size}{samples},"
+    if not level:
+        return f"{at} {title(best)} is fastest, {' and '.join(beaten)}"
+    if not beaten:
+        return f"{at} none is shown to be fastest: {title(best)} runs at {' and '.join(level)}"
+    return f"{at} {title(best)} is faster, {' and '.join(beaten)}, but is not shown to be at {' and '.join(level)}"
 
 
 def times(ratio: Range) -> str:
@@ -112,10 +123,13 @@ def times(ratio: Range) -> str:
 
 def _elsewhere(found: list[Contest], here: Contest | None) -> str:
     """In how many of all trainings the same framework leads; nothing if there is but one."""
-    leaders = [first[0] for c in found if c.task == "train" and (first := leader(c))]
-    if here is None or len(leaders) < 2 or not (best := leader(here)):
+    if here is None or not (best := leader(here)):
         return ""
-    return f" {title(best[0])} leads in {leaders.count(best[0])} of the {len(leaders)} trainings timed."
+    there = [c for c in found if (c.task, c.place) == ("train", here.place)]
+    leaders = [first[0] for c in there if (first := leader(c))]
+    if len(leaders) < 2:
+        return ""
+    return f"; it leads in {leaders.count(best[0])} of the {len(leaders)} trainings timed there"
 
 
 def _thriftiest(contest: Contest | None) -> str | None:
@@ -123,8 +137,9 @@ def _thriftiest(contest: Contest | None) -> str | None:
     if len(rows) < 2:
         return None
     rows.sort(key=peak)
-    others = " and ".join(f"{title(row.program)} {peak(row) / 1e9:.2f} GB" for row in rows[1:])
-    return f"{title(rows[0].program)} needs least memory in training, {peak(rows[0]) / 1e9:.2f} GB against {others}"
+    least, *others = (f"{title(row.program)} {peak(row) / 1e9:.2f} GB" for row in rows)
+    at = f"in training at {contest.of_size}"
+    return f"{at}, memory is least by {least}, against {' and '.join(others)}"
 
 
 # Of active learning

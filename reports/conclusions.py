@@ -213,7 +213,8 @@ def parts(records: Path) -> list[list[str]]:
             there = {task: run.row(task, size, program) for task in tasks}
             if any(there.values()):
                 rows.append([title(program), str(size), *(_part(row) for row in there.values())])
-    return rows
+    known = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    return [list(row) for row in zip(*known, strict=True)]
 
 
 def _speed(row: dict | None) -> str:

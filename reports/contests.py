@@ -5,12 +5,14 @@ at two times, so no ratio is ever made of them. A record of one program alone (r
 contest that has no ratios.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from reports.blocks import NOTHING, Range, number
-from reports.runs import TITLES, Book, Record, gathered
+from reports.runs import TITLES, Book, Record, gathered, without
+from shared.spec import digest
 
 OURS = tuple(TITLES)  # programs that are what a framework does as it comes from this project
 NAMES = {
@@ -22,6 +24,7 @@ NAMES = {
 WAYS = {"eager": "eager", "full": "fully compiled", "bf16": "bfloat16"}
 TASKS = {
     "train": "training steps, from memory",
+    "train_plain": "training steps on images as they are",
     "epoch": "a training epoch, from disk",
     "epoch_memory": "a training epoch, from memory",
     "predict": "prediction, one pass",
@@ -33,6 +36,18 @@ TASKS = {
     "startup": "start-up: import, build, first step",
     "quality": "training to a log score",
 }
+APART = (  # of a configuration: what does not tell conditions apart
+    "task",
+    "seed",
+    "bench",
+    "backend.name",
+    "backend.compiled",
+    "backend.precision",
+    "backend.python",
+    "backend.environment",
+    "model.image_size",
+    "training.batch_size",
+)
 FACETED = (
     "task",
     "image size (px)",
@@ -146,6 +161,16 @@ class Contest:
         return f"{self.size or NOTHING} px, batch {self.batch or NOTHING}"
 
     @property
+    def conditions(self) -> str:
+        """The digest of all that was configured but size, batch and programs: what a sweep is made within."""
+        return digest(without(self.record.entries, APART))
+
+    @property
+    def steps(self) -> int | None:
+        """How many training steps a call may do."""
+        return self.record.at("run.backend.steps")
+
+    @property
     def facets(self) -> dict[str, str]:
         """What a reader may choose it by."""
         return {
@@ -232,6 +257,16 @@ def _order(contest: Contest) -> tuple:
     return task, contest.task, contest.place, *sizes, contest.record.number
 
 
+def ranked(contest: Contest) -> list[Timing]:
+    """The rows of CONTEST, the fastest first: by seconds of a galaxy, or of the whole where it is TIMED."""
+
+    def spent(timing: Timing) -> float:
+        images = 1 if contest.task in TIMED else timing.images or 1
+        return timing.seconds / images if timing.seconds else math.inf
+
+    return sorted(contest.timings, key=spent)
+
+
 def timings(found: Iterable[Contest]) -> list[Timing]:
     """Every row of the contests FOUND."""
     return [timing for contest in found for timing in contest.timings]
@@ -255,11 +290,25 @@ def reference(found: list[Contest]) -> tuple | None:
     )
 
 
+def at_reference(found: list[Contest]) -> dict[str, Contest]:
+    """Task -> its contest at the reference: in which most of ours took part, then most peers; the last of equals."""
+    at, best = reference(found), {}
+    for contest in found:
+        if (contest.place, contest.size, contest.batch) == at:
+            rival = best.get(contest.task)
+            if rival is None or _turnout(contest) >= _turnout(rival):
+                best[contest.task] = contest
+    return best
+
+
+def _turnout(contest: Contest) -> tuple[int, int, int]:
+    ours = sum(contest.of(name) is not None for name in OURS)
+    return ours, sum(timing.peer for timing in contest.timings), len(contest.timings)
+
+
 def first_choice(found: list[Contest], *names: str) -> dict[str, str]:
     """What of NAMES controls choose at first: training, at the size and batch at which most was timed."""
-    at = reference(found)
-    most = [c for c in found if (c.place, c.size, c.batch) == at]
-    first = min(most, key=lambda contest: contest.task != "train")
+    first = min(at_reference(found).values(), key=lambda contest: contest.task != "train")
     return {name: value for name, value in first.facets.items() if name in names}
 
 

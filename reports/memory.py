@@ -48,7 +48,7 @@ def memory(book: Book) -> Section:
         return bare("Memory", "No benchmark that told its peak memory is among the records.")
     words = prose(
         "Peak memory is of the device, or on a CPU of the whole process, the framework itself included; every program "
-        "has a process of its own, which holds its tasks one after the other. GB are 10⁹ bytes."
+        "has a process of its own for each task. GB are 10⁹ bytes."
     )
     chosen = first_choice(found, "task", "image size (px)")
     return Section("Memory", (words, _peaks(found), *_figures(found), *_fits(found)), chosen)
@@ -63,7 +63,7 @@ def _peaks(found: list[Contest]) -> Table:
     rows = []
     batches = sorted({contest.batch for contest in found if contest.batch})
     for key, some in series(found).items():
-        task, size, samples, program, precision, where = key
+        (task, size, samples, steps, _), (program, precision, where) = key
         row = {
             "task": task,
             "program": title(program),
@@ -71,6 +71,7 @@ def _peaks(found: list[Contest]) -> Table:
             "device": where,
             "image size (px)": size,
             "samples": samples,
+            "steps a call": steps,
         }
         by_batch = {batch: peak(timing) for batch, timing in some.items()}
         rows.append(row | {f"batch {b} (GB)": _gigabytes(by_batch.get(b)) for b in batches})
@@ -87,14 +88,18 @@ def _gigabytes(value: float | None) -> float | None:
 
 
 def series(found: list[Contest]) -> dict[tuple, dict[int, Timing]]:
-    """(task, size, samples, program, precision, place) -> its row at each batch, of the last record."""
+    """What a program did, and (program, precision, place) -> its row at each batch, of the last record.
+
+    What it did: (task, size, samples, steps a call, all other conditions).
+    """
     rows: dict[tuple, dict[int, Timing]] = {}
     for contest in found:
         for timing in contest.timings:
             if peak(timing) is not None and contest.batch:
+                did = (contest.task, contest.size, contest.samples, contest.steps)
                 of = (timing.program, timing.precision, place(timing))
-                rows.setdefault((contest.task, contest.size, contest.samples, *of), {})
-                rows[contest.task, contest.size, contest.samples, *of][contest.batch] = timing
+                found_ = rows.setdefault(((*did, contest.conditions), of), {})
+                found_[contest.batch] = timing
     return rows
 
 
@@ -109,17 +114,18 @@ def fitted(some: dict[int, Timing]) -> Fit | None:
 
 def _fits(found: list[Contest]) -> list:
     rows = []
-    for (task, size, _, program, precision, where), some in series(found).items():
+    for ((task, size, _, steps, _), of), some in series(found).items():
         fit = fitted(some)
         if fit is None:
             continue
         rows.append(
             {
                 "task": task,
-                "program": title(program),
-                "precision": precision,
-                "device": where,
+                "program": title(of[0]),
+                "precision": of[1],
+                "device": of[2],
                 "image size (px)": size,
+                "steps a call": steps,
                 "batches measured": ", ".join(map(str, fit.batches)),
                 "base (GB)": fit.base / GB,
                 "each galaxy of a batch (MB)": fit.each / 1e6,
@@ -145,8 +151,8 @@ def _fits(found: list[Contest]) -> list:
 
 def _figures(found: list[Contest]) -> list[Figure]:
     figures = []
-    alike = gathered(found, lambda c: (c.task, c.size, c.samples, c.place))
-    for (task, size, _, where), some in alike.items():
+    alike = gathered(found, lambda c: (c.task, c.size, c.samples, c.place, c.conditions))
+    for (task, size, _, where, _), some in alike.items():
         lines = [
             Line(
                 next(iter(rows.values())).backend,
@@ -158,7 +164,7 @@ def _figures(found: list[Contest]) -> list[Figure]:
                 True,
                 title(program),
             )
-            for (*_, program, precision, _), rows in series(some).items()
+            for (_, (program, precision, _)), rows in series(some).items()
             if len(rows) > 1 and precision == "float32"
         ]
         if lines:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
+from reports import conclusions as timed
 from reports.figures import in_file
 from reports.runs import TITLES, read_runs
 from reports.savings import (
@@ -144,27 +145,19 @@ def shown(rung: str, entry: dict | None) -> str:
     return f"{entry['error']:.0e}"
 
 
-def speed() -> list[list[str]]:
-    """What was timed, in images a second, and what many samples cost against one."""
-    rows = [["", "size", "batch", "training", "one sample", "30 samples", "30 against 1"]]
-    for run in sorted(read_runs(RECORDS / "bench"), key=lambda run: BACKENDS.index(run.backend)):
-        by_task = {row["task"]: row for row in run.at("results.rows")}
-        ratio = by_task["posterior"]["median_seconds"] / by_task["predict"]["median_seconds"]
-        speeds = [
-            f"{by_task[task]['images_per_second']:.0f}/s"
-            for task in ("train", "predict", "posterior")
-        ]
-        first = by_task["predict"]
-        rows.append(
-            [
-                TITLES[run.backend],
-                f"{first['image_size']} px",
-                str(first["batch_size"]),
-                *speeds,
-                f"{ratio:.2f} x",
-            ]
-        )
-    return rows
+def training() -> list[list[str]]:
+    """How fast every program trains."""
+    return timed.training(RECORDS / "speed")
+
+
+def parts() -> list[list[str]]:
+    """How fast the parts of a run are."""
+    return timed.parts(RECORDS / "speed")
+
+
+def conclusions() -> list[list[str]]:
+    """What is concluded from the timings."""
+    return timed.conclusions(RECORDS / "speed")
 
 
 def kills() -> list[list[str]]:
@@ -380,8 +373,11 @@ TABLES = {
         ports,
         divergence,
         equivalence,
-        speed,
+        training,
+        parts,
+        conclusions,
         kills,
+        survey_cost,
         surveys,
         stores,
         labels_saved,

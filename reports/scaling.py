@@ -34,7 +34,8 @@ def scaling(book: Book) -> Section:
     figures = []
     for along, fixed in SWEEPS.items():
         alike = gathered(
-            found, lambda c, name=fixed: (c.place, c.task, c.samples, getattr(c, name))
+            found,
+            lambda c, name=fixed: (c.place, c.task, c.samples, c.conditions, getattr(c, name)),
         )
         for some in alike.values():
             lines = sweep(along, some)
@@ -43,9 +44,9 @@ def scaling(book: Book) -> Section:
     if not figures:
         return bare("Scaling", NONE)
     words = prose(
-        "Points of one line were measured one after the other, not in turns: a step between two of them also holds "
-        "what the machine did in between. Both axes are logarithmic; programs in float32; peers are dotted, other ways "
-        "to compile ours dashed."
+        "Points of one line differ in nothing else, but were measured one after the other, not in turns: a step "
+        "between two of them also holds what the machine did in between. Both axes are logarithmic; programs in "
+        "float32; peers are dotted, other ways to compile ours dashed."
     )
     return Section("Scaling", (words, *figures, _table(found)), first_choice(found, "task"))
 
@@ -89,6 +90,7 @@ def _table(found: list[Contest]) -> Table:
             "image size (px)": contest.size,
             "batch": contest.batch,
             "samples": contest.samples,
+            "steps a call": contest.steps,
             "images/s": timing.speed.middle,
             "megapixels/s": contest.size and timing.speed.middle * contest.size**2 / 1e6,
         }

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from reports.blocks import Figure, Range, Section, Table, prose, table
+from reports.against import dearer, matrix, peers, ways
+from reports.blocks import Figure, Section, Table, prose, table
 from reports.charts import Row
 from reports.contests import (
     FACETED,
@@ -10,10 +11,12 @@ from reports.contests import (
     TIMED,
     Contest,
     Timing,
+    at_reference,
     contests,
     first_choice,
     missing,
     on_gpu,
+    ranked,
     reference,
     timings,
     title,
@@ -43,10 +46,8 @@ def speed(book: Book) -> Section:
     blocks = [words, *_overview(found)]
     for contest in found:
         blocks += [_contest_table(contest), *_contest_figure(contest)]
-    at = reference(found)
-    most = [contest for contest in found if (contest.place, contest.size, contest.batch) == at]
-    blocks += [made for contest in most for made in _matrix(contest)]
-    blocks += [*_ways(found), *_peers(found), *_missing(book), *_ceilings(book)]
+    blocks += [made for contest in at_reference(found).values() for made in matrix(contest)]
+    blocks += [*ways(found), *dearer(found), *peers(found), *_missing(book), *_ceilings(book)]
     return Section("Speed", tuple(blocks), first_choice(found, *FACETED))
 
 
@@ -114,11 +115,6 @@ def _contest_table(contest: Contest) -> Table:
     return replace(made, facets=contest.facets, faceted=("precision",))
 
 
-def ranked(contest: Contest) -> list[Timing]:
-    """The rows of CONTEST, the fastest first."""
-    return sorted(contest.timings, key=lambda timing: (timing.seconds is None, timing.seconds or 0))
-
-
 def _contest_row(contest: Contest, timing: Timing, others: list[str]) -> dict:
     share, steady = timing.number("floor_share"), timing.entry.get("steady")
     told = {"seconds": timing.time} if contest.task in TIMED else {"images/s": timing.speed}
@@ -156,89 +152,6 @@ def _contest_figure(contest: Contest) -> list[Figure]:
     axis = "seconds (less is better)" if seconds else "images/s"
     made = bar_figure(name, caption, rows, axis, [contest.record.number])
     return [replace(made, facets=contest.facets)]
-
-
-def _matrix(contest: Contest) -> list[Table]:
-    """Everyone against everyone, where there are more than ours; told where most was timed, for it is large."""
-    found = [t for t in ranked(contest) if any(t.program in pair for pair in contest.ratios)]
-    names = {timing.program: f"times {timing.title}" for timing in found}
-    if set(names) <= set(OURS):
-        return []
-    rows = [
-        {"program": timing.title, "precision": timing.precision}
-        | {head: contest.ratios.get((timing.program, name)) for name, head in names.items()}
-        for timing in found
-    ]
-    formats = dict.fromkeys(names.values(), ".2f")
-    caption = f"Each against each: {contest.words}"
-    made = table(caption, rows, [contest.record.number], formats)
-    return [replace(made, facets=contest.facets, faceted=("precision",))]
-
-
-def _ways(found: list[Contest]) -> list[Table]:
-    """Each framework as it comes beside its other ways to compile, where precisions are equal."""
-    rows, numbers = [], []
-    for contest in found:
-        for name in OURS:
-            some = [t for t in contest.timings if t.program.partition("-")[0] == name]
-            plain = contest.of(name)
-            alike = [t for t in some if plain and t.precision == plain.precision]
-            if len(alike) < 2:
-                continue
-            rows += [_way(contest, name, timing) for timing in alike]
-            numbers.append(contest.record.number)
-    formats = {"images/s": ",.0f", "seconds": ".2f", "times as it comes": ".2f"}
-    if not rows:
-        return []
-    made = table("Ways to compile, of one framework and precision", rows, numbers, formats)
-    return [replace(made, faceted=("task", "image size (px)", "batch", "precision"))]
-
-
-def _way(contest: Contest, name: str, timing: Timing) -> dict:
-    return {
-        "task": contest.task,
-        "image size (px)": contest.size,
-        "batch": contest.batch,
-        "framework": title(name),
-        "program": timing.title,
-        "precision": timing.precision,
-        "compiled": timing.compiled,
-        "seconds": timing.time,
-        "images/s": None if contest.task in TIMED else timing.speed,
-        "times as it comes": contest.ratios.get((timing.program, name)),
-        "first call (s)": timing.number("first_seconds"),
-    }
-
-
-def _peers(found: list[Contest]) -> list[Table]:
-    """Each of ours over every peer that computes with the same framework."""
-    rows = [
-        {
-            "task": contest.task,
-            "image size (px)": contest.size,
-            "batch": contest.batch,
-            "ours": title(timing.backend),
-            "peer": timing.title,
-            "precision": timing.precision,
-            "times as fast as the peer": ratio,
-            "verdict": verdict(ratio),
-        }
-        for contest in found
-        for timing in contest.timings
-        if timing.peer and (ratio := contest.ratios.get((timing.backend, timing.program)))
-    ]
-    numbers = [contest.record.number for contest in found if any(t.peer for t in contest.timings)]
-    caption = "Ours over peers of the same framework"
-    formats = {"times as fast as the peer": ".2f"}
-    faceted = ("task", "image size (px)", "batch", "precision")
-    return [replace(table(caption, rows, numbers, formats), faceted=faceted)] if rows else []
-
-
-def verdict(ratio: Range) -> str:
-    """Which is faster, if the whole range of rounds says so."""
-    if ratio.low > 1:
-        return "ours faster"
-    return "peer faster" if ratio.high < 1 else "no difference shown"
 
 
 def _missing(book: Book) -> list[Table]:

@@ -30,7 +30,7 @@ def row(task, size, program, speed=100.4, share=0.254, seconds=2.04, **more):
 FIRST = {
     "rows": [
         row("train", 64, "tf"),
-        row("train", 64, "tf", "bfloat16", speed=900),
+        row("train", 64, "tf", speed=900, precision="bfloat16"),
         row("train", 128, "tf", speed=30, share=None),
         row("train_plain", 64, "keras-tf", speed=90),
         row("startup", 64, "tf"),
@@ -59,7 +59,9 @@ SECOND = {
 def records(tmp_path):
     for name, results in (("first", FIRST), ("second", SECOND)):
         run = {"task": {"name": "bench"}, "backend": {"name": "torch"}, "seed": 0}
-        write_json(tmp_path / name / "bench" / "one" / "record.json", {"run": run, "results": results})
+        write_json(
+            tmp_path / name / "bench" / "one" / "record.json", {"run": run, "results": results}
+        )
     return tmp_path
 
 
@@ -110,4 +112,4 @@ def test_parts_are_in_galaxies_a_second_or_seconds(records):
     assert (told[""], told["px"]) == ("TensorFlow", "64")
     assert told["start-up (s)"] == "2.0"
     assert told["acquisition alone (/s)"] == "512,346"
-    assert told["30 samples (/s)"] == ""
+    assert "30 samples (/s)" not in told  # which nobody was timed at

@@ -30,7 +30,7 @@ ELSEWHERE = ["zoobot", "baal"]
 BATCH, STEPS, SAMPLES, CALLS = 6, 4, 5, 12
 WORDS = (
     "model.image_size=16",
-    "model.blocks=[[2,2],[3]]",
+    "model.blocks=[[2],[3]]",
     "model.dense=8",
     "training.learning_rate=0.02",
     f"bench.batch_size={BATCH}",
@@ -123,9 +123,10 @@ def views_of(run):
     cutouts = peers.galaxies(run).cutouts
     size = cutouts.shape[1]
     y, x = np.indices((size, size)) - (size - 1) / 2
-    disc = 255 * np.exp(-(y**2 + x**2) / (2 * (size / 5) ** 2))
-    discs = np.tile(disc.round().astype(np.uint8)[None, ..., None], (20, 1, 1, 1))
-    return {"still": (STILL, cutouts), "round": (ROUND, discs), "random": ({}, cutouts)}
+    disc = 255 * np.exp(-(y**2 + x**2) / (2 * (size / 3) ** 2))
+    noise = np.random.default_rng(0).integers(0, 256, (size, size))
+    discs, same = (np.tile(np.uint8(one)[None, ..., None], (20, 1, 1, 1)) for one in (disc, noise))
+    return {"still": (STILL, cutouts), "round": (ROUND, discs), "random": ({}, same)}
 
 
 @pytest.fixture(scope="session")
@@ -254,17 +255,20 @@ def test_views_turn_about_the_centre_and_zoom_by_what_the_run_says(found, name):
     centred = from_config(RunSpec, {**config, "augmentation": {**config["augmentation"], **ROUND}})
     size = images.shape[1]
     expected = reference.see(centred, images, still_views(centred, size, len(images)))
-    # a disc is the same however it is turned; what is left is bilinear, twice over in Keras
-    np.testing.assert_allclose(about["round"], expected, rtol=0, atol=0.04)
+    # a disc is the same however it is turned, as far as the image goes; what is left is bilinear, in Keras thrice
+    y, x = np.indices(expected.shape[1:3]) - (expected.shape[1] - 1) / 2
+    inside = np.hypot(y, x) < expected.shape[1] / 2
+    shown = np.array(about["round"])
+    np.testing.assert_allclose(shown[:, inside], expected[:, inside], rtol=0, atol=0.025)
 
 
 @pytest.mark.parametrize("name", FULL)
-def test_views_of_one_batch_are_all_different(found, name):
+def test_views_of_the_same_galaxy_are_all_different(found, name):
     _, about = found(name)
     shown = np.array(about["random"])
-    assert shown.shape == (BATCH, 16, 16, 1)
-    still = np.array(about["still"])
-    assert (np.abs(shown - still).mean((1, 2, 3)) > 0.02).all()
+    assert shown.shape == (20, 16, 16, 1)
+    apart = np.abs(shown[:, None] - shown[None]).mean((2, 3, 4)) + np.eye(20)
+    assert apart.min() > 0.2 * shown.std()
 
 
 def test_a_cropped_run_shows_peers_the_field_that_ours_see():

@@ -680,7 +680,7 @@ def test_the_answer_is_computed(made):
     text = " ".join(prose.lines)
     assert "83% (mutual information, JAX, setting A)" in text
     times = "1.25 (1.19 to 1.31) times PyTorch and 2.50 (2.37 to 2.62) times JAX"
-    assert f"in training TensorFlow is fastest, {times} (float32, 64 px, batch 128" in text
+    assert f"in training at 64 px, batch 128, TensorFlow is fastest, {times} (float32, cpu" in text
     assert "(pairs compared: 6)" in text
     assert table.rows[2][4:] == ["JAX", "0.1070 ± 0.0071", "80 ± 0", "75 ± 0", "200 ± 0"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reports.against import verdict
 from reports.blocks import Measure, Range, Told, table
 from reports.contests import Timing, contests, reference, title
 from reports.costs import SURVEYS
@@ -14,18 +15,19 @@ from reports.memory import Fit, fitted
 from reports.numbers import numbers_csv, tables_csv
 from reports.report import sections, write_report
 from reports.runs import bound, read_runs
-from reports.speed import verdict
 from tests.test_report import contest, fit, keep, record, rounds
 
 RECORDS = Path(__file__).parent.parent / "reports" / "records"
+MORE = {"tf": -3e7, "jax": 3e7}
 TASKS = ("train", "predict", "posterior", "acquisition", "startup")
 
 
-def bench(size=64, batch=128, turns=None, tasks=TASKS, changes=None, **more) -> dict:
+def bench(size=64, batch=128, turns=None, tasks=TASKS, changes=None, steps=4, **more) -> dict:
     results = contest(tasks, size, batch, turns) | more
     for row in results["rows"]:
+        row |= {"peak_memory_bytes": row["peak_memory_bytes"] + MORE.get(row["program"], 0)}
         row |= changes or {}
-    config = {"model.image_size": size}
+    config = {"model.image_size": size, "backend.steps": steps}
     return record(task="bench", config=config, **results)
 
 
@@ -107,6 +109,15 @@ def test_ways_to_compile_stand_beside_the_framework_as_it_comes(tmp_path):
     assert list(found) == ["TensorFlow", "TensorFlow, eager"]
     assert found["TensorFlow, eager"]["times as it comes"].middle == 0.25
     assert found["TensorFlow"]["times as it comes"] is None
+
+
+def test_what_samples_cost_over_one_pass_is_told(tmp_path):
+    cost = {"task": "posterior", "against_task": "predict", "program": "jax", "image_size": 64}
+    cost |= {"batch_size": 128, "samples": 30, "precision": "float32"}
+    data = bench(costs=[cost | {"median": 0.8, "low": 0.5, "high": 1.0}])
+    found = rows(sections_of(tmp_path, data)["Speed"], "against another")["JAX"]
+    assert found["takes, times as long"] == pytest.approx((1.25, 1.0, 2.0))
+    assert (found["task"], found["against"], found["samples"]) == ("posterior", "predict", 30)
 
 
 def test_what_was_not_timed_is_listed_with_the_reason(tmp_path):
@@ -192,10 +203,13 @@ def test_memory_is_fitted_by_a_line_through_two_batches_or_more(tmp_path):
         if (row["task"], row["program"]) == ("train", "JAX")
     ]
     assert len(found) == 1
-    assert found[0]["base (GB)"] == pytest.approx(0.5)
+    assert found[0]["base (GB)"] == pytest.approx(0.53)
     assert found[0]["each galaxy of a batch (MB)"] == pytest.approx(1)
-    assert [found[0][f"largest batch in {size} GB"] for size in (2, 6, 16)] == [1500, 5500, 15500]
+    assert [found[0][f"largest batch in {size} GB"] for size in (2, 6, 16)] == [1470, 5470, 15470]
     assert found[0]["batches measured"] == "32, 128"
+    unlike = sections_of(tmp_path / "unlike", bench(64, 32, steps=4), bench(64, 128, steps=1))
+    assert not [b for b in unlike["Memory"].blocks if "linear fit" in getattr(b, "caption", "")]
+    assert [block.kind for block in unlike["Scaling"].blocks] == ["prose"]
     single = sections_of(tmp_path / "one", bench(64, 32))["Memory"]
     assert not [b for b in single.blocks if "linear fit" in getattr(b, "caption", "")]
     assert "at two batches" in single.blocks[-1].lines[0]
@@ -258,17 +272,36 @@ def test_an_epoch_is_told_from_an_epoch_where_one_was_timed(tmp_path):
 
 def test_the_answer_names_the_fastest_with_its_ratios(tmp_path):
     text = answer(tmp_path, bench(), bench(64, 32, turns={"tf": 0.5, "torch": 0.2, "jax": 0.3}))
-    assert "in training TensorFlow is fastest, 1.25 (1.19 to 1.31) times PyTorch and 2.50" in text
-    assert "TensorFlow leads in 1 of the 2 trainings timed." in text
-    assert "in prediction TensorFlow is fastest" in text
-    assert "in posteriors TensorFlow is fastest" in text
-    assert "in start-up TensorFlow is fastest" in text
-    assert "needs least memory in training, 0.63 GB" in text
+    start = "in training at 64 px, batch 128, TensorFlow is fastest, 1.25 (1.19 to 1.31) times"
+    assert f"{start} PyTorch and 2.50 (2.37 to 2.62) times JAX" in text
+    assert "threads: 2); it leads in 1 of the 2 trainings timed there." in text
+    for what in ("in prediction at 64 px, batch 128", "in start-up at 64 px, batch 128"):
+        assert f"{what}, TensorFlow is fastest" in text
+    assert "in posteriors at 64 px, batch 128, 30 samples, TensorFlow is fastest" in text
+    least = "memory is least by TensorFlow 0.60 GB, against PyTorch 0.63 GB and JAX 0.66 GB"
+    assert least in text
+
+
+def test_the_answer_is_of_cpus_and_of_gpus_each(tmp_path):
+    on_gpu = bench(turns={"tf": 0.02, "torch": 0.01, "jax": 0.005}, changes={"device": "A card"})
+    text = answer(tmp_path, bench(), on_gpu)
+    first, second = text.split("Speed: ")[1].split("Prediction")[0].split("(float32, ")[1:]
+    assert first.startswith("cpu, A processor, threads: 2); in training at 64 px")
+    assert "JAX is fastest, 4.00 (3.81 to 4.21) times TensorFlow and 2.00 (1.90 to 2.11)" in first
+    assert second.startswith("A card, A processor")
+
+
+def test_a_contest_without_all_of_ours_does_not_hide_one_that_has_them(tmp_path):
+    halves = (bench(), bench(turns={"torch": 0.2, "keras-torch": 0.3}))
+    assert "in training at 64 px, batch 128, TensorFlow is fastest" in answer(tmp_path, *halves)
 
 
 def test_a_lead_within_the_spread_of_rounds_is_no_lead(tmp_path):
-    text = answer(tmp_path, bench(turns={"tf": 0.2, "torch": 0.204, "jax": 0.5}))
-    assert "2.50 (2.37 to 2.62) times JAX (not shown to beat PyTorch: 1.02 (0.97 to 1.07)" in text
+    text = answer(tmp_path / "one", bench(turns={"tf": 0.2, "torch": 0.204, "jax": 0.5}))
+    told = "TensorFlow is faster, 2.50 (2.37 to 2.62) times JAX, but is not shown to be at 1.02"
+    assert f"{told} (0.97 to 1.07) times PyTorch" in text
+    text = answer(tmp_path / "none", bench(turns={"tf": 0.2, "torch": 0.204, "jax": 0.202}))
+    assert "none is shown to be fastest: TensorFlow runs at 1.02 (0.97 to 1.07) times" in text
 
 
 def test_nothing_is_answered_without_records(tmp_path):
