@@ -255,11 +255,12 @@ def test_views_turn_about_the_centre_and_zoom_by_what_the_run_says(found, name):
     centred = from_config(RunSpec, {**config, "augmentation": {**config["augmentation"], **ROUND}})
     size = images.shape[1]
     expected = reference.see(centred, images, still_views(centred, size, len(images)))
-    # a disc is the same however it is turned, as far as the image goes; what is left is bilinear, in Keras thrice
+    # a disc is the same however it is turned, as far as the image goes; what is left is bilinear, in Keras thrice over
+    left = 0.025 if name.startswith("keras") else 0.006
     y, x = np.indices(expected.shape[1:3]) - (expected.shape[1] - 1) / 2
     inside = np.hypot(y, x) < expected.shape[1] / 2
     shown = np.array(about["round"])
-    np.testing.assert_allclose(shown[:, inside], expected[:, inside], rtol=0, atol=0.025)
+    np.testing.assert_allclose(shown[:, inside], expected[:, inside], rtol=0, atol=left)
 
 
 @pytest.mark.parametrize("name", FULL)
