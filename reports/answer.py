@@ -122,14 +122,16 @@ def times(ratio: Range) -> str:
 
 
 def _elsewhere(found: list[Contest], here: Contest | None) -> str:
-    """In how many of all trainings the same framework leads; nothing if there is but one."""
+    """In how many of all trainings the same framework is shown to be fastest; nothing if there is but one."""
     if here is None or not (best := leader(here)):
         return ""
     there = [c for c in found if (c.task, c.place) == ("train", here.place)]
-    leaders = [first[0] for c in there if (first := leader(c))]
+    leaders = [first for c in there if (first := leader(c))]
     if len(leaders) < 2:
         return ""
-    return f"; it leads in {leaders.count(best[0])} of the {len(leaders)} trainings timed there"
+    shown = [name for name, ratios in leaders if all(ratio.low > 1 for ratio in ratios.values())]
+    count = shown.count(best[0])
+    return f"; it is shown to be fastest in {count} of the {len(leaders)} trainings timed there"
 
 
 def _thriftiest(contest: Contest | None) -> str | None:
