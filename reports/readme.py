@@ -378,6 +378,7 @@ TABLES = {
         conclusions,
         kills,
         survey_cost,
+        acquired,
         surveys,
         stores,
         labels_saved,
