@@ -304,12 +304,12 @@ def test_who_ends_before_the_last_turn_is_missing_and_the_others_go_on(tmp_path,
     opened = [{"import_seconds": 2.0}, {"seconds": 9.0}, {"calls": 3, "steady": True}]
     pythons = {
         "torch": program(tmp_path / "torch", (1,), (2,)),
-        "jax": answering(
-            tmp_path / "jax", [*opened, about("float32", 12, 24.0), {"seconds": [1]}]
-        ),
+        "jax": answering(tmp_path / "jax", [*opened, about("float32", 12, 24.0), {"seconds": [1]}]),
     }
     run = run_of(*WORDS, "bench.tasks=[train]", "bench.programs=[jax,torch]")
-    found = bench.bench(replace(run, bench=replace(run.bench, pythons=pythons)), tmp_path)["results"]
+    found = bench.bench(replace(run, bench=replace(run.bench, pythons=pythons)), tmp_path)[
+        "results"
+    ]
     assert [row["program"] for row in found["rows"]] == ["torch"]
     (entry,) = found["missing"]
     assert entry["program"] == "jax"
