@@ -48,7 +48,7 @@ setup:
 	fi
 
 test: setup
-	@$(RUN) -m pytest -n $(WORKERS)
+	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal
 
 demo: setup
 	@$(VENV)/bin/trizoo demo

@@ -223,7 +223,11 @@ def test_a_galaxy_that_was_trained_with_is_known_though_its_posterior_was_not_wr
     assert table["id"].tolist() == whole["id"][parts == "test"].tolist()
     assert not table["in_training"].any()
     assert "validation" not in results
-    assert results["test"] == record(fitted)["results"]["test"]
+    found, known = results["test"], record(fitted)["results"]["test"]
+    # The samples are the same to the last bit; a galaxy's information rounds otherwise at another place of its array.
+    information = [told.pop("mean_mutual_information") for told in (found, known)]
+    assert information[0] == pytest.approx(information[1], rel=1e-6)
+    assert found == known
     again, _ = here(place, "predict", "after test only", f"weights={folder}")
     assert posterior(again)["in_training"].tolist() == (parts == "train").tolist()
 
