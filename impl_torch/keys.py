@@ -17,10 +17,14 @@ def threefry2x32(key, counter):
     x, y = counter[..., 0] + keys[0], counter[..., 1] + keys[1]
     for group in range(5):
         for rotation in ROTATIONS[group % 2]:
-            x = x + y
-            y = ((y << rotation) | ((y >> (32 - rotation)) & ((1 << rotation) - 1))) ^ x
-        x = x + keys[(group + 1) % 3]
-        y = y + keys[(group + 2) % 3] + (group + 1)
+            x += y  # in place: no round asks for memory
+            high = y << rotation
+            y >>= 32 - rotation
+            y &= (1 << rotation) - 1
+            y |= high
+            y ^= x
+        x += keys[(group + 1) % 3]
+        y += keys[(group + 2) % 3] + (group + 1)
     return torch.stack([x, y], -1).view(torch.uint32)
 
 

@@ -33,7 +33,7 @@ class GalaxyCNN(nn.Module):
             convs = iter(self.convs)
             for block in self.blocks:
                 for _ in block:
-                    x = F.relu(next(convs)(x))
+                    x = F.relu(next(convs)(x), inplace=True)
                     note(trace, x.permute(0, 2, 3, 1))
                 x = max_pool(x)
                 note(trace, x.permute(0, 2, 3, 1))

@@ -21,7 +21,9 @@ PAIRS = [(name, precision) for name in BACKENDS for precision in BUDGETS]
 # HOUSE's policy: in float32 no framework is more than twice as far from the specification as the nearest of the three,
 # or the reason is here. Errors below ROUNDING are one or two roundings of the largest value, and are not compared.
 ROUNDING = 2.5e-7
-AT_ONCE = "oneDNN's slope of a kernel sums over all pixels in one go; ours in JAX sums image by image"
+AT_ONCE = (
+    "oneDNN's slope of a kernel sums over all pixels in one go; ours in JAX sums image by image"
+)
 TERM_BY_TERM = "oneDNN's convolutions round twice as far as Eigen's, which add up in blocks"
 LISTED = {
     ("gradient", "tf"): AT_ONCE,
@@ -37,8 +39,14 @@ def folder_of(name, precision, place):
     folder = Path(place) / f"{name}-{precision}"
     folder.mkdir(exist_ok=True)
     words = ["task=conform", f"backend={name}", f"backend.precision={precision}"]
-    # One thread: those of NumPy, whose oracle takes most of the time, spin, and two ladders at once took 6 times as long.
-    words += ["backend.threads=1", "model.image_size=32", "training.batch_size=8"]
+    # One thread: those of NumPy, whose oracle takes most of the time, spin, and two ladders at once took 6 times
+    # as long. A small chunk: every pass is as large, for one galaxy too.
+    words += [
+        "backend.threads=1",
+        "backend.chunk=8",
+        "model.image_size=32",
+        "training.batch_size=8",
+    ]
     config = compose(words)
     (folder / "run.json").write_text(json.dumps(config))
     return folder

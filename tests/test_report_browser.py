@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -255,11 +256,13 @@ def test_a_mark_tells_its_value_to_pointer_and_keyboard(browser, page):
     browser(f"{chart}.blur()")
     assert browser("document.getElementById('tip').hidden") is True
     browser(f"{chart}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-    x, y = browser(
-        f"(() => {{ const box = {chart}.querySelectorAll('.mark rect')[1].getBoundingClientRect();"
-        " return [box.x + 5, box.y + 5] })()"
-    )
-    browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    deadline = time.monotonic() + 30
+    while browser("document.getElementById('tip').hidden") and time.monotonic() < deadline:
+        x, y = browser(  # a page that has just been scrolled may not be where it will be
+            f"(() => {{ const box = {chart}.querySelectorAll('.mark rect')[1].getBoundingClientRect();"
+            " return [box.x + 5, box.y + 5] })()"
+        )
+        browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
     assert browser(tip).startswith("TensorFlow: 2,560 (")
 
 
