@@ -72,7 +72,7 @@ class Case:
 
     @cached_property
     def state(self):
-        """The backend's state with the first weights."""
+        """The backend's state with the first weights, for all that leaves it as it is."""
         return self.backend.init(self.run, self.start)
 
     def shown(self, images: np.ndarray, views: Views) -> np.ndarray:
@@ -193,12 +193,9 @@ def _seen(case: Case, run: RunSpec) -> float:
 
 def features(case: Case) -> float:
     """The units of the dense layer."""
-    state, views = (
-        case.backend.init(case.run, case.start),
-        still_views(case.run, case.cutouts.size, GALAXIES),
-    )
+    views = still_views(case.run, case.cutouts.size, GALAXIES)
     images = case.cutouts[np.arange(GALAXIES)]
-    got = case.fetch(case.backend.features(state, images, views))
+    got = case.fetch(case.backend.features(case.state, images, views))
     return apart(
         got,
         reference.features(case.run.model, case.weights, reference.see(case.run, images, views)),
@@ -221,7 +218,7 @@ def layers(case: Case) -> float:
 
 def answers(case: Case) -> float:
     """rho from given units under given masks."""
-    state, run = case.backend.init(case.run, case.start), case.run
+    run = case.run
     x, _, _, _ = case.batch(0)
     units = reference.features(run.model, case.weights, x)
     kept = keys.keep(
@@ -233,7 +230,7 @@ def answers(case: Case) -> float:
     oracle = reference.answers(
         case.weights, reference.dropout(units[:, None], kept, run.model.dropout)
     )
-    return apart(case.backend.answers(state, case.put(units), kept), 1 / (1 + np.exp(-oracle)))
+    return apart(case.backend.answers(case.state, case.put(units), kept), 1 / (1 + np.exp(-oracle)))
 
 
 def likelihood(case: Case) -> float:
@@ -253,7 +250,6 @@ def likelihood(case: Case) -> float:
 
 def loss(case: Case) -> float:
     """The mean losses of a few batches, all of them before any training."""
-    state = case.backend.init(case.run, case.start)
     found = []
     for step in range(STEPS):
         one = case.plan._replace(
@@ -264,7 +260,7 @@ def loss(case: Case) -> float:
             },
             views=Views(*(array[step : step + 1] for array in case.plan.views)),
         )
-        found.append(case.backend.gradients(state, case.cutouts, one)[0])
+        found.append(case.backend.gradients(case.state, case.cutouts, one)[0])
     oracle = [
         reference.loss(case.run.model, case.weights, *case.batch(step)) for step in range(STEPS)
     ]
@@ -363,13 +359,12 @@ def samples(case: Case) -> float:
         keys.galaxy_keys(run.seed, "posterior", case.ids[:count]),
     )
     images = case.cutouts[np.arange(count)]
-    got = case.backend.sample(case.backend.init(run, case.start), images, views, galaxy_keys, 5, 7)
+    got = case.backend.sample(case.state, images, views, galaxy_keys, 5, 7)
     return apart(got, reference.sample(run, case.weights, images, views, galaxy_keys, 5, 7))
 
 
 def batch_invariance(case: Case) -> int:
     """How many samples differ when galaxies are asked for in batches of 1, of 7 and all together."""
-    state = case.backend.init(case.run, case.start)
     views = still_views(case.run, case.cutouts.size, GALAXIES)
     galaxy_keys = keys.galaxy_keys(case.run.seed, "posterior", case.hashes[:GALAXIES])
 
@@ -378,9 +373,8 @@ def batch_invariance(case: Case) -> int:
         for start in range(0, GALAXIES, size):
             some = slice(start, start + size)
             some_views = Views(*(array[some] for array in views))
-            parts.append(
-                case.backend.sample(state, case.cutouts[some], some_views, galaxy_keys[some], 0, 5)
-            )
+            images, some_keys = case.cutouts[some], galaxy_keys[some]
+            parts.append(case.backend.sample(case.state, images, some_views, some_keys, 0, 5))
         return np.concatenate(parts)
 
     together = sampled(GALAXIES)
