@@ -13,6 +13,7 @@ from typing import NamedTuple
 PROC, SYS = Path("/proc"), Path("/sys")
 SHARE = 0.1  # of a core: others that use more disturb a turn
 GRAIN = 0.03  # seconds of a core that the kernel's ticks may be wrong by
+COARSE = 1.0  # seconds in which a GPU's counter of energy moves about ten times: in fewer it tells nothing
 
 
 class Reading(NamedTuple):
@@ -29,7 +30,7 @@ class Turn(NamedTuple):
 
     other_cores: float | None  # cores that other processes used, on the average
     disturbed: bool
-    joules: float | None
+    joules: float | None  # None for a turn that is shorter than COARSE
 
 
 def read(pids: list[int]) -> Reading:
@@ -43,14 +44,17 @@ def between(before: Reading, after: Reading) -> Turn:
     if None not in (before.busy, before.own, after.busy, after.own):
         others = max(0.0, (after.busy - before.busy) - (after.own - before.own))
     joules = None
-    if None not in (before.joules, after.joules) and after.joules >= before.joules:
-        joules = after.joules - before.joules
+    if None not in (before.joules, after.joules) and wall >= COARSE:
+        joules = after.joules - before.joules if after.joules >= before.joules else None
     disturbed = others is not None and others > SHARE * wall + GRAIN
     return Turn(None if others is None else others / wall, disturbed, joules)
 
 
 def clock_mhz() -> float | None:
-    """The mean clock of the cores now."""
+    """The clock now: of the GPU if there is one, else the mean of the cores."""
+    if (card := _card()) is not None:
+        nvml, handle = card
+        return float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
     with suppress(OSError, ValueError, ZeroDivisionError):
         lines = (PROC / "cpuinfo").read_text().splitlines()
         found = [float(line.split(":")[1]) for line in lines if line.startswith("cpu MHz")]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from shared.augment import Views, reduction, still_views
-from shared.batches import Cutouts, Labelled
+from shared.batches import Cutouts, Held, Labelled
 from shared.cutouts import SIZE
 from shared.keys import galaxy_keys
 from shared.prepare import prepare
@@ -33,6 +33,16 @@ def shown(run: RunSpec) -> tuple[np.ndarray, Views, np.ndarray]:
     cutouts, galaxies = labelled(run)
     views = still_views(run, cutouts.size, len(cutouts))
     return cutouts[galaxies.rows], views, galaxy_keys(run.seed, "posterior", galaxies.hashes)
+
+
+def resident(backend, images: np.ndarray) -> np.ndarray | Held:
+    """IMAGES where BACKEND computes: a GPU keeps them, as in training; on a CPU, and for stand-ins, as they are."""
+    device = getattr(backend, "device", None)
+    if device is None or not device.on_gpu():
+        return images
+    cutouts = Cutouts(images, 1)
+    device.hold(cutouts)
+    return cutouts.some(np.arange(len(images)))
 
 
 def trained_on(run: RunSpec) -> RunSpec:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from shared.batches import Cutouts
 from shared.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -78,6 +79,14 @@ def put(array):
     return jnp.array(array, number_type() if real else None)
 
 
+def hold(images: Cutouts) -> None:
+    """Keep all IMAGES on the device, unless they are too many: they go there once, and not at every step."""
+    parts = images.parts()
+    if parts is not None:
+        whole = jnp.concatenate([put(part) for part in parts])
+        images.held = lambda rows: whole[put(rows)]
+
+
 def fetch(array) -> np.ndarray:
     """An array of the device as numpy's; waits until it is computed."""
     return np.asarray(array)
@@ -99,6 +108,14 @@ def compiled(call):
     except jax.errors.JaxRuntimeError:  # an XLA that is older than YNNPACK, or than this option
         options = {}
     return jax.jit(call, compiler_options=options)
+
+
+def one_launch(call, states: int):
+    """CALL(*states, *arrays), STATES of the former, modules or dicts: on a GPU its kernels are launched all together.
+
+    So they are wherever a call is compiled.
+    """
+    return compiled(call)
 
 
 def threads() -> int:

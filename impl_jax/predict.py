@@ -44,9 +44,10 @@ def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: i
         np.arange(first, first + samples, dtype=np.uint32),
         [np.zeros((0, samples), np.float32)],
     )
+    weights = values(state.model)
     for chunk in chunks(images, views, keys, settings().chunk):
         arrays = [put(array) for array in (chunk.images, *chunk.views, chunk.keys, numbers)]
-        rho = state.calls["sample"](values(state.model), *arrays)
+        rho = state.calls["sample"](weights, *arrays)
         parts.append(fetch(rho)[: chunk.count])
     return np.concatenate(parts)
 

@@ -14,7 +14,7 @@ from shared.spec import BackendSpec, RunSpec
 from shared.weights import Checkpoint, Weights
 
 from .augment import see
-from .device import compiled, fetch, put, settings
+from .device import compiled, fetch, hold, on_gpu, one_launch, put, settings
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
@@ -47,21 +47,28 @@ def init(run: RunSpec, start: Checkpoint) -> State:
 @compiled_once
 def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     """The calls of every run that is like this one; weights and moments are their arguments."""
-    graph = nnx.graphdef(GalaxyCNN(run.model))
+    graph, blank = nnx.split(GalaxyCNN(run.model))
 
     def steps(weights, first, second, *arrays):
         def one(before, batch):
-            model, first, second = nnx.merge(graph, before[0]), dict(before[1]), dict(before[2])
+            weights, first, second = map(dict, before)
+            model = holding(weights)
             loss = step(run, model, first, second, *batch)
-            return (nnx.state(model), first, second), loss
+            return (values(model), first, second), loss
 
         return jax.lax.scan(one, (weights, first, second), arrays)
 
+    def holding(weights):
+        model = nnx.merge(graph, blank, copy=True)
+        for name, value in named_parameters(model).items():
+            value.set_value(weights[name])
+        return model
+
     def program(call):
-        return compiled(lambda weights, *arrays: call(nnx.merge(graph, weights), *arrays))
+        return compiled(lambda weights, *arrays: call(holding(weights), *arrays))
 
     return {
-        "steps": compiled(steps),
+        "steps": one_launch(steps, 3),
         "slopes": program(lambda model, *batch: loss_and_slopes(run, model, *batch)),
         "sample": program(lambda model, *arrays: sample_chunk(run, model, *arrays)),
         "seen": program(lambda model, images, *views: see(run, images, views)),
@@ -78,7 +85,8 @@ def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.nd
     (weights, state.first, state.second), losses = state.calls["steps"](
         *before, *put_plan(images, plan)
     )
-    nnx.update(state.model, weights)
+    for name, value in named_parameters(state.model).items():
+        value.set_value(weights[name])
     state.step += len(plan.steps)
     return state, fetch(losses)
 
@@ -92,8 +100,10 @@ def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights
 
 def put_plan(images: Cutouts, plan: Plan) -> tuple:
     """A plan's arrays (step, ...) on the device, its images among them."""
+    if on_gpu():
+        hold(images)
     arrays = (
-        images[plan.rows],
+        images.at(plan.rows),
         plan.yes,
         plan.total,
         *plan.views,

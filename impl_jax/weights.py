@@ -1,7 +1,6 @@
 """The model's weights under shared names."""
 
 import numpy as np
-from flax import nnx
 
 from shared.weights import Checkpoint, Weights
 
@@ -40,7 +39,7 @@ def named_parameters(model) -> dict:
 
 def values(model):
     """The weights as a compiled call takes them."""
-    return nnx.state(model)
+    return {name: value[...] for name, value in named_parameters(model).items()}
 
 
 def to_layout(value):

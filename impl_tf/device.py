@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from shared.batches import Cutouts
 from shared.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -81,6 +82,14 @@ def put(array):
         return tf.cast(tensor, number_type()) if tensor.dtype.is_floating else tf.identity(tensor)
 
 
+def hold(images: Cutouts) -> None:
+    """Keep all IMAGES on the device, unless they are too many: they go there once, and not at every step."""
+    parts = images.parts()
+    if parts is not None:
+        whole = tf.concat([put(part) for part in parts], 0)
+        images.held = lambda rows: tf.gather(whole, put(rows))
+
+
 def fetch(array) -> np.ndarray:
     """An array of the device as numpy's; waits until it is computed."""
     return array.numpy()
@@ -91,6 +100,14 @@ def compiled(call):
     if settings().compiled == "eager":
         return call
     return tf.function(call, jit_compile=settings().compiled == "full" or None)
+
+
+def one_launch(call, states: int):
+    """CALL(*states, *arrays), STATES of the former, modules or dicts: on a GPU its kernels are launched all together.
+
+    So they are wherever a call is compiled.
+    """
+    return compiled(call)
 
 
 def threads() -> int:

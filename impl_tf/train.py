@@ -13,7 +13,7 @@ from shared.spec import BackendSpec, RunSpec
 from shared.weights import Checkpoint, Weights
 
 from .augment import see
-from .device import compiled, fetch, number_type, put, settings
+from .device import compiled, fetch, hold, number_type, on_gpu, one_launch, put, settings
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
@@ -72,7 +72,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
         return compiled(of_weights)
 
     return {
-        "steps": compiled(steps),
+        "steps": one_launch(steps, 3),
         "slopes": program(lambda model, *batch: loss_and_slopes(run, model, *batch)),
         "sample": program(lambda model, *arrays: sample_chunk(run, model, *arrays)),
         "seen": program(lambda model, images, *views: see(run, images, views)),
@@ -100,8 +100,10 @@ def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights
 
 def put_plan(images: Cutouts, plan: Plan) -> tuple:
     """A plan's arrays (step, ...) on the device, its images among them."""
+    if on_gpu():
+        hold(images)
     arrays = (
-        images[plan.rows],
+        images.at(plan.rows),
         plan.yes,
         plan.total,
         *plan.views,

@@ -4,10 +4,12 @@ import os
 import resource
 import shutil
 import sys
+from copy import deepcopy
 
 import numpy as np
 import torch
 
+from shared.batches import Cutouts
 from shared.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -87,6 +89,14 @@ def put(array):
     return tensor.to(device(), number_type() if tensor.is_floating_point() else None)
 
 
+def hold(images: Cutouts) -> None:
+    """Keep all IMAGES on the device, unless they are too many: they go there once, and not at every step."""
+    parts = images.parts()
+    if parts is not None:
+        whole = torch.cat([put(part) for part in parts])
+        images.held = lambda rows: whole[put(rows)]
+
+
 def fetch(array) -> np.ndarray:
     """An array of the device as numpy's; waits until it is computed."""
     return array.detach().cpu().numpy()
@@ -95,6 +105,52 @@ def fetch(array) -> np.ndarray:
 def compiled(call):
     """CALL as `backend.compiled` wants it."""
     return torch.compile(call) if settings().compiled == "full" else call
+
+
+def one_launch(call, states: int):
+    """CALL(*states, *arrays), STATES of the former, modules or dicts: on a GPU its kernels are launched all together.
+
+    They are recorded once for each shape of the arrays, in a CUDA graph. It works on memory of its own, so states and
+    arrays are copied there, and states back.
+    """
+    if not on_gpu() or settings().compiled == "eager":
+        return call
+    recordings: dict = {}
+
+    def replay(*given):
+        shapes = tuple((array.shape, array.dtype) for array in given[states:])
+        if shapes not in recordings:
+            recordings[shapes] = record(given)
+        graph, own, result = recordings[shapes]
+        moved, arrays = tensors(given[:states]), given[states:]
+        with torch.no_grad():
+            for place, tensor in zip(own, [*moved, *arrays], strict=True):
+                place.copy_(tensor)
+            graph.replay()
+            for place, tensor in zip(moved, own, strict=False):
+                place.copy_(tensor)
+        return result.clone()
+
+    def record(given):
+        own = deepcopy(given[:states]) + tuple(array.clone() for array in given[states:])
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            call(*own)  # it chooses its kernels, which cannot be recorded
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = call(*own)
+        return graph, [*tensors(own[:states]), *own[states:]], result
+
+    def tensors(parts):
+        return [
+            tensor
+            for part in parts
+            for tensor in (part.values() if isinstance(part, dict) else part.parameters())
+        ]
+
+    return replay
 
 
 def threads() -> int:
@@ -112,7 +168,11 @@ def describe() -> dict[str, str]:
         "precision": settings().precision,
         "tf32": str(torch.backends.cuda.matmul.allow_tf32 and gpu),
         "threads": str(threads()),
-        "compiled": "torch.compile" if settings().compiled == "full" else "eager",
+        "compiled": {
+            "auto": "CUDA graph" if gpu else "eager",
+            "eager": "eager",
+            "full": "torch.compile, CUDA graph" if gpu else "torch.compile",
+        }[settings().compiled],
     }
 
 

@@ -1,5 +1,7 @@
 """The CNN of W+20, in two parts: the features of an image, once, and the answers of each dropout sample."""
 
+from types import MethodType
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -23,7 +25,7 @@ class GalaxyCNN(nn.Module):
         self.answer = nn.Linear(*shapes["answer/kernel"], dtype=number_type())
         self.to(device(), memory_format=torch.channels_last)
         # all but this is left as it is: unrolled, Threefry's rounds keep the compiler busy without end
-        self.features = compiled(self.features)
+        self.features = MethodType(compiled(GalaxyCNN.features), self)  # a copy's is the copy's own
 
     def features(self, images, trace: list | None = None):
         """The dense layer's units (galaxy, unit); a TRACE list collects the layers before, (galaxy, y, x, channel)."""

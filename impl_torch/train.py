@@ -12,7 +12,7 @@ from shared.spec import BackendSpec, RunSpec
 from shared.weights import Checkpoint, Weights
 
 from .augment import see
-from .device import fetch, put, settings
+from .device import fetch, hold, on_gpu, one_launch, put, settings
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
@@ -56,9 +56,9 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
 
     program = torch.inference_mode()
     return {
-        "steps": steps,
+        "steps": one_launch(steps, 3),
         "slopes": lambda model, *batch: loss_and_slopes(run, model, *batch),
-        "sample": program(lambda model, *arrays: sample_chunk(run, model, *arrays)),
+        "sample": program(one_launch(lambda model, *arrays: sample_chunk(run, model, *arrays), 1)),
         "seen": program(lambda model, images, *views: see(run, images, views)),
         "features": program(lambda model, images, *views: model.features(see(run, images, views))),
         "layers": program(
@@ -84,8 +84,10 @@ def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights
 
 def put_plan(images: Cutouts, plan: Plan) -> tuple:
     """A plan's arrays (step, ...) on the device, its images among them."""
+    if on_gpu():
+        hold(images)
     arrays = (
-        images[plan.rows],
+        images.at(plan.rows),
         plan.yes,
         plan.total,
         *plan.views,

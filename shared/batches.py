@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from threading import Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from shared.spec import RunSpec, TrainingSpec
 from shared.store import Images
 
 IN_CACHE = 8  # stored images that are averaged together
+HELD = 4 << 30  # bytes of images that a framework keeps on a GPU
+AT_ONCE = 2048  # images that are put there together
 
 
 class Cutouts:
@@ -26,15 +28,33 @@ class Cutouts:
         self.images, self.factor = images, factor
         self.size = images.shape[1] // factor
         self.expected: list[tuple[np.ndarray, Future]] = []
+        self.held: Callable | None = None  # gives rows from the device that keeps all images
 
     def __len__(self) -> int:
         return len(self.images)
 
     def expect(self, rows: np.ndarray) -> None:
         """Begin to read ROWS; `self[ROWS]`, of the very same array, then gives what was read."""
+        if self.held is not None:
+            return
         answer: Future = Future()
         self.expected.append((rows, answer))
         Thread(target=_answer, args=(answer, self._read, rows), daemon=True).start()
+
+    def parts(self) -> Iterator[np.ndarray] | None:
+        """All images, some at a time, for a device that is to keep them; None where they are too many, or kept."""
+        if self.held is not None or len(self) * self.size**2 > HELD:
+            return None
+        starts = range(0, len(self), AT_ONCE)
+        return (self._read(slice(start, start + AT_ONCE)) for start in starts)
+
+    def at(self, rows: np.ndarray) -> Any:
+        """Images of ROWS as a framework best gets them: from the device that keeps all, or `self[ROWS]`."""
+        return self[rows] if self.held is None else self.held(rows)
+
+    def some(self, rows: np.ndarray) -> "np.ndarray | Held":
+        """Images of ROWS for `Backend.sample` and the like, read once; only named where a device keeps them."""
+        return self[rows] if self.held is None else Held(self.held, rows)
 
     def __getitem__(self, rows) -> np.ndarray:
         for place, (expected, answer) in enumerate(self.expected):
@@ -51,6 +71,19 @@ class Cutouts:
             block = slice(start, start + IN_CACHE)
             flat[block] = box_average(self.images[places[block]], self.factor)
         return found
+
+
+class Held:
+    """Some of the images that a device keeps: `held[places]` is uint8 (..., y, x, 1) there."""
+
+    def __init__(self, gather: Callable, rows: np.ndarray):
+        self.gather, self.rows = gather, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, places) -> Any:
+        return self.gather(self.rows[places])
 
 
 def box_average(images: np.ndarray, factor: int) -> np.ndarray:
@@ -168,7 +201,7 @@ def learning_rates(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
 class Chunk(NamedTuple):
     """Galaxies for one pass of prediction, as many as every other chunk; the first COUNT of them are asked for."""
 
-    images: np.ndarray  # uint8 (galaxy, y, x, 1)
+    images: Any  # uint8 (galaxy, y, x, 1), numpy's or on the device
     views: Views  # (galaxy, ...)
     keys: np.ndarray  # uint32 (galaxy, 2)
     count: int

@@ -31,7 +31,7 @@ def sample_galaxies(
     blocks = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
     parts = [np.zeros((0, samples), np.float32)]
     for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
-        shown = images[rows[block]]
+        shown = images.some(rows[block])
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
         if run.augmentation.at_prediction:
             views = list(_random_views(run, images.size, hashes[block], samples))
@@ -56,7 +56,7 @@ def embed_galaxies(
     blocks = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
     parts = []
     for block in track(blocks, "features", len(rows), weight=lambda block: len(rows[block])):
-        shown = images[rows[block]]
+        shown = images.some(rows[block])
         parts.append(backend.embed(state, shown, still_views(run, images.size, len(shown))))
     return np.concatenate(parts) if parts else np.zeros((0, run.model.dense), np.float32)
 

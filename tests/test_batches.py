@@ -242,3 +242,26 @@ def test_an_error_of_the_reading_thread_reaches_whoever_asks():
     images.expect(rows)
     with pytest.raises(IndexError):
         images[rows]
+
+
+def test_a_device_is_given_all_images_once_unless_they_are_too_many(monkeypatch):
+    pixels = np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4, 1)
+    images, plain = Cutouts(pixels, 2), Cutouts(pixels, 2)
+    monkeypatch.setattr("shared.batches.AT_ONCE", 3)
+    parts = list(images.parts())
+    assert [len(part) for part in parts] == [3, 3, 2]
+    whole = np.concatenate(parts)
+    images.held = lambda rows: whole[rows]
+    assert images.parts() is None
+    rows = np.array([[3, 1], [0, 7]])
+    images.expect(rows)
+    assert images.expected == []
+    np.testing.assert_array_equal(images.at(rows), plain[rows])
+    some = images.some(rows[0])
+    np.testing.assert_array_equal(some[np.array([1, 1, 0])], plain[np.array([1, 1, 3])])
+    assert len(some) == 2
+    np.testing.assert_array_equal(plain.some(rows[0]), plain[rows[0]])
+    monkeypatch.setattr("shared.batches.HELD", 8 * 4 - 1)
+    assert plain.parts() is None
+    monkeypatch.setattr("shared.batches.HELD", 8 * 4)
+    assert plain.parts() is not None

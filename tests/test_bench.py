@@ -170,6 +170,26 @@ def test_what_others_use_is_all_that_is_busy_but_the_timed(
     assert turn.joules == 7
 
 
+@pytest.mark.parametrize(("wall", "joules"), [(0.9, None), (1.5, 40.0)])
+def test_energy_of_a_turn_too_short_for_the_counter_is_none(wall, joules):
+    before, after = load.Reading(10.0, 5.0, 2.0, 100.0), load.Reading(10.0 + wall, 5.0, 2.0, 140.0)
+    assert load.between(before, after).joules == joules
+
+
+def test_clock_and_heat_are_the_gpus_where_there_is_one(monkeypatch):
+    class Library:
+        NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = "sm", "gpu"
+
+        def nvmlDeviceGetClockInfo(self, handle, kind):
+            return {("card", "sm"): 1980}[handle, kind]
+
+        def nvmlDeviceGetTemperature(self, handle, kind):
+            return {("card", "gpu"): 41}[handle, kind]
+
+    monkeypatch.setattr(load, "_card", lambda: (Library(), "card"))
+    assert (load.clock_mhz(), load.celsius()) == (1980.0, 41.0)
+
+
 def test_what_the_machine_does_not_tell_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(load, "PROC", tmp_path)
     monkeypatch.setattr(load, "SYS", tmp_path)

@@ -1,5 +1,6 @@
 """What is timed, how, and what kills a run: the numbers themselves are for the report."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from fake import TINY, Fake, run_of
 import benchmarks
 from benchmarks import acquisition, kills, material
 from shared import reference
+from shared.backend import open_backend
 from shared.records import write_json
 from shared.weights import Checkpoint, first_checkpoint, save_checkpoint
 
@@ -31,6 +33,19 @@ def test_the_material_is_the_same_each_time():
     assert shown.shape == (6, images.size, images.size, 1)
     assert len(views.turn) == len(keys) == 6
     assert len(np.unique(keys, axis=0)) == 6
+
+
+def test_a_gpu_keeps_what_is_sampled(monkeypatch):
+    device = importlib.import_module("impl_torch.device")
+    run = run_of("backend=torch", *WORDS)
+    backend, images = open_backend(run.backend), material.shown(run)[0]
+    assert material.resident(backend, images) is images
+    assert material.resident(Fake(), images) is images
+    monkeypatch.setattr(device, "on_gpu", lambda: True)
+    monkeypatch.setattr(device, "device", lambda: "cpu")
+    kept = material.resident(backend, images)
+    np.testing.assert_array_equal(kept[np.array([2, 2, 5])].numpy(), images[[2, 2, 5]])
+    assert len(kept) == 6
 
 
 def test_the_small_pieces_run():

@@ -1,7 +1,7 @@
 """The posterior: posterior.samples dropout samples of each galaxy."""
 
 from benchmarks.floor import forward_bytes, forward_flops
-from benchmarks.material import shown
+from benchmarks.material import resident, shown
 from benchmarks.work import Work
 from shared.weights import first_checkpoint
 
@@ -15,9 +15,10 @@ def sampled(backend, run, samples: int) -> Work:
     """SAMPLES samples of a batch."""
     state = backend.init(run, first_checkpoint(run.model, run.seed))
     images, views, keys = shown(run)
+    there = resident(backend, images)
     moved = forward_bytes(run.model, run.backend.precision, images[0].size, len(images))
     return Work(
-        lambda: backend.sample(state, images, views, keys, 0, samples),
+        lambda: backend.sample(state, there, views, keys, 0, samples),
         len(images),
         len(images) * forward_flops(run.model, samples),
         moved,
