@@ -133,7 +133,8 @@ def program_process(run: RunSpec, file: Path, name: str, task: str):
     program = program_of(name)
     python = run.bench.pythons.get(name) or sys.executable
     words = [python, "-m", "benchmarks.timed", str(file), name, task]
-    return child(words, environment_of(run, program) | {BEGUN: str(time.monotonic())})
+    environment = environment_of(run, program) | {BEGUN: str(time.monotonic())}
+    return child(words, environment, run.bench.patience)
 
 
 def environment_of(run: RunSpec, program: Program) -> dict[str, str]:

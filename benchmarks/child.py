@@ -1,6 +1,7 @@
 """A process that answers each line it is told with a line of JSON, and waits in between."""
 
 import json
+import select
 import subprocess
 import tempfile
 import time
@@ -21,9 +22,18 @@ class Child(NamedTuple):
     process: subprocess.Popen
     said: IO[str]  # what it writes to standard error
     begun: float  # time.monotonic() when it was asked for
+    patience: float | None  # seconds in which it has to answer; None: any
 
     def told(self) -> dict:
-        """Its next line. Raises Missing if that says why it cannot, or if it has ended, with its last words."""
+        """Its next line. Raises Missing if that says why it cannot, or if it has ended, with its last words.
+
+        It is ended, and is Missing too, if its patience runs out.
+        """
+        if not select.select([self.process.stdout], [], [], self.patience)[0]:
+            self.process.kill()
+            raise Missing(
+                f"it had not answered after {self.patience:g} s; raise bench.patience, or ask less of it"
+            )
         line = self.process.stdout.readline()
         if not line:
             self.said.seek(0)
@@ -43,7 +53,9 @@ class Child(NamedTuple):
 
 
 @contextmanager
-def child(words: list[str], environment: dict[str, str]) -> Iterator[Child]:
+def child(
+    words: list[str], environment: dict[str, str], patience: float | None = None
+) -> Iterator[Child]:
     """The process that WORDS start; it ends as its input does, at the end of the context at the latest."""
     with tempfile.TemporaryFile("w+") as said:
         begun = time.monotonic()
@@ -56,7 +68,7 @@ def child(words: list[str], environment: dict[str, str]) -> Iterator[Child]:
             text=True,
         )
         try:
-            yield Child(process, said, begun)
+            yield Child(process, said, begun, patience)
             with suppress(BrokenPipeError):
                 process.stdin.close()
             process.wait()

@@ -76,7 +76,8 @@ def compute_type():
 def put(array):
     """An array on the device; real numbers become the configured type."""
     real = np.issubdtype(array.dtype, np.floating)
-    return jnp.array(array, number_type() if real else None)
+    there = isinstance(array, jax.Array)
+    return jnp.array(array, number_type() if real else None, copy=not there)
 
 
 def hold(images: Cutouts) -> None:

@@ -99,7 +99,8 @@ def hold(images: Cutouts) -> None:
 
 def fetch(array) -> np.ndarray:
     """An array of the device as numpy's; waits until it is computed."""
-    return array.detach().cpu().numpy()
+    array = array.detach().cpu()
+    return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
 
 
 def compiled(call):

@@ -217,6 +217,26 @@ def parts(records: Path) -> list[list[str]]:
     return [list(row) for row in zip(*known, strict=True)]
 
 
+def gpu(records: Path) -> list[list[str]]:
+    """The table of what was timed on GPUs: images a second, with the share of the GPU's floor in brackets."""
+    benches = [record for record in read_runs(records / "gpu") if record.task == "bench"]
+    timed = [row for record in benches for row in record.at("results.rows")]
+    tasks = {"train": "training", "predict": "one pass", "posterior": "30 samples"}
+    kinds = dict.fromkeys((row["device"], row["precision"], row["image_size"]) for row in timed)
+    rows = [["", "device", "precision", "px", *tasks.values()]]
+    for device, precision, size in sorted(kinds):
+        here = [
+            row
+            for row in timed
+            if (row["device"], row["precision"], row["image_size"]) == (device, precision, size)
+        ]
+        for program in dict.fromkeys(row["program"] for row in here):
+            found = {row["task"]: row for row in here if row["program"] == program}
+            cells = [_speed(found.get(task)) for task in tasks]
+            rows.append([title(program), device, precision, str(size), *cells])
+    return rows
+
+
 def _speed(row: dict | None) -> str:
     if row is None:
         return ""

@@ -160,6 +160,11 @@ def conclusions() -> list[list[str]]:
     return timed.conclusions(RECORDS / "speed")
 
 
+def gpu() -> list[list[str]]:
+    """How fast programs are on a GPU."""
+    return timed.gpu(RECORDS / "speed")
+
+
 def kills() -> list[list[str]]:
     """What was left of runs that were killed, fits and active learning."""
     rows = [["", "task", "SIGKILLs", "final bytes"]]
@@ -376,6 +381,7 @@ TABLES = {
         training,
         parts,
         conclusions,
+        gpu,
         kills,
         survey_cost,
         acquired,

@@ -436,6 +436,7 @@ class BenchSpec:
     target: float  # log score (nat), the less the better, that the task quality trains to
     pythons: dict[str, str]  # the interpreter of each program that needs an environment of its own
     price_per_hour: float  # of the machine, for the report's ledger of costs
+    patience: float  # seconds that a program may take over its first call, its warm-up or a turn
 
     def __post_init__(self):
         at_least("bench.batch_size", self.batch_size, 1)
@@ -444,6 +445,7 @@ class BenchSpec:
         at_least("bench.repeats", self.repeats, 1)
         at_least("bench.galaxies", self.galaxies, 1)
         at_least("bench.price_per_hour", self.price_per_hour, 0)
+        at_least("bench.patience", self.patience, 1)
 
 
 @dataclass(frozen=True)

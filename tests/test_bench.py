@@ -298,6 +298,21 @@ def test_programs_take_turns_and_are_compared_within_a_round(tmp_path, told_roof
     assert outcome["where"]["device"] == "cpu"
 
 
+def test_who_does_not_answer_is_missing_and_the_others_go_on(tmp_path, told_roof):
+    slow = tmp_path / "jax"
+    slow.write_text("#!/bin/sh\necho '{\"import_seconds\": 2.0}'\nexec sleep 100\n")
+    slow.chmod(0o755)
+    pythons = {"torch": program(tmp_path / "torch", (1,), (2,)), "jax": str(slow)}
+    words = ("bench.tasks=[train]", "bench.programs=[jax,torch]", "bench.patience=1")
+    run, begun = run_of(*WORDS, *words), time.monotonic()
+    found = bench.bench(replace(run, bench=replace(run.bench, pythons=pythons)), tmp_path)
+    assert time.monotonic() - begun < 50
+    assert [row["program"] for row in found["results"]["rows"]] == ["torch"]
+    (missing,) = found["results"]["missing"]
+    assert missing["program"] == "jax"
+    assert "not answered after 1 s; raise bench.patience" in missing["reason"]
+
+
 def test_what_a_task_costs_is_told_within_the_rounds_of_another(tmp_path, told_roof):
     run = run_of(*WORDS, "bench.tasks=[posterior,predict]", "bench.repeats=1")
     turns = {"posterior": (6, 3), "predict": (2, 2)}

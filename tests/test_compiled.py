@@ -70,6 +70,15 @@ def test_it_conforms_and_says_how(name, compiled, said):
     assert {rung: error for rung, error in errors.items() if error > BUDGETS["float64"][rung]} == {}
 
 
+@pytest.mark.parametrize("name", ["tf", "torch", "jax"])
+def test_bfloat16_is_as_exact_as_its_eight_bits(name):
+    rungs = ("layers", "features", "gradient", "samples")
+    errors, told, _ = child(f"backend={name}", "backend.precision=bfloat16", rungs=rungs)
+    assert told["precision"] == "bfloat16"
+    assert 2**-12 < errors["layers"] < 2**-5
+    assert all(1e-5 < errors[rung] < 0.1 for rung in rungs)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_jax_tells_the_threads_there_are(threads):
     _, told, workers = child("backend=jax", f"backend.threads={threads}", rungs=())
