@@ -1,9 +1,9 @@
-"""What is concluded from the timings, and whether two whole runs of them agree: README's tables of speed.
+"""What is concluded from the timings, and whether whole runs of them agree: README's tables of speed.
 
-    RECORDS/first, RECORDS/second: records of `trizoo bench`, made in the same way at two times
+    RECORDS/first, RECORDS/second, ...: records of `trizoo bench`, made in the same way at other times
 
 A conclusion rests on a ratio within rounds (`results.ratios`), or on what a task costs over another (`results.costs`);
-two runs agree where the ranges of their rounds overlap.
+runs agree where there is a ratio that lies in the ranges of them all.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from reports.contests import title
 from reports.runs import Record, read_runs
 
-RUNS = ("first", "second")
+RUNS = ("first", "second", "third")
 OURS = ("tf", "torch", "jax")
 SIZES = (64, 128)
 TRAINING = {"train": "training", "train_plain": "training without views"}
@@ -163,10 +163,8 @@ def conclusions(records: Path) -> list[list[str]]:
             if not any(found):
                 continue
             met = [one.met(spread.median) for spread in found if spread]
-            verdict = (
-                "" if not one.asked else "yes" if all(met) else "no" if not any(met) else "once"
-            )
-            rows.append([one.what, str(size), one.asked, *map(told, found), verdict, agree(found)])
+            cells = [one.what, str(size), one.asked, *map(told, found)]
+            rows.append([*cells, count(met) if one.asked else "", agree(found)])
     return rows
 
 
@@ -175,12 +173,18 @@ def told(spread: Spread | None) -> str:
     return "" if spread is None else f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
 
 
+def count(met: list[bool]) -> str:
+    """In how many runs it was: yes in all, no in none."""
+    return {len(met): "yes", 0: "no"}.get(sum(met), f"{sum(met)} of {len(met)}")
+
+
 def agree(found: list[Spread | None]) -> str:
-    """Whether the ranges of two runs overlap; nothing where there are not two."""
-    if len(found) < 2 or None in found:
+    """Whether the ranges of those runs that have it overlap, all of them; nothing where there are not two."""
+    there = [spread for spread in found if spread]
+    if len(there) < 2:
         return ""
-    one, other = found
-    return "yes" if one.low <= other.high and other.low <= one.high else "no"
+    common = max(spread.low for spread in there) <= min(spread.high for spread in there)
+    return "yes" if common else "no"
 
 
 def training(records: Path) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""What README concludes from the timings: the right ratios, the right way round, and whether two runs agree."""
+"""What README concludes from the timings: the right ratios, the right way round, and whether runs agree."""
 
 import pytest
 
@@ -70,14 +70,14 @@ def test_conclusions_rest_on_ratios_the_right_way_round(records):
     assert heading == ["", "px", "asked", "first run", "second run", "met", "runs agree"]
     assert {row[0]: row[1:] for row in rows} == {
         "training: TensorFlow over Keras on TensorFlow": [
-            "64", "at least 1.0", "1.20 (1.10 to 1.30)", "0.90 (0.80 to 1.05)", "once", "no"
+            "64", "at least 1.0", "1.20 (1.10 to 1.30)", "0.90 (0.80 to 1.05)", "1 of 2", "no"
         ],
         "training: PyTorch over TensorFlow": [
-            "64", "within 1.1", "0.80 (0.50 to 1.00)", "0.95 (0.91 to 1.00)", "once", "yes"
+            "64", "within 1.1", "0.80 (0.50 to 1.00)", "0.95 (0.91 to 1.00)", "1 of 2", "yes"
         ],
         "training: the fastest over JAX": ["64", "at most 1.5", "1.60 (1.50 to 1.70)", "", "no", ""],
         "time of 30 samples over one pass: TensorFlow": [
-            "64", "at most 1.15", "1.25 (1.00 to 2.00)", "1.11 (1.00 to 1.11)", "once", "yes"
+            "64", "at most 1.15", "1.25 (1.00 to 2.00)", "1.11 (1.00 to 1.11)", "1 of 2", "yes"
         ],
         "time of an epoch from disk over one from memory: TensorFlow": [
             "64", "at most 1.05", "1.00 (1.00 to 1.25)", "", "yes", ""
@@ -90,6 +90,24 @@ def test_runs_agree_where_their_ranges_meet():
     assert conclusions.agree([one, Spread(1.15, 1.1, 1.2)]) == "yes"
     assert conclusions.agree([Spread(1.15, 1.11, 1.2), one]) == "no"
     assert conclusions.agree([one, None]) == conclusions.agree([one]) == ""
+    assert conclusions.agree([one, None, Spread(1.15, 1.1, 1.2)]) == "yes"
+    assert conclusions.agree([one, Spread(1, 0.8, 1.0), Spread(1.05, 1.02, 1.2)]) == "no"
+
+
+def test_what_a_gpu_said_stands_by_device_precision_and_size(tmp_path):
+    rows = [
+        row("train", 128, "torch", precision="tf32", device="Card", speed=12000.4, share=0.123),
+        row("predict", 128, "torch", precision="bfloat16", device="Card", share=None),
+        row("posterior", 128, "jax", precision="bfloat16", device="Card", speed=50),
+    ]
+    run = {"task": {"name": "bench"}, "backend": {"name": "torch"}, "seed": 0}
+    write_json(tmp_path / "gpu" / "one" / "record.json", {"run": run, "results": {"rows": rows}})
+    assert conclusions.gpu(tmp_path) == [
+        ["", "device", "precision", "px", "training", "one pass", "30 samples"],
+        ["PyTorch", "Card", "bfloat16", "128", "", "100", ""],
+        ["JAX", "Card", "bfloat16", "128", "", "", "50 (25 %)"],
+        ["PyTorch", "Card", "tf32", "128", "12000 (12 %)", "", ""],
+    ]
 
 
 def test_speeds_stand_with_their_share_of_the_floor_and_other_precisions_apart(records):
