@@ -44,8 +44,8 @@ def between(before: Reading, after: Reading) -> Turn:
     if None not in (before.busy, before.own, after.busy, after.own):
         others = max(0.0, (after.busy - before.busy) - (after.own - before.own))
     joules = None
-    if None not in (before.joules, after.joules) and wall >= COARSE:
-        joules = after.joules - before.joules if after.joules >= before.joules else None
+    if None not in (before.joules, after.joules) and after.joules >= before.joules:
+        joules = after.joules - before.joules if wall >= COARSE else None
     disturbed = others is not None and others > SHARE * wall + GRAIN
     return Turn(None if others is None else others / wall, disturbed, joules)
 

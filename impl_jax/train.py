@@ -60,8 +60,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
 
     def holding(weights):
         model = nnx.merge(graph, blank, copy=True)
-        for name, value in named_parameters(model).items():
-            value.set_value(weights[name])
+        import_weights(model, weights)
         return model
 
     def program(call):
@@ -85,8 +84,7 @@ def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.nd
     (weights, state.first, state.second), losses = state.calls["steps"](
         *before, *put_plan(images, plan)
     )
-    for name, value in named_parameters(state.model).items():
-        value.set_value(weights[name])
+    import_weights(state.model, weights)
     state.step += len(plan.steps)
     return state, fetch(losses)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reports.contests import title
-from reports.runs import Record, read_runs
+from reports.runs import Record, gathered, read_runs
 
 RUNS = ("first", "second", "third")
 OURS = ("tf", "torch", "jax")
@@ -226,18 +226,14 @@ def gpu(records: Path) -> list[list[str]]:
     benches = [record for record in read_runs(records / "gpu") if record.task == "bench"]
     timed = [row for record in benches for row in record.at("results.rows")]
     tasks = {"train": "training", "predict": "one pass", "posterior": "30 samples"}
-    kinds = dict.fromkeys((row["device"], row["precision"], row["image_size"]) for row in timed)
+    keys = ("device", "precision", "image_size", "program")
+    found = gathered(timed, lambda row: tuple(row[key] for key in keys))
     rows = [["", "device", "precision", "px", *tasks.values()]]
-    for device, precision, size in sorted(kinds):
-        here = [
-            row
-            for row in timed
-            if (row["device"], row["precision"], row["image_size"]) == (device, precision, size)
-        ]
-        for program in dict.fromkeys(row["program"] for row in here):
-            found = {row["task"]: row for row in here if row["program"] == program}
-            cells = [_speed(found.get(task)) for task in tasks]
-            rows.append([title(program), device, precision, str(size), *cells])
+    for (*where, program), some in sorted(found.items(), key=lambda item: item[0][:-1]):
+        there = {row["task"]: row for row in some}
+        rows.append(
+            [title(program), *map(str, where), *(_speed(there.get(task)) for task in tasks)]
+        )
     return rows
 
 

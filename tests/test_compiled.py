@@ -1,18 +1,13 @@
 """However its calls are compiled, a framework agrees with the specification, says how, and tells its real threads."""
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from apart import told
 
 from shared.backend import DEFAULT, open_backend
 from shared.conformance import BUDGETS
-from trizoo import child_environment, compose
 
-ROOT = Path(__file__).parent.parent
 RUNGS = ("gradient", "training", "samples")
 SCRIPT = """
 import json, os, sys
@@ -35,19 +30,8 @@ def child(*words, rungs=RUNGS):
         "backend.threads=1",
         "model.image_size=16",
     ]
-    config = compose(
-        [*small, "training.batch_size=4", "model.blocks=[[3,3],[4]]", "model.dense=8", *words]
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(config), *rungs],
-        cwd=ROOT,
-        env=child_environment(config["backend"]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    network = ["training.batch_size=4", "model.blocks=[[3,3],[4]]", "model.dense=8"]
+    return told(SCRIPT, [*small, *network, *words], *rungs)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,8 @@
 """Images that a framework keeps on its device are the ones it would be given; on a CPU, which keeps none by itself."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from apart import FIT, told
 
-from trizoo import child_environment, compose
-
-ROOT = Path(__file__).parent.parent
 SCRIPT = """
 import json, sys
 from importlib import import_module
@@ -51,28 +44,7 @@ print(json.dumps([[bool((one == other).all()) for one, other in pairs], len(read
 
 @pytest.mark.parametrize("name", ["tf", "torch", "jax"])
 def test_what_a_device_keeps_is_what_it_would_be_given(name):
-    config = compose(
-        [
-            "task=fit",
-            f"backend={name}",
-            "backend.threads=1",
-            "backend.chunk=4",
-            "training.batch_size=4",
-            "model.image_size=16",
-            "model.blocks=[[3],[4]]",
-            "model.dense=8",
-        ]
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(config)],
-        cwd=ROOT,
-        env=child_environment(config["backend"]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    same, reads, untouched = json.loads(done.stdout.splitlines()[-1])
+    same, reads, untouched = told(SCRIPT, [*FIT, f"backend={name}"])
     assert same == [True, True, True]
     assert reads == 0
     assert untouched

@@ -3,14 +3,8 @@
 No GPU is needed. What only a real one can refuse or forget is not seen here.
 """
 
-import json
-import subprocess
-import sys
-from pathlib import Path
+from apart import FIT, told
 
-from trizoo import child_environment, compose
-
-ROOT = Path(__file__).parent.parent
 SCRIPT = """
 import contextlib, json, sys
 import numpy as np
@@ -88,28 +82,7 @@ print(json.dumps([all(np.array_equal(one, other) for one, other in pairs), Graph
 
 
 def test_a_recording_computes_what_its_call_would():
-    config = compose(
-        [
-            "task=fit",
-            "backend=torch",
-            "backend.threads=1",
-            "backend.chunk=4",
-            "training.batch_size=4",
-            "model.image_size=16",
-            "model.blocks=[[3],[4]]",
-            "model.dense=8",
-        ]
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(config)],
-        cwd=ROOT,
-        env=child_environment(config["backend"]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    same, made, launches = json.loads(done.stdout.splitlines()[-1])
+    same, made, launches = told(SCRIPT, [*FIT, "backend=torch"])
     assert same
     assert made == 3  # of steps, of 3 samples, of 5
     assert launches == 6 + 2 * (2 + 1 + 1)
