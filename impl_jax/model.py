@@ -27,11 +27,11 @@ class GalaxyCNN(nnx.Module):
         x = images.astype(compute_type())
         convs = iter(self.convs)
         for block in self.blocks:
-            for _ in block:
-                x = nnx.relu(next(convs)(x))
+            *before, last = (next(convs) for _ in block)
+            for conv in before:
+                x = nnx.relu(conv(x))
                 note(trace, x)
-            x = max_pool(x)
-            note(trace, x)
+            x = pooled(last, x, trace)
         x = x.reshape(len(x), -1)
         return nnx.relu(self.hidden(x)).astype(number_type())
 
@@ -87,6 +87,15 @@ def note(trace: list | None, x) -> None:
     """Add a layer's activation to TRACE, where one is wanted."""
     if trace is not None:
         trace.append(x)
+
+
+def pooled(conv, x, trace: list | None):
+    """The largest of each 2x2 square of a convolution of X, after ReLU; TRACE gets both layers."""
+    x = nnx.relu(conv(x))
+    note(trace, x)
+    x = max_pool(x)
+    note(trace, x)
+    return x
 
 
 def max_pool(x):

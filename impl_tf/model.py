@@ -30,11 +30,11 @@ class GalaxyCNN(keras.Model):
         x = tf.cast(images, compute_type())
         convs = iter(self.convs)
         for block in self.blocks:
-            for _ in block:
-                x = tf.nn.relu(next(convs)(x))
+            *before, last = (next(convs) for _ in block)
+            for conv in before:
+                x = tf.nn.relu(conv(x))
                 note(trace, x)
-            x = max_pool(x)
-            note(trace, x)
+            x = pooled(last, x, trace)
         x = tf.reshape(x, [tf.shape(x)[0], self.hidden.kernel.shape[0]])
         return tf.cast(tf.nn.relu(self.hidden(x)), number_type())
 
@@ -58,6 +58,15 @@ def note(trace: list | None, x) -> None:
     """Add a layer's activation to TRACE, where one is wanted."""
     if trace is not None:
         trace.append(x)
+
+
+def pooled(conv, x, trace: list | None):
+    """The largest of each 2x2 square of a convolution of X, after ReLU; TRACE gets both layers."""
+    x = tf.nn.relu(conv(x))
+    note(trace, x)
+    x = max_pool(x)
+    note(trace, x)
+    return x
 
 
 def max_pool(x):

@@ -155,9 +155,9 @@ def loss_and_slopes(
     return loss, dict(zip(named, slopes, strict=True))
 
 
-def adam(run: RunSpec, scales, weight, first, second, slope):
-    """A weight and its two moments after one step of Adam; SCALES are those of `shared.batches.adam_scales`."""
+def adam(run: RunSpec, scales, weights, first, second, slopes):
+    """Weights and their two moments after one step of Adam; SCALES are those of `shared.batches.adam_scales`."""
     spec = run.training
-    first = spec.beta1 * first + (1 - spec.beta1) * slope
-    second = spec.beta2 * second + (1 - spec.beta2) * slope * slope
-    return weight - scales[0] * first / (scales[1] * tf.sqrt(second) + spec.epsilon), first, second
+    first = spec.beta1 * first + (1 - spec.beta1) * slopes
+    second = spec.beta2 * second + (1 - spec.beta2) * slopes * slopes
+    return weights - scales[0] * first / (scales[1] * tf.sqrt(second) + spec.epsilon), first, second

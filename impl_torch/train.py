@@ -117,11 +117,12 @@ def step(
     loss, slopes = loss_and_slopes(
         run, model, images, yes, total, turn, window, light, keys, number
     )
+    named = named_parameters(model)
+    before = [[part[name] for name in named] for part in (named, first, second)]
     with torch.no_grad():
-        for name, weight in named_parameters(model).items():
-            after = adam(run, scales, weight, first[name], second[name], slopes[name])
-            for place, value in zip((weight, first[name], second[name]), after, strict=True):
-                place.copy_(value)
+        after = adam(run, scales, *before, [slopes[name] for name in named])
+        for place, value in zip(before, after, strict=True):
+            torch._foreach_copy_(place, value)
     return loss
 
 
@@ -138,13 +139,15 @@ def loss_and_slopes(
     return loss.detach(), dict(zip(named, slopes, strict=True))
 
 
-def adam(run: RunSpec, scales, weight, first, second, slope):
-    """A weight and its two moments after one step of Adam; SCALES are those of `shared.batches.adam_scales`."""
+def adam(run: RunSpec, scales, weights, first, second, slopes):
+    """Weights and their two moments after one step of Adam; SCALES are those of `shared.batches.adam_scales`.
+
+    All are lists of arrays: an operation on a list is one kernel on a GPU, not one for each array.
+    """
     spec = run.training
-    first = spec.beta1 * first + (1 - spec.beta1) * slope
-    second = spec.beta2 * second + (1 - spec.beta2) * slope * slope
-    return (
-        weight - scales[0] * first / (scales[1] * torch.sqrt(second) + spec.epsilon),
-        first,
-        second,
-    )
+    add, times, over = torch._foreach_add, torch._foreach_mul, torch._foreach_div
+    first = add(times(first, spec.beta1), times(slopes, 1 - spec.beta1))
+    squares = times(times(slopes, 1 - spec.beta2), slopes)
+    second = add(times(second, spec.beta2), squares)
+    below = add(times(torch._foreach_sqrt(second), scales[1]), spec.epsilon)
+    return torch._foreach_sub(weights, over(times(first, scales[0]), below)), first, second

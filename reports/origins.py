@@ -25,6 +25,7 @@ FILES = {  # what lies beside the records, and what writes it
     "equivalence.json": "python -m benchmarks.equivalence",
     "mutants.json": "python -m tests.mutants",
     "stores.json": "python -m benchmarks.stores",
+    "pieces.json": "make bench",
     **{f"{name}.json": "python -m benchmarks.kills" for name in TITLES},
 }
 SHOWN = (

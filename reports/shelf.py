@@ -1,9 +1,9 @@
-"""What was measured apart and lies beside the records as a file of its own: kills, and how fast stores are made."""
+"""What was measured apart and lies beside the records as a file of its own: kills, stores, small pieces."""
 
 from reports.blocks import Section, bare, from_files, prose, table
 from reports.runs import TITLES, Book, files
 
-TITLE = "Kills and stores"
+TITLE = "Kills, stores and small pieces"
 WAYS = {
     "decode": "Pillow decodes, and no more",
     "decode_and_reduce": "Pillow decodes and reduces, numpy averages the colours",
@@ -12,12 +12,12 @@ WAYS = {
 
 
 def shelf(book: Book) -> Section:
-    """What was left of runs that were killed, and images a second into a store."""
-    blocks = [*_kills(book), *_stores(book)]
+    """What was left of runs that were killed, images a second into a store, and what all frameworks wait for."""
+    blocks = [*_kills(book), *_stores(book), *_pieces(book)]
     if not blocks:
         return bare(
             TITLE,
-            "Neither benchmarks.kills nor benchmarks.stores has left a file among the records.",
+            "Neither benchmarks.kills, benchmarks.stores nor make bench has left a file among the records.",
         )
     return Section(TITLE, tuple(blocks))
 
@@ -60,3 +60,22 @@ def _stores(book: Book) -> list:
         formats = {"images/s": ",.0f", "prepare takes, times as long": ".2f"}
         blocks.append(from_files(table(caption, rows, [], formats), origin))
     return [prose("Medians; by python -m benchmarks.stores."), *blocks] if blocks else []
+
+
+def _pieces(book: Book) -> list:
+    blocks = []
+    for origin, told in files(book, "pieces.json").items():
+        rows = [
+            {
+                "piece": one["name"].removeprefix("test_").replace("_", " "),
+                "median (ms)": 1e3 * one["stats"]["median"],
+                "between the quarters (ms)": 1e3 * one["stats"]["iqr"],
+                "rounds": one["stats"]["rounds"],
+            }
+            for one in told["benchmarks"]
+        ]
+        caption = f"Small pieces, without any framework ({origin})"
+        formats = {"median (ms)": ".3f", "between the quarters (ms)": ".3f"}
+        blocks.append(from_files(table(caption, rows, [], formats), origin))
+    words = "What every framework waits for, by pytest-benchmark (make bench)."
+    return [prose(words), *blocks] if blocks else []

@@ -425,13 +425,20 @@ def test_what_was_measured_apart_is_told(tmp_path):
     (tmp_path / "kills" / "jax.json").write_text(json.dumps(kills))
     speeds = {"images_per_second": {"decode": 2846.8}, "prepare_against": {}, "images": 5535}
     (tmp_path / "stores.json").write_text(json.dumps(speeds))
-    made = {s.title: s for s in sections(bound(read_runs(tmp_path)))}["Kills and stores"]
+    stats = {"median": 0.0015, "iqr": 0.0001, "rounds": 700}
+    piece = {"name": "test_words_of_a_batch", "stats": stats}
+    (tmp_path / "pieces.json").write_text(json.dumps({"benchmarks": [piece], "commit": "feed"}))
+    made = {s.title: s for s in sections(bound(read_runs(tmp_path)))}[
+        "Kills, stores and small pieces"
+    ]
     assert tables(made, "killed")[0].rows == [["JAX", "fit", "10", "different", "78"]]
     assert tables(made, "store")[0].rows == [["Pillow decodes, and no more", "2,847", "—"]]
     assert [block.files for block in made.blocks if block.kind == "table"] == [
         ("kills/jax.json",),
         ("stores.json",),
+        ("pieces.json",),
     ]
+    assert tables(made, "pieces")[0].rows == [["words of a batch", "1.500", "0.100", "700"]]
 
 
 # Once and for all
