@@ -67,7 +67,8 @@ def _benchmarks(found: list[Contest]) -> list[str | None]:
         [_fastest(of["startup"], "in start-up"), _thriftiest(of["train"])],
     )
     there = [[part for part in some if part] for some in parts]
-    at = f"(float32, {reference(found)[0]})"
+    exact = all(precision(contest) == "float32" for contest in of.values() if contest)
+    at = f"({'float32, ' if exact else ''}{reference(found)[0]})"
     said = [f"{'; '.join(some)} {at}" if some else None for some in there]
     return [said[0] and said[0] + _elsewhere(found, of["train"]), *said[1:]]
 
@@ -82,10 +83,18 @@ def _told(found: list[Contest], task: str) -> Contest | None:
     return others[-1] if others else here
 
 
+def precision(contest: Contest) -> str:
+    """In what ours are told apart in CONTEST: in float32, else in what the first of them computed in."""
+    found = [timing.precision for name in OURS if (timing := contest.of(name))]
+    return "float32" if "float32" in found or not found else found[0]
+
+
 def leader(contest: Contest) -> tuple[str, dict[str, Range]] | None:
     """The fastest of ours in CONTEST and its ratio to each other of ours; None without ratios of them."""
     there = [
-        name for name in OURS if (timing := contest.of(name)) and timing.precision == "float32"
+        name
+        for name in OURS
+        if (timing := contest.of(name)) and timing.precision == precision(contest)
     ]
     among = {
         one: {
@@ -108,7 +117,8 @@ def _fastest(contest: Contest | None, what: str) -> str | None:
     beaten = [f"{times(ratio)} {title(name)}" for name, ratio in ratios.items() if ratio.low > 1]
     level = [f"{times(ratio)} {title(name)}" for name, ratio in ratios.items() if ratio.low <= 1]
     samples = f", {contest.samples} samples" if contest.samples else ""
-    at = f"{what} at {contest.of_size}{samples},"
+    exact = "" if precision(contest) == "float32" else f", {precision(contest)}"
+    at = f"{what} at {contest.of_size}{samples}{exact},"
     if not level:
         return f"{at} {title(best)} is fastest, {' and '.join(beaten)}"
     if not beaten:

@@ -1,6 +1,8 @@
 """What is concluded from the timings, and whether whole runs of them agree: README's tables of speed.
 
     RECORDS/first, RECORDS/second, ...: records of `trizoo bench`, made in the same way at other times
+    RECORDS/once: what was timed once, on the day of the last of them
+    RECORDS/gpu: what was timed on GPUs
 
 A conclusion rests on a ratio within rounds (`results.ratios`), or on what a task costs over another (`results.costs`);
 runs agree where there is a ratio that lies in the ranges of them all.
@@ -8,14 +10,17 @@ runs agree where there is a ratio that lies in the ranges of them all.
 
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from reports.contests import title
 from reports.runs import Record, gathered, read_runs
 
-RUNS = ("first", "second", "third")
+RUNS = ("first", "second", "third", "fourth")
+ONCE = "once"
 OURS = ("tf", "torch", "jax")
 SIZES = (64, 128)
+SAMPLES = (5, 15, 30, 200)
 TRAINING = {"train": "training", "train_plain": "training without views"}
 
 
@@ -68,13 +73,14 @@ class Run:
                 return Spread(*(entry[key] for key in Spread._fields)).inverse
         return None
 
-    def row(self, task: str, size: int, program: str) -> dict | None:
-        """PROGRAM's row of TASK, of the first record that has one."""
-        keys = ("task", "image_size", "program")
-        found = (
-            row for row in self.rows if tuple(row[key] for key in keys) == (task, size, program)
-        )
-        return next(found, None)
+    def row(self, task: str, size: int, program: str, samples: int = 30) -> dict | None:
+        """PROGRAM's row of TASK in batches of 128, of the first record that has one; of SAMPLES, where it takes any."""
+        wanted = {"task": task, "image_size": size, "program": program, "batch_size": 128}
+        for row in self.rows:
+            alike = all(row[key] == value for key, value in wanted.items())
+            if alike and row["samples"] in (None, samples):
+                return row
+        return None
 
 
 def _float32(records: list[Record], name: str) -> list[dict]:
@@ -152,19 +158,20 @@ CONCLUSIONS = (
 
 
 def conclusions(records: Path) -> list[list[str]]:
-    """The table of CONCLUSIONS: what was asked, what each run says, and whether they agree."""
+    """The table of CONCLUSIONS: what was asked, what each run says, their median, and whether they agree."""
     runs = [Run(records / name) for name in RUNS if (records / name).is_dir()]
-    rows = [
-        ["", "px", "asked", *(f"{name} run" for name in RUNS[: len(runs)]), "met", "runs agree"]
-    ]
+    names = [f"{name} run" for name in RUNS[: len(runs)]]
+    rows = [["", "px", "asked", *names, "median of runs", "met", "runs agree"]]
     for one in CONCLUSIONS:
         for size in SIZES:
             found = [one.find(run, size) for run in runs]
             if not any(found):
                 continue
-            met = [one.met(spread.median) for spread in found if spread]
-            cells = [one.what, str(size), one.asked, *map(told, found)]
-            rows.append([*cells, count(met) if one.asked else "", agree(found)])
+            medians = [spread.median for spread in found if spread]
+            middle = median(medians)
+            met = f"{'yes' if one.met(middle) else 'no'}{count(list(map(one.met, medians)))}"
+            cells = [one.what, str(size), one.asked, *map(told, found), f"{middle:.2f}"]
+            rows.append([*cells, met if one.asked else "", agree(found)])
     return rows
 
 
@@ -174,8 +181,8 @@ def told(spread: Spread | None) -> str:
 
 
 def count(met: list[bool]) -> str:
-    """In how many runs it was: yes in all, no in none."""
-    return {len(met): "yes", 0: "no"}.get(sum(met), f"{sum(met)} of {len(met)}")
+    """In how many runs it was, unless in all or in none."""
+    return "" if sum(met) in (0, len(met)) else f" ({sum(met)} of {len(met)})"
 
 
 def agree(found: list[Spread | None]) -> str:
@@ -187,9 +194,14 @@ def agree(found: list[Spread | None]) -> str:
     return "yes" if common else "no"
 
 
+def latest(records: Path) -> Run:
+    """The last of the whole runs that are there."""
+    return Run(records / [name for name in RUNS if (records / name).is_dir()][-1])
+
+
 def training(records: Path) -> list[list[str]]:
-    """The table of trainings of the first run: images a second, with the share of the machine's floor in brackets."""
-    run = Run(records / RUNS[0])
+    """The table of trainings of the last run: images a second, with the share of the machine's floor in brackets."""
+    run = latest(records)
     columns = [(task, size) for size in SIZES for task in TRAINING]
     rows = [["", *(f"{TRAINING[task]}, {size} px" for task, size in columns)]]
     for program in dict.fromkeys(row["program"] for row in run.rows if row["task"] in TRAINING):
@@ -199,8 +211,8 @@ def training(records: Path) -> list[list[str]]:
 
 
 def parts(records: Path) -> list[list[str]]:
-    """The table of what else was timed of ours, in the first run: galaxies a second, or seconds."""
-    run = Run(records / RUNS[0])
+    """The table of what else was timed of ours, in the last run or once: galaxies a second, or seconds."""
+    runs = [latest(records), *_once(records)]
     tasks = {
         "predict": "one pass (/s)",
         "posterior": "30 samples (/s)",
@@ -214,18 +226,55 @@ def parts(records: Path) -> list[list[str]]:
     rows = [["", "px", *tasks.values()]]
     for program in OURS:
         for size in SIZES:
-            there = {task: run.row(task, size, program) for task in tasks}
+            there = {task: _first(runs, task, size, program) for task in tasks}
             if any(there.values()):
                 rows.append([title(program), str(size), *(_part(row) for row in there.values())])
-    known = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    return [list(row) for row in zip(*known, strict=True)]
+    return _known(rows)
+
+
+def samples(records: Path) -> list[list[str]]:
+    """The table of posteriors by their number of samples: galaxies a second, at 64 pixels."""
+    runs = [latest(records), *_once(records)]
+    rows = [["", *(f"{count} samples (/s)" for count in SAMPLES)]]
+    for program in OURS:
+        found = [_first(runs, "posterior", 64, program, count) for count in SAMPLES]
+        rows.append([title(program), *map(_part, found)])
+    return _known(rows)
+
+
+def ways(records: Path) -> list[list[str]]:
+    """The table of ways to compile, and of bfloat16: what was timed in turns with them, once, at 64 pixels."""
+    benches = [record for record in read_runs(records / ONCE) if record.task == "bench"]
+    modes = next(
+        record
+        for record in benches
+        if any(row["program"].endswith("-bf16") for row in record.at("results.rows"))
+    )
+    missing = {(entry["program"], entry["task"]) for entry in modes.at("results.missing")}
+    rows = [["", "compiled", "training (/s)", "first call (s)", "one pass (/s)", "memory (MB)"]]
+    found = gathered(modes.at("results.rows"), lambda row: row["program"])
+    for program, some in found.items():
+        there = {row["task"]: row for row in some}
+        train, memory = there.get("train"), max(row["peak_memory_bytes"] for row in some)
+        cells = [
+            "not timed" if (program, task) in missing else _part(there.get(task))
+            for task in ("train", "predict")
+        ]
+        cells.insert(1, f"{train['first_seconds']:.1f}" if train else "")
+        rows.append([title(program), some[0]["compiled"], *cells, f"{memory / 2**20:,.0f}"])
+    return rows
 
 
 def gpu(records: Path) -> list[list[str]]:
     """The table of what was timed on GPUs: images a second, with the share of the GPU's floor in brackets."""
     benches = [record for record in read_runs(records / "gpu") if record.task == "bench"]
     timed = [row for record in benches for row in record.at("results.rows")]
-    tasks = {"train": "training", "predict": "one pass", "posterior": "30 samples"}
+    tasks = {
+        "train": "training",
+        "epoch": "an epoch from disk",
+        "predict": "one pass",
+        "posterior": "30 samples",
+    }
     keys = ("device", "precision", "image_size", "program")
     found = gathered(timed, lambda row: tuple(row[key] for key in keys))
     rows = [["", "device", "precision", "px", *tasks.values()]]
@@ -235,6 +284,20 @@ def gpu(records: Path) -> list[list[str]]:
             [title(program), *map(str, where), *(_speed(there.get(task)) for task in tasks)]
         )
     return rows
+
+
+def _once(records: Path) -> list[Run]:
+    return [Run(records / ONCE)] if (records / ONCE).is_dir() else []
+
+
+def _first(runs: list[Run], *words) -> dict | None:
+    return next((row for run in runs if (row := run.row(*words))), None)
+
+
+def _known(rows: list[list[str]]) -> list[list[str]]:
+    """ROWS without the columns of which nothing is known."""
+    known = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    return [list(row) for row in zip(*known, strict=True)]
 
 
 def _speed(row: dict | None) -> str:

@@ -160,6 +160,16 @@ def conclusions() -> list[list[str]]:
     return timed.conclusions(RECORDS / "speed")
 
 
+def samples() -> list[list[str]]:
+    """How fast posteriors of few and of many samples are."""
+    return timed.samples(RECORDS / "speed")
+
+
+def ways() -> list[list[str]]:
+    """What compiling does to speed, start and memory."""
+    return timed.ways(RECORDS / "speed")
+
+
 def gpu() -> list[list[str]]:
     """How fast programs are on a GPU."""
     return timed.gpu(RECORDS / "speed")
@@ -328,29 +338,6 @@ def acquired() -> list[list[str]]:
     return rows
 
 
-def conformance_128() -> list[list[str]]:
-    """How each framework climbs the ladder with galaxies of W+20's own size, in a line."""
-    rows = [["128 px", "rungs within budget", "nearest to its budget", "minutes"]]
-    runs = read_runs(RECORDS / "conformance_128")
-    for run in sorted(
-        runs, key=lambda run: (run.precision != "float64", BACKENDS.index(run.backend))
-    ):
-        rungs = [rung for rung in run.at("results.rungs") if rung["budget"]]
-        worst = max(rungs, key=lambda rung: rung["error"] / rung["budget"])
-        share = worst["error"] / worst["budget"]
-        every = run.at("results.rungs")
-        good = sum(rung["verdict"] == "ok" for rung in every)
-        rows.append(
-            [
-                f"{run.title}, {run.precision}",
-                f"{good} of {len(every)}",
-                f"{worst['rung'].replace('_', ' ')}, at {share:.2f} of it",
-                f"{run.at('results.seconds') / 60:.1f}",
-            ]
-        )
-    return rows
-
-
 def figure() -> str:
     """The figure of labels saved, as SVG."""
     caption = "Error against labels, and labels saved at equal error, with 90 % intervals over paired seeds"
@@ -381,6 +368,8 @@ TABLES = {
         training,
         parts,
         conclusions,
+        samples,
+        ways,
         gpu,
         kills,
         survey_cost,

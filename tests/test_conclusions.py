@@ -28,14 +28,7 @@ def row(task, size, program, speed=100.4, share=0.254, seconds=2.04, **more):
 
 
 FIRST = {
-    "rows": [
-        row("train", 64, "tf"),
-        row("train", 64, "tf", speed=900, precision="bfloat16"),
-        row("train", 128, "tf", speed=30, share=None),
-        row("train_plain", 64, "keras-tf", speed=90),
-        row("startup", 64, "tf"),
-        row("acquisition", 64, "tf", speed=512345.6),
-    ],
+    "rows": [row("train", 64, "tf", speed=55)],
     "ratios": [
         ratio("train", 64, "tf", "keras-tf", 1.2, 1.1, 1.3),
         ratio("train", 64, "tf", "torch", 1.25, 1.0, 2.0),
@@ -46,18 +39,42 @@ FIRST = {
     "costs": [cost("posterior", 64, "tf", 0.8, 0.5, 1.0), cost("epoch", 64, "tf", 1.0, 0.8, 1.0)],
 }
 SECOND = {
-    "rows": [],
+    "rows": [
+        row("train", 64, "tf"),
+        row("train", 64, "tf", speed=900, precision="bfloat16"),
+        row("train", 128, "tf", speed=30, share=None),
+        row("train_plain", 64, "keras-tf", speed=90),
+        row("posterior", 64, "tf", speed=400, samples=30),
+    ],
     "ratios": [
         ratio("train", 64, "tf", "keras-tf", 0.9, 0.8, 1.05),
         ratio("train", 64, "tf", "torch", 1.05, 1.0, 1.1),
     ],
     "costs": [cost("posterior", 64, "tf", 0.9, 0.9, 1.0)],
 }
+ONCE = {
+    "rows": [
+        row("startup", 64, "tf"),
+        row("acquisition", 64, "tf", speed=512345.6),
+        row("posterior", 64, "tf", speed=450, samples=5),
+        row("posterior", 64, "tf", speed=460, samples=5, batch_size=32),
+    ]
+}
+MODES = {
+    "rows": [
+        row("train", 64, "tf", compiled="tf.function", first_seconds=4.44, peak_memory_bytes=2**30),
+        row("predict", 64, "tf", speed=1400, compiled="tf.function", peak_memory_bytes=2**21),
+        row("train", 64, "tf-bf16", speed=80, precision="bfloat16", compiled="tf.function")
+        | {"first_seconds": 5, "peak_memory_bytes": 2**20},
+        row("predict", 64, "tf-full", speed=9, compiled="XLA", peak_memory_bytes=2**22),
+    ],
+    "missing": [{"program": "tf-full", "task": "train", "reason": "no answer"}],
+}
 
 
 @pytest.fixture
 def records(tmp_path):
-    for name, results in (("first", FIRST), ("second", SECOND)):
+    for name, results in (("first", FIRST), ("second", SECOND), ("once/a", ONCE), ("once/b", MODES)):
         run = {"task": {"name": "bench"}, "backend": {"name": "torch"}, "seed": 0}
         write_json(
             tmp_path / name / "bench" / "one" / "record.json", {"run": run, "results": results}
@@ -67,20 +84,22 @@ def records(tmp_path):
 
 def test_conclusions_rest_on_ratios_the_right_way_round(records):
     heading, *rows = conclusions.conclusions(records)
-    assert heading == ["", "px", "asked", "first run", "second run", "met", "runs agree"]
+    assert heading[3:] == ["first run", "second run", "median of runs", "met", "runs agree"]
     assert {row[0]: row[1:] for row in rows} == {
         "training: TensorFlow over Keras on TensorFlow": [
-            "64", "at least 1.0", "1.20 (1.10 to 1.30)", "0.90 (0.80 to 1.05)", "1 of 2", "no"
+            "64", "at least 1.0", "1.20 (1.10 to 1.30)", "0.90 (0.80 to 1.05)", "1.05", "yes (1 of 2)", "no"
         ],
         "training: PyTorch over TensorFlow": [
-            "64", "within 1.1", "0.80 (0.50 to 1.00)", "0.95 (0.91 to 1.00)", "1 of 2", "yes"
+            "64", "within 1.1", "0.80 (0.50 to 1.00)", "0.95 (0.91 to 1.00)", "0.88", "no (1 of 2)", "yes"
         ],
-        "training: the fastest over JAX": ["64", "at most 1.5", "1.60 (1.50 to 1.70)", "", "no", ""],
+        "training: the fastest over JAX": [
+            "64", "at most 1.5", "1.60 (1.50 to 1.70)", "", "1.60", "no", ""
+        ],
         "time of 30 samples over one pass: TensorFlow": [
-            "64", "at most 1.15", "1.25 (1.00 to 2.00)", "1.11 (1.00 to 1.11)", "1 of 2", "yes"
+            "64", "at most 1.15", "1.25 (1.00 to 2.00)", "1.11 (1.00 to 1.11)", "1.18", "no (1 of 2)", "yes"
         ],
         "time of an epoch from disk over one from memory: TensorFlow": [
-            "64", "at most 1.05", "1.00 (1.00 to 1.25)", "", "yes", ""
+            "64", "at most 1.05", "1.00 (1.00 to 1.25)", "", "1.00", "yes", ""
         ],
     }  # fmt: skip
 
@@ -102,11 +121,12 @@ def test_what_a_gpu_said_stands_by_device_precision_and_size(tmp_path):
     ]
     run = {"task": {"name": "bench"}, "backend": {"name": "torch"}, "seed": 0}
     write_json(tmp_path / "gpu" / "one" / "record.json", {"run": run, "results": {"rows": rows}})
+    tasks = ["training", "an epoch from disk", "one pass", "30 samples"]
     assert conclusions.gpu(tmp_path) == [
-        ["", "device", "precision", "px", "training", "one pass", "30 samples"],
-        ["PyTorch", "Card", "bfloat16", "128", "", "100", ""],
-        ["JAX", "Card", "bfloat16", "128", "", "", "50 (25 %)"],
-        ["PyTorch", "Card", "tf32", "128", "12000 (12 %)", "", ""],
+        ["", "device", "precision", "px", *tasks],
+        ["PyTorch", "Card", "bfloat16", "128", "", "", "100", ""],
+        ["JAX", "Card", "bfloat16", "128", "", "", "", "50 (25 %)"],
+        ["PyTorch", "Card", "tf32", "128", "12000 (12 %)", "", "", ""],
     ]
 
 
@@ -130,4 +150,17 @@ def test_parts_are_in_galaxies_a_second_or_seconds(records):
     assert (told[""], told["px"]) == ("TensorFlow", "64")
     assert told["start-up (s)"] == "2.0"
     assert told["acquisition alone (/s)"] == "512,346"
-    assert "30 samples (/s)" not in told  # which nobody was timed at
+    assert told["30 samples (/s)"] == "400"
+    assert "views alone (/s)" not in told  # which nobody was timed at
+
+
+def test_samples_and_ways_to_compile_are_of_what_was_timed_once(records):
+    heading, *rows = conclusions.samples(records)
+    assert heading == ["", "5 samples (/s)", "30 samples (/s)"]
+    assert rows[0] == ["TensorFlow", "450", "400"]
+    heading, *rows = conclusions.ways(records)
+    assert rows == [
+        ["TensorFlow", "tf.function", "100", "4.4", "1,400", "1,024"],
+        ["TensorFlow, bfloat16", "tf.function", "80", "5.0", "", "1"],
+        ["TensorFlow, fully compiled", "XLA", "not timed", "", "9", "4"],
+    ]

@@ -292,6 +292,17 @@ def test_the_answer_is_of_cpus_and_of_gpus_each(tmp_path):
     assert second.startswith("A card, A processor")
 
 
+def test_what_was_timed_in_no_float32_is_told_with_its_precision(tmp_path):
+    changes = {"device": "A card", "precision": "bfloat16"}
+    on_gpu = bench(turns={"tf": 0.02, "torch": 0.01, "jax": 0.005}, changes=changes)
+    for ratio in on_gpu["results"]["ratios"]:
+        ratio["precision"] = "bfloat16"
+    text = answer(tmp_path, bench(), on_gpu)
+    assert "in training at 64 px, batch 128, TensorFlow is fastest" in text
+    told = "in training at 64 px, batch 128, bfloat16, JAX is fastest, 4.00 (3.81 to 4.21) times"
+    assert f"{told} TensorFlow and 2.00 (1.90 to 2.11) times PyTorch (A card" in text
+
+
 def test_a_contest_without_all_of_ours_does_not_hide_one_that_has_them(tmp_path):
     halves = (bench(), bench(turns={"torch": 0.2, "keras-torch": 0.3}))
     assert "in training at 64 px, batch 128, TensorFlow is fastest" in answer(tmp_path, *halves)
