@@ -218,7 +218,8 @@ def _ladders(book: Book) -> str | None:
         entries = [entry for record in records for entry in rungs(record).values()]
         over = sum(entry["verdict"] != "ok" for entry in entries)
         names = ", ".join(dict.fromkeys(TITLES.get(r.backend, r.backend) for r in records))
-        said.append(f"{over or 'none'} of {len(entries)} in {precision} ({names})")
+        by = "" if precision in ("float64", "float32") else ", by the budget of float32"
+        said.append(f"{over or 'none'} of {len(entries)} in {precision} ({names}{by})")
     return f"rungs over the budget of the specification: {', '.join(said)}" if said else None
 
 

@@ -66,10 +66,11 @@ class Run:
                     return spread.inverse
         return None
 
-    def cost(self, task: str, size: int, program: str) -> Spread | None:
+    def cost(self, task: str, size: int, program: str, samples: int = 30) -> Spread | None:
         """How many times as long PROGRAM takes for TASK as for the one that it is told against."""
         for entry in self.costs:
-            if (entry["task"], entry["image_size"], entry["program"]) == (task, size, program):
+            alike = (entry["task"], entry["image_size"], entry["program"]) == (task, size, program)
+            if alike and entry["samples"] in (None, samples):
                 return Spread(*(entry[key] for key in Spread._fields)).inverse
         return None
 
@@ -200,13 +201,18 @@ def latest(records: Path) -> Run:
 
 
 def training(records: Path) -> list[list[str]]:
-    """The table of trainings of the last run: images a second, with the share of the machine's floor in brackets."""
-    run = latest(records)
+    """The table of trainings: images a second, with the share of the machine's floor in brackets.
+
+    Of the last run, else of what was timed once, ways to compile ours left out.
+    """
+    runs = [latest(records), *_once(records)]
     columns = [(task, size) for size in SIZES for task in TRAINING]
     rows = [["", *(f"{TRAINING[task]}, {size} px" for task, size in columns)]]
-    for program in dict.fromkeys(row["program"] for row in run.rows if row["task"] in TRAINING):
-        cells = [_speed(run.row(task, size, program)) for task, size in columns]
-        rows.append([title(program), *cells])
+    for program in dict.fromkeys(row["program"] for run in runs for row in run.rows):
+        cells = [_speed(_first(runs, task, size, program)) for task, size in columns]
+        other = program.partition("-")[0] in OURS and program not in OURS
+        if any(cells) and not other:
+            rows.append([title(program), *cells])
     return rows
 
 
@@ -233,12 +239,17 @@ def parts(records: Path) -> list[list[str]]:
 
 
 def samples(records: Path) -> list[list[str]]:
-    """The table of posteriors by their number of samples: galaxies a second, at 64 pixels."""
+    """The table of posteriors by their number of samples: their time over that of one pass, at 64 pixels."""
     runs = [latest(records), *_once(records)]
-    rows = [["", *(f"{count} samples (/s)" for count in SAMPLES)]]
+    rows = [["", *(f"{count} samples" for count in SAMPLES)]]
     for program in OURS:
-        found = [_first(runs, "posterior", 64, program, count) for count in SAMPLES]
-        rows.append([title(program), *map(_part, found)])
+        found = [
+            next(
+                (cost for run in runs if (cost := run.cost("posterior", 64, program, count))), None
+            )
+            for count in SAMPLES
+        ]
+        rows.append([title(program), *map(told, found)])
     return _known(rows)
 
 
