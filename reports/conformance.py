@@ -71,10 +71,14 @@ def ladders(book: Book, found: list[Record]) -> list:
     )
     places = gathered(used, place)
     tables = [
-        ladder(where, precision, records)
-        for where, records in places.items()
-        for precision in dict.fromkeys([*BUDGETS, *(record.precision for record in records)])
+        ladder(where, precision, places[where])
+        for where in sorted(places, key=lambda where: where[0] != "cpu")
+        for precision in dict.fromkeys([*BUDGETS, *(record.precision for record in used)])
+        if (where[0] == "cpu" and precision in BUDGETS)
+        or any(record.precision == precision for record in places[where])
     ]
+    if any(record.precision not in BUDGETS for record in used):
+        tables.insert(0, prose("Neither TF32 nor bfloat16 has a budget: float32's stands there."))
     return [words, *tables, compares(used), climbed(found, used)]
 
 

@@ -155,6 +155,19 @@ def test_a_precision_that_nobody_climbed_in_is_a_table_of_nothing(tmp_path):
     assert {cell for row in found.values() for cell in [*row.values()][1:]} == {"—"}
 
 
+def test_on_a_gpu_only_what_was_climbed_is_a_table_after_those_of_the_cpu(tmp_path):
+    gpu = climb("jax", "tf32")
+    gpu["where"] = gpu["where"] | {"device": "A card"}
+    keep(tmp_path, gpu, climb("torch"))
+    found = [name for name in tables(tmp_path) if name.startswith("The ladder in")]
+    assert found == [
+        "The ladder in float64, 32 x 32 pixels, cpu",
+        "The ladder in float32, 32 x 32 pixels, cpu",
+        "The ladder in tf32, 32 x 32 pixels, A card",
+    ]
+    assert "Neither TF32 nor bfloat16 has a budget" in said(tmp_path)
+
+
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_the_published_ladders_have_every_rung_and_none_is_over(precision):
     found = rows(RECORDS, f"The ladder in {precision}, 32 x 32 pixels, cpu")
