@@ -105,6 +105,7 @@ def _about(contest: Contest, timing: Timing) -> dict:
         "image size (px)": contest.size,
         "batch": contest.batch,
         "samples": contest.samples,
+        "record": contest.record.number,
     }
 
 

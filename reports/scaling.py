@@ -93,6 +93,7 @@ def _table(found: list[Contest]) -> Table:
             "steps a call": contest.steps,
             "images/s": timing.speed.middle,
             "megapixels/s": contest.size and timing.speed.middle * contest.size**2 / 1e6,
+            "record": contest.record.number,
         }
         for contest in found
         for timing in contest.timings

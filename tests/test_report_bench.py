@@ -239,6 +239,7 @@ def test_costs_are_seconds_at_the_price_of_the_record(tmp_path):
     row = found.set_index(["task", "program"]).loc[("train", "JAX")]
     assert row["seconds"] == pytest.approx(1000 * 0.5 / 512)
     assert row["money"] == pytest.approx(row["seconds"] / 3600 * 0.36)
+    assert row["record"] == 1
     assert row["joules"] == pytest.approx(1000 * 25.6 / 512)
 
 
