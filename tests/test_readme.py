@@ -51,7 +51,7 @@ def test_commands_compose(line, monkeypatch):
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
     targets = [line.split()[1] for line in LINES if line.startswith("make ")]
-    assert targets == ["demo", "test"]
+    assert targets == ["demo", "test", "bench"]
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
