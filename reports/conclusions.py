@@ -8,10 +8,10 @@ A conclusion rests on a ratio within rounds (`results.ratios`), or on what a tas
 runs agree where there is a ratio that lies in the ranges of them all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reports.contests import title
 from reports.runs import Record, gathered, read_runs
@@ -195,9 +195,10 @@ def agree(found: list[Spread | None]) -> str:
     return "yes" if common else "no"
 
 
-def latest(records: Path) -> Run:
-    """The last of the whole runs that are there."""
-    return Run(records / [name for name in RUNS if (records / name).is_dir()][-1])
+def newest(records: Path) -> list[Run]:
+    """The last of the whole runs that are there, and then what was timed once."""
+    whole = [name for name in RUNS if (records / name).is_dir()]
+    return [Run(records / name) for name in (whole[-1], ONCE) if (records / name).is_dir()]
 
 
 def training(records: Path) -> list[list[str]]:
@@ -205,11 +206,13 @@ def training(records: Path) -> list[list[str]]:
 
     Of the last run, else of what was timed once, ways to compile ours left out.
     """
-    runs = [latest(records), *_once(records)]
+    runs = newest(records)
     columns = [(task, size) for size in SIZES for task in TRAINING]
     rows = [["", *(f"{TRAINING[task]}, {size} px" for task, size in columns)]]
     for program in dict.fromkeys(row["program"] for run in runs for row in run.rows):
-        cells = [_speed(_first(runs, task, size, program)) for task, size in columns]
+        cells = [
+            _speed(_first(run.row(task, size, program) for run in runs)) for task, size in columns
+        ]
         other = program.partition("-")[0] in OURS and program not in OURS
         if any(cells) and not other:
             rows.append([title(program), *cells])
@@ -218,7 +221,7 @@ def training(records: Path) -> list[list[str]]:
 
 def parts(records: Path) -> list[list[str]]:
     """The table of what else was timed of ours, in the last run or once: galaxies a second, or seconds."""
-    runs = [latest(records), *_once(records)]
+    runs = newest(records)
     tasks = {
         "predict": "one pass (/s)",
         "posterior": "30 samples (/s)",
@@ -232,7 +235,7 @@ def parts(records: Path) -> list[list[str]]:
     rows = [["", "px", *tasks.values()]]
     for program in OURS:
         for size in SIZES:
-            there = {task: _first(runs, task, size, program) for task in tasks}
+            there = {task: _first(run.row(task, size, program) for run in runs) for task in tasks}
             if any(there.values()):
                 rows.append([title(program), str(size), *(_part(row) for row in there.values())])
     return _known(rows)
@@ -240,14 +243,11 @@ def parts(records: Path) -> list[list[str]]:
 
 def samples(records: Path) -> list[list[str]]:
     """The table of posteriors by their number of samples: their time over that of one pass, at 64 pixels."""
-    runs = [latest(records), *_once(records)]
+    runs = newest(records)
     rows = [["", *(f"{count} samples" for count in SAMPLES)]]
     for program in OURS:
         found = [
-            next(
-                (cost for run in runs if (cost := run.cost("posterior", 64, program, count))), None
-            )
-            for count in SAMPLES
+            _first(run.cost("posterior", 64, program, count) for run in runs) for count in SAMPLES
         ]
         rows.append([title(program), *map(told, found)])
     return _known(rows)
@@ -297,12 +297,8 @@ def gpu(records: Path) -> list[list[str]]:
     return rows
 
 
-def _once(records: Path) -> list[Run]:
-    return [Run(records / ONCE)] if (records / ONCE).is_dir() else []
-
-
-def _first(runs: list[Run], *words) -> dict | None:
-    return next((row for run in runs if (row := run.row(*words))), None)
+def _first(found: Iterable) -> Any:
+    return next((one for one in found if one), None)
 
 
 def _known(rows: list[list[str]]) -> list[list[str]]:

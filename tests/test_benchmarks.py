@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,20 +49,25 @@ def test_a_gpu_keeps_what_is_sampled(monkeypatch):
     assert len(kept) == 6
 
 
-def test_the_small_pieces_run():
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "--benchmark-disable",
-        "-p",
-        "no:cacheprovider",
-    ]
+def test_the_small_pieces_run_and_leave_what_the_report_reads(tmp_path):
+    kept = tmp_path / "pieces.json"
+    quick = ("--benchmark-min-rounds=1", "--benchmark-max-time=0.01", f"--benchmark-json={kept}")
+    command = [sys.executable, "-m", "pytest", "-q", *quick, "-p", "no:cacheprovider"]
+    alone = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST")}
     done = subprocess.run(
-        [*command, FOLDER / "test_pieces.py"], cwd=FOLDER.parent, capture_output=True, text=True
+        [*command, FOLDER / "test_pieces.py"],
+        cwd=FOLDER.parent,
+        env=alone,  # among workers, pytest-benchmark would time nothing
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:]
+    told = json.loads(kept.read_text())
+    assert told["commit"] == told["commit_info"]["id"]
+    assert len(told["benchmarks"]) == 4
+    for one in told["benchmarks"]:
+        assert one["stats"]["rounds"] >= 1
+        assert "data" not in one["stats"]
 
 
 def test_kills_come_one_by_one_after_checkpoints_and_the_last_while_sampling():
