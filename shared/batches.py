@@ -210,7 +210,8 @@ class Chunk(NamedTuple):
 def chunks(images, views: Views, galaxy_keys: np.ndarray, size: int) -> Iterator[Chunk]:
     """All galaxies in chunks of SIZE, the last one filled up by repeating its last galaxy.
 
-    As every pass has the same shape, kernels add in the same order, and a galaxy's result depends on nothing else.
+    Every pass has the same shape, so a galaxy's result depends on its own pixels and, in its last bits, on its place
+    in the chunk and on SIZE, by which kernels choose in what order they add; never on the other galaxies.
     """
     for start in range(0, len(galaxy_keys), size):
         count = min(size, len(galaxy_keys) - start)

@@ -16,7 +16,7 @@ import numpy as np
 
 from shared import keys, reference
 from shared.acquisition import States
-from shared.augment import Views, still_views
+from shared.augment import Views, draw_views, still_views
 from shared.backend import open_backend
 from shared.batches import Cutouts, Labelled, Plan, draw_plan
 from shared.spec import RunSpec
@@ -26,6 +26,7 @@ from shared.weights import Weights, first_checkpoint
 
 GALAXIES = 64
 STEPS, LONG = 4, 200  # of training
+SAMPLES = 5  # of the posterior, where galaxies are asked for in many ways
 
 
 class Case:
@@ -99,6 +100,42 @@ class Case:
         views = Views(*(array[0] for array in self.plan.views))
         found = self.module("predict").layers(state, images[self.plan.rows[0]], views)
         return [layer.astype(np.float64) for layer in found]
+
+    @property
+    def at_prediction_or_not(self) -> list[RunSpec]:
+        """The run with every galaxy seen as it is at prediction, and with each sample seen in a random way."""
+        return [
+            replace(self.run, augmentation=replace(self.run.augmentation, at_prediction=random))
+            for random in (False, True)
+        ]
+
+    def sampled(
+        self,
+        run: RunSpec,
+        rows: np.ndarray,
+        chunk: int | None = None,
+        first: int = 0,
+        samples: int = SAMPLES,
+    ) -> np.ndarray:
+        """The posterior samples (galaxy, sample), from number `first` on, of the galaxies in `rows`, in this order.
+
+        In chunks of the run's own size, or of `chunk`.
+        """
+        self.backend.configure(replace(run.backend, chunk=chunk or run.backend.chunk))
+        keys_of = keys.galaxy_keys(run.seed, "posterior", self.hashes[rows])
+        numbers = range(first, first + samples) if run.augmentation.at_prediction else [first]
+        parts = []
+        for number in numbers:
+            views = still_views(run, self.cutouts.size, len(rows))
+            if run.augmentation.at_prediction:
+                of_view = keys.galaxy_keys(run.seed, "posterior view", self.hashes[rows])
+                index = np.full(len(rows), number)
+                views = draw_views(run, self.cutouts.size, of_view, index, np.zeros_like(index))
+            count = samples // len(numbers)
+            images = self.cutouts[rows]
+            parts.append(self.backend.sample(self.state, images, views, keys_of, number, count))
+        self.backend.configure(run.backend)
+        return np.concatenate(parts, 1)
 
     def rho(self, count: int, samples: int) -> np.ndarray:
         """Samples (galaxy, sample) of vote fractions of every kind, 0 and 1 among them."""
@@ -363,21 +400,33 @@ def samples(case: Case) -> float:
 
 
 def batch_invariance(case: Case) -> int:
-    """How many samples differ when galaxies are asked for in batches of 1, of 7 and all together."""
-    views = still_views(case.run, case.cutouts.size, GALAXIES)
-    galaxy_keys = keys.galaxy_keys(case.run.seed, "posterior", case.hashes[:GALAXIES])
+    """How many samples differ when other galaxies are beside a galaxy: must be none, at every place of a chunk."""
+    count = 2 * case.run.backend.chunk
+    first = np.arange(count) % GALAXIES
+    even = np.arange(count) % 2 == 0
+    differ = 0
+    for run in case.at_prediction_or_not:
+        beside, others = (
+            np.where(keep, first, (first + GALAXIES // 2) % GALAXIES) for keep in (even, ~even)
+        )
+        usual, one, other = (case.sampled(run, order) for order in (first, beside, others))
+        differ += unequal(one[even], usual[even]) + unequal(other[~even], usual[~even])
+    return differ
 
-    def sampled(size: int) -> np.ndarray:
-        parts = []
-        for start in range(0, GALAXIES, size):
-            some = slice(start, start + size)
-            some_views = Views(*(array[some] for array in views))
-            images, some_keys = case.cutouts[some], galaxy_keys[some]
-            parts.append(case.backend.sample(case.state, images, some_views, some_keys, 0, 5))
-        return np.concatenate(parts)
 
-    together = sampled(GALAXIES)
-    return sum(unequal(sampled(size), together) for size in (1, 7))
+def place_invariance(case: Case) -> float:
+    """Samples at every place of a chunk, in chunks of other sizes, and one at a time: kernels may round otherwise."""
+    every, worst = np.arange(GALAXIES), 0.0
+    for run in case.at_prediction_or_not:
+        usual = case.sampled(run, every)
+        for shift in range(1, case.run.backend.chunk):
+            found = case.sampled(run, np.roll(every, shift))
+            worst = max(worst, apart(np.roll(found, -shift, 0), usual))
+        for chunk in (1, 7, GALAXIES):
+            worst = max(worst, apart(case.sampled(run, every, chunk), usual))
+        singly = [case.sampled(run, every, first=number, samples=1) for number in range(SAMPLES)]
+        worst = max(worst, apart(np.concatenate(singly, 1), usual))
+    return worst
 
 
 def mutual_information(case: Case) -> float:
@@ -492,6 +541,7 @@ RUNGS: dict[str, Callable[[Case], float]] = {
         long_training,
         samples,
         batch_invariance,
+        place_invariance,
         mutual_information,
         entropy,
         scores,

@@ -28,7 +28,7 @@ def sample_galaxies(
 
     With augmentation at prediction (W20's departure 3) each sample sees every galaxy in another way.
     """
-    blocks = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
+    blocks = _blocks(run, len(rows))
     parts = [np.zeros((0, samples), np.float32)]
     for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
         shown = images.some(rows[block])
@@ -53,12 +53,21 @@ def embed_galaxies(
     backend: Backend, run: RunSpec, state: Any, images: Cutouts, rows: np.ndarray
 ) -> np.ndarray:
     """The features (galaxy, unit) of the galaxies in ROWS of the store, each seen as it is."""
-    blocks = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
+    blocks = _blocks(run, len(rows))
     parts = []
     for block in track(blocks, "features", len(rows), weight=lambda block: len(rows[block])):
         shown = images.some(rows[block])
         parts.append(backend.embed(state, shown, still_views(run, images.size, len(shown))))
     return np.concatenate(parts) if parts else np.zeros((0, run.model.dense), np.float32)
+
+
+def _blocks(run: RunSpec, galaxies: int) -> list[slice]:
+    """The galaxies in blocks of whole chunks, so that a galaxy's place in its chunk is the same without blocks.
+
+    On many processors a kernel rounds the last bits of a row by the row's place; see `shared.batches.chunks`.
+    """
+    size = max(1, BLOCK // run.backend.chunk) * run.backend.chunk
+    return [slice(start, start + size) for start in range(0, galaxies, size)]
 
 
 def _random_views(run: RunSpec, size: int, hashes: np.ndarray, samples: int) -> Iterator:

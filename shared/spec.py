@@ -55,7 +55,7 @@ class BackendSpec:
         str  # auto: as is usual there | eager: operation by operation | full: torch.compile, XLA
     )
     threads: int  # 0: every core this process may use
-    chunk: int  # galaxies in one pass of prediction; the last chunk is padded, so a galaxy's result never depends on it
+    chunk: int  # galaxies in one pass of prediction; the last one is padded. Another chunk rounds otherwise
     steps: int  # training steps in one call into the framework
     python: str | None  # the interpreter of the child process; null: this one
     environment: dict[str, str]  # set before the framework is imported

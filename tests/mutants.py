@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import torch
 
 import impl_torch
 import impl_torch.predict
@@ -168,8 +169,25 @@ def rows_reversed(images, plan, real=impl_torch.train.put_plan):
     return real(images, plan._replace(rows=plan.rows[:, ::-1]))
 
 
-def size_of_the_batch(state, images, *rest, real=impl_torch.predict.sample):
-    return real(state, images, *rest) + 1e-9 * len(images)
+def other_galaxies(state, images, *rest, real=impl_torch.predict.sample):
+    return real(state, images, *rest) + 1e-9 * images.mean()
+
+
+def other_galaxies_of_the_chunk(run, model, images, *rest, real=impl_torch.train.sample_chunk):
+    return real(run, model, images, *rest) + 1e-9 * images.double().mean()
+
+
+def place_in_the_chunk(run, model, images, *rest, real=impl_torch.train.sample_chunk):
+    rho = real(run, model, images, *rest)
+    return rho + 1e-7 * torch.arange(len(rho))[:, None]
+
+
+def size_of_the_chunk(run, model, images, *rest, real=impl_torch.train.sample_chunk):
+    return real(run, model, images, *rest) + 1e-7 * len(images)
+
+
+def samples_together(state, *rest, real=impl_torch.predict.sample):
+    return real(state, *rest) + 1e-7 * rest[-1]
 
 
 def one_key_for_all(key, counter, count, real=keys.uniforms):
@@ -212,7 +230,11 @@ MUTANTS = [  # mutant, module, name that it takes the place of, rung that must s
     (no_bias_correction, reference, "adam", "training"),
     (epsilon_inside, reference, "adam", "long_training"),
     (ignored_sample, keys, "keep", "samples"),
-    (size_of_the_batch, impl_torch, "sample", "batch_invariance"),
+    (other_galaxies, impl_torch, "sample", "batch_invariance"),
+    (other_galaxies_of_the_chunk, impl_torch.train, "sample_chunk", "batch_invariance"),
+    (place_in_the_chunk, impl_torch.train, "sample_chunk", "place_invariance"),
+    (size_of_the_chunk, impl_torch.train, "sample_chunk", "place_invariance"),
+    (samples_together, impl_torch, "sample", "place_invariance"),
     (dropped_ways, reference, "log_votes", "mutual_information"),
     (entropy_for_information, reference, "mutual_information", "mutual_information"),
     (one_vote_more, reference, "log_votes", "entropy"),
