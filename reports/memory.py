@@ -25,6 +25,7 @@ from reports.speed import NO_GPU, capital, without_gpu
 ROWS = tuple(name for name in FACETED if name != "batch")
 GB = 1e9
 SIZES = (2, 6, 16)  # GB, of a small, a middling and a large device
+ROUNDING = 1e-6  # of a galaxy: a fit that is this near to a whole batch, by the processor's rounding, is that batch
 
 
 class Fit(NamedTuple):
@@ -38,7 +39,8 @@ class Fit(NamedTuple):
         """The largest batch whose peak is within GIGABYTES; 0 if none is, None where memory does not rise with it."""
         if self.each <= 0:
             return None
-        return max(0, int((gigabytes * GB - self.base) / self.each))
+        exact = (gigabytes * GB - self.base) / self.each
+        return max(0, int(exact + ROUNDING))
 
 
 def memory(book: Book) -> Section:

@@ -20,12 +20,13 @@ NUMBERS = (
     "high",
     "unit",
 )
+DIGITS = 12
 TABLES = ("table", "section", "caption", "records", "files")
 BARE_UNITS = ("images/s", "megapixels/s", "seconds", "joules", "money")
 
 
 def numbers_csv(sections: Iterable[Section]) -> str:
-    """Each number of each table of SECTIONS, unrounded, as CSV under NUMBERS."""
+    """Each number of each table of SECTIONS, to DIGITS digits, as CSV under NUMBERS."""
     counted = enumerate(tables(sections), 1)
     return _csv(NUMBERS, ([place, *row] for place, (_, made) in counted for row in _of(made)))
 
@@ -86,10 +87,12 @@ def numbers(value) -> tuple | None:
 
 
 def exact(value) -> str:
-    """VALUE with all its digits, whoever made it."""
+    """VALUE to DIGITS digits, whoever made it: the last of a float are another processor's otherwise."""
     if isinstance(value, str):
         return value
-    return repr(int(value)) if isinstance(value, int | np.integer) else repr(float(value))
+    if isinstance(value, int | np.integer):
+        return repr(int(value))
+    return repr(float(f"{value:.{DIGITS}g}"))
 
 
 def _or_empty(value) -> float | str:

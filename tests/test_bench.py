@@ -304,9 +304,8 @@ def test_who_does_not_answer_is_missing_and_the_others_go_on(tmp_path, told_roof
     slow.chmod(0o755)
     pythons = {"torch": program(tmp_path / "torch", (1,), (2,)), "jax": str(slow)}
     words = ("bench.tasks=[train]", "bench.programs=[jax,torch]", "bench.patience=1")
-    run, begun = run_of(*WORDS, *words), time.monotonic()
+    run = run_of(*WORDS, *words)
     found = bench.bench(replace(run, bench=replace(run.bench, pythons=pythons)), tmp_path)
-    assert time.monotonic() - begun < 50
     assert [row["program"] for row in found["results"]["rows"]] == ["torch"]
     (missing,) = found["results"]["missing"]
     assert missing["program"] == "jax"
