@@ -360,13 +360,6 @@ def clear(folder: Path) -> None:
             remove(path)
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Remove from FOLDER what a process left that was killed while it wrote a file."""
-    for pattern in OWN_FILES:
-        for path in folder.glob(f".{pattern}.*"):
-            remove(path)
-
-
 def remove(path: Path) -> None:
     """Remove the file or the folder at PATH."""
     if path.is_dir():
@@ -403,6 +396,7 @@ def do(config: dict, command: str) -> int:
 
     Raises ValueError for a run that cannot be done, KeyboardInterrupt after one that the keyboard stopped.
     """
+    from shared.records import sweep
     from shared.spec import RunSpec, from_config, to_config
 
     config = to_config(from_config(RunSpec, config))
@@ -414,12 +408,12 @@ def do(config: dict, command: str) -> int:
     environment = child_environment(config["backend"])
     folder = run_folder(config)
     with held(folder) as lock:
+        sweep(folder)
         claim(folder, config)
         anew = config["again"] or config["task"]["name"] in ALWAYS_ANEW
         if (folder / "record.json").exists() and not anew:
             print(f"already done: {folder}; again=true does it anew")
             return 0
-        clear_leftovers(folder)
         if anew:
             clear(folder)
         print(f"{command} -> {folder}", flush=True)
