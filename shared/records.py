@@ -34,6 +34,26 @@ KINDS = {  # JSON's own, in words
     None: "null",
 }
 
+RUN = {  # the shape of run.json, of which `from_config` checks every key
+    "task": {"name": str},
+    "seed": int,
+    "question": str,
+    "positive": [str],
+    "minimum_votes": int,
+    "backend": {"name": str},
+    "dataset": {"name": str, "questions": {str: [str]}, "service": {"scale": object}},
+    **dict.fromkeys(("model", "augmentation", "training", "posterior", "split"), dict),
+}
+RECORD = {  # of record.json, which is written last: a run that has one is done
+    "command?": str,
+    "run": {"task": {"name": str}},
+    "host": dict,
+    "where": dict,
+    "started": str,
+    "seconds": float,
+    "results": dict,
+}
+
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` make a file, then give it the name `path`: whole and on the disk, or not there."""
@@ -209,10 +229,20 @@ def _finite(text: str) -> float:
     return number
 
 
+def read_run(folder: Path) -> dict:
+    """The configuration in `folder`'s run.json; ValueError or FileNotFoundError if there is none that is whole."""
+    return read_json(folder / "run.json", RUN, "name another folder, or delete this one")
+
+
+def read_record(folder: Path) -> dict:
+    """What `folder`'s record.json says; ValueError or FileNotFoundError if there is none that is whole."""
+    return read_json(folder / "record.json", RECORD, "remove it, and do its run again")
+
+
 def read_records(folder: Path) -> list[dict]:
-    """Every record.json under FOLDER in the order of their paths, each with its own folder under "folder"."""
-    paths = sorted(Path(folder).rglob("record.json"))
-    return [{**json.loads(path.read_text()), "folder": str(path.parent)} for path in paths]
+    """Every record.json under `folder` in the order of their paths, each with its own folder under "folder"."""
+    places = sorted(path.parent for path in Path(folder).rglob("record.json"))
+    return [{**read_record(place), "folder": str(place)} for place in places]
 
 
 def host() -> dict:
