@@ -223,12 +223,14 @@ def inherit(config: dict, overrides: list[str]) -> dict:
     dropout rate is no part of the shape.
     Raises ValueError if there are no weights, no run.json beside them, or another network or question is asked for.
     """
+    from shared.records import read_run
+
     if config["weights"] is None:
         raise ValueError(
             f"{config['task']['name']} needs weights, a run folder of fit or its weights.safetensors: "
             "weights=outputs/fit/NAME"
         )
-    trained = json.loads((weights_file(config["weights"]).parent / "run.json").read_text())
+    trained = read_run(weights_file(config["weights"]).parent)
     inherited = {
         **config,
         **{key: trained[key] for key in ("model", "augmentation", "question", "positive")},
@@ -333,11 +335,11 @@ def run_folder(config: dict) -> Path:
 
 def claim(folder: Path, config: dict) -> None:
     """Write run.json into FOLDER; raises ValueError if FOLDER holds something else."""
-    from shared.records import write_json
+    from shared.records import read_run, write_json
 
     file, anew = folder / "run.json", config["task"]["name"] in ALWAYS_ANEW
     if file.exists():
-        held = json.loads(file.read_text())
+        held = read_run(folder)
         if held["task"] != config["task"]:
             raise ValueError(
                 f"{folder} holds a run of {held['task']['name']}; give another folder=..."
@@ -360,13 +362,6 @@ def clear(folder: Path) -> None:
             remove(path)
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Remove from FOLDER what a process left that was killed while it wrote a file."""
-    for pattern in OWN_FILES:
-        for path in folder.glob(f".{pattern}.*"):
-            remove(path)
-
-
 def remove(path: Path) -> None:
     """Remove the file or the folder at PATH."""
     if path.is_dir():
@@ -378,7 +373,9 @@ def remove(path: Path) -> None:
 @contextmanager
 def held(folder: Path):
     """Hold FOLDER for one process and its child; raises ValueError if another holds it. Gives the lock's descriptor."""
-    folder.mkdir(parents=True, exist_ok=True)
+    from shared.records import make_folder
+
+    make_folder(folder)
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -403,6 +400,7 @@ def do(config: dict, command: str) -> int:
 
     Raises ValueError for a run that cannot be done, KeyboardInterrupt after one that the keyboard stopped.
     """
+    from shared.records import sweep
     from shared.spec import RunSpec, from_config, to_config
 
     config = to_config(from_config(RunSpec, config))
@@ -414,17 +412,31 @@ def do(config: dict, command: str) -> int:
     environment = child_environment(config["backend"])
     folder = run_folder(config)
     with held(folder) as lock:
+        sweep(folder)
         claim(folder, config)
         anew = config["again"] or config["task"]["name"] in ALWAYS_ANEW
-        if (folder / "record.json").exists() and not anew:
+        if not anew and finished(folder):
             print(f"already done: {folder}; again=true does it anew")
             return 0
-        clear_leftovers(folder)
         if anew:
             clear(folder)
         print(f"{command} -> {folder}", flush=True)
         words = [python, *program(), "--run", str(folder), *shlex.split(command)]
         return wait(subprocess.Popen(words, env=environment, pass_fds=[lock]))
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run in FOLDER is done: it has a whole record.json. Says so if it has one that is not."""
+    from shared.records import read_record
+
+    try:
+        read_record(folder)
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        print(f"trizoo: {error}; going on as if it were not there", file=sys.stderr)
+        return False
+    return True
 
 
 def in_checkout() -> bool:
@@ -502,12 +514,12 @@ def run_here(folder: Path, command: str) -> int:
 
     A run that waits for somebody says so, and writes no record: it is not done.
     """
-    from shared.records import host, write_json
+    from shared.records import host, read_run, write_json
     from shared.spec import RunSpec, from_config
 
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     try:
-        config = json.loads((folder / "run.json").read_text())
+        config = read_run(folder)
         run = from_config(RunSpec, config)
         os.environ.update(settings(config["backend"]))
         if run.backend.threads and hasattr(os, "sched_setaffinity"):

@@ -68,6 +68,8 @@ def ran(book: Book) -> Section:
     )
     numbers = [record.number for record in book.records]
     tables = {"Settings": _settings(book), "Places": where, "Records": rows}
+    if book.left_out:
+        tables["Left out"] = [{"file": name, "why": why} for name, why in book.left_out.items()]
     return Section("What ran", (words, *(table(name, tables[name], numbers) for name in tables)))
 
 

@@ -1,7 +1,9 @@
 """The door: records in; a page to open, Markdown to read anywhere and numbers to compute with out."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from reports.agreement import agreement
 from reports.answer import answer
@@ -16,11 +18,12 @@ from reports.origins import origins, ran
 from reports.pages import clear_figures, write_html, write_markdown, write_numbers
 from reports.pictures import galaxies
 from reports.rosetta import PAGE, write_rosetta
-from reports.runs import Book, Record, bound, read_runs
+from reports.runs import Book, Record, bound, find_runs, named
 from reports.scaling import scaling
 from reports.shelf import shelf
 from reports.speed import speed
 from reports.timings import timings
+from shared.progress import say
 from shared.spec import RunSpec
 
 TITLE = "trizoo: three backends, the same galaxies"
@@ -59,32 +62,70 @@ SECTIONS = (
 
 def report(run: RunSpec, folder: Path) -> dict:
     """The task: a report in FOLDER of every record below the outputs of RUN."""
-    runs = read_runs(Path(run.outputs))
-    page = write_pages(runs, Path(folder))
+    page, book = _written(Path(run.outputs), Path(folder))
     print(page)
-    return {"where": {}, "results": {"report": str(page), "records": len(runs)}}
+    results = {"report": str(page), "records": len(book.records), "left_out": book.left_out}
+    return {"where": {}, "results": results}
 
 
 def write_report(records: Path, target: Path) -> Path:
-    """TARGET/report.html of every record below RECORDS, and what lies beside it.
+    """TARGET/report.html of every record below RECORDS; beside it report.md, two CSVs, figures/ and rosetta.html.
 
-    Raises ValueError for a broken record, naming it, and if there is none.
+    The same records give the same bytes; figures of an earlier report are gone. A file that cannot be used is left
+    out, and named on the page. Raises ValueError if there is no record.
     """
-    return write_pages(read_runs(Path(records)), Path(target))
+    return _written(Path(records), Path(target))[0]
 
 
-def write_pages(runs: list[Record], target: Path) -> Path:
-    """TARGET/report.html of RUNS; beside it report.md, two CSVs, figures/ and rosetta.html.
-
-    The same records give the same bytes; figures of an earlier report are gone.
-    """
-    made = sections(bound(runs))
+def _written(records: Path, target: Path) -> tuple[Path, Book]:
+    book, made = usable(bound(*find_runs(records)))
+    for reason in book.left_out.values():
+        say(f"left out: {reason}")
     clear_figures(target / "figures")
     write_markdown(made, TITLE, target / "report.md")
     write_numbers(made, target / "numbers.csv")
     write_html(made, TITLE, target / "report.html")
     write_rosetta(target / PAGE)
-    return target / "report.html"
+    return target / "report.html", book
+
+
+def usable(whole: Book) -> tuple[Book, list[Section]]:
+    """WHOLE less the records and files that no section can be made with, if there are any; and the sections."""
+    try:
+        return whole, sections(whole)
+    except Exception as error:
+        records = _culprits(whole.records, lambda some: named(some, {}, {}))
+        left = [record for record in whole.records if record not in [one for one, _ in records]]
+        files = _culprits([*whole.loose], lambda some: _with_files(whole, left[:1], some))
+        if not left or not (records or files):
+            raise error
+    reasons = {f"{record.place}/record.json": why for record, why in records} | dict(files)
+    told = {
+        name: f"{name} cannot be shown ({why}); do its run again, or remove it"
+        for name, why in reasons.items()
+    }
+    kept = {name: told for name, told in whole.loose.items() if name not in reasons}
+    smaller = named(left, kept, whole.left_out | told)
+    return smaller, sections(smaller)
+
+
+def _with_files(whole: Book, records: list[Record], names: list[str]) -> Book:
+    return named(records, {name: whole.loose[name] for name in names}, {})
+
+
+def _culprits(things: list, bind: Callable[[list], Book]) -> list[tuple[Any, str]]:
+    """Those of THINGS that alone let no report be made, and why."""
+    if not things:
+        return []
+    try:
+        sections(bind(things))
+        return []
+    except Exception as error:
+        if len(things) == 1:
+            text = str(error) if isinstance(error, ValueError | OSError) else repr(error)
+            return [(things[0], text)]
+    half = len(things) // 2
+    return [*_culprits(things[:half], bind), *_culprits(things[half:], bind)]
 
 
 def sections(book: Book) -> list[Section]:

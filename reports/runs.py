@@ -8,7 +8,7 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reports.blocks import NOTHING
+from shared.records import parse_json
 from shared.spec import digest
 
 TITLES = {"tf": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
@@ -35,6 +36,55 @@ CHOSEN = (  # of an acquisition: how galaxies are chosen, not how many and when
     "shards",
     "shard_size",
 )
+PERHAPS = (float, None)  # a number, or null where it was none
+PAIR = {"mean": float, "interval": [float], "equivalent": bool}
+MUTANTS = [{"mutant": str, "rung": str, "error": PERHAPS}]
+SHAPES = {  # of the JSON files that the report reads
+    "record.json": {
+        "run": {"task": {"name": str}},
+        "host?": dict,
+        "where?": dict,
+        "results?": dict,
+        "seconds?": PERHAPS,
+    },
+    "agreement.json": {"pairs": [{"backends": [str]}]},
+    "equivalence.json": {"pairs": {str: PAIR}, "margin": float},
+    "mutants.json": (MUTANTS, {"mutants": MUTANTS}),
+    "trajectories.json": {
+        "steps": [int],
+        "seeds": int,
+        "factor": float,
+        "median": {str: {str: PERHAPS}},
+        "ratio": {str: {str: PERHAPS}},
+        "where": {str: dict},
+        "hosts": {str: dict},
+        "seconds": {str: PERHAPS},
+    },
+    "stores.json": {
+        "images": int,
+        "images_per_second": {str: PERHAPS},
+        "prepare_against": {str: PERHAPS},
+    },
+    "pieces.json": {
+        "benchmarks": [{"name": str, "stats": {"median": float, "iqr": float, "rounds": int}}]
+    },
+    "labels_saved.json": {
+        "runs": [
+            {
+                "problem": str,
+                "about": dict,
+                "acquisition": str,
+                "seed": int,
+                "seconds": PERHAPS,
+                "labelled": [int],
+                "measures": {str: [float]},
+                "coverage": PERHAPS,
+                "pool": {str: PERHAPS},
+            }
+        ]
+    },
+    **{f"{name}.json": {"task": str, "kills": int, "seconds?": PERHAPS} for name in TITLES},
+}
 VERSIONS = ("tensorflow", "keras", "torch", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -110,35 +160,51 @@ class Record:
 
 
 def read_runs(folder: Path) -> list[Record]:
-    """Every record below FOLDER, those of earlier reports left out.
+    """Every record below `folder`, those of earlier reports left out; ValueError for one that cannot be read."""
+    records, left_out = find_runs(folder)
+    for reason in left_out.values():
+        raise ValueError(f"{folder}: {reason}")
+    return records
 
-    Raises ValueError for a record.json that cannot be read, naming it, and if there is none.
+
+def find_runs(folder: Path) -> tuple[list[Record], dict[str, str]]:
+    """Every record below `folder` but those of earlier reports; and, by their paths, why others cannot be read.
+
+    Raises ValueError if there is none.
     """
-    paths = sorted(Path(folder).rglob("record.json"))
-    found = [(path.parent, _read(path)) for path in paths]
-    kept = [(place, data) for place, data in found if data["run"]["task"]["name"] != "report"]
+    folder = Path(folder)
+    found, left_out = _read_all(folder, sorted(folder.rglob("record.json")))
+    kept = [
+        (Path(path).parent, data)
+        for path, data in found.items()
+        if data["run"]["task"]["name"] != "report"
+    ]
     if not kept:
+        but = f" (but {'; '.join(left_out.values())})" if left_out else ""
         raise ValueError(
-            f"no record.json below {folder}; a report is made from records: run `trizoo fit` first"
+            f"no record.json below {folder}{but}; a report is made from records: run `trizoo fit` first"
         )
-    return [
-        Record(number, place, place.relative_to(folder).as_posix(), data)
+    records = [
+        Record(number, folder / place, place.as_posix(), data)
         for number, (place, data) in enumerate(kept, 1)
     ]
+    return records, left_out
 
 
-def _read(path: Path) -> dict:
-    again = "remove it, or do its run anew with again=true"
-    try:
-        data = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); {again}") from error
-    names = data if isinstance(data, dict) else {}
-    for key in ("run", "task"):
-        names = names.get(key) if isinstance(names.get(key), dict) else {}
-    if not isinstance(names.get("name"), str):
-        raise ValueError(f"{path} does not say run.task.name, so it is no record of a run; {again}")
-    return data
+def _read_all(folder: Path, paths: Iterable[Path]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the files at `paths` below `folder` say, and why others cannot be read, by their paths from there."""
+    found, left_out = {}, {}
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        try:
+            if not path.is_file():
+                raise ValueError(f"{name} is no file; remove it")
+            found[name] = parse_json(
+                path.read_bytes(), SHAPES[path.name], name, "remove it, or make it anew"
+            )
+        except (OSError, ValueError) as error:
+            left_out[name] = str(error)
+    return found, left_out
 
 
 def home(records: list[Record]) -> Path:
@@ -149,17 +215,8 @@ def home(records: list[Record]) -> Path:
 
 
 def files(book: "Book", name: str) -> dict[str, Any]:
-    """Where below the folder of records -> what is there, of every JSON file called NAME.
-
-    Raises ValueError, naming it, for one that is no JSON.
-    """
-    folder, found = home(book.records), {}
-    for path in book.loose.get(name, ()):
-        try:
-            found[path.relative_to(folder).as_posix()] = json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON ({error}); remove it, or make it anew") from error
-    return found
+    """Where below the folder of records -> what is there, of every JSON file called NAME."""
+    return {path: told for path, told in book.loose.items() if Path(path).name == name}
 
 
 def command(record: Record) -> str:
@@ -275,12 +332,13 @@ def labels(records: list[Record]) -> dict[str, str]:
 
 
 class Book(NamedTuple):
-    """All records, with the names that settings and groups have in the report, and the other JSON files by name."""
+    """All records, the names of their settings and groups in the report, the other JSON files, what is left out."""
 
     records: list[Record]
     settings: dict[str, str]
     labels: dict[str, str]
-    loose: dict[str, list[Path]]
+    loose: dict[str, Any]  # what each says, by its path below the folder of records
+    left_out: dict[str, str]  # the reason, by the path of a file that cannot be used
 
     def of(self, *tasks: str) -> list[Record]:
         """The records of TASKS in the order of tables."""
@@ -304,18 +362,22 @@ class Book(NamedTuple):
         )
 
 
-def bound(records: list[Record]) -> Book:
-    """RECORDS as a Book."""
-    return Book(records, named_settings(records), labels(records), loose(records))
+def bound(records: list[Record], left_out: dict[str, str] | None = None) -> Book:
+    """RECORDS and the JSON files beside them as a Book, which also tells what was LEFT_OUT before."""
+    folder = home(records)
+    paths = [
+        path
+        for path in sorted(folder.rglob("*.json"))
+        if path.name in SHAPES and path.name != "record.json"
+    ]
+    loose, damaged = _read_all(folder, paths)
+    return named(records, loose, (left_out or {}) | damaged)
 
 
-def loose(records: list[Record]) -> dict[str, list[Path]]:
-    """Name -> the JSON files of that name below the folder of RECORDS, but for those that every run writes."""
-    found = defaultdict(list)
-    for path in sorted(home(records).rglob("*.json")):
-        if path.name not in ("record.json", "run.json"):
-            found[path.name].append(path)
-    return dict(found)
+def named(records: list[Record], loose: dict[str, Any], left_out: dict[str, str]) -> Book:
+    """RECORDS with names for their settings and groups, counted from 1."""
+    counted = [replace(record, number=number) for number, record in enumerate(records, 1)]
+    return Book(counted, named_settings(counted), labels(counted), loose, left_out)
 
 
 def pairs(records: Iterable[Record]) -> list[tuple[Record, Record]]:
@@ -332,4 +394,9 @@ def pairs(records: Iterable[Record]) -> list[tuple[Record, Record]]:
 def beside(record: Record, name: str) -> pd.DataFrame | None:
     """The Parquet table NAME in the folder of RECORD; None if there is none."""
     path = record.folder / name
-    return pd.read_parquet(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as problem:
+        raise ValueError(f"{name} beside it is damaged: {problem}") from problem

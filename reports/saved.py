@@ -5,7 +5,7 @@ import numpy as np
 from reports.blocks import Figure, Prose, Table, Told, from_files, prose, table
 from reports.charts import Line
 from reports.figures import line_figure
-from reports.runs import TITLES, Book, files, home
+from reports.runs import TITLES, Book, files
 from reports.savings import (
     BASELINE,
     CONFIDENCE,
@@ -15,11 +15,11 @@ from reports.savings import (
     Course,
     Pair,
     apart,
+    courses_in,
     difference,
     fell,
     paired,
     paired_coverage,
-    published,
     savings,
     told,
     words,
@@ -76,9 +76,9 @@ def _apart(values: np.ndarray) -> Told:
 def shelves_of(book: Book) -> dict[str, list[dict[str, list[Course]]]]:
     """File -> what was published of runs whose records are not here, of each question the backend with most runs."""
     shelves = {}
-    for origin in files(book, "labels_saved.json"):
+    for origin, found in files(book, "labels_saved.json").items():
         best: dict[tuple, dict[str, list[Course]]] = {}
-        for named in published(home(book.records) / origin):
+        for named in courses_in(found):
             about = named[BASELINE][0].about
             key = (about["dataset"], about["question"])
             best[key] = max(best.get(key, {}), named, key=lambda some: len(some.get(BASELINE, ())))

@@ -16,7 +16,6 @@ random acquisition needed. Such a draw counts as the worst there may be at the i
 at its upper end; where that leaves no lower end, none is given.
 """
 
-import json
 import math
 import sys
 from collections.abc import Iterable
@@ -29,11 +28,12 @@ from scipy.stats import norm, t
 
 from reports.blocks import Figure, number
 from reports.figures import BACKENDS, OTHER, drawn_figure
-from reports.runs import Record, gathered, read_runs, simulation
+from reports.runs import SHAPES, Record, gathered, read_runs, simulation
 from shared import keys
-from shared.records import write_json
+from shared.records import read_json, write_json
 
 BASELINE = "random"
+SAVED = "labels_saved.json"
 CONFIDENCE = 0.9
 REPLICATES = 4000
 FALLS = (0.25, 0.5, 0.75, 1.0)
@@ -310,7 +310,12 @@ def publish(outputs: Path, file: Path) -> int:
 
 def published(file: Path) -> list[dict[str, list[Course]]]:
     """The problems that `publish` wrote into FILE, in the order of dataset and question."""
-    found = problems(Course(**run) for run in json.loads(file.read_text())["runs"])
+    return courses_in(read_json(file, SHAPES[SAVED], "publish it anew (python -m reports.savings)"))
+
+
+def courses_in(told: dict) -> list[dict[str, list[Course]]]:
+    """The problems in what such a file says, in the order of dataset and question."""
+    found = problems(Course(**{name: run[name] for name in Course._fields}) for run in told["runs"])
     return sorted(found, key=lambda named: tuple(named[BASELINE][0].about.values()))
 
 

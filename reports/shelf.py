@@ -24,10 +24,7 @@ def shelf(book: Book) -> Section:
 
 def _kills(book: Book) -> list:
     found = {
-        origin: told
-        for name in TITLES
-        for origin, told in files(book, f"{name}.json").items()
-        if isinstance(told, dict) and "kills" in told
+        origin: told for name in TITLES for origin, told in files(book, f"{name}.json").items()
     }
     rows = [
         {

@@ -18,11 +18,13 @@ import numpy as np
 import pandas as pd
 
 from shared.cutouts import SIZE
-from shared.records import write_json
+from shared.progress import in_order, track
+from shared.records import flush, parse_json, sync, write_json
 from shared.store import FORMAT, GALAXIES, MANIFEST, sha256, shard_name, shard_rows
 
 JOURNAL, WHOLE = "journal.jsonl", "whole"
 COMMIT = 2.0  # seconds between writings of the journal
+LINE = {"row": int, "pixels_crc32": int, "image?": str, "image_sha256?": str}  # of the journal
 
 
 class Draft:
@@ -34,9 +36,11 @@ class Draft:
         self.rows = shard_rows(channels)
         shutil.rmtree(folder / WHOLE, ignore_errors=True)
         self.files = write_shards(folder, galaxies, channels)
-        self.done, length = _read_journal(folder / JOURNAL)
+        noted, length = _read_journal(folder / JOURNAL, galaxies)
+        self.done = self._whole(noted)
         self.journal = (folder / JOURNAL).open("ab")
         self.journal.truncate(length)
+        sync(folder)  # the names of the shards and of the journal, before it says anything
         self.waiting: list[dict] = []
         self.last = time.monotonic()
 
@@ -68,10 +72,10 @@ class Draft:
         """Have everything noted outlive this process, and a failure of power."""
         if self.waiting:
             for number in {line["row"] // self.rows for line in self.waiting}:
-                os.fdatasync(self.files[number].fileno())
+                flush(self.files[number].fileno())
             self.journal.write(b"".join(json.dumps(line).encode() + b"\n" for line in self.waiting))
             self.journal.flush()
-            os.fdatasync(self.journal.fileno())
+            flush(self.journal.fileno())
             self.waiting.clear()
         self.last = time.monotonic()
 
@@ -99,6 +103,20 @@ class Draft:
         }
         write_json(whole / MANIFEST, told | manifest)
         return whole
+
+    def _whole(self, noted: dict[int, dict]) -> dict[int, dict]:
+        """Those of the `noted` rows whose pixels are as they were written."""
+        if not noted:
+            return {}
+        start = len(npy_header(0, self.channels))
+
+        def there(row: int) -> bool:
+            file, place = self.files[row // self.rows], row % self.rows
+            data = os.pread(file.fileno(), self.bytes, start + place * self.bytes)
+            return zlib.crc32(data) == noted[row]["pixels_crc32"]
+
+        found = track(in_order(there, noted), "checking what is here already", len(noted))
+        return {row: noted[row] for row, whole in zip(noted, found, strict=True) if whole}
 
     def _copy(self, kept: np.ndarray, whole: Path) -> None:
         start = len(npy_header(0, self.channels))
@@ -141,14 +159,21 @@ def npy_header(galaxies: int, channels: int) -> bytes:
     return file.getvalue()
 
 
-def _read_journal(path: Path) -> tuple[dict[int, dict], int]:
-    """What the journal has, by row, and the length of its whole lines in bytes."""
-    data = path.read_bytes() if path.exists() else b""
-    length = data.rfind(b"\n") + 1
-    done = {}
-    for line in data[:length].splitlines():
-        facts = json.loads(line)
-        done[facts.pop("row")] = facts
+def _read_journal(path: Path, galaxies: int) -> tuple[dict[int, dict], int]:
+    """What the journal has of so many `galaxies`, by row, and the length of its whole lines in bytes.
+
+    Nothing is believed from the first line on that is damaged: its galaxies are read again.
+    """
+    data, done, length = path.read_bytes() if path.exists() else b"", {}, 0
+    for line in data.splitlines(keepends=True):
+        try:
+            facts = parse_json(line, LINE, str(path), "delete it")
+        except ValueError:
+            break
+        row = facts.pop("row")
+        if not (line.endswith(b"\n") and 0 <= row < galaxies):
+            break
+        done[row], length = facts, length + len(line)
     return done, length
 
 

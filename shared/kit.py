@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from shared import keys, reference
 from shared.augment import Views, draw_views, still_views
@@ -645,7 +645,8 @@ def _top(scores: np.ndarray) -> np.ndarray:
 
 def _write(path: Path, arrays: Arrays) -> None:
     values = {name: np.ascontiguousarray(array.values) for name, array in arrays.items()}
-    write_whole(path, lambda beside: save_file(values, beside))
+    data = save(values)
+    write_whole(path, lambda beside: beside.write_bytes(data))
 
 
 def _facts(arrays: Arrays) -> dict:

@@ -27,6 +27,7 @@ from shared import cutouts
 from shared.catalogue import fewer, list_catalogue, read_catalogue
 from shared.draft import Draft
 from shared.progress import in_order, say, track
+from shared.records import make_folder, publish_folder
 from shared.sources import Source, open_source
 from shared.spec import DatasetSpec, digest, to_config
 from shared.store import FORMAT, MANIFEST, NAMED, Store, open_store, sha256
@@ -60,7 +61,7 @@ def prepare(dataset: DatasetSpec) -> Store:
                 raise ValueError(
                     f"the files of {dataset.name} changed while they were read; prepare again"
                 )
-            whole.rename(folder)
+            publish_folder(whole, folder)
     store = open_store(folder)
     if (skipped := store.source["skipped"]) and not dataset.skip_bad_images:
         raise ValueError(
@@ -273,7 +274,7 @@ def _sole_builder(folder: Path) -> Iterator[Path | None]:
     """The hidden folder where this process alone builds FOLDER; None if FOLDER is there."""
     beside = folder.with_name(f".{folder.name}{PARTIAL}")
     while not folder.exists():
-        beside.mkdir(parents=True, exist_ok=True)
+        make_folder(beside)
         with _lock(beside / LOCK, _wait) as held:
             if held and not folder.exists():
                 try:
@@ -328,6 +329,8 @@ def _do_not_wait(file: int, path: Path) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:  # a file system without locks
+        pass
     return True
 
 

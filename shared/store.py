@@ -7,7 +7,6 @@ galaxies.parquet's own checksum, and which galaxies had to be left out.
 """
 
 import hashlib
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,12 +21,24 @@ import pyarrow.parquet
 
 from shared.cutouts import SIZE
 from shared.progress import in_order, track
+from shared.records import read_json
 
 # Raise it when the layout changes, or when the same files would make other images or votes.
 FORMAT = 2
 SHARD = 4 << 30  # bytes of images in one file, at most
 GALAXIES, MANIFEST = "galaxies.parquet", "store.json"
 NAMED = 20  # galaxies named in a message
+LOOKED_AT = 200  # galaxies whose pixels are checked whenever a store is opened
+SHAPE = {  # of store.json
+    "format": int,
+    "galaxies": int,
+    "channels": int,
+    "shards": [str],
+    "sha256": {GALAXIES: str},
+    "questions": {str: [str]},
+    "skipped": [{"id": str, "reason": str}],
+    "source": dict,
+}
 
 
 class Images:
@@ -96,20 +107,33 @@ def shard_rows(channels: int) -> int:
 
 
 def open_store(folder: Path | str) -> Store:
-    """The store in FOLDER, in milliseconds however large; `verify` looks at every byte.
+    """The store in `folder`, whose table is checked, and the pixels of a sample; `verify` looks at every byte.
 
-    Raises FileNotFoundError if there is none, ValueError if it is incomplete or of another format.
+    Raises FileNotFoundError if there is none, ValueError if it is damaged, incomplete or of another format.
     """
-    folder = Path(folder)
+    store = _opened(Path(folder))
+    count = len(store.images)
+    random = np.random.default_rng(int(store.source["sha256"][GALAXIES][:16], 16))
+    _check_pixels(store, np.sort(random.choice(count, min(count, LOOKED_AT), replace=False)))
+    return store
+
+
+def verify(folder: Path | str) -> None:
+    """Raise ValueError, naming the files and galaxies, unless every byte in FOLDER is as written."""
+    store = _opened(Path(folder))
+    _check_pixels(store, np.arange(len(store.images)))
+
+
+def _opened(folder: Path) -> Store:
     source = _manifest(folder)
-    if source.get("format") != FORMAT:
-        raise ValueError(f"store {folder} has format {source.get('format')}, not {FORMAT}; {_ANEW}")
+    if sha256(folder / GALAXIES) != source["sha256"][GALAXIES]:
+        raise ValueError(f"{folder / GALAXIES} is not what was written there; {_ANEW}")
     with _reading(folder):
         galaxies = pa.parquet.read_metadata(folder / GALAXIES).num_rows
         shards = [np.load(folder / name, mmap_mode="r") for name in source["shards"]]
-    images = Images(shards)
+        images = Images(shards)
     if images.shape != (galaxies, SIZE, SIZE, source["channels"]) or any(
-        shard.dtype != np.uint8 for shard in shards
+        shard.dtype != np.uint8 or not shard.flags.c_contiguous for shard in shards
     ):
         raise ValueError(
             f"store {folder} has {galaxies} galaxies, but images {images.shape} of "
@@ -119,16 +143,12 @@ def open_store(folder: Path | str) -> Store:
     return Store(images, questions, folder, source)
 
 
-def verify(folder: Path | str) -> None:
-    """Raise ValueError, naming the files and galaxies, unless every byte in FOLDER is as written."""
-    store = open_store(folder)
-    for name, expected in store.source["sha256"].items():
-        if sha256(store.folder / name) != expected:
-            raise ValueError(f"{store.folder / name} is not what was written there; {_ANEW}")
-    wanted = store.galaxies["pixels_crc32"].to_numpy()
-    sums = in_order(lambda row: zlib.crc32(store.images[row]), range(len(wanted)))
-    found = np.fromiter(track(sums, "checking the store", len(wanted)), np.int64, len(wanted))
-    if bad := store.galaxies["id"][found != wanted].tolist():
+def _check_pixels(store: Store, rows: np.ndarray) -> None:
+    """Raise ValueError, naming the galaxies, unless the pixels of all in `rows` are as written."""
+    wanted = store.galaxies["pixels_crc32"].to_numpy()[rows]
+    sums = in_order(lambda row: zlib.crc32(store.images[row]), rows)
+    found = np.fromiter(track(sums, "checking the store", len(rows)), np.int64, len(rows))
+    if bad := store.galaxies["id"].iloc[rows[found != wanted]].tolist():
         more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         raise ValueError(
             f"store {store.folder} is damaged: the images of {', '.join(bad[:NAMED])}{more} are "
@@ -180,10 +200,13 @@ def _manifest(folder: Path) -> dict:
     missing = [name for name in (MANIFEST, GALAXIES) if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"store {folder} lacks {' and '.join(missing)}; {_ANEW}")
-    try:
-        source = json.loads((folder / MANIFEST).read_text())
-    except ValueError as problem:
-        raise ValueError(f"{folder / MANIFEST} is damaged ({problem}); {_ANEW}") from problem
-    if missing := [name for name in source.get("shards", ()) if not (folder / name).is_file()]:
+    found = read_json(folder / MANIFEST, {"format?": object}, _ANEW).get("format")
+    if found != FORMAT:
+        raise ValueError(f"store {folder} has format {found}, not {FORMAT}; {_ANEW}")
+    source = read_json(folder / MANIFEST, SHAPE, _ANEW)
+    shards = [shard_name(number) for number in range(len(source["shards"]))]
+    if source["shards"] != shards or not shards:
+        raise ValueError(f"{folder / MANIFEST} names other files than shards of images; {_ANEW}")
+    if missing := [name for name in shards if not (folder / name).is_file()]:
         raise ValueError(f"store {folder} lacks {' and '.join(missing)}; {_ANEW}")
     return source

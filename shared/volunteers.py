@@ -14,7 +14,6 @@ import io
 import json
 import os
 import re
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ import pandas as pd
 from PIL import Image
 
 from shared.progress import track
-from shared.records import write_json
+from shared.records import write_folder, write_json
 from shared.spec import OracleSpec
 from shared.store import Store
 
@@ -82,17 +81,18 @@ def ask(
                 f"{place} asks about other galaxies than this run; give the run a folder of its own"
             )
         return place
-    beside = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
-    (beside / "images").mkdir(parents=True)
-    for row, file in track(list(zip(rows, files, strict=True)), "writing what volunteers see"):
-        pixels = np.asarray(store.images[int(row)])
-        grey = pixels.shape[-1] == 1
-        Image.fromarray(pixels[..., 0] if grey else pixels).save(
-            beside / file, quality=QUALITY, subsampling=0
-        )
-    (beside / MANIFEST).write_bytes(manifest)
-    return beside.rename(place)
+
+    def fill(beside: Path) -> None:
+        (beside / "images").mkdir()
+        for row, file in track(list(zip(rows, files, strict=True)), "writing what volunteers see"):
+            pixels = np.asarray(store.images[int(row)])
+            grey = pixels.shape[-1] == 1
+            Image.fromarray(pixels[..., 0] if grey else pixels).save(
+                beside / file, quality=QUALITY, subsampling=0
+            )
+        (beside / MANIFEST).write_bytes(manifest)
+
+    return write_folder(place, fill)
 
 
 def heard(folder: Path, oracle: OracleSpec, questions: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from shared import keys
 from shared.records import write_whole
@@ -99,9 +99,8 @@ def first_checkpoint(spec: ModelSpec, seed: int, members: int = 1) -> Checkpoint
 def save_weights(path: Path, weights: Weights, about: dict) -> None:
     """Write WEIGHTS, and the facts ABOUT them, to a safetensors file."""
     arrays = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
-    write_whole(
-        path, lambda beside: save_file(arrays, beside, {"about": json.dumps(about, sort_keys=True)})
-    )
+    data = save(arrays, {"about": json.dumps(about, sort_keys=True)})
+    write_whole(path, lambda beside: beside.write_bytes(data))
 
 
 def load_weights(path: Path, spec: ModelSpec, members: int = 1) -> Weights:

@@ -263,7 +263,8 @@ def main(folder: Path) -> None:
     for mutant, module, name, rung in MUTANTS:
         with mock.patch.object(module, name, mutant):
             error = conformance.RUNGS[rung](case)
-        found.append({"mutant": mutant.__name__.replace("_", " "), "rung": rung, "error": error})
+        told = float(error) if np.isfinite(error) else None  # which JSON can say
+        found.append({"mutant": mutant.__name__.replace("_", " "), "rung": rung, "error": told})
     print(json.dumps(found))
 
 

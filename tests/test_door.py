@@ -10,6 +10,7 @@ import time
 import pytest
 
 import trizoo
+from shared.records import unfinished
 from shared.spec import RunSpec, from_config
 
 SMALL = ["dataset.galaxies=100", "model.image_size=16", "outputs=out"]
@@ -69,6 +70,44 @@ def folders(place, task: str) -> list:
 def record(folder) -> dict:
     """The record of a run."""
     return json.loads((folder / "record.json").read_text())
+
+
+DAMAGE = ["", "null", "[]", '{"run": ', '{"results": {}}', "\0" * 100]
+
+
+@pytest.mark.parametrize("text", DAMAGE)
+def test_a_run_whose_record_is_damaged_is_not_done(place, text, capfd):
+    assert trizoo.main(["fit", *SMALL]) == 0
+    (folder,) = folders(place, "fit")
+    whole = record(folder)
+    (folder / "record.json").write_text(text)
+    assert trizoo.main(["fit", *SMALL]) == 0
+    assert len(calls(place)) == 2
+    assert "record.json" in capfd.readouterr().err
+    assert record(folder)["results"] == whole["results"]
+    assert trizoo.main(["fit", *SMALL]) == 0
+    assert len(calls(place)) == 2
+
+
+@pytest.mark.parametrize("text", DAMAGE)
+def test_a_damaged_run_json_is_refused_in_a_line(place, text, capfd):
+    assert trizoo.main(["fit", *SMALL]) == 0
+    (folder,) = folders(place, "fit")
+    (folder / "run.json").write_text(text)
+    for words in (["fit", *SMALL], ["predict", *SMALL, f"weights={folder}"]):
+        assert trizoo.main(words) == 2
+        error = capfd.readouterr().err
+        assert f"{folder.relative_to(place)}/run.json" in error
+        assert error.count("\n") == 1
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_start(place):
+    assert trizoo.main(["fit", *SMALL]) == 0
+    (folder,) = folders(place, "fit")
+    unfinished(folder / "run.json").touch()
+    kept = {"run.json", "record.json", "weights.safetensors"}
+    assert trizoo.main(["fit", *SMALL]) == 0
+    assert {path.name for path in folder.iterdir()} == kept
 
 
 def test_help_is_quick_and_imports_nothing_heavy():

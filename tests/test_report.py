@@ -19,8 +19,18 @@ from reports.blocks import Measure, Table, cell, ranges
 from reports.errors import covered
 from reports.learning import error_curve, labels_needed, labels_share, overlap, training_points
 from reports.pictures import png
-from reports.report import report, sections, write_report
-from reports.runs import Record, bound, command, group, named_settings, pairs, read_runs, setting
+from reports.report import report, sections, usable, write_report
+from reports.runs import (
+    Record,
+    bound,
+    command,
+    find_runs,
+    group,
+    named_settings,
+    pairs,
+    read_runs,
+    setting,
+)
 from reports.timings import sampling_speed
 from shared.draft import Draft
 
@@ -140,7 +150,8 @@ def store(folder: Path, count=40) -> Path:
     with Draft(beside, count, 1) as draft:
         for row, image in enumerate(images):
             draft.note(row, {"pixels_crc32": draft.put(row, image)})
-        draft.finish(votes, {"questions": {QUESTION: ANSWERS}}).rename(folder)
+        facts = {"questions": {QUESTION: ANSWERS}, "skipped": [], "source": {}}
+        draft.finish(votes, facts).rename(folder)
     return folder
 
 
@@ -641,13 +652,69 @@ def test_missing_metrics_are_blanks(tmp_path, results):
     assert not re.search(r"\b(nan|None)\b", page.with_suffix(".md").read_text())
 
 
-@pytest.mark.parametrize("text", ['{"run": ', "[1]", "{}", '{"run": {"task": "fit"}}', "\ud800"])
-def test_a_broken_record_is_named(tmp_path, text):
+@pytest.mark.parametrize(
+    "text", ['{"run": ', "[1]", "{}", '{"run": {"task": "fit"}}', "\ud800", ""]
+)
+def test_a_broken_record_is_left_out_and_named(tmp_path, text, capsys):
+    keep(tmp_path / "a" / "broken", {})
     keep(tmp_path / "good", fit())
-    keep(tmp_path / "broken", {})
-    (tmp_path / "broken" / "record.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    (tmp_path / "a" / "broken" / "record.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(ValueError, match=r"broken.record\.json"):
+        read_runs(tmp_path)
+    page = write_report(tmp_path, tmp_path / "report")
+    assert "left out: a/broken/record.json" in capsys.readouterr().err
+    assert "a/broken/record.json" in page.read_text()
+    assert "1 record" not in page.with_suffix(".md").read_text().split("Left out")[0]
+    (tmp_path / "good" / "record.json").unlink()
+    with pytest.raises(ValueError, match=r"no record.json below .*broken.record\.json"):
         write_report(tmp_path, tmp_path / "report")
+
+
+STRAY = {
+    "x/record.json": "",  # a folder
+    "y/record.json": json.dumps(fit() | {"results": []}),
+    "z/record.json": json.dumps(record(task="bench", rows=7)),
+    "u/record.json": json.dumps(record(task="conform", rungs=[{"rung": "seen"}])),
+    "v/record.json": json.dumps(record(task="active", rounds=["a"])),
+    "stores.json": "[]",
+    "deep/pieces.json": '{"benchmarks": [{"name": "x"}]}',
+    "mutants.json": '[{"mutant": 1}]',
+    "equivalence.json": '{"margin": 1, "pairs": {"a-b": {"mean": 0, "interval": [1], "equivalent": true}}}',
+    "trajectories.json": "[" * 100_000,
+    "labels_saved.json": '{"runs": [{"problem": "a"}]}',
+    "agreement.json": "\x00" * 100,
+    "tf.json": '{"someone": "else"}',
+    "w/losses.parquet": "no table",
+}
+
+
+def test_what_cannot_be_used_never_ends_the_report(tmp_path, capsys):
+    for place, seed in (("good", 0), ("better", 1), ("w", 2)):
+        keep(tmp_path / place, fit(seed=seed))
+    for name, text in STRAY.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if text:
+            (tmp_path / name).write_text(text)
+        else:
+            (tmp_path / name).mkdir()
+    (tmp_path / "strange.json").write_text("{")  # which is nobody's
+    page = write_report(tmp_path, tmp_path / "report")
+    said = capsys.readouterr().err
+    for name in STRAY:
+        name = name.replace("losses.parquet", "record.json")
+        assert f"left out: {name} " in said
+        assert name in page.read_text()
+        assert name in page.with_suffix(".md").read_text().replace("\\", "")
+    assert said.count("left out: ") == len(STRAY)
+    (first, second) = read_runs_left(tmp_path)
+    assert (first.place, second.place) == ("better", "good")
+    assert "losses.parquet" in said
+    assert "strange" not in said
+
+
+def read_runs_left(folder):
+    """The records that the page is of."""
+    return usable(bound(*find_runs(folder)))[0].records
 
 
 def test_no_records_says_what_to_do(tmp_path):
@@ -690,7 +757,7 @@ def test_the_task_gives_the_page_and_the_number_of_records(tmp_path, capsys):
     keep(tmp_path / "report", record(task="report", report="an earlier one"))
     found = report(SimpleNamespace(outputs=str(tmp_path)), tmp_path / "report")
     page = str(tmp_path / "report" / "report.html")
-    assert found == {"where": {}, "results": {"report": page, "records": 1}}
+    assert found == {"where": {}, "results": {"report": page, "records": 1, "left_out": {}}}
     assert capsys.readouterr().out == f"{page}\n"
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-import trizoo
 from benchmarks.kills import compare
 from shared.spec import BACKENDS
 
@@ -41,12 +40,3 @@ def test_active_learning_that_was_killed_ends_as_if_it_was_not(tmp_path):
     found = compared(tmp_path, "active", "torch")
     assert not found["differing"], found
     assert "going on after round" in (tmp_path / "killed.log").read_text()
-
-
-def test_what_a_kill_left_half_written_is_cleared_away_and_nothing_else(tmp_path):
-    half = {".checkpoint.safetensors.x1y2z3.safetensors", ".posterior.parquet.abcdefgh.parquet"}
-    kept = {"checkpoint.safetensors", ".notes", ".checkpoints", "mine.parquet"}
-    for name in half | kept:
-        (tmp_path / name).touch()
-    trizoo.clear_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == kept

@@ -11,7 +11,7 @@ from PIL import Image
 import trizoo
 from shared import sampling, tasks
 from shared.posterior import read_facts, read_posterior
-from shared.records import write_json
+from shared.records import sweep, unfinished, write_json
 from shared.spec import BACKENDS, RunSpec, from_config
 from shared.split import split
 from shared.store import open_store, votes
@@ -425,8 +425,8 @@ def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd
     assert first["acquired"] == asked
     assert first["unanswered"] == asked[5:]
     assert second["labelled"] == first["labelled"] + 5
-    (folder / ".ask-02.partial").mkdir()
-    trizoo.clear_leftovers(folder)
+    unfinished(folder / "ask-02").mkdir()
+    sweep(folder)
     assert (folder / "ask-01" / "votes.csv").exists()
     trizoo.clear(folder)  # what again=true begins with
     assert {path.name for path in folder.iterdir()} == {"run.json", "classifications"}
