@@ -2,7 +2,6 @@
 first digits; manifest.jsonl has a line for each, missing.jsonl one for each that could not be had.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+
+from shared.locks import file_lock
 
 MANIFEST, MISSING, LOCK = "manifest.jsonl", "missing.jsonl", ".lock"
 
@@ -33,13 +34,9 @@ def file_name(stem: str, suffix: str) -> str:
 @contextmanager
 def sole_fetcher(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"another process is fetching into {folder}; wait until it is done"
-            ) from None
+    with file_lock(folder / LOCK) as lock:
+        if lock is None:
+            raise ValueError(f"another process is fetching into {folder}; wait until it is done")
         yield
 
 
