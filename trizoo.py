@@ -2,7 +2,8 @@
 
 Hydra composes a run from conf/, the run is written as run.json into a folder of its own, and a fresh process does
 it: threads, allocator and framework are settled before anything is imported, and nothing leaks from run to run.
-Only the standard library is imported here; Hydra where a run is composed, a framework in the child alone.
+Only the standard library is imported here, and `shared.config`, which needs no more; Hydra where a run is composed, a
+framework in the child alone.
 """
 
 import copy
@@ -19,12 +20,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+
+from shared.config import at, check_used, differences, identity, put, uses
 
 ROOT = Path(__file__).resolve().parent
 CONF = ROOT / "conf"
@@ -77,13 +79,6 @@ ALWAYS_ANEW = (
     "show",
     "report",
 )  # quick where nothing has changed, and their sources may have
-ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read
-    "dataset.stores",
-    "backend.python",
-    "oracle.tasks",
-    "oracle.answers",
-    "oracle.project",
-)
 OWN_FILES = (  # patterns of what a run writes into its folder
     "record.json",
     "weights.safetensors",
@@ -355,56 +350,7 @@ def weights_file(weights: str) -> Path:
     return path
 
 
-def at(config: Mapping, key: str, missing=None):
-    """The value of `key`, a full name, in a nested `config`; `missing` if it is not there."""
-    value = config
-    for name in key.split("."):
-        if not isinstance(value, Mapping) or name not in value:
-            return missing
-        value = value[name]
-    return value
-
-
-def put(config: dict, key: str, value) -> None:
-    """Give `key`, a full name, a copy of `value` in a nested `config`; take it out where `value` is `...`."""
-    *groups, last = key.split(".")
-    for name in groups:
-        config = config.setdefault(name, {})
-    if value is ...:
-        config.pop(last, None)
-    else:
-        config[last] = copy.deepcopy(value)
-
-
-def differences(one, other, name: str = "") -> list[str]:
-    """The full names of the keys in which two nested plain configs differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        found = []
-        for key in [*one, *(key for key in other if key not in one)]:
-            inner = f"{name}.{key}" if name else key
-            found += differences(one.get(key, ...), other.get(key, ...), inner)
-        return found
-    return [] if one == other else [name]
-
-
 # From a run to its folder
-
-
-def identity(config: dict) -> dict:
-    """What of `config` decides the result: what its task uses, but not where it is done and kept, nor by whom."""
-    from shared.spec import USES
-
-    names = USES[config["task"]["name"]]
-    kept = {"task": config["task"]}
-    for name in (name for name in names if name[0] != "~"):
-        if (value := at(config, name)) is not None:
-            put(kept, name, value)
-    for name in (*(name[1:] for name in names if name[0] == "~"), *ELSEWHERE):
-        if at(kept, name) is not None:
-            put(kept, name, ...)
-    if (service := at(kept, "dataset.service")) is not None:
-        kept["dataset"]["service"] = service["scale"]  # neither where to nor how politely
-    return kept
 
 
 def run_folder(config: dict) -> Path:
@@ -499,6 +445,7 @@ def do(config: dict, command: str) -> int:
 
     Raises ValueError for a run that cannot be done, KeyboardInterrupt after one that the keyboard stopped.
     """
+    from shared.inputs import changed_since
     from shared.spec import RunSpec, from_config, to_config
 
     config = to_config(from_config(RunSpec, config))
@@ -513,6 +460,11 @@ def do(config: dict, command: str) -> int:
         claim(folder, config)
         anew = config["again"] or config["task"]["name"] in ALWAYS_ANEW
         if (folder / "record.json").exists() and not anew:
+            record = json.loads((folder / "record.json").read_text())
+            if changed := changed_since(record, config):
+                raise ValueError(
+                    f"{folder} is done, but since then has changed: {'; '.join(changed)}; again=true does it anew"
+                )
             print(f"already done: {folder}; again=true does it anew")
             return 0
         clear_leftovers(folder)
@@ -598,6 +550,7 @@ def run_here(folder: Path, command: str) -> int:
 
     A run that waits for somebody says so, and writes no record: it is not done.
     """
+    from shared.inputs import inputs, store_inputs
     from shared.records import host, write_json
     from shared.spec import RunSpec, from_config
 
@@ -605,6 +558,7 @@ def run_here(folder: Path, command: str) -> int:
     try:
         config = json.loads((folder / "run.json").read_text())
         run = from_config(RunSpec, config)
+        made_of = inputs(config)  # before they are read: what changes from now on is seen later
         os.environ.update(settings(config["backend"]))
         if run.backend.threads and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores(run.backend.threads))
@@ -620,6 +574,7 @@ def run_here(folder: Path, command: str) -> int:
     record = {
         "command": command,
         "run": config,
+        "inputs": made_of | store_inputs(outcome["results"]),
         "host": host(),
         "where": outcome["where"],
         "started": started,
@@ -665,8 +620,6 @@ def attempt(config: dict, overrides: list[str], named: list[str]) -> int:
 
     It is refused if `named`, those of them that are no experiment's own, have a key that the task does not use.
     """
-    from shared.spec import check_used
-
     task = config["task"]["name"]
     words = [override for override in overrides if not override.startswith("task=")]
     try:
@@ -730,8 +683,6 @@ def demo(overrides: list[str]) -> int:
 
     Each run is given those of `overrides` that its task uses; ValueError for one that no run does.
     """
-    from shared.spec import check_used, uses
-
     backends = ("tf", "torch", "jax")
     runs = [["task=fit", "experiment=demo", f"backend={name}"] for name in backends]
     runs += [["task=active", "experiment=demo_active", f"backend={name}"] for name in backends]

@@ -7,11 +7,10 @@ the value, the rule and the way out. Only `trizoo.py` knows Hydra; what arrives 
 import hashlib
 import json
 import math
-import re
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from shared.config import USES, uses
 from shared.schema import check
 
 BACKENDS = ("tf", "torch", "jax")
@@ -27,68 +26,6 @@ ACQUISITIONS = (
     "k_centre",
     "mixture",
 )
-
-# What each task reads of a run, by groups of keys and single ones; `~` leaves a part of a group out. It decides what a
-# command line may name, and what a run is (`trizoo.identity`).
-LEARNS = ("seed", "question", "positive", "minimum_votes", "dataset", "split", "model")
-LEARNS += ("augmentation", "training", "backend", "mode")
-HAS_FIT = ("weights", "question", "positive", "model", "augmentation", "training.members")
-HAS_FIT += ("backend", "~backend.steps")
-USES = {
-    "prepare": ("dataset",),
-    "fit": (*LEARNS, "posterior"),
-    "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
-    "calibrate": (*HAS_FIT, "seed", "dataset", "minimum_votes", "split", "posterior.samples"),
-    "active": (
-        *LEARNS,
-        "~training.steps",
-        "~training.validate_every",
-        "~training.checkpoint_every",
-        "posterior.samples",
-        "acquisition",
-        "oracle",
-    ),
-    "bench": (
-        *("seed", "question", "positive", "backend", "dataset", "~dataset.galaxies", "model"),
-        *("augmentation", "training", "~training.batch_size", "~training.validate_every"),
-        *("~training.checkpoint_every", "mode", "posterior.samples", "acquisition", "bench"),
-    ),
-    "conform": (
-        *("seed", "backend", "model", "augmentation", "training", "mode", "dataset.crop"),
-        "conform",
-    ),
-    "kit": ("seed",),
-    "export": (
-        *("weights", "question", "positive", "model", "augmentation", "training.members"),
-        *("seed", "dataset.crop", "dataset.channels"),
-    ),
-    "match": ("dataset", "match"),
-    "show": ("dataset",),
-    "report": (),
-}
-# Where a run is kept, and the process that does it: every task has these, and none of them is what a run is.
-ALWAYS = ("task", "experiment", "outputs", "folder", "again", "hydra")
-ALWAYS += ("backend.threads", "backend.python", "backend.environment")
-
-
-def uses(task: str, key: str) -> bool:
-    """Whether `task` reads `key`, the full name of a key or a group, or anything in it."""
-    read = {name.removeprefix("~"): name[0] != "~" for name in (*ALWAYS, *USES[task])}
-    parts = re.split(r"[./]", key)
-    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
-    return next((read[name] for name in names if name in read), False)
-
-
-def check_used(task: str, keys: Iterable[str]) -> None:
-    """Raise ValueError if `task` does not read one of `keys`: it would have been passed over silently."""
-    if strange := [key for key in dict.fromkeys(keys) if not uses(task, key)]:
-        own = [name for name in USES[task] if name[0] != "~"]
-        but = [name[1:] for name in USES[task] if name[0] == "~"]
-        told = ", ".join([*own, "experiment", "outputs", "folder", "again"])
-        told += f" (without {', '.join(but)})" if but else ""
-        raise ValueError(
-            f"{task} does not use {', '.join(strange)}; leave it out: {task} uses {told}"
-        )
 
 
 def one_of(name: str, value: Any, allowed: tuple) -> None:
