@@ -2,9 +2,11 @@
 
 Hydra composes a run from conf/, the run is written as run.json into a folder of its own, and a fresh process does
 it: threads, allocator and framework are settled before anything is imported, and nothing leaks from run to run.
-Only the standard library is imported here; Hydra where a run is composed, a framework in the child alone.
+Only the standard library is imported here, and `shared.config`, which needs no more; Hydra where a run is composed, a
+framework in the child alone.
 """
 
+import copy
 import difflib
 import fcntl
 import json
@@ -23,6 +25,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+
+from shared.config import at, check_used, differences, identity, put, uses
 
 ROOT = Path(__file__).resolve().parent
 CONF = ROOT / "conf"
@@ -61,6 +65,10 @@ HEIRS = (  # whose network and question are those of the weights they are given
     "calibrate",
     "export",
 )
+SETTLED = ("model", "question", "positive")  # by the weights: no word changes them
+VIEW = ("dataset.crop", "dataset.stretch", "dataset.channels")  # of a galaxy, by the network
+FRAMING = ("dataset.service.scale", "dataset.service.width")  # of one service's cutouts
+FRAMEWORK = ("backend.name", "backend.precision", "backend.environment", "backend.python")
 HERITAGE = {  # what else they take from there, where no word names it
     "calibrate": ("dataset", "split", "minimum_votes", "training", "posterior", "seed"),
     "export": ("dataset",),
@@ -71,7 +79,6 @@ ALWAYS_ANEW = (
     "show",
     "report",
 )  # quick where nothing has changed, and their sources may have
-PLACES = ("outputs", "folder", "again")  # where a run is kept, not what it is
 OWN_FILES = (  # patterns of what a run writes into its folder
     "record.json",
     "weights.safetensors",
@@ -196,6 +203,7 @@ def compose(overrides: list[str]) -> dict:
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
 
+    check_choices(overrides)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return plain(compose_config("config", overrides))
@@ -216,53 +224,119 @@ def plain(config) -> dict:
         raise ValueError(str(error)) from error
 
 
-def inherit(config: dict, overrides: list[str]) -> dict:
-    """CONFIG of a run of HEIRS, with the network, its view of a galaxy and its question from where it was trained.
+def key_of(override: str) -> str:
+    """The full name of the key, or of the group, that `override` gives a value."""
+    return override.split("=")[0].lstrip("+~").split("@")[0]
 
-    What OVERRIDES name keeps its value, but for the network's shape and question, which the weights have settled; the
-    dropout rate is no part of the shape.
+
+def check_choices(overrides: list[str]) -> None:
+    """Raise ValueError, naming the nearest, for a file of a group of conf/ that is not there."""
+    for override in overrides:
+        group, names = key_of(override), override.partition("=")[2]
+        folder = CONF / group
+        if not re.fullmatch(r"\w+", group) or not folder.is_dir():
+            continue
+        there = sorted(file.stem for file in folder.glob("*.yaml"))
+        for name in names.split(",") if re.fullmatch(r"[\w.,-]+", names) else ():
+            if name not in (*there, "null"):
+                near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
+                guess = f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}"
+                raise ValueError(f"no {group} {name}; {guess}")
+
+
+def inherit(config: dict, overrides: list[str]) -> dict:
+    """The `config` of a run of `HEIRS`, with the network, its view of a galaxy and its question as they were trained.
+
+    What `overrides` name keeps its value, but for the network's shape and question, which the weights have settled; the
+    dropout rate is no part of the shape. Choosing a dataset (`dataset=NAME`) says where galaxies come from, not how the
+    network sees them, unless it is another survey whose configuration sets a crop or a stretch of its own. Prints what
+    it took of the view and the framework, and what is not as in the fit.
+
     Raises ValueError if there are no weights, no run.json beside them, or another network or question is asked for.
     """
-    from shared.records import read_run
-
-    if config["weights"] is None:
+    task, weights = config["task"]["name"], config["weights"]
+    if weights is None:
         raise ValueError(
-            f"{config['task']['name']} needs weights, a run folder of fit or its weights.safetensors: "
+            f"{task} needs weights, a run folder of fit or its weights.safetensors: "
             "weights=outputs/fit/NAME"
         )
-    trained = read_run(weights_file(config["weights"]).parent)
-    inherited = {
-        **config,
-        **{key: trained[key] for key in ("model", "augmentation", "question", "positive")},
-    }
-    named = [override.split("=")[0].lstrip("+~").split("@")[0] for override in overrides]
-    groups = {key.split(".")[0] for key in named}
-    for key in HERITAGE.get(config["task"]["name"], ()):
-        if key not in groups:
-            inherited[key] = trained[key]
-    if "training.members" not in named:
-        members = trained["training"].get("members", 1)
-        inherited["training"] = inherited["training"] | {"members": members}
+    trained = trained_run(weights_file(weights).parent / "run.json", config)
+    named = [key_of(override) for override in overrides]
     for key in named:
-        group, *path = key.split(".")
-        if key == "model.dropout":
-            rate = config["model"]["dropout"]
-            inherited["model"] = trained["model"] | {"dropout": rate}
-            continue
-        learned = group in ("model", "question", "positive")
-        if learned and (where := differences(_at(config, key), _at(trained, key), key)):
-            raise ValueError(
-                f"{where[0]} is not what {config['weights']} was trained with; leave it out"
-            )
-        if group == "augmentation" and path:
-            inherited[group] = {**inherited[group], path[0]: config[group][path[0]]}
-        elif group == "augmentation":
-            inherited[group] = config[group]
-    dataset = inherited["dataset"]
+        settled = key.split(".")[0] in SETTLED and key != "model.dropout"
+        if settled and (where := differences(at(config, key), at(trained, key), key)):
+            raise ValueError(f"{where[0]} is not what {weights} was trained with; leave it out")
+    made = copy.deepcopy(config)
+    for key in (*HERITAGE.get(task, ()), "augmentation", *FRAMEWORK, "training.members"):
+        if not {key, key.split(".")[0]} & set(named):
+            put(made, key, at(trained, key))
+    for key in (*SETTLED, *view(config, trained)):
+        put(made, key, at(trained, key))
+    for key in named:  # a group that was chosen as a whole has been passed over above
+        value, chosen = at(config, key, ...), isinstance(at(config, key), dict) and "." not in key
+        if not chosen and (value is not ... or at(made, key, ...) is not ...):
+            put(made, key, value)
+    if not shutil.which(made["backend"]["python"] or ""):
+        made["backend"]["python"] = config["backend"]["python"]  # that of the fit is not here
+    dataset = made["dataset"]
     without_votes = dataset["images"] is not None and dataset["table"] is None
-    if without_votes or inherited["question"] not in dataset["questions"]:
-        inherited["dataset"] = {**dataset, "questions": trained["dataset"]["questions"]}
-    return inherited
+    if without_votes or made["question"] not in dataset["questions"]:
+        for key in ("dataset.questions", "dataset.leads"):
+            put(made, key, at(trained, key))
+    tell_inherited(config, made, trained)
+    return made
+
+
+def view(config: dict, trained: dict) -> tuple[str, ...]:
+    """The keys of the dataset that say how the network sees a galaxy, and that are the fit's in a run of `config`.
+
+    Not those that another survey's configuration sets for itself; and the framing of cutouts of the same service alone.
+    """
+    from omegaconf import OmegaConf
+
+    usual = {"dataset": OmegaConf.load(CONF / "dataset" / "folder.yaml")}
+    other = at(config, "dataset.name") != at(trained, "dataset.name")
+    keys = tuple(key for key in VIEW if not (other and at(config, key) != at(usual, key)))
+    same_place = at(config, "dataset.images") == at(trained, "dataset.images")
+    return (*keys, *(FRAMING if same_place else ()))
+
+
+def trained_run(path: Path, config: dict) -> dict:
+    """The run.json at `path` of a fit, with keys that are newer than it as `config` has them.
+
+    Raises ValueError if it is no such file, or has keys that this version does not know.
+    """
+    from shared.records import read_run
+    from shared.spec import RunSpec, completed
+
+    needed = (*SETTLED, "dataset", "augmentation", "training", "backend")
+    wanted = {*needed, *(key for keys in HERITAGE.values() for key in keys)}
+    try:
+        held = read_run(path.parent)
+        if missing := [key for key in needed if key not in held]:
+            raise ValueError(f"{missing[0]} is missing")
+        return completed(RunSpec, {key: held[key] for key in wanted & held.keys()}, config)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} does not hold the settings of a fit as this version of trizoo knows them "
+            f"({error}); copy it anew, or fit again"
+        ) from error
+
+
+def tell_inherited(config: dict, made: dict, trained: dict) -> None:
+    """Print what of a network's view and framework a run took from the fit, and what is not as there."""
+    keys = (*VIEW, *FRAMING, "backend.name", "backend.precision")
+    taken = [f"{key}={at(made, key)}" for key in keys if at(made, key) != at(config, key)]
+    if taken:
+        print(f"as in the fit: {', '.join(taken)}", flush=True)
+    seen = (*VIEW, "backend.name", "backend.precision", "augmentation", "model.dropout")
+    other = [
+        f"{key}={at(made, key)} (there {at(trained, key)})"
+        for part in seen
+        for key in differences(at(made, part), at(trained, part), part)
+    ]
+    if other:
+        print(f"not as in the fit: {', '.join(other)}", flush=True)
 
 
 def weights_file(weights: str) -> Path:
@@ -277,40 +351,7 @@ def weights_file(weights: str) -> Path:
     return path
 
 
-def _at(config: dict, key: str):
-    for name in key.split("."):
-        config = config.get(name, {})
-    return config
-
-
-def differences(one, other, name: str = "") -> list[str]:
-    """The full names of the keys in which two nested plain configs differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        found = []
-        for key in [*one, *(key for key in other if key not in one)]:
-            inner = f"{name}.{key}" if name else key
-            found += differences(one.get(key, ...), other.get(key, ...), inner)
-        return found
-    return [] if one == other else [name]
-
-
 # From a run to its folder
-
-
-def identity(config: dict) -> dict:
-    """What of CONFIG decides the result: not where things are kept, nor which interpreter does it."""
-    kept = {key: value for key, value in config.items() if key not in PLACES}
-    dataset = {key: value for key, value in config["dataset"].items() if key != "stores"}
-    dataset["service"] = dataset["service"]["scale"]  # neither where to nor how politely
-    kept["dataset"] = dataset
-    oracle = config.get("oracle", {})  # not who uploads, nor how answers to come are read
-    kept["oracle"] = {key: oracle[key] for key in oracle.keys() & {"name", "votes"}}
-    kept["backend"] = {key: value for key, value in config["backend"].items() if key != "python"}
-    return (
-        {key: kept[key] for key in ("task", "dataset")}
-        if config["task"]["name"] == "prepare"
-        else kept
-    )
 
 
 def run_folder(config: dict) -> Path:
@@ -329,7 +370,7 @@ def run_folder(config: dict) -> Path:
     if task in ("prepare", "show", "match"):
         words = [config["dataset"]["name"]]
     elif task == "kit":
-        words, what = [seed], {"task": task, "seed": config["seed"]}
+        words = [seed]
     return outputs / task / re.sub(r"[^\w.-]+", "-", "-".join([*words, digest(what)]))
 
 
@@ -400,7 +441,7 @@ def do(config: dict, command: str) -> int:
 
     Raises ValueError for a run that cannot be done, KeyboardInterrupt after one that the keyboard stopped.
     """
-    from shared.records import sweep
+    from shared.inputs import changed_since
     from shared.spec import RunSpec, from_config, to_config
 
     config = to_config(from_config(RunSpec, config))
@@ -415,7 +456,12 @@ def do(config: dict, command: str) -> int:
         sweep(folder)
         claim(folder, config)
         anew = config["again"] or config["task"]["name"] in ALWAYS_ANEW
-        if not anew and finished(folder):
+        if (folder / "record.json").exists() and not anew:
+            record = json.loads((folder / "record.json").read_text())
+            if changed := changed_since(record, config):
+                raise ValueError(
+                    f"{folder} is done, but since then has changed: {'; '.join(changed)}; again=true does it anew"
+                )
             print(f"already done: {folder}; again=true does it anew")
             return 0
         if anew:
@@ -514,13 +560,15 @@ def run_here(folder: Path, command: str) -> int:
 
     A run that waits for somebody says so, and writes no record: it is not done.
     """
-    from shared.records import host, read_run, write_json
+    from shared.inputs import inputs, store_inputs
+    from shared.records import host, write_json
     from shared.spec import RunSpec, from_config
 
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     try:
         config = read_run(folder)
         run = from_config(RunSpec, config)
+        made_of = inputs(config)  # before they are read: what changes from now on is seen later
         os.environ.update(settings(config["backend"]))
         if run.backend.threads and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores(run.backend.threads))
@@ -536,6 +584,7 @@ def run_here(folder: Path, command: str) -> int:
     record = {
         "command": command,
         "run": config,
+        "inputs": made_of | store_inputs(outcome["results"]),
         "host": host(),
         "where": outcome["where"],
         "started": started,
@@ -576,11 +625,15 @@ def cores(count: int) -> list[int]:
 # One run, many runs, the demo
 
 
-def attempt(config: dict, overrides: list[str]) -> int:
-    """Do the run of CONFIG, which OVERRIDES composed; its exit status, 2 where it is refused."""
+def attempt(config: dict, overrides: list[str], named: list[str]) -> int:
+    """Do the run of `config`, which `overrides` composed; its exit status, 2 where it is refused.
+
+    It is refused if `named`, those of them that are no experiment's own, have a key that the task does not use.
+    """
     task = config["task"]["name"]
     words = [override for override in overrides if not override.startswith("task=")]
     try:
+        check_used(task, [key_of(word) for word in named])
         config = inherit(config, overrides) if task in HEIRS else config
         return do(config, shlex.join(["trizoo", task, *words]))
     except (ValueError, OSError) as error:
@@ -595,6 +648,8 @@ def through_hydra(words: list[str]) -> int:
     """
     import hydra
 
+    named = [word for word in words if word[0] == "~" or ("=" in word and word[0] != "-")]
+    check_choices(named)
     with tempfile.TemporaryDirectory() as place:
         ledger = Path(place, "ledger")
 
@@ -603,7 +658,7 @@ def through_hydra(words: list[str]) -> int:
 
             overrides = list(HydraConfig.get().overrides.task)
             try:
-                status = attempt(plain(config), overrides)
+                status = attempt(plain(config), overrides, named)
             except ValueError as error:
                 status = complain(error)
             with ledger.open("a") as file:
@@ -634,16 +689,22 @@ def through_hydra(words: list[str]) -> int:
 
 
 def demo(overrides: list[str]) -> int:
-    """Fit and active learning in each framework, then the report; OVERRIDES go to every run. Stops at a failure."""
+    """Fit and active learning in each framework, then the report; stops at a failure.
+
+    Each run is given those of `overrides` that its task uses; ValueError for one that no run does.
+    """
     backends = ("tf", "torch", "jax")
     runs = [["task=fit", "experiment=demo", f"backend={name}"] for name in backends]
     runs += [["task=active", "experiment=demo_active", f"backend={name}"] for name in backends]
     runs += [["task=report", "experiment=demo"]]
-    runs = [[*words, *overrides] for words in runs]
+    check_used("active", [key_of(word) for word in overrides if not uses("fit", key_of(word))])
+    for words in runs:
+        task = words[0].removeprefix("task=")
+        words += [word for word in overrides if uses(task, key_of(word))]
     configs = [compose(words) for words in runs]
     for number, (config, words) in enumerate(zip(configs, runs, strict=True), 1):
         print(f"[{number}/{len(runs)}] ", end="", flush=True)
-        if status := attempt(config, words):
+        if status := attempt(config, words, words):
             return status
     return 0
 

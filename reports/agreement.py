@@ -84,10 +84,10 @@ def majority(posterior: pd.DataFrame, record: Record) -> np.ndarray:
 
 
 def held_out(record: Record) -> pd.DataFrame | None:
-    """The posterior of galaxies that RECORD was not trained on; None if there is none."""
+    """The posterior of galaxies that RECORD was not trained on; None if there is none, or these are not known."""
     posterior = beside(record, "posterior.parquet")
     needed = {f"{positive(record)}_mean", f"{positive(record)}_std"}
-    if posterior is None or not needed <= set(posterior):
+    if posterior is None or not needed <= set(posterior) or posterior["in_training"].isna().any():
         return None
     return posterior[~posterior["in_training"].astype(bool)]
 

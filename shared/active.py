@@ -15,7 +15,7 @@ from shared.pool import Galaxies, choose, planned_votes, risk, shuffled, with_an
 from shared.progress import say, track
 from shared.sampling import sample_galaxies
 from shared.spec import RunSpec
-from shared.training import CHECKPOINT, begin, calls, fingerprint
+from shared.training import CHECKPOINT, begin, calls, fingerprint, made_of
 from shared.weights import first_checkpoint, save_checkpoint
 
 Answers = Callable[[int, Labelled, list[int]], Labelled | None]
@@ -42,8 +42,9 @@ def rounds(
     done, then goes on. Raises ValueError if the checkpoint is not what the run left.
     """
     spec, path = run.acquisition, folder / CHECKPOINT
-    start, about = begin(run, path, *galaxies.parts)
-    identity = {"seed": run.seed, "galaxies": fingerprint(*galaxies.parts)}
+    facts = made_of(run, images, *galaxies.parts)
+    start, about = begin(run, path, facts)
+    identity = {"seed": run.seed, "galaxies": facts["galaxies"]}
     done = verified(path, about.get("rounds", []), start, identity)
     if done:
         say(f"going on after round {len(done) - 1} of {spec.rounds}")
@@ -56,7 +57,7 @@ def rounds(
             )
             start = backend.export_checkpoint(state)
             entry |= {"network": network_digest(start), "seconds": time.perf_counter() - begun}
-            done = _kept(path, start, done, entry, identity)
+            done = _kept(path, start, done, entry, facts, identity)
         entry = done[number]
         if entry["learned"] != fingerprint(labelled):
             raise ValueError(
@@ -66,7 +67,7 @@ def rounds(
         answered = None if number == spec.rounds else answers(number + 1, pool, entry["rows"])
         if answered is not None and entry["unanswered"] is None:
             entry = with_answers(backend, run, state, images, entry, pool, answered)
-            done = _kept(path, start, done[:number], entry, identity)
+            done = _kept(path, start, done[:number], entry, facts, identity)
         yield done[number]
         if answered is None:
             return
@@ -134,7 +135,7 @@ def _tested(backend, run, state, images, galaxies) -> dict | None:
     return measured if truth is None else measured | {"truth_rmse": truth_rmse(samples, truth)}
 
 
-def _kept(path, checkpoint, before: list[dict], entry: dict, identity: dict) -> list[dict]:
+def _kept(path, checkpoint, before: list[dict], entry: dict, facts: dict, identity: dict) -> list:
     done = [*before, sealed(entry, before, identity)]
-    save_checkpoint(path, checkpoint, {"galaxies": identity["galaxies"], "rounds": done})
+    save_checkpoint(path, checkpoint, facts | {"rounds": done})
     return done

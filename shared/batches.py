@@ -24,8 +24,9 @@ class Cutouts:
     expected are read beforehand, by a thread, while a framework computes.
     """
 
-    def __init__(self, images: Images | np.ndarray, factor: int):
+    def __init__(self, images: Images | np.ndarray, factor: int, contents: str | None = None):
         self.images, self.factor = images, factor
+        self.contents = contents  # a digest of all images, where they are a store's
         self.size = images.shape[1] // factor
         self.expected: list[tuple[np.ndarray, Future]] = []
         self.held: Callable | None = None  # gives rows from the device that keeps all images

@@ -31,7 +31,7 @@ from shared.sampling import sample_galaxies
 from shared.spec import RunSpec
 from shared.split import galaxy_hash
 from shared.store import Store
-from shared.tasks import SPLIT, cutouts, labelled_parts, read_trained, where
+from shared.tasks import SPLIT, cutouts, labelled_parts, learned_from, where
 from shared.weights import Checkpoint, fitted
 
 LEVELS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
@@ -197,11 +197,19 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
 
 
 def held_out(run: RunSpec, store: Store, weights: Path) -> tuple[Labelled, Labelled]:
-    """Validation galaxies, FEW at most, and test galaxies that the WEIGHTS were not trained with."""
-    ids = store.galaxies["id"]
-    unseen = ~ids.isin(read_trained(weights.parent / SPLIT)).to_numpy()
-    parts = labelled_parts(run, store, galaxy_hash(ids))
-    found = {name: part.take(np.flatnonzero(unseen[part.rows])) for name, part in parts.items()}
+    """Validation galaxies, FEW at most, and test galaxies that the WEIGHTS were not trained with.
+
+    Raises ValueError if there are none, or if it is not known who these are.
+    """
+    hashes = galaxy_hash(store.galaxies["id"])
+    seen = learned_from(weights, hashes)
+    if seen is None:
+        raise ValueError(
+            f"{weights} does not say which galaxies it was trained with, and there is no {SPLIT} beside it; copy that "
+            "of the fit there, or fit again"
+        )
+    parts = labelled_parts(run, store, hashes)
+    found = {name: part.take(np.flatnonzero(~seen[part.rows])) for name, part in parts.items()}
     for name in ("validation", "test"):
         if not len(found[name].rows):
             raise ValueError(

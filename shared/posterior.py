@@ -31,7 +31,10 @@ PLAIN = {
     "id": ("", "name of the galaxy"),
     "ra": ("deg", "right ascension"),
     "dec": ("deg", "declination"),
-    "in_training": ("", "whether its votes were learned from, so that its row is no prediction"),
+    "in_training": (
+        "",
+        "whether its votes were learned from, so that its row is no prediction; empty: not known",
+    ),
     "mutual_information": (
         "nat",
         "what its votes are expected to tell about the network: the entropy of the votes less its "
@@ -49,19 +52,20 @@ def posterior_table(
     negative: tuple[str, ...],
     expected_votes: int,
     mutual_information: np.ndarray,
-    in_training: np.ndarray,
+    in_training: np.ndarray | None,
 ) -> pd.DataFrame:
     """The table of GALAXIES (id, and ra and dec in degrees where known) and their SAMPLES (galaxy,
     sample) of the chance of the POSITIVE answers to QUESTION.
 
     Counts are out of EXPECTED_VOTES. MUTUAL_INFORMATION (galaxy,) is in nats, IN_TRAINING (galaxy,)
-    of bool. Coordinates that no galaxy has are left out. Raises ValueError for arrays of another
-    length than the galaxies.
+    of bool, None where it is not known (then its column is empty). Coordinates that no galaxy has
+    are left out. Raises ValueError for arrays of another length than the galaxies.
     """
+    known = [None] * len(galaxies) if in_training is None else np.asarray(in_training, bool)
     for name, array in {
         "samples": samples,
         "mutual_information": mutual_information,
-        "in_training": in_training,
+        "in_training": known,
     }.items():
         if len(array) != len(galaxies):
             raise ValueError(
@@ -71,7 +75,7 @@ def posterior_table(
     for place in ("ra", "dec"):
         if place in galaxies and not np.isnan(galaxies[place].to_numpy(np.float64)).all():
             columns[place] = galaxies[place].to_numpy(np.float64)
-    columns["in_training"] = np.asarray(in_training, bool)
+    columns["in_training"] = pd.array(known, "boolean") if in_training is None else known
     chances = _summary(samples)
     low, high = votes_interval(samples, expected_votes)
     opposite = {

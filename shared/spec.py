@@ -6,9 +6,11 @@ the value, the rule and the way out. Only `trizoo.py` knows Hydra; what arrives 
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from shared.config import USES, uses
 from shared.schema import check
 
 BACKENDS = ("tf", "torch", "jax")
@@ -468,7 +470,7 @@ class RunSpec:
     )
     outputs: str  # where runs are kept
     folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
-    weights: str | None  # predict: a run folder of fit, or a weights.safetensors
+    weights: str | None  # predict, calibrate, export: a run folder of fit, or a weights.safetensors
     again: bool  # do a finished run anew
     backend: BackendSpec
     dataset: DatasetSpec
@@ -484,17 +486,9 @@ class RunSpec:
     bench: BenchSpec
 
     def __post_init__(self):
-        answers = self.dataset.questions.get(self.question)
-        if answers is None:
-            raise ValueError(
-                f"question is {self.question!r}; dataset {self.dataset.name} asks {', '.join(self.dataset.questions)}"
-            )
-        strange = [answer for answer in self.positive if answer not in answers]
-        if strange or not self.positive or set(self.positive) == set(answers):
-            raise ValueError(
-                f"positive is {list(self.positive)}; {self.question} has the answers {', '.join(answers)}: "
-                "name at least one of them and not all"
-            )
+        one_of("task.name", self.task.name, tuple(USES))
+        if uses(self.task.name, "question"):
+            self._check_question()
         at_least("minimum_votes", self.minimum_votes, 1)
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is {self.seed}; it must be at least 0 and below 2^64")
@@ -527,6 +521,19 @@ class RunSpec:
             raise ValueError(
                 f"training.members is {members}; {task} is of one network: that of a fit with training.members=1, "
                 "whose seed may be that of a member (seed, seed + 1, ...)"
+            )
+
+    def _check_question(self) -> None:
+        answers = self.dataset.questions.get(self.question)
+        if answers is None:
+            raise ValueError(
+                f"question is {self.question!r}; dataset {self.dataset.name} asks {', '.join(self.dataset.questions)}"
+            )
+        strange = [answer for answer in self.positive if answer not in answers]
+        if strange or not self.positive or set(self.positive) == set(answers):
+            raise ValueError(
+                f"positive is {list(self.positive)}; {self.question} has the answers {', '.join(answers)}: "
+                "name at least one of them and not all"
             )
 
     @property
@@ -578,13 +585,41 @@ def _read(kind, value, name: str):
         )
     if origin is dict and isinstance(value, dict):
         return {str(key): _read(inner[1], entry, f"{name}.{key}") for key, entry in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _finite(value, name)
     if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     raise ValueError(f"{name} is {value!r}, which is not {getattr(kind, '__name__', kind)}")
+
+
+def completed(kind, held: dict, default: dict, name: str = "") -> dict:
+    """The config `held` of a `kind`, of which keys that it lacks are as in `default`: a file older than they are.
+
+    Raises ValueError for a key that a `kind` has not, or a group that is none.
+    """
+    if not isinstance(held, dict):
+        raise ValueError(f"{name or 'it'} is {held!r}, not a group of keys")
+    hints, whole = get_type_hints(kind), {}
+    if strange := held.keys() - hints.keys():
+        raise ValueError(f"{name}{min(strange)} is no key")
+    for key, inner in hints.items():
+        whole[key] = held.get(key, default[key])
+        if is_dataclass(inner):
+            whole[key] = completed(inner, whole[key], default[key], f"{name}{key}.")
+    return whole
+
+
+def _finite(value: float, name: str) -> float:
+    """`value` as a float; ValueError for one that JSON cannot hold, and that nothing can be reckoned with."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {number}; it must be a finite number")
+    return number
 
 
 def to_config(spec) -> dict:

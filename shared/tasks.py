@@ -1,5 +1,6 @@
 """The tasks of the door: each does a run in this process, writes into its folder, and gives what a record keeps."""
 
+import hashlib
 import resource
 import time
 from functools import partial
@@ -19,6 +20,7 @@ from shared.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.pool import Galaxies
 from shared.posterior import posterior_table, write_posterior
 from shared.prepare import prepare as prepare_store
+from shared.progress import say
 from shared.records import allocator, write_whole
 from shared.sampling import sample_galaxies
 from shared.selection import needs_targets
@@ -26,7 +28,7 @@ from shared.spec import RunSpec
 from shared.split import NAMES, galaxy_hash, split
 from shared.store import Store, verify, votes
 from shared.training import fit as train
-from shared.weights import fitted, parameters, save_weights
+from shared.weights import TRAINED_WITH, fitted, parameters, save_weights, trained_with
 
 SPLIT = "split.parquet"
 TEST_GALAXIES = 2500  # at most so many are sampled after each round of active learning, as by W+20
@@ -70,7 +72,8 @@ def fit(run: RunSpec, folder: Path) -> dict:
 
     state, history = train(backend, run, images, parts["train"], validate, folder)
     write_split(store, parts, folder)
-    save_weights(folder / "weights.safetensors", backend.export_weights(state), facts(run))
+    weights = backend.export_weights(state) | {TRAINED_WITH: np.sort(parts["train"].hashes)}
+    save_weights(folder / "weights.safetensors", weights, facts(run))
     losses = pd.DataFrame(
         {"step": np.arange(len(history.losses)), "loss": history.losses, "validation_loss": np.nan}
     )
@@ -125,14 +128,17 @@ def predict(run: RunSpec, folder: Path) -> dict:
     backend, images = open_networks(run), cutouts(run, store)
     state = backend.init(run, start)
     ids = store.galaxies["id"]
+    hashes, rows = galaxy_hash(ids), np.arange(len(ids))
+    in_training = learned_from(path, hashes)
+    if in_training is None:
+        say(
+            f"NOT KNOWN: which galaxies {path} was trained with. It does not say so, and there is no {SPLIT} beside it: "
+            "the column in_training is empty"
+        )
     begun = time.perf_counter()
-    rows = np.arange(len(ids))
-    samples = sample_galaxies(
-        backend, run, state, images, rows, galaxy_hash(ids), run.posterior.samples
-    )
+    samples = sample_galaxies(backend, run, state, images, rows, hashes, run.posterior.samples)
     seconds = time.perf_counter() - begun
-    trained = read_trained(path.parent / SPLIT)
-    write_catalogue(backend, run, store, rows, samples, ids.isin(trained).to_numpy(), folder)
+    write_catalogue(backend, run, store, rows, samples, in_training, folder)
     results = {
         "store": str(store.folder),
         "galaxies": len(ids),
@@ -274,7 +280,9 @@ def enough_to_ask(run: RunSpec, pool: Labelled, first: int) -> None:
 
 def cutouts(run: RunSpec, store: Store) -> Cutouts:
     """The store's images as the network's views sample them."""
-    return Cutouts(store.images, reduction(run, store.images.shape[1]))
+    sums = store.galaxies["pixels_crc32"].to_numpy("<i8")
+    contents = hashlib.sha256(sums.tobytes()).hexdigest()[:16]
+    return Cutouts(store.images, reduction(run, store.images.shape[1]), contents)
 
 
 def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, Labelled]:
@@ -307,11 +315,15 @@ def write_split(store: Store, parts: dict[str, Labelled], folder: Path) -> None:
     write_whole(folder / SPLIT, lambda beside: table.to_parquet(beside, index=False))
 
 
-def read_trained(path: Path) -> pd.Series:
-    """The ids of the galaxies that the split.parquet at PATH says were trained with; none if it is not there."""
-    if not path.exists():
-        return pd.Series(dtype=str)
-    return pd.read_parquet(path).query("part == 'train'")["id"]
+def learned_from(weights: Path, hashes: np.ndarray) -> np.ndarray | None:
+    """Whether each galaxy of `hashes` was among those that the file of `weights` was trained with; None: not known.
+
+    Files of older versions do not say it themselves: then the split.parquet beside them does.
+    """
+    trained, beside = trained_with(weights), weights.parent / SPLIT
+    if trained is None and beside.exists():
+        trained = galaxy_hash(pd.read_parquet(beside).query("part == 'train'")["id"])
+    return None if trained is None else np.isin(hashes, trained)
 
 
 def write_catalogue(
@@ -320,7 +332,7 @@ def write_catalogue(
     store: Store,
     rows: np.ndarray,
     samples: np.ndarray,
-    in_training: np.ndarray,
+    in_training: np.ndarray | None,
     folder: Path,
 ) -> np.ndarray:
     """Write posterior.parquet of the galaxies in ROWS; gives their mutual information (galaxy,) in nats."""

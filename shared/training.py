@@ -10,12 +10,14 @@ import numpy as np
 
 from shared.backend import Backend
 from shared.batches import Cutouts, Labelled, Plan
+from shared.config import at, differences, identity, put
 from shared.ensemble import draw_plans
 from shared.progress import say, track
-from shared.spec import RunSpec
+from shared.spec import RunSpec, to_config
 from shared.weights import Checkpoint, first_checkpoint, load_checkpoint, save_checkpoint
 
 CHECKPOINT = "checkpoint.safetensors"
+APART = ("task", "backend", "posterior", "training.validate_every", "training.checkpoint_every")
 
 
 class Call(NamedTuple):
@@ -89,8 +91,13 @@ def fit(
     VALIDATE gives the validation loss of a state. The checkpoint that is left in FOLDER is that of the last step.
     """
     spec, path = run.training, folder / CHECKPOINT
-    start, about = begin(run, path, labelled)
+    facts = made_of(run, images, labelled)
+    start, about = begin(run, path, facts)
     history = History(*(about.get(name, []) for name in History._fields))
+    if start.step > spec.steps:
+        raise ValueError(
+            f"{path} is of step {start.step}, but training.steps is {spec.steps}; again=true begins anew"
+        )
     if start.step:
         say(f"going on from step {start.step} of {spec.steps}")
     state = backend.init(run, start)
@@ -107,25 +114,49 @@ def fit(
         if at_end or passed(before, call.step, spec.validate_every):
             history.validation.append([call.step, validate(call.state)])
         if at_end or passed(before, call.step, spec.checkpoint_every):
-            about = {"galaxies": fingerprint(labelled), **history._asdict()}
-            save_checkpoint(path, backend.export_checkpoint(call.state), about)
+            kept = backend.export_checkpoint(call.state)
+            save_checkpoint(path, kept, facts | history._asdict())
         state = call.state
     return state, history
 
 
-def begin(run: RunSpec, path: Path, *galaxies: Labelled) -> tuple[Checkpoint, dict]:
-    """The checkpoint at PATH and the facts written with it; the seed's own first weights and no facts if there is none.
+def begin(run: RunSpec, path: Path, facts: dict) -> tuple[Checkpoint, dict]:
+    """The checkpoint at `path` and what was written with it; the seed's own first weights and {} if there is none.
 
-    Raises ValueError if it was written with other GALAXIES or votes, as the files of a dataset can change.
+    Raises ValueError, saying what differs, if it was `made_of` anything else than `facts`: files of a dataset can
+    change, and files of checkpoints can be moved.
     """
     if not path.exists():
         return first_checkpoint(run.model, run.seed, run.training.members), {}
     start, about = load_checkpoint(path, run.model, run.training.members)
-    if about.get("galaxies") != fingerprint(*galaxies):
+    if missing := [name for name in facts if name not in about]:
         raise ValueError(
-            f"the galaxies or their votes have changed since {path} was written; again=true begins anew"
+            f"{path} does not say which {missing[0]} it was made of, as those of older versions; "
+            "again=true begins anew"
         )
+    if where := differences(about["settings"], facts["settings"]):
+        raise ValueError(
+            f"{path} was written by another run (it differs in {', '.join(where[:5])}); again=true begins anew"
+        )
+    for name, what in (("galaxies", "galaxies or their votes"), ("images", "images")):
+        if about[name] != facts[name]:
+            raise ValueError(
+                f"the {what} have changed since {path} was written; again=true begins anew"
+            )
     return start, about
+
+
+def made_of(run: RunSpec, images: Cutouts, *galaxies: Labelled) -> dict:
+    """All that decides training on `galaxies`, as plain data that a checkpoint keeps: "settings", "galaxies", "images".
+
+    Not the framework, as checkpoints travel; nor how long training goes on and what is looked at on the way.
+    """
+    settings = identity(to_config(run))
+    for key in (*APART, *(("training.steps",) if run.training.schedule == "constant" else ())):
+        if at(settings, key) is not None:
+            put(settings, key, ...)
+    settings["dataset"] = {"crop": run.dataset.crop}
+    return {"settings": settings, "galaxies": fingerprint(*galaxies), "images": images.contents}
 
 
 def fingerprint(*galaxies: Labelled) -> str:

@@ -2,7 +2,8 @@
 
 Convolution kernels are (row, column, input, output), dense kernels (input, output); an image is flattened in the order
 row, column, channel. Files are safetensors: arrays and text, nothing that could be executed. Those of an ensemble hold
-every member's arrays, under member0/conv0/kernel and so on; those of one network have the names as they are.
+every member's arrays, under member0/conv0/kernel and so on; those of one network have the names as they are. The file
+of a fit also holds the hashes of the galaxies that it was trained with.
 """
 
 import json
@@ -19,6 +20,7 @@ from shared.records import write_whole
 from shared.spec import ModelSpec, RunSpec
 
 Weights = dict[str, np.ndarray]
+TRAINED_WITH = "trained_with"  # in the file of a fit: uint64 (galaxy,), rising
 
 
 class Checkpoint(NamedTuple):
@@ -106,7 +108,13 @@ def save_weights(path: Path, weights: Weights, about: dict) -> None:
 def load_weights(path: Path, spec: ModelSpec, members: int = 1) -> Weights:
     """The weights in a safetensors file; ValueError if they do not fit the model, or are not of so many MEMBERS."""
     arrays, _ = _read(path)
+    arrays.pop(TRAINED_WITH, None)
     return _fitting(path, arrays, spec, members, "")
+
+
+def trained_with(path: Path) -> np.ndarray | None:
+    """The hashes uint64 (galaxy,) of the galaxies that the weights at `path` were trained with; None if it has none."""
+    return _read(path)[0].get(TRAINED_WITH)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, about: dict) -> None:

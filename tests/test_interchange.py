@@ -23,7 +23,7 @@ from shared.prepare import prepare
 from shared.spec import BACKENDS
 from shared.split import galaxy_hash
 from shared.tasks import cutouts, labelled_parts
-from shared.training import CHECKPOINT, begin, fit
+from shared.training import CHECKPOINT, begin, fit, made_of
 from shared.weights import (
     first_checkpoint,
     load_checkpoint,
@@ -280,11 +280,16 @@ def test_a_fit_does_not_go_on_with_another_question(tmp_path):
         labelled_parts(one, store, hashes)["train"] for one in (run, other, turned)
     )
     folder = tmp_path / "run"
-    state, _ = fit(Fake(), run, cutouts(run, store), smooth, lambda state: None, folder)
-    assert begin(run, folder / CHECKPOINT, smooth)[0].step == state.step == 12
+    images, path = cutouts(run, store), folder / CHECKPOINT
+    state, _ = fit(Fake(), run, images, smooth, lambda state: None, folder)
+    assert begin(run, path, made_of(run, images, smooth))[0].step == state.step == 12
     for one, labelled in ((other, bar), (turned, featured)):
-        with pytest.raises(ValueError, match=r"votes have changed since .* again=true"):
-            begin(one, folder / CHECKPOINT, labelled)
+        with pytest.raises(
+            ValueError, match=r"another run \(it differs in .*positive.* again=true"
+        ):
+            begin(one, path, made_of(one, images, labelled))
+    with pytest.raises(ValueError, match=r"votes have changed since .* again=true"):
+        begin(run, path, made_of(run, images, featured))
 
 
 def test_a_folder_does_not_take_a_run_of_another_question(tmp_path):

@@ -4,20 +4,30 @@ import numpy as np
 import pytest
 from fake import Fake, Stopped, galaxies, noise, run_of
 
-from shared.training import CHECKPOINT, begin, call_length, calls, fingerprint, fit, passed
-from shared.weights import first_checkpoint, load_checkpoint
+from shared.training import (
+    CHECKPOINT,
+    begin,
+    call_length,
+    calls,
+    fingerprint,
+    fit,
+    made_of,
+    passed,
+)
+from shared.weights import first_checkpoint, load_checkpoint, save_checkpoint
 
 WORDS = ("training.steps=34", "backend.steps=6", "training.batch_size=8")
 
 
-def trained(folder, backend, *words, labelled=None):
-    """What fit gives, with a validation loss that tells the state."""
-    run, labelled = run_of(*WORDS, *words), labelled or galaxies(0, 21)
+def trained(folder, backend, *words, labelled=None, contents="a"):
+    """What fit gives, with a validation loss that tells the state; `contents` names the pixels of its images."""
+    run, labelled, images = run_of(*WORDS, *words), labelled or galaxies(0, 21), noise(40)
+    images.contents = contents
 
     def validate(state):
         return float(state.weights["answer/bias"][0])
 
-    return fit(backend, run, noise(40), labelled, validate, folder)
+    return fit(backend, run, images, labelled, validate, folder)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +157,46 @@ def test_a_checkpoint_of_other_galaxies_or_votes_is_refused(tmp_path):
             trained(tmp_path, Fake(), labelled=other)
 
 
+def test_a_checkpoint_of_other_images_or_settings_is_refused(tmp_path):
+    with pytest.raises(Stopped):
+        trained(tmp_path, Fake(stop=20), "training.checkpoint_every=6")
+    with pytest.raises(ValueError, match=r"images have changed since .* again=true"):
+        trained(tmp_path, Fake(), contents="b")
+    for word in (
+        "seed=1",
+        "training.learning_rate=0.1",
+        "training.batch_size=9",
+        "training.schedule=cosine",
+        "model.dropout=0.1",
+        "model.scale=raw",
+        "augmentation.border=zero",
+        "dataset.crop=0.5",
+        "split.test=0.5",
+        "minimum_votes=2",
+        "positive=[artifact]",
+    ):
+        key = word.split("=")[0]
+        with pytest.raises(ValueError, match=rf"another run \(it differs in .*{key}.*again=true"):
+            trained(tmp_path, Fake(), word)
+    backend = Fake()
+    trained(tmp_path, backend, "backend=jax", "training.validate_every=5", "training.steps=40")
+    assert backend.begun == [18]  # where it stopped: of another framework, and longer
+
+
+def test_a_checkpoint_that_says_less_or_is_of_a_later_step_is_refused(tmp_path):
+    state, _ = trained(tmp_path, Fake())
+    with pytest.raises(ValueError, match=r"is of step 34, but training\.steps is 12"):
+        trained(tmp_path, Fake(), "training.steps=12")
+    save_checkpoint(tmp_path / CHECKPOINT, state, {"galaxies": fingerprint(galaxies(0, 21))})
+    with pytest.raises(ValueError, match=r"does not say which settings .* again=true"):
+        trained(tmp_path, Fake())
+
+
 def test_a_run_begins_at_the_weights_of_its_seed(tmp_path):
     for seed in (0, 1):
         run = run_of(f"seed={seed}")
-        start, about = begin(run, tmp_path / CHECKPOINT, galaxies(0, 3))
+        facts = made_of(run, noise(3), galaxies(0, 3))
+        start, about = begin(run, tmp_path / CHECKPOINT, facts)
         assert about == {}
         assert start.step == 0
         kernel = first_checkpoint(run.model, seed).weights["hidden/kernel"]

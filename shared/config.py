@@ -1,0 +1,124 @@
+"""A run's settings as nested plain data: their full names, such as `training.steps`, and which task reads which.
+
+The standard library is enough for it, so that the door may ask before anything else is imported.
+"""
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+
+# What each task reads of a run, by groups of keys and single ones; `~` leaves a part of a group out. It decides what a
+# command line may name, and what a run is (`identity`).
+LEARNS = ("seed", "question", "positive", "minimum_votes", "dataset", "split", "model")
+LEARNS += ("augmentation", "training", "backend", "mode")
+HAS_FIT = ("weights", "question", "positive", "model", "augmentation", "training.members")
+HAS_FIT += ("backend", "~backend.steps")
+USES = {
+    "prepare": ("dataset",),
+    "fit": (*LEARNS, "posterior"),
+    "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
+    "calibrate": (*HAS_FIT, "seed", "dataset", "minimum_votes", "split", "posterior.samples"),
+    "active": (
+        *LEARNS,
+        "~training.steps",
+        "~training.validate_every",
+        "~training.checkpoint_every",
+        "posterior.samples",
+        "acquisition",
+        "oracle",
+    ),
+    "bench": (
+        *("seed", "question", "positive", "backend", "dataset", "~dataset.galaxies", "model"),
+        *("augmentation", "training", "~training.batch_size", "~training.validate_every"),
+        *("~training.checkpoint_every", "mode", "posterior.samples", "acquisition", "bench"),
+    ),
+    "conform": (
+        *("seed", "backend", "model", "augmentation", "training", "mode", "dataset.crop"),
+        "conform",
+    ),
+    "kit": ("seed",),
+    "export": (
+        *("weights", "question", "positive", "model", "augmentation", "training.members"),
+        *("seed", "dataset.crop", "dataset.channels"),
+    ),
+    "match": ("dataset", "match"),
+    "show": ("dataset",),
+    "report": (),
+}
+# Where a run is kept, and the process that does it: every task has these, and none of them is what a run is.
+ALWAYS = ("task", "experiment", "outputs", "folder", "again", "hydra")
+ALWAYS += ("backend.threads", "backend.python", "backend.environment")
+ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read
+    "dataset.stores",
+    "backend.python",
+    "oracle.tasks",
+    "oracle.answers",
+    "oracle.project",
+)
+
+
+def at(config: Mapping, key: str, missing=None):
+    """The value of `key`, a full name, in a nested `config`; `missing` if it is not there."""
+    value = config
+    for name in key.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return missing
+        value = value[name]
+    return value
+
+
+def put(config: dict, key: str, value) -> None:
+    """Give `key`, a full name, a copy of `value` in a nested `config`; take it out where `value` is `...`."""
+    *groups, last = key.split(".")
+    for name in groups:
+        config = config.setdefault(name, {})
+    if value is ...:
+        config.pop(last, None)
+    else:
+        config[last] = copy.deepcopy(value)
+
+
+def differences(one, other, name: str = "") -> list[str]:
+    """The full names of the keys in which two nested plain configs differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = []
+        for key in [*one, *(key for key in other if key not in one)]:
+            inner = f"{name}.{key}" if name else key
+            found += differences(one.get(key, ...), other.get(key, ...), inner)
+        return found
+    return [] if one == other else [name]
+
+
+def uses(task: str, key: str) -> bool:
+    """Whether `task` reads `key`, the full name of a key or a group, or anything in it."""
+    read = {name.removeprefix("~"): name[0] != "~" for name in (*ALWAYS, *USES[task])}
+    parts = re.split(r"[./]", key)
+    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    return next((read[name] for name in names if name in read), False)
+
+
+def check_used(task: str, keys: Iterable[str]) -> None:
+    """Raise ValueError if `task` does not read one of `keys`: it would have been passed over silently."""
+    if strange := [key for key in dict.fromkeys(keys) if not uses(task, key)]:
+        own = [name for name in USES[task] if name[0] != "~"]
+        but = [name[1:] for name in USES[task] if name[0] == "~"]
+        told = ", ".join([*own, "experiment", "outputs", "folder", "again"])
+        told += f" (without {', '.join(but)})" if but else ""
+        raise ValueError(
+            f"{task} does not use {', '.join(strange)}; leave it out: {task} uses {told}"
+        )
+
+
+def identity(config: dict) -> dict:
+    """What of `config` decides the result: what its task uses, but not where it is done and kept, nor by whom."""
+    names = USES[config["task"]["name"]]
+    kept = {"task": config["task"]}
+    for name in (name for name in names if name[0] != "~"):
+        if (value := at(config, name)) is not None:
+            put(kept, name, value)
+    for name in (*(name[1:] for name in names if name[0] == "~"), *ELSEWHERE):
+        if at(kept, name) is not None:
+            put(kept, name, ...)
+    if (service := at(kept, "dataset.service")) is not None:  # neither where to nor how politely
+        kept["dataset"]["service"] = {key: service[key] for key in ("width", "scale")}
+    return kept
