@@ -442,6 +442,7 @@ def do(config: dict, command: str) -> int:
     Raises ValueError for a run that cannot be done, KeyboardInterrupt after one that the keyboard stopped.
     """
     from shared.inputs import changed_since
+    from shared.records import sweep
     from shared.spec import RunSpec, from_config, to_config
 
     config = to_config(from_config(RunSpec, config))
@@ -456,8 +457,7 @@ def do(config: dict, command: str) -> int:
         sweep(folder)
         claim(folder, config)
         anew = config["again"] or config["task"]["name"] in ALWAYS_ANEW
-        if (folder / "record.json").exists() and not anew:
-            record = json.loads((folder / "record.json").read_text())
+        if not anew and (record := finished(folder)):
             if changed := changed_since(record, config):
                 raise ValueError(
                     f"{folder} is done, but since then has changed: {'; '.join(changed)}; again=true does it anew"
@@ -471,18 +471,17 @@ def do(config: dict, command: str) -> int:
         return wait(subprocess.Popen(words, env=environment, pass_fds=[lock]))
 
 
-def finished(folder: Path) -> bool:
-    """Whether the run in FOLDER is done: it has a whole record.json. Says so if it has one that is not."""
+def finished(folder: Path) -> dict | None:
+    """The record of the run in `folder` if it is done: if its record.json is whole. Says so if there is one that is not."""
     from shared.records import read_record
 
     try:
-        read_record(folder)
+        return read_record(folder)
     except FileNotFoundError:
-        return False
+        return None
     except ValueError as error:
         print(f"trizoo: {error}; going on as if it were not there", file=sys.stderr)
-        return False
-    return True
+        return None
 
 
 def in_checkout() -> bool:
