@@ -472,7 +472,7 @@ def do(config: dict, command: str) -> int:
 
 
 def finished(folder: Path) -> dict | None:
-    """The record of the run in `folder` if it is done: if its record.json is whole. Says so if there is one that is not."""
+    """The record of the run in `folder` if it is done: if there is a whole record.json. Says so if one is not whole."""
     from shared.records import read_record
 
     try:
@@ -560,7 +560,7 @@ def run_here(folder: Path, command: str) -> int:
     A run that waits for somebody says so, and writes no record: it is not done.
     """
     from shared.inputs import inputs, store_inputs
-    from shared.records import host, write_json
+    from shared.records import host, read_run, write_json
     from shared.spec import RunSpec, from_config
 
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()

@@ -132,8 +132,8 @@ def predict(run: RunSpec, folder: Path) -> dict:
     in_training = learned_from(path, hashes)
     if in_training is None:
         say(
-            f"NOT KNOWN: which galaxies {path} was trained with. It does not say so, and there is no {SPLIT} beside it: "
-            "the column in_training is empty"
+            f"NOT KNOWN: which galaxies {path} was trained with. It does not say so, and there is no {SPLIT} beside "
+            "it: the column in_training is empty"
         )
     begun = time.perf_counter()
     samples = sample_galaxies(backend, run, state, images, rows, hashes, run.posterior.samples)
