@@ -78,7 +78,9 @@ def _place(dataset: DatasetSpec, sources: dict) -> Path:
 
 def _identity(dataset: DatasetSpec) -> dict:
     """What a store depends on: not where it is kept, nor how much of it a network sees."""
-    return {key: value for key, value in to_config(dataset).items() if key not in ELSEWHERE}
+    config = to_config(dataset)
+    left_out = ELSEWHERE if dataset.hdu is not None else (*ELSEWHERE, "hdu")
+    return {key: value for key, value in config.items() if key not in left_out}
 
 
 def _sources(dataset: DatasetSpec, source: Source | None) -> dict:
@@ -177,7 +179,7 @@ def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> 
             row = todo[number]
             try:
                 data = load()
-                pixels = cutouts.cutout(data, dataset.channels, dataset.stretch)
+                pixels = cutouts.cutout(data, dataset.channels, dataset.stretch, dataset.hdu)
             except (ValueError, FileNotFoundError) as problem:
                 return Image(row, {}, type(problem)(f"image {wanted[number]}: {problem}"))
             facts = {
