@@ -25,8 +25,11 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".fits")
 # an error message on black (0.77), and half of an image without a galaxy is 0.5.
 CONSTANT = 0.42
 BLOCK = 8  # stored pixels on a side of the blocks in which constancy is looked for
+BLACK = 8  # values by which a black sky may be brighter than the darkest pixel
 ALONG_SIDES = 0.2  # of each side at least is black where a black sky is all around
-STRAIGHT = 0.85  # of the rows of a galaxy, or of all, begin together where it is cut; of an ellipse 0.75
+STRAIGHT = (
+    0.9  # of the rows of a galaxy, or of all, begin together where it is cut; of an ellipse 0.75
+)
 ALIKE = 2  # how far apart the values of a constant part may be, as JPEG leaves them
 DARK = 64  # a 16-bit image with nothing brighter, of 256 grey levels, has room for two bits more
 PNG_DEPTH = 24  # the byte of a PNG that says how many bits a value has
@@ -86,7 +89,7 @@ def check_observed(pixels: np.ndarray) -> None:
     if (centre == 1 and value.min() < 255 - ALIKE) or (
         share > CONSTANT
         and (
-            (pixels.min((0, 1)) + ALIKE < value).any()
+            (pixels.min((0, 1)) + BLACK < value).any()
             or min(side.mean() for side in sides) < ALONG_SIDES
             or centre == 1
             or any(_cut(np.rot90(far * lit, turns)) for turns in range(4))
@@ -106,11 +109,11 @@ def _cut(light: np.ndarray) -> bool:
     columns = np.flatnonzero(light.any(0))
     first, width = columns[0], np.ptp(columns) + 1
     edge = slice(first, first + max(1, min(BLOCK, width // 6)))  # JPEG blurs a cut
-    brightness, begun = light.sum(0), light[:, edge].any(1)
-    galaxy = begun[light.any(1)].mean() > STRAIGHT and (
-        brightness[edge].max() >= np.median(brightness[first : first + width])
-    )
-    return bool(width < (1 - CONSTANT) * SIZE and (galaxy or begun.mean() > STRAIGHT))
+    begun, brightness = light[:, edge].any(1), light.sum(0)
+    relative = brightness[edge].max() / np.median(brightness[columns])
+    galaxy = begun[light.any(1)].mean() > STRAIGHT and relative >= 1
+    sky = begun.mean() > STRAIGHT and relative > 0.7
+    return bool(width < (1 - CONSTANT) * SIZE and (galaxy or sky))
 
 
 def noise_stretch(flux: np.ndarray) -> np.ndarray:

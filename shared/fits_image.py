@@ -47,6 +47,7 @@ def read_image(data: bytes, hdu: str | None, smallest: int, largest: int) -> np.
     if len(data) % BLOCK:
         raise ValueError(f"damaged ({len(data)} bytes are no whole FITS file); fetch it again")
     try:
+        _header_length(data, 0, LONGEST_HEADERS)
         with fits.open(
             io.BytesIO(data), memmap=False, do_not_scale_image_data=True, lazy_load_hdus=True
         ) as units:
@@ -102,13 +103,7 @@ def _images(units, data: bytes) -> Iterator:
             raise Refused(
                 f"it has more than {MOST_UNITS} extensions; write the galaxy's image to a file of its own"
             )
-        end = _header_end(data, start, LONGEST_HEADERS - headers)
-        if end is None:
-            raise Refused(
-                f"its headers are damaged, or longer than {LONGEST_HEADERS} bytes; fetch it again, or write the "
-                "galaxy's image to a file of its own"
-            )
-        headers += end - start
+        headers += _header_length(data, start, LONGEST_HEADERS - headers)
         unit = units[number]
         place = unit.fileinfo()
         start = place["datLoc"] + place["datSpan"]
@@ -118,11 +113,15 @@ def _images(units, data: bytes) -> Iterator:
             yield number, unit
 
 
-def _header_end(data: bytes, start: int, most: int) -> int | None:
-    """Where the header ends that begins at START; None: it has no end within MOST bytes."""
-    last = min(start + most, len(data))
-    cards = range(start, last, CARD)
-    return next((at for at in cards if data[at : at + 8] == b"END     "), None)
+def _header_length(data: bytes, start: int, most: int) -> int:
+    """How long the header is that begins at START; raises Refused if that is more than MOST bytes."""
+    for end in range(start, min(start + most, len(data)), CARD):
+        if data[end : end + 8] == b"END     ":
+            return end - start
+    raise Refused(
+        f"its headers are damaged, or longer than {LONGEST_HEADERS} bytes; fetch it again, or write the galaxy's "
+        "image to a file of its own"
+    )
 
 
 def _chosen(images: list, hdu: str | None):
@@ -185,7 +184,9 @@ def _check_gzip(data: bytes, unit, most: int) -> None:
         io.BytesIO(data), memmap=False, disable_image_compression=True, lazy_load_hdus=True
     ) as units:
         table = next(
-            unit for unit in map(units.__getitem__, range(MOST_UNITS)) if unit.fileinfo()["hdrLoc"] == number
+            unit
+            for unit in map(units.__getitem__, range(MOST_UNITS))
+            if unit.fileinfo()["hdrLoc"] == number
         )
         packed = ["GZIP_COMPRESSED_DATA"]
         packed += ["COMPRESSED_DATA"] if "GZIP" in str(table.header.get("ZCMPTYPE")) else []
@@ -193,7 +194,9 @@ def _check_gzip(data: bytes, unit, most: int) -> None:
             for tile in table.data[name]:
                 unpacker = zlib.decompressobj(31)
                 if len(unpacker.decompress(tile.tobytes(), most + 1)) > most:
-                    raise Refused("a tile of it unpacks to more than its header says; fetch it again")
+                    raise Refused(
+                        "a tile of it unpacks to more than its header says; fetch it again"
+                    )
 
 
 def _scaled(unit) -> np.ndarray:
@@ -263,7 +266,9 @@ def stand_ins(values: np.ndarray) -> dict[float, int]:
         while True:
             extreme = rest.min()
             others = rest[rest > extreme]
-            if not 2 <= len(rest) - len(others) <= len(others):  # most of a galaxy's image may be sky
+            if (
+                not 2 <= len(rest) - len(others) <= len(others)
+            ):  # most of a galaxy's image may be sky
                 break
             middle, nearest = np.median(others), others.min()
             noise = 1.4826 * np.median(np.abs(others - middle))

@@ -223,7 +223,9 @@ def _folders_that_count(names: Sequence[str], texts: Sequence[str]) -> int:
     """How many folders above a file, from the innermost, have a name that is both among NAMES and among TEXTS."""
     there, told = ([_parts(path)[-2::-1] for path in set(paths)] for paths in (names, texts))
     for count in range(max(map(len, there), default=0) + 1):
-        inside, wanted = ({path[count] for path in paths if len(path) > count} for paths in (there, told))
+        inside, wanted = (
+            {path[count] for path in paths if len(path) > count} for paths in (there, told)
+        )
         if not inside & wanted:
             return count
     raise AssertionError("unreachable: no path is that deep")
