@@ -15,38 +15,105 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 from scipy.sparse import csr_array
 
+from shared.fits_image import read_image, wrong_size
+
 SIZE = 256  # pixels on a side of every stored image
 LARGEST = 4096  # pixels; a longer side is refused before it fills the memory
 LARGEST_FILE = 64 << 20  # bytes
 SUFFIXES = (".jpg", ".jpeg", ".png", ".fits")
-NO_COVERAGE = (
-    0.2  # the share of exact zeros above which a floating-point band counts as not observed
+# Of 5,833 real images (SDSS, DECaLS, HST) of the edge of a survey too, none is constant in more than 0.33 of it but for
+# an error message on black (0.77), and half of an image without a galaxy is 0.5.
+CONSTANT = 0.42
+BLOCK = 8  # stored pixels on a side of the blocks in which constancy is looked for
+BLACK = 8  # values by which a black sky may be brighter than the darkest pixel
+ALONG_SIDES = 0.2  # of each side at least is black where a black sky is all around
+STRAIGHT = (
+    0.9  # of the rows of a galaxy, or of all, begin together where it is cut; of an ellipse 0.75
 )
-BRIGHTEST = 1e30  # beyond that, float32 has no room to work in
-FITS_PROBLEMS = (OSError, ArithmeticError, LookupError, TypeError, ValueError, Warning)
+ALIKE = 2  # how far apart the values of a constant part may be, as JPEG leaves them
+DARK = 64  # a 16-bit image with nothing brighter, of 256 grey levels, has room for two bits more
+PNG_DEPTH = 24  # the byte of a PNG that says how many bits a value has
+MOST_PARTS = 1 << 16  # chunks of a PNG, segments of a JPEG
+MOST_SCANS = 100  # of a progressive JPEG, each of which is as much work as the whole image
 # GZ DECaLS' colours (Walmsley et al. 2022, section 2; the numbers from the campaign's code): the
 # flux in nanomaggies that is 1 in red (z), green (r) and blue (g), and the black and white points.
 GRZ = np.array([0.019, 0.014, 0.008])
 GRZ_LIMITS = np.arcsinh([-0.5, 300.0])
 
 
-def cutout(data: bytes, channels: int = 1, stretch: str = "noise") -> np.ndarray:
+def cutout(
+    data: bytes, channels: int = 1, stretch: str = "noise", hdu: str | None = None
+) -> np.ndarray:
     """The galaxy in a JPEG, PNG or FITS file's bytes as uint8 (y, x, channel) of 256 x 256.
 
     One channel is the mean of the colours, three are red, green and blue. JPEG and PNG keep their
     brightness (16-bit grey is divided by 257). FITS planes are brightened as STRETCH says: noise,
-    see `noise_stretch`, or grz, see `grz_colours`. Row 0 is the file's first row: a FITS image is
-    not turned upside down.
+    see `noise_stretch`, or grz, see `grz_colours`; HDU says which image of a FITS file, by its
+    number or EXTNAME. Row 0 is the file's first row: a FITS image is not turned upside down.
 
     Raises ValueError if it is damaged, of another kind, smaller than 256 pixels, longer than 4096,
-    over 64 MiB, transparent, not finite or not observed.
+    over 64 MiB, transparent, too dark for its 16 bits, not finite or not observed.
     """
     if len(data) > LARGEST_FILE:
         raise ValueError(f"{len(data)} bytes; an image file may have {LARGEST_FILE} at most")
-    read = _fits_planes if data.startswith(b"SIMPLE") else _picture_planes
-    planes = read(data, channels, stretch)
+    if data.startswith(b"SIMPLE"):
+        planes = _fits_planes(read_image(data, hdu, SIZE, LARGEST), channels, stretch)
+    else:
+        planes = _picture_planes(data, channels)
     planes = np.broadcast_to(planes, (channels, SIZE, SIZE))
-    return np.clip(np.rint(np.moveaxis(planes, 0, -1)), 0, 255).astype(np.uint8)
+    pixels = np.clip(np.rint(np.moveaxis(planes, 0, -1)), 0, 255).astype(np.uint8)
+    check_observed(pixels)
+    return pixels
+
+
+def check_observed(pixels: np.ndarray) -> None:
+    """Raise ValueError if PIXELS uint8 (y, x, channel) are constant where a galaxy or its sky should be.
+
+    That is so if one value, not white, fills the middle; or if blocks of one value make up more
+    than 0.42 of them, unless these are a black sky: they are the darkest, are found along every
+    side, leave the middle, and do not end in a straight cut.
+    """
+    count = SIZE // BLOCK
+    blocks = pixels.reshape(count, BLOCK, count, BLOCK, -1)
+    low, high = blocks.min((1, 3)), blocks.max((1, 3))
+    flat = (high - low <= ALIKE).all(-1)
+    middle = slice(3 * count // 8, 5 * count // 8)
+    if flat.mean() <= CONSTANT and not flat[middle, middle].all():
+        return
+    value = np.array([np.bincount(values).argmax() for values in low[flat].T])
+    far = np.abs(pixels.astype(np.int16) - value).max(-1)
+    lit = far > ALIKE
+    constant = ~lit.reshape(count, BLOCK, count, BLOCK).any((1, 3)) & flat
+    share, centre = constant.mean(), constant[middle, middle].mean()
+    sides = (constant[0], constant[-1], constant[:, 0], constant[:, -1])
+    if (centre == 1 and value.min() < 255 - ALIKE) or (
+        share > CONSTANT
+        and (
+            (pixels.min((0, 1)) + BLACK < value).any()
+            or min(side.mean() for side in sides) < ALONG_SIDES
+            or centre == 1
+            or any(_cut(np.rot90(far * lit, turns)) for turns in range(4))
+        )
+    ):
+        told = ", ".join(map(str, value))
+        raise ValueError(
+            f"{share:.0%} of it is constant ({told} of 255), so was not observed; leave it out"
+        )
+
+
+def _cut(light: np.ndarray) -> bool:
+    """Whether what is lit of LIGHT (y, x), of much less width, begins in one column.
+
+    A galaxy on a black sky begins faint, and in many rows further right; a sky begins in all rows.
+    """
+    columns = np.flatnonzero(light.any(0))
+    first, width = columns[0], np.ptp(columns) + 1
+    edge = slice(first, first + max(1, min(BLOCK, width // 6)))  # JPEG blurs a cut
+    begun, brightness = light[:, edge].any(1), light.sum(0)
+    relative = brightness[edge].max() / np.median(brightness[columns])
+    galaxy = begun[light.any(1)].mean() > STRAIGHT and relative >= 1
+    sky = begun.mean() > STRAIGHT and relative > 0.7
+    return bool(width < (1 - CONSTANT) * SIZE and (galaxy or sky))
 
 
 def noise_stretch(flux: np.ndarray) -> np.ndarray:
@@ -85,12 +152,13 @@ def grz_colours(flux: np.ndarray) -> np.ndarray:
     return 255 * np.clip((colours - black) / (white - black), 0, 1)
 
 
-def _picture_planes(data: bytes, channels: int, stretch: str) -> np.ndarray:
+def _picture_planes(data: bytes, channels: int) -> np.ndarray:
     """The planes (channel, y, x) from 0 to 255, not yet rounded, of a JPEG or PNG file's bytes."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ValueError(
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so damage would go unseen; set it to False"
         )
+    _check_parts(data)
     with _decoding(data):
         picture = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
     with picture:
@@ -99,7 +167,33 @@ def _picture_planes(data: bytes, channels: int, stretch: str) -> np.ndarray:
             _check_whole(data, picture.format)
             picture.load()
         planes = _planes(picture, channels)
+    if picture.format == "PNG" and data[PNG_DEPTH] == 16 and max(map(np.max, planes)) < DARK:
+        brightest = max(map(np.max, planes)) / 255
+        raise ValueError(
+            f"its 16 bits are used to {brightest:.1%}, as if they held 12 or 14, so few of 256 grey levels would "
+            "be left; multiply its values (12 bits by 16), or save it as FITS"
+        )
     return np.stack([reduced(plane) for plane in planes])
+
+
+def _check_parts(data: bytes) -> None:
+    """Raise ValueError if a PNG has more chunks, or a JPEG more segments or scans, than any real one."""
+    parts = 0
+    if data.startswith(b"\x89PNG"):
+        at = 8
+        while at + 8 <= len(data) and parts <= MOST_PARTS:
+            at += 12 + int.from_bytes(data[at : at + 4])
+            parts += 1
+    elif data.startswith(b"\xff\xd8"):
+        if (scans := data.count(b"\xff\xda")) > MOST_SCANS:
+            raise ValueError(f"it has {scans} scans; save it anew, not progressive")
+        at = 2
+        while at + 4 <= len(data) and data[at : at + 2] != b"\xff\xda" and parts <= MOST_PARTS:
+            marked = data[at] == 255 and data[at + 1] not in (0, 255)
+            at += 2 + int.from_bytes(data[at + 2 : at + 4]) if marked else 1
+            parts += 1
+    if parts > MOST_PARTS:
+        raise ValueError(f"it has more than {MOST_PARTS} parts; save it anew")
 
 
 @contextmanager
@@ -150,9 +244,8 @@ def _planes(picture: Image.Image, channels: int) -> list[np.ndarray]:
     return [total.astype(np.float32) / 3]
 
 
-def _fits_planes(data: bytes, channels: int, stretch: str) -> np.ndarray:
-    """The planes (channel, y, x) from 0 to 255, not yet rounded, of a FITS file's first image."""
-    planes = _fits_image(data)
+def _fits_planes(planes: np.ndarray, channels: int, stretch: str) -> np.ndarray:
+    """The planes (channel, y, x) from 0 to 255, not yet rounded, of a FITS image (band, y, x)."""
     if stretch == "grz":
         if len(planes) != 3:
             raise ValueError(
@@ -171,66 +264,9 @@ def _grey_or_not(planes: np.ndarray, channels: int) -> np.ndarray:
     return planes.astype(np.float32)
 
 
-def _fits_image(data: bytes) -> np.ndarray:
-    """The finite pixels (band, y, x) of a FITS file's first image."""
-    from astropy.io import fits  # slow to import, and only FITS needs it
-
-    if len(data) % 2880:
-        raise ValueError(f"damaged ({len(data)} bytes are no whole FITS file); fetch it again")
-    try:
-        with fits.open(io.BytesIO(data), memmap=False) as units:
-            unit = next((unit for unit in units if _is_image(unit)), None)
-            if unit is not None and sum(map(unit.fileinfo().get, ("datLoc", "datSpan"))) > len(
-                data
-            ):
-                raise OSError("its end is missing")
-            planes = None if unit is None else unit.data
-    except (*FITS_PROBLEMS, fits.VerifyError) as problem:
-        raise ValueError(f"damaged ({problem}); fetch it again") from problem
-    if planes is None:
-        raise ValueError("it holds no image; a table belongs in dataset.table")
-    planes = _planes_first(planes)
-    _check_size(planes.shape[2], planes.shape[1])
-    _check_observed(planes)
-    return planes
-
-
-def _is_image(unit) -> bool:
-    return unit.is_image and unit.header.get("NAXIS", 0) > 0
-
-
-def _planes_first(planes: np.ndarray) -> np.ndarray:
-    if planes.ndim == 2:
-        return planes[None]
-    if planes.ndim == 3 and planes.shape[0] <= 4:
-        return planes
-    if planes.ndim == 3 and planes.shape[2] <= 4:
-        return np.moveaxis(planes, 2, 0)
-    raise ValueError(
-        f"its axes are {planes.shape}; write (y, x), (band, y, x) or (y, x, band), 4 bands at most"
-    )
-
-
-def _check_observed(planes: np.ndarray) -> None:
-    blind = np.count_nonzero(~(np.abs(planes) < BRIGHTEST))
-    if blind:
-        raise ValueError(
-            f"{blind} of {planes.size} values are not finite; fill them in or leave it out"
-        )
-    if planes.dtype.kind == "f" and np.mean(planes == 0, axis=(1, 2)).max() > NO_COVERAGE:
-        raise ValueError(
-            f"over {NO_COVERAGE:.0%} of a band is exactly 0, so was not observed; leave it out"
-        )
-
-
 def _check_size(width: int, height: int) -> None:
-    if min(width, height) < SIZE:
-        raise ValueError(
-            f"{width} x {height} pixels, and none is ever enlarged; fetch it at {SIZE} x {SIZE} or "
-            "more"
-        )
-    if max(width, height) > LARGEST:
-        raise ValueError(f"{width} x {height} pixels; cut it to at most {LARGEST} on a side")
+    if told := wrong_size(width, height, SIZE, LARGEST):
+        raise ValueError(told)
 
 
 def reduced(plane: np.ndarray) -> np.ndarray:

@@ -61,6 +61,11 @@ class Draft:
         os.pwrite(file.fileno(), data, len(npy_header(0, self.channels)) + place * self.bytes)
         return zlib.crc32(data)
 
+    def pixels(self, row: int) -> bytes:
+        """The pixels at ROW."""
+        start = len(npy_header(0, self.channels)) + row % self.rows * self.bytes
+        return os.pread(self.files[row // self.rows].fileno(), self.bytes, start)
+
     def note(self, row: int, facts: dict) -> None:
         """Say that ROW is there, with what will stand in its line of galaxies.parquet."""
         self.done[row] = facts
@@ -119,16 +124,10 @@ class Draft:
         return {row: noted[row] for row, whole in zip(noted, found, strict=True) if whole}
 
     def _copy(self, kept: np.ndarray, whole: Path) -> None:
-        start = len(npy_header(0, self.channels))
         files = write_shards(whole, len(kept), self.channels)
         try:
             for place, row in enumerate(kept.tolist()):
-                data = os.pread(
-                    self.files[row // self.rows].fileno(),
-                    self.bytes,
-                    start + row % self.rows * self.bytes,
-                )
-                files[place // self.rows].write(data)
+                files[place // self.rows].write(self.pixels(row))
         finally:
             for file in files:
                 file.close()

@@ -30,7 +30,7 @@ from shared.progress import in_order, say, track
 from shared.records import make_folder, publish_folder
 from shared.sources import Source, open_source
 from shared.spec import DatasetSpec, digest, to_config
-from shared.store import FORMAT, MANIFEST, NAMED, Store, open_store, sha256
+from shared.store import FORMAT, MANIFEST, NAMED, Store, open_store, same_images, sha256
 
 PARTIAL = ".partial"  # ends the name of a folder in which a store is being built
 LOCK = ".lock"
@@ -79,7 +79,9 @@ def _place(dataset: DatasetSpec, sources: dict) -> Path:
 
 def _identity(dataset: DatasetSpec) -> dict:
     """What a store depends on: not where it is kept, nor how much of it a network sees."""
-    return {key: value for key, value in to_config(dataset).items() if key not in ELSEWHERE}
+    config = to_config(dataset)
+    left_out = ELSEWHERE if dataset.hdu is not None else (*ELSEWHERE, "hdu")
+    return {key: value for key, value in config.items() if key not in left_out}
 
 
 def _sources(dataset: DatasetSpec, source: Source | None) -> dict:
@@ -178,7 +180,7 @@ def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> 
             row = todo[number]
             try:
                 data = load()
-                pixels = cutouts.cutout(data, dataset.channels, dataset.stretch)
+                pixels = cutouts.cutout(data, dataset.channels, dataset.stretch, dataset.hdu)
             except (ValueError, FileNotFoundError) as problem:
                 return Image(row, {}, type(problem)(f"image {wanted[number]}: {problem}"))
             facts = {
@@ -198,8 +200,10 @@ def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> 
                     text = _bad_image(dataset, galaxies, image.row, image.problem)
                     raise type(image.problem)(text) from image.problem
         skipped = _told(dataset, galaxies, names, problems)
+        same = _same_image(dataset, galaxies, draft)
         galaxies = galaxies.drop(columns=["file", "scale"], errors="ignore")
-        return draft.finish(galaxies, _manifest(dataset, sources, about, skipped))
+        manifest = _manifest(dataset, sources, about, skipped) | {"same_image": same}
+        return draft.finish(galaxies, manifest)
 
 
 def _met(source: Source, names: list[str | None]) -> dict:
@@ -247,6 +251,22 @@ def _told(
         more = f"\n  ... all are listed in {MANIFEST}" if len(skipped) > NAMED else ""
         say(f"left out {len(skipped)} of {len(galaxies)} galaxies of {dataset.name}:{named}{more}")
     return skipped
+
+
+def _same_image(dataset: DatasetSpec, galaxies: pd.DataFrame, draft: Draft) -> list[list[str]]:
+    """The ids of the galaxies that have one image, for the manifest; the first of them are named."""
+    rows = sorted(draft.done)
+    facts = pd.DataFrame([draft.done[row] for row in rows])
+    groups = same_images(facts, lambda place: draft.pixels(rows[place]))
+    same = [[galaxies["id"].iloc[rows[place]] for place in group] for group in groups]
+    if same:
+        named = "".join(f"\n  {', '.join(ids[:NAMED])}" for ids in same[:NAMED])
+        more = f"\n  ... all are listed in {MANIFEST}" if len(same) > NAMED else ""
+        say(
+            f"{sum(map(len, same))} galaxies of {dataset.name} share {len(same)} images, and those of one image are "
+            f"on one side of the split; if they are different galaxies, correct the table:{named}{more}"
+        )
+    return same
 
 
 def _manifest(dataset: DatasetSpec, sources: dict, about: dict, skipped: list) -> dict:

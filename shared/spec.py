@@ -172,6 +172,9 @@ class DatasetSpec:
         int  # 1: the mean of the colours is stored | 3: the colours; the network sees their mean
     )
     stretch: str  # of FITS: noise: by each image's own noise | grz: three bands in nanomaggies, as GZ DECaLS
+    hdu: (
+        str | None
+    )  # of FITS images: the number (0: the first) or EXTNAME of the one that is read; null: the science image
     skip_bad_images: (
         bool  # leave out unreadable images and list them, instead of stopping at the first
     )

@@ -8,7 +8,7 @@ galaxies.parquet's own checksum, and which galaxies had to be left out.
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,6 +94,29 @@ class Store:
         """(galaxy,): id, ra, dec, votes, checksums; of synthetic ones also their parameters."""
         with _reading(self.folder):
             return pd.read_parquet(self.folder / GALAXIES)
+
+    @cached_property
+    def split_ids(self) -> pd.Series:
+        """(galaxy,): by whose id each is split: its own, or of galaxies with one image the least."""
+        ids = self.galaxies["id"].copy()
+        for rows in same_images(self.galaxies, lambda row: self.images[row].tobytes()):
+            ids.iloc[rows] = ids.iloc[rows].min()
+        return ids
+
+
+def same_images(galaxies: pd.DataFrame, pixels: Callable[[int], bytes]) -> list[list[int]]:
+    """The rows of GALAXIES (pixels_crc32, image_sha256 if it came from a file) that have one image.
+
+    PIXELS gives a row's bytes; it is asked where checksums of pixels agree and files do not.
+    """
+    twice = np.flatnonzero(galaxies["pixels_crc32"].duplicated(keep=False))
+    groups = []
+    for _, some in galaxies.iloc[twice].assign(row=twice).groupby("pixels_crc32", sort=False):
+        files = some["image_sha256"] if "image_sha256" in some else some["row"]
+        if files.nunique() > 1:
+            files = some["row"].map(lambda row: hashlib.sha256(pixels(row)).digest())
+        groups += [rows.tolist() for _, rows in some["row"].groupby(files) if len(rows) > 1]
+    return sorted(groups)
 
 
 def shard_name(number: int) -> str:

@@ -86,7 +86,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
     rows = (
         np.arange(len(hashes))
         if everyone
-        else np.flatnonzero(split(store.galaxies["id"], run.split) == "test")
+        else np.flatnonzero(split(store.split_ids, run.split) == "test")
     )
     samples = sample_galaxies(
         backend, run, state, images, rows, hashes[rows], run.posterior.samples
@@ -229,7 +229,7 @@ def with_and_without_votes(run: RunSpec, store: Store) -> Galaxies:
     else:
         parts = dict.fromkeys(NAMES, nobody)
     with_votes = np.concatenate([part.rows for part in parts.values()])
-    silent = np.setdiff1d(np.flatnonzero(split(ids, run.split) != "test"), with_votes)
+    silent = np.setdiff1d(np.flatnonzero(split(store.split_ids, run.split) != "test"), with_votes)
     test, truth = parts["test"], true_chances(store, run)
     test = test.take(np.sort(np.argsort(test.hashes)[:TEST_GALAXIES]))
     targets = None
@@ -289,7 +289,7 @@ def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, 
     """Training, validation and test galaxies that have votes enough; ValueError if there are none to train on."""
     parts = parts_with_votes(run, store, hashes)
     if not len(parts["train"].rows):
-        training = np.sum(split(store.galaxies["id"], run.split) == "train")
+        training = np.sum(split(store.split_ids, run.split) == "train")
         raise ValueError(
             f"none of the {training} training galaxies of {store.folder} has "
             f"minimum_votes={run.minimum_votes} votes on {run.question}; lower it, or give more galaxies"
@@ -300,7 +300,7 @@ def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, 
 def parts_with_votes(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, Labelled]:
     """Training, validation and test galaxies that have votes enough, of which there may be none."""
     yes, total = votes(store, run.question, run.positive)
-    part, enough = split(store.galaxies["id"], run.split), total >= run.minimum_votes
+    part, enough = split(store.split_ids, run.split), total >= run.minimum_votes
     rows = {name: np.flatnonzero(enough & (part == name)) for name in NAMES}
     return {
         name: Labelled(some, hashes[some], yes[some], total[some]) for name, some in rows.items()

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 from PIL import Image
 
 import trizoo
@@ -29,11 +31,10 @@ FILES = [GALAXIES, shard_name(0), MANIFEST]
 
 @pytest.fixture
 def survey(tmp_path):
-    """Five galaxies of one grey each, g1 to g5, and a table of their votes in another order."""
+    """Five galaxies of one mean grey each, g1 to g5, and a table of their votes in another order."""
     (tmp_path / "images").mkdir()
     for number in range(1, 6):
-        pixels = np.full((300, 300, 3), 10 * number, np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / f"g{number}.jpg")
+        striped(10 * number).convert("RGB").save(tmp_path / "images" / f"g{number}.jpg")
     lines = [f"g{number},{number},{10 - number}" for number in (3, 1, 5, 2, 4)]
     (tmp_path / "t.csv").write_text("\n".join(["id,bar_yes,bar_no", *lines]) + "\n")
     return dataset(
@@ -45,6 +46,12 @@ def survey(tmp_path):
         "~dataset.questions.smooth-or-featured",
         "+dataset.questions.bar=[yes,no]",
     )
+
+
+def striped(grey):
+    """An image of that mean grey."""
+    stripes = grey + 5 * np.sin(np.arange(300) * np.pi / 5)
+    return Image.fromarray(np.rint(np.tile(stripes, (300, 1))).astype(np.uint8))
 
 
 def dataset(*words):
@@ -59,10 +66,8 @@ def left(survey):
 
 
 def greys(store):
-    """The one grey of each galaxy's image."""
-    images = np.asarray(store.images)
-    assert (images == images[:, :1, :1]).all()
-    return images[:, 0, 0, 0].tolist()
+    """The mean grey of each galaxy's image."""
+    return np.rint(np.asarray(store.images).mean((1, 2, 3))).astype(int).tolist()
 
 
 def test_a_store_holds_the_galaxies_in_the_tables_order(survey):
@@ -94,7 +99,7 @@ def test_the_same_elsewhere_is_the_same_to_the_byte(survey, tmp_path):
 
 
 def add_an_image(survey):
-    Image.new("L", (300, 300), 7).save(Path(survey.images, "g9.png"))
+    striped(7).save(Path(survey.images, "g9.png"))
     return survey
 
 
@@ -161,7 +166,7 @@ def test_each_galaxy_tells_where_its_image_came_from(survey):
 
 
 def test_how_rows_and_images_correspond_is_told(survey, capsys):
-    Image.new("L", (300, 300), 7).save(Path(survey.images, "g9.png"))
+    striped(7).save(Path(survey.images, "g9.png"))
     Path(survey.images, "g2.jpg").unlink()
     store = prepare.prepare(dataclasses.replace(survey, skip_bad_images=True))
     source = store.source["source"]
@@ -169,6 +174,78 @@ def test_how_rows_and_images_correspond_is_told(survey, capsys):
     assert (source["images"], source["images_without_row"]) == (5, 1)
     told = "4 of 5 galaxies have an image; 1 of 5 images belong to no galaxy"
     assert told in capsys.readouterr().err
+
+
+def test_an_image_of_another_folder_is_no_galaxys(survey):
+    rows = ["id,file,bar_yes,bar_no"]
+    for field, number in product((1, 2), (1, 2)):
+        rows.append(f"g{field}{number},field{field}/cutout_{number}.png,{field},{number}")
+        path = Path(survey.images, f"field{field}", f"cutout_{number}.png")
+        path.parent.mkdir(exist_ok=True)
+        striped(10 * field + number).save(path)
+    Path(survey.images, "field2", "cutout_1.png").unlink()
+    Path(survey.table).write_text("\n".join(rows) + "\n")
+    columns = dataclasses.replace(survey.columns, file="file")
+    survey = dataclasses.replace(survey, columns=columns)
+    with pytest.raises(FileNotFoundError, match=r"galaxy g21 .*no image field2/cutout_1\.png"):
+        prepare.prepare(survey)
+    store = prepare.prepare(dataclasses.replace(survey, skip_bad_images=True))
+    assert store.galaxies["id"].tolist() == ["g11", "g12", "g22"]
+    assert greys(store) == [11, 12, 22]
+
+
+def test_one_image_of_several_galaxies_is_told_and_split_as_one(survey, capsys):
+    for copy in ("a", "b"):  # the bytes of g1's, and the pixels of g2's
+        data = Path(survey.images, "g1.jpg").read_bytes()
+        Path(survey.images, f"g1{copy}.jpg").write_bytes(data)
+        with Image.open(Path(survey.images, "g2.jpg")) as picture:
+            picture.save(Path(survey.images, f"g2{copy}.png"))
+    with Path(survey.table).open("a") as table:
+        table.write("g1b,0,1\ng1a,0,1\ng2a,0,1\ng2b,1,1\n")
+    store = prepare.prepare(survey)
+    assert store.source["same_image"] == [["g1", "g1b", "g1a"], ["g2", "g2a", "g2b"]]
+    err = capsys.readouterr().err
+    assert "6 galaxies of test share 2 images" in err
+    assert "g1, g1b, g1a" in err
+    ids = dict(zip(store.galaxies["id"], store.split_ids, strict=True))
+    assert ids == {"g3": "g3", "g5": "g5", "g4": "g4"} | {
+        id: id[:2] for id in ("g1", "g1a", "g1b", "g2", "g2a", "g2b")
+    }
+
+
+def test_galaxies_with_an_image_each_are_split_by_their_own_ids(survey, capsys):
+    store = prepare.prepare(survey)
+    assert store.split_ids.tolist() == store.galaxies["id"].tolist()
+    assert store.source["same_image"] == []
+    assert "share" not in capsys.readouterr().err
+
+
+def test_pixels_decide_where_their_checksums_agree(survey, monkeypatch):
+    monkeypatch.setattr("shared.draft.zlib.crc32", lambda data: 7)
+    store = prepare.prepare(survey)
+    assert store.source["same_image"] == []
+
+
+def test_images_without_data_are_left_out_and_listed(survey):
+    Image.new("RGB", (300, 300)).save(Path(survey.images, "g1.jpg"))
+    with pytest.raises(ValueError, match=r"galaxy g1 .*100% of it is constant .*skip_bad_images"):
+        prepare.prepare(survey)
+    store = prepare.prepare(dataclasses.replace(survey, skip_bad_images=True))
+    assert [skip["id"] for skip in store.source["skipped"]] == ["g1"]
+
+
+def test_the_image_of_a_fits_file_is_named(survey):
+    light = np.asarray(striped(100), np.float32)
+    light += np.random.default_rng(0).normal(0, 1, light.shape)
+    units = [fits.PrimaryHDU(light), fits.ImageHDU(light.T.copy())]
+    Path(survey.images, "g1.jpg").unlink()
+    fits.HDUList(units).writeto(Path(survey.images, "g1.fits"))
+    with pytest.raises(ValueError, match=r"galaxy g1 .*Name one in dataset\.hdu"):
+        prepare.prepare(survey)
+    stores = [prepare.prepare(dataclasses.replace(survey, hdu=hdu)) for hdu in ("0", "1")]
+    one, two = (store.images[1, ..., 0].astype(int) for store in stores)
+    assert np.abs(one - two.T).max() <= 1
+    assert stores[0].folder != stores[1].folder
 
 
 def spoil(survey):
@@ -233,7 +310,7 @@ def test_a_store_with_gaps_is_opened_by_those_who_allow_them(survey):
     allowing = dataclasses.replace(survey, skip_bad_images=True)
     folder = prepare.prepare(allowing).folder
     told = r"leaves out 2 galaxies .*g5 for one .*skip_bad_images=true, or delete"
-    Image.new("L", (300, 300), 20).save(Path(survey.images, "g2.png"))
+    striped(20).save(Path(survey.images, "g2.png"))
     with pytest.raises(ValueError, match="galaxy g5"):  # other files, so another store
         prepare.prepare(survey)
     Path(survey.images, "g2.png").unlink()

@@ -80,8 +80,59 @@ def test_a_file_means_the_image_of_its_name(file, name):
 
 def test_the_nearest_name_is_preferred():
     names = ["a.jpg", "b/a.jpg", "b/a.png", "c/d.jpg", "e/d.png"]
-    files = ["a.jpg", "a", "b/a.png", "z/d.jpg", "z/a.png"]
-    assert match(names, galaxies(*files)) == ["a.jpg", "a.jpg", "b/a.png", "c/d.jpg", "b/a.png"]
+    files = ["a.jpg", "a", "b/a.png", "c/d.png"]
+    assert match(names, galaxies(*files)) == ["a.jpg", "a.jpg", "b/a.png", "c/d.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("names", "files", "found"),
+    [
+        # a folder that is among the images, or an image's that is in the table, is no other folder
+        ("1/a 1/b 2/b", "1/a 1/b 2/a 2/b", "1/a 1/b - 2/b"),
+        ("1/a 1/b 2/b", "2/a", "-"),
+        ("1/a 1/b", "1/a 2/a 2/b", "1/a - -"),
+        ("1/a 2/b", "s/1/a s/2/a t/2/b", "1/a - 2/b"),
+        ("1/j/a 2/j/b", "1/j/a 2/j/a", "1/j/a -"),
+        ("a 2/b", "2/a 2/b", "- 2/b"),
+        ("1/a", "1/a b", "1/a -"),
+        # the table's own folders, or those further out, are elsewhere
+        ("p1/j1/a p2/j2/b", "dr5/j1/a dr5/j2/b dr5/j3/a", "p1/j1/a p2/j2/b -"),
+        ("a b", "1/a 2/b", "a b"),
+        ("1/a 2/b", "a b", "1/a 2/b"),
+        ("1/a 2/b", "/x/y/a /x/y/b", "1/a 2/b"),
+    ],
+)
+@pytest.mark.parametrize("suffixes", [(".png", ".png"), (".jpg", ""), (".jpg", ".png")])
+def test_an_image_of_another_folder_is_another_galaxys(names, files, found, suffixes):
+    of_name, of_file = suffixes
+    there = [name + of_name for name in names.split()]
+    expected = [None if name == "-" else name + of_name for name in found.split()]
+    assert match(there, galaxies(*(file + of_file for file in files.split()))) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (["a.png"], ["1/a.png", "2/a.png"]),
+        (["a.png"], ["a.jpg", "a.png"]),
+        (["a.png"], ["1/a", "a.png"]),
+        (["3/a.png"], ["1/a.png", "2/a.png"]),
+    ],
+)
+def test_two_files_that_would_be_one_image_are_refused(names, files):
+    with pytest.raises(
+        ValueError, match=rf"galaxies g0, {files[0]}, and g1, {files[1]}, would both be {names[0]}"
+    ):
+        match(names, galaxies(*files))
+    assert match(names, galaxies(files[0], files[0])) == names * 2
+
+
+def test_images_in_other_folders_than_the_table_says_are_told(capsys):
+    match(["new/a.jpg", "new/b.jpg"], galaxies("old/a.jpg", "old/b.jpg"))
+    assert "2 images lie in other folders than the table says" in capsys.readouterr().err
+    match(["p/j/a.jpg"], galaxies("q/j/a.jpg"))
+    match(["p/j/a.jpg"], galaxies("a"))
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("file", ["x", "x.jpg", "c/x.jpg"])
@@ -477,6 +528,20 @@ def test_a_negative_length_in_a_tar_is_refused(tmp_path, form, size, more):
         opened(tmp_path / "a.tar").names()
 
 
+def test_a_packed_tar_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path, monkeypatch):
+    many = [(f"{number}.jpg", b"") for number in range(2000)]
+    path = packed(tmp_path, "a.tar.xz", many)
+    assert len(opened(path).names()) == 2000
+    monkeypatch.setattr(archive, "MEMBERS_FROM", 1000)
+    with pytest.raises(ValueError, match=r"bytes hold \d+ members or more, as no images do"):
+        opened(path).names()
+    path = packed(tmp_path, "a.tar.gz", {"a.bin": bytes(200_000), "b.jpg": b"b"})
+    assert opened(path).names() == ["b.jpg"]
+    monkeypatch.setattr(archive, "PACKED_FROM", 100_000)
+    with pytest.raises(ValueError, match=r"bytes unpack to 200512, as no images do"):
+        opened(path).names()
+
+
 def test_names_of_other_systems_are_understood(tmp_path):
     source = opened(zipped(tmp_path / "a.zip", [("a\\b.jpg", b"b"), ("..\\c.jpg", b"c")]))
     assert loaded(source) == {"a/b.jpg": b"b"}
@@ -622,6 +687,17 @@ def test_a_table_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path, monkey
         list(source.load(["1"]))
 
 
+def test_a_table_of_more_rows_than_bytes_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "MOST_ROWS", 10_000)
+    path = tmp_path / "a.parquet"
+    ids = pa.array(["1"] * 200_000)
+    pq.write_table(pa.table({"id": ids, "image": pa.nulls(200_000, pa.binary())}), path)
+    with pytest.raises(
+        ValueError, match=r"has 200000 rows in \d+ bytes, and none with images does"
+    ):
+        opened(path).names()
+
+
 # TFRecords
 
 
@@ -748,6 +824,7 @@ def test_a_tfrecord_is_checked_when_its_image_is_read_too(tmp_path):
         ({"id_str": b" "}, r"has the id ' '; it must be text"),
         ({"id_str": [b"1", b"2"]}, r"has 2 values of 'id_str'; it must have one"),
         ({"id_str": b"\xff"}, r"has a 'id_str' that is not text in UTF-8"),
+        ({"id_str": b"1", "z": [1] * 100_001}, r"has 100001 values of 'z', and may have 100000"),
     ],
 )
 def test_a_tfrecord_without_an_id_is_refused(tmp_path, features, told):

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import pandas as pd
 
 from shared.cutouts import LARGEST_FILE, SUFFIXES
+from shared.progress import say
 from shared.spec import DatasetSpec
 
 Loaded = tuple[int, Callable[[], bytes]]
@@ -186,16 +187,19 @@ def is_text(name: str) -> bool:
 def match(names: Sequence[str], galaxies: pd.DataFrame) -> list[str | None]:
     """The one of NAMES that the `file` of each of GALAXIES means; None: none, or `file` is empty.
 
-    What comes first of: the name itself; the name less its suffix; the last part of the name, after any /, whatever
-    comes before it in `file`; that last part less its suffix, be it on either side. So dr5/J081/x.png finds
-    part1/J081/x.png, and 100008 finds images/100008.jpg.
+    Folders count, from the innermost outwards, as long as the table and the images have one of the same name there;
+    those further out are where the images once lay. So dr5/J081/x.png finds part1/J081/x.png, and 100008 finds
+    images/100008.jpg, but field2/x.png does not find field1/x.png if there is any field2, or if the table has field1.
+    What comes first of: the name itself; the name less its suffix; the name from the folders that count; that less
+    its suffix, be it on either side.
 
-    Raises ValueError, naming the galaxy, if two of NAMES could be meant.
+    Raises ValueError, naming the galaxies, if two of NAMES could be meant, or one of NAMES by two different files.
     """
     texts = galaxies["file"].tolist()
     meant: list[str | None] = [None] * len(texts)
     left = [i for i, text in enumerate(texts) if text]
-    for of_name, of_file in _LOOSER_AND_LOOSER:
+    parts = _folders_that_count(names, [texts[i] for i in left]) + 1
+    for of_name, of_file in _looser_and_looser(parts):
         if not left:
             break
         keys = [of_name(name) for name in names]
@@ -210,7 +214,51 @@ def match(names: Sequence[str], galaxies: pd.DataFrame) -> list[str | None]:
                     f"{other[key]}; write its whole name in the table, or remove one of them"
                 )
         left = [i for i in left if meant[i] is None]
+    _check_one_file_each(galaxies, meant)
+    _tell_other_folders(texts, meant)
     return meant
+
+
+def _folders_that_count(names: Sequence[str], texts: Sequence[str]) -> int:
+    """How many folders above a file, from the innermost, have a name that is both among NAMES and among TEXTS."""
+    there, told = ([_parts(path)[-2::-1] for path in set(paths)] for paths in (names, texts))
+    for count in range(max(map(len, there), default=0) + 1):
+        inside, wanted = (
+            {path[count] for path in paths if len(path) > count} for paths in (there, told)
+        )
+        if not inside & wanted:
+            return count
+    raise AssertionError("unreachable: no path is that deep")
+
+
+def _tell_other_folders(texts: Sequence[str], meant: Sequence[str | None]) -> None:
+    """Say so where images lie in other folders than the table names."""
+    moved = [
+        (text, name)
+        for text, name in zip(texts, meant, strict=True)
+        if name is not None and len({*_parts(text)[-2:-1], *_parts(name)[-2:-1]}) > 1
+    ]
+    if moved:
+        say(
+            f"{len(moved):,} images lie in other folders than the table says, and were found by their names alone: "
+            f"{moved[0][1]} for {moved[0][0]}, for one"
+        )
+
+
+def _check_one_file_each(galaxies: pd.DataFrame, meant: list[str | None]) -> None:
+    """Raise ValueError if two galaxies whose files differ in more than a missing suffix would have one image."""
+    first: dict[str, int] = {}
+    texts = galaxies["file"].tolist()
+    for i, name in enumerate(meant):
+        if name is None:
+            continue
+        one, two = texts[first.setdefault(name, i)], texts[i]
+        if one != two and one != _bare(two) and _bare(one) != two:
+            ids = galaxies["id"]
+            raise ValueError(
+                f"the images of galaxies {ids.iloc[first[name]]}, {one}, and {ids.iloc[i]}, {two}, would both be "
+                f"{name}; put the images into folders as the table names them, or correct the table"
+            )
 
 
 def _whole(name: str) -> str:
@@ -223,12 +271,17 @@ def _bare(name: str) -> str:
     return stem if dot + suffix.lower() in SUFFIXES else name
 
 
-def _last(name: str) -> str:
-    return name[name.rfind("/") + 1 :]
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
 
 
-def _last_bare(name: str) -> str:
-    return _bare(_last(name))
+def _looser_and_looser(parts: int) -> Iterable[tuple[Callable[[str], str], Callable[[str], str]]]:
+    """What is compared of an image's name and of a table's file, one after the other, PARTS of a path at least."""
 
+    def last(path: str) -> str:
+        return "/".join(_parts(path)[-parts:])
 
-_LOOSER_AND_LOOSER = ((_whole, _whole), (_bare, _whole), (_last, _last), (_last_bare, _last_bare))
+    def last_bare(path: str) -> str:
+        return _bare(last(path))
+
+    return (_whole, _whole), (_bare, _whole), (last, last), (last_bare, last_bare)

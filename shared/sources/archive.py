@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import groupby
+from itertools import count, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -37,6 +37,12 @@ LOCAL_HEADER = struct.Struct(
 EXTENSIONS = b"xgXLK"  # types of tar headers that only say more about the next one
 LONGEST_EXTENSION = 2**20  # bytes
 PADDING = 2**20  # bytes that may follow the last member of a packed tar and are checked too
+# A packed tar that unpacks to more of its own length, or holds more members for it, holds no images.
+MOST_PACKED, PACKED_FROM = 50, 2**28  # times, and bytes from which that is looked at
+LEAST_MEMBER, MEMBERS_FROM = (
+    32,
+    10_000,
+)  # packed bytes each, and members from which that is looked at
 
 
 class Zipped(NamedTuple):
@@ -197,13 +203,22 @@ def _packing(path: Path) -> Callable[..., IO[bytes]] | None:
 
 def _scan_tar(path: Path) -> Iterator[tuple[str, Span | None]]:
     """The name of every member, and where it is; None: it is no regular file."""
-    unpack = _packing(path) or open
+    unpack, length = _packing(path) or open, path.stat().st_size
     with reading(path), unpack(path, "rb") as file:
         with tarfile.open(fileobj=file, mode="r:", tarinfo=Header) as archive:
-            while (member := archive.next()) is not None:
+            for number in count(1):
+                if (member := archive.next()) is None:
+                    break
                 archive.members.clear()  # of which tarfile would keep each
+                end = member.offset_data + member.size
                 if member.size < 0:
                     raise tarfile.ReadError(f"a header says that {member.size} bytes follow")
+                if end > max(MOST_PACKED * length, PACKED_FROM):
+                    raise tarfile.ReadError(f"its {length} bytes unpack to {end}, as no images do")
+                if number > max(length // LEAST_MEMBER, MEMBERS_FROM):
+                    raise tarfile.ReadError(
+                        f"its {length} bytes hold {number} members or more, as no images do"
+                    )
                 regular = member.isreg() and not member.issparse()
                 yield member.name, Span(member.offset_data, member.size) if regular else None
         file.read(PADDING)

@@ -266,7 +266,7 @@ class Fetch:
         if suffix is None:  # the page of a busy service, perhaps
             raise _Trouble(f"no JPEG, PNG or FITS: it begins with {data[:40]!r}")
         try:
-            cutouts.cutout(data, self.dataset.channels, self.dataset.stretch)
+            cutouts.cutout(data, self.dataset.channels, self.dataset.stretch, self.dataset.hdu)
         except ValueError as problem:  # if the same comes again, it is meant
             raise _Unusable(str(problem), hashlib.sha256(data).hexdigest()) from problem
         width, height = _size(data, suffix)

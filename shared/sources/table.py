@@ -20,6 +20,7 @@ MOST_PACKED, PACKED_FROM = (
     50,
     2**28,
 )  # a column of so many bytes that shrank so many times holds no images
+MOST_ROWS = 2**20  # of a group, if it has fewer bytes
 
 
 class Place(NamedTuple):
@@ -110,6 +111,7 @@ def _ids(path: Path, column: str) -> Iterator[tuple[int, list[str]]]:
                 "that column as text or 64-bit integers, from the original table"
             )
         for group in range(file.num_row_groups):
+            _check_packing(path, file.metadata.row_group(group), there[0])
             with reading(path):
                 ids = file.read_row_group(group, columns=there[:1])[0]
                 texts = [(text or "").strip() for text in ids.cast(pa.string()).to_pylist()]
@@ -159,7 +161,12 @@ def _images(path: Path, groups: dict[int, dict[int, Any]]) -> Iterator[tuple[Any
 
 
 def _check_packing(path: Path, group: Any, column: str) -> None:
-    """Raise ValueError if a column of images would unpack to far more than it is in the file."""
+    """Raise ValueError if a column would unpack to far more than it is in the file, or to more rows than fit it."""
+    if group.num_rows > max(MOST_ROWS, group.total_byte_size):
+        raise ValueError(
+            f"{path} says that it has {group.num_rows} rows in {group.total_byte_size} bytes, and none with images "
+            "does; name another file in dataset.images"
+        )
     for number in range(group.num_columns):
         chunk = group.column(number)
         packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size

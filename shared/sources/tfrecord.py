@@ -27,6 +27,7 @@ LENGTH = struct.Struct("<QI")
 CHECKSUM = struct.Struct("<I")
 PIXELS = ("matrix", "height", "width", "channels")
 LISTS = {"bytes_list": "BytesList", "float_list": "FloatList", "int64_list": "Int64List"}
+MOST_VALUES = 100_000  # of one feature; one is what a galaxy has
 MODES = {1: "L", 3: "RGB"}  # Pillow's names, by channels
 
 
@@ -162,6 +163,10 @@ def _parse(data: bytes, place: Place) -> dict[str, list]:
     found = {}
     for feature in example.features.feature:
         kinds = [getattr(feature.value, kind).value for kind in LISTS]
+        if (most := max(map(len, kinds))) > MOST_VALUES:
+            raise ValueError(
+                f"{_record(place)} has {most} values of {feature.key!r}, and may have {MOST_VALUES}; write pixels as bytes"
+            )
         found[feature.key] = list(next(filter(len, kinds), []))
     return found
 
