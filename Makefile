@@ -1,7 +1,7 @@
-# make setup | test | demo | bench | lint | clean. PYTHON=... names the interpreter to set up with.
+# make setup | test | test-processors | demo | bench | lint | clean. PYTHON=... names the interpreter to set up with.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo bench lint clean
+.PHONY: help setup test test-processors demo bench lint clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -19,6 +19,7 @@ UNSUITABLE := trizoo needs Python 3.11, 3.12 or 3.13 with its venv module; tried
 help:
 	@echo 'make setup   install everything, pinned, into $(VENV)'
 	@echo 'make test    setup, then all tests'
+	@echo 'make test-processors  the numerical tests as other processors, one thread and a busy machine run them (hours)'
 	@echo 'make demo    setup, then fit, active learning and a report in all three frameworks'
 	@echo 'make bench   setup, then time the small pieces (the frameworks: trizoo bench)'
 	@echo 'make lint    setup, then style and types'
@@ -49,6 +50,9 @@ setup:
 
 test: setup
 	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal
+
+test-processors: setup
+	@$(RUN) -m tests.processors $(PROCESSORS) -- -n $(WORKERS) --dist worksteal
 
 demo: setup
 	@$(VENV)/bin/trizoo demo
