@@ -296,7 +296,8 @@ def test_what_a_kill_left_is_put_right(survey):
         whole = manifest.read_text().splitlines()
         manifest.write_text("\n".join([*whole[:2], whole[2][:40]]))  # two lines and a torn one
         half = source.folder / ".source.json.abc.json"
-        (images_in(source.folder).pop().parent / ".y.png.abc.png").write_bytes(b"half")
+        folder = images_in(source.folder).pop().parent
+        (folder / f".{32 * '0'}.png.abc.png").write_bytes(b"half")
         half.write_bytes(b"half")
         broken = source.folder / json.loads(whole[3])["file"]
         broken.write_bytes(broken.read_bytes()[:500])
@@ -347,7 +348,7 @@ def test_one_process_at_a_time_fetches_into_a_folder(survey):
 )
 def test_what_may_pass_is_asked_for_again(survey, monkeypatch, trouble):
     monkeypatch.setattr(server, "PAUSE", 0)
-    monkeypatch.setattr(fetch, "WHOLE_BODY", 2.0)
+    monkeypatch.setattr(fetch, "WHOLE_ANSWER", 2.0)
     patience = 0.5 if trouble in ("silent", "drip") else 10.0
     with Sky(script={"g1": [trouble]}) as sky:
         source, names = pngs(survey, sky, 3, timeout=patience)
