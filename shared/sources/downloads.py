@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 MANIFEST, MISSING, LOCK = "manifest.jsonl", "missing.jsonl", ".lock"
 NOTES = (MANIFEST, MISSING, "source.json")
-LONGEST_NAME, LONGEST_PATH = 200, 800  # bytes that every file system takes, with room for a suffix
+LONGEST_NAME, LONGEST_PATH = 200, 500  # bytes that every file system takes, with room for a suffix
 
 
 class Download(NamedTuple):

@@ -54,8 +54,8 @@ class _Lost(Exception):
     """An image that cannot be had, and why; what a server says of it is shown as text and without secrets."""
 
     def __init__(self, reason: str):
-        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason[:LONGEST_REASON])
-        super().__init__(credentials.redacted(text))
+        text = credentials.redacted(reason)[:LONGEST_REASON]
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
 
 class _Trouble(_Lost):

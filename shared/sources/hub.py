@@ -117,8 +117,9 @@ class Hub:
         """The files, fetched if they are not there, and whole."""
         files = self._found["files"]
         paths = dict(zip(files, inside(self._folder, list(files)), strict=True))
-        if _read_done(self._folder / DONE) is None or any(
-            not path.is_file() or path.stat().st_size != files[name]["bytes"]
+        kept = (_read_done(self._folder / DONE) or {"files": {}})["files"]
+        if kept.keys() != files.keys() or any(
+            not path.is_file() or path.stat().st_size != kept[name]["bytes"]
             for name, path in paths.items()
         ):
             (self._folder / DONE).unlink(missing_ok=True)
