@@ -34,13 +34,14 @@ setup:
 	    python=$$("$$one" -c '$(SUITABLE)' 2>/dev/null) && break || python=; \
 	done; \
 	if [ -z "$$python" ]; then echo '$(UNSUITABLE)' >&2; exit 1; fi; \
-	locked="$$("$$python" -VV) $$(cksum < requirements.lock) $(CURDIR)"; \
+	locked="$$("$$python" -VV) $$(cat requirements.lock requirements-torch.lock | cksum) $(CURDIR)"; \
 	installed="$$(cksum < pyproject.toml)"; \
 	if [ "$$(cat $(VENV)/locked 2>/dev/null)" != "$$locked" ] || ! $(RUN) -c '' 2>/dev/null; then \
-	    echo "Installing the packages of requirements.lock into $(VENV) with $$python: a few minutes,"; \
+	    echo "Installing the packages of requirements*.lock into $(VENV) with $$python: a few minutes,"; \
 	    echo '1.2 GB to download (more where PyTorch brings CUDA), 4.5 GB on disk.'; \
 	    "$$python" -m venv --clear $(VENV); \
-	    $(PIP) -r requirements.lock; \
+	    $(PIP) --require-hashes -r requirements.lock; \
+	    $(PIP) -r requirements-torch.lock; \
 	    echo "$$locked" > $(VENV)/locked; \
 	fi; \
 	if [ "$$(cat $(VENV)/installed 2>/dev/null)" != "$$installed" ]; then \

@@ -170,9 +170,13 @@ def complain(error: Exception) -> int:
 def hydra_words(words: list[str]) -> list[str]:
     """Hydra's words for WORDS: the task as an override, then the overrides, then the flags.
 
-    Raises ValueError for a task that is none, for none at all and for a word that is not key=value.
+    Raises ValueError for a task that is none, for none at all, for a word that is not key=value and for a secret.
     """
+    from shared import credentials
+
     tasks, overrides, flags = [], [], []
+    for word in words:  # before a sweep's list of them is written, or a message shows one
+        credentials.refuse(word.partition("=")[0], word)
     for before, word in zip(["", *words], words, strict=False):
         if word.startswith("-") or (before in HYDRA_FLAGS_WITH_VALUE and word not in TASKS):
             flags.append(word)

@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from shared import credentials
 from shared.config import USES, uses
 from shared.schema import check
 
@@ -70,6 +71,11 @@ class BackendSpec:
         at_least("backend.threads", self.threads, 0)
         at_least("backend.chunk", self.chunk, 1)
         at_least("backend.steps", self.steps, 1)
+        for name in filter(credentials.names_secret, self.environment):
+            raise ValueError(
+                f"backend.environment sets {name}, a secret, which the run's record would keep; "
+                "leave it out and set it where trizoo is started: every run inherits that"
+            )
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,10 @@ class ServiceSpec:
                 raise ValueError(
                     f"dataset.service.{name} is {getattr(self, name)}; it must be above 0"
                 )
+        if self.timeout > 3600:
+            raise ValueError(
+                f"dataset.service.timeout is {self.timeout}; it must be in seconds, at most 3600"
+            )
 
 
 @dataclass(frozen=True)
@@ -182,6 +192,7 @@ class DatasetSpec:
     service: ServiceSpec
 
     def __post_init__(self):
+        credentials.refuse("dataset.images", self.images or "")
         if self.images is None and self.galaxies is None:
             raise ValueError(
                 "dataset.galaxies is null; synthetic galaxies need a number, e.g. dataset.galaxies=2000"

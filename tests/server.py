@@ -10,6 +10,7 @@ There GET /log gives what `Sky.log` gives, as JSON.
 """
 
 import argparse
+import gzip
 import hashlib
 import io
 import json
@@ -45,6 +46,7 @@ class Request(NamedTuple):
     time: float  # monotonic
     did: str  # "ok", or the trouble that was made
     agent: str
+    authorization: str | None = None
 
 
 class Sky:
@@ -88,12 +90,12 @@ class Sky:
                 counts[request.galaxy] = counts.get(request.galaxy, 0) + 1
         return counts
 
-    def choose(self, galaxy, agent):
+    def choose(self, galaxy, agent, authorization=None):
         """What is done to this request; it is noted."""
         with self.mutex:
             before = sum(request.galaxy == galaxy for request in self.log)
             did = self.decide(galaxy, before)
-            self.log.append(Request(galaxy, time.monotonic(), did, agent))
+            self.log.append(Request(galaxy, time.monotonic(), did, agent, authorization))
         return did
 
     def decide(self, galaxy, before):
@@ -151,7 +153,8 @@ class Answer(BaseHTTPRequestHandler):
         if (found := galaxy_at(self.path)) is None:
             return self.send(404, b"no such page", "text/plain")
         galaxy, kind, width = found
-        did = sky.choose(galaxy, self.headers.get("User-Agent", ""))
+        told = self.headers.get("User-Agent", ""), self.headers.get("Authorization")
+        did = sky.choose(galaxy, *told)
         with sky.counted() as self.end:
             self.misbehave(did, galaxy, kind, width)
 
@@ -196,6 +199,25 @@ class Answer(BaseHTTPRequestHandler):
                 self.endless(b"x", DRIP)
             case "endless":
                 self.endless(b"x" * 65536, 0)
+            case "drip-status":
+                self.endless(b"x", DRIP, b"HTTP/1.1 200 ")
+            case "drip-header":
+                self.endless(b"x", DRIP, b"HTTP/1.1 200 OK\r\nX-Never-Ends: ")
+            case "drip-continue":
+                self.endless(b"HTTP/1.1 100 Continue\r\n\r\n", DRIP, b"")
+            case "continue":
+                self.endless(b"HTTP/1.1 100 Continue\r\n\r\n", 0, b"")
+            case "headers":
+                self.endless(b"X-Another: one\r\n", 0, b"HTTP/1.1 200 OK\r\n")
+            case "long-header":
+                self.endless(b"x" * 4096, 0, b"HTTP/1.1 200 OK\r\nX-Long: ")
+            case "drip-chunk":
+                self.endless(b"0", DRIP, CHUNKED)
+            case "drip-trailer":
+                whole = b"%x\r\n%b\r\n0\r\n" % (len(body), body)
+                self.endless(b"X-Trailer: one\r\n", DRIP, CHUNKED + whole)
+            case "gzip":
+                self.send(200, gzip.compress(body), TYPES[kind], {"Content-Encoding": "gzip"})
             case "huge":
                 self.end_with(200, {"Content-Length": 1 << 40}, b"")
             case "moved":
@@ -204,6 +226,8 @@ class Answer(BaseHTTPRequestHandler):
                 self.send(302, b"", "text/plain", {"Location": self.path})
             case "leave":
                 self.send(302, b"", "text/plain", {"Location": "file:///etc/passwd"})
+            case _ if did.startswith("to "):
+                self.send(302, b"", "text/plain", {"Location": did[3:]})
             case _:
                 self.send(int(did), PAGE, "text/html")
 
@@ -226,15 +250,15 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.close_connection = True
 
-    def endless(self, piece, pause):
-        self.send_response(200)
-        self.end_headers()
+    def endless(self, piece, pause, start=b"HTTP/1.1 200 OK\r\n\r\n"):
         self.close_connection = True
         with suppress(OSError):
+            self.wfile.write(start)
             while not self.server.sky.closing.wait(pause):
                 self.wfile.write(piece)
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 TYPES = {"jpeg": "image/jpeg", "png": "image/png", "fits": "image/fits"}
 
 

@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pyarrow as pa
@@ -74,6 +76,8 @@ class Standin(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         self.server.log.append((self.command, path, self.headers.get("Range")))
         files = self.server.files
+        if self.server.drips and path.endswith(self.server.drips):
+            return self.drip()
         if path in (
             "/api/datasets/zoo/gz2",
             *(f"/api/datasets/zoo/gz2/revision/{r}" for r in ("main", COMMIT)),
@@ -93,6 +97,7 @@ class Standin(BaseHTTPRequestHandler):
                 {"type": "file", "path": name, "size": len(data), "oid": oid(data)}
                 | tree_lfs(self, data)
                 for name, data in files.items()
+                if ".." not in name  # so the library itself sees none such
             ]
             return self.send(json.dumps(tree).encode())
         start = f"/datasets/zoo/gz2/resolve/{COMMIT}/"
@@ -109,6 +114,13 @@ class Standin(BaseHTTPRequestHandler):
             return self.send(data[first:], 206 if first else 200, headers | part, stop)
         code = "RevisionNotFound" if path.startswith("/api/datasets/zoo/gz2/") else "RepoNotFound"
         return self.send(b"{}", 404, {"X-Error-Code": code, "X-Error-Message": "not here"})
+
+    def drip(self):
+        self.close_connection = True
+        with suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Never-Ends: ")
+            while not self.server.closing.wait(0.05):
+                self.wfile.write(b"x")
 
     def send(self, body, status=200, headers=None, stop=None):
         self.send_response(status)
@@ -136,15 +148,17 @@ def tree_lfs(answer, data):
 
 
 @contextmanager
-def standin(files, lie=None, breaks=None):
+def standin(files, lie=None, breaks=None, drips=None):
     with ThreadingHTTPServer(("127.0.0.1", 0), Standin) as server:
         server.daemon_threads, server.files, server.log = True, files, []
-        server.lie, server.breaks = lie, dict(breaks or {})
+        server.lie, server.breaks, server.drips = lie, dict(breaks or {}), drips
+        server.closing = threading.Event()
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
             yield server
         finally:
+            server.closing.set()
             server.shutdown()
             thread.join()
 
@@ -153,7 +167,9 @@ CHILD = """
 import hashlib, json, sys
 import huggingface_hub.constants
 import pandas as pd
+from shared.sources import hub
 from shared.sources.hub import open_hub
+hub.WHOLE_ANSWER = 2.0
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 500  # it keeps whole chunks of a broken download
 from shared.spec import DatasetSpec, from_config
 source = open_hub(from_config(DatasetSpec, json.load(sys.stdin)))
@@ -345,6 +361,207 @@ def test_without_the_package_its_name_is_told(survey, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match=r"needs a package more: pip install huggingface_hub\. Or"):
         open_hub(survey).identity()
+
+
+class Fake:
+    """Stands in for the package: a hub of FILES that keeps a file wherever its name leads, as versions of it did."""
+
+    def __init__(self, files, sizes=True):
+        self.files, self.sizes, self.fetched = files, sizes, []
+        self.errors = SimpleNamespace(
+            RevisionNotFoundError=KeyError, RepositoryNotFoundError=KeyError
+        )
+
+    def HfApi(self, library_name):
+        return self
+
+    def dataset_info(self, repository, **settings):
+        names = self.files.items()
+        told = [(name, len(data) if self.sizes else None) for name, data in names]
+        files = [SimpleNamespace(rfilename=name, size=size, lfs=None) for name, size in told]
+        return SimpleNamespace(siblings=files, sha=COMMIT, card_data=None)
+
+    def hf_hub_download(self, repository, filename, local_dir, **settings):
+        self.fetched.append(filename)
+        path = Path(os.path.join(local_dir, *filename.split("/")))  # noqa: PTH118 (as they do it)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.files[filename])
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    def fake(*arguments, **settings):
+        library = Fake(*arguments, **settings)
+        monkeypatch.setitem(sys.modules, "huggingface_hub", library)
+        return library
+
+    return fake
+
+
+@pytest.mark.parametrize("sizes", [True, False])
+def test_files_come_by_the_library(survey, faked, sizes):
+    library = faked(FILES, sizes)
+    source = open_hub(survey)
+    assert source.names() == ["g1", "g2", "g3"]
+    assert sorted(library.fetched) == ["data/test-00000.parquet", "data/train-00000.parquet"]
+    assert open_hub(survey).names() == source.names()
+    assert open_hub(named(survey, f"hub:zoo/gz2@{COMMIT}")).names() == source.names()
+    assert len(library.fetched) == 2
+
+
+LEAVING = [
+    "../../x.parquet",
+    "data/../../../x.parquet",
+    "data/./x.parquet",
+    "data//x.parquet",
+    "/{outside}/x.parquet",
+    "..\\..\\x.parquet",
+    "C:x.parquet",
+    "c:/x.parquet",
+    "x\0.parquet",
+    "x\x1b[2J.parquet",
+    "x\n.parquet",
+    "\u202ex.parquet",
+    "\udcff.parquet",
+    ".cache/huggingface/x.parquet",
+    ".parquet",
+    300 * "x" + ".parquet",
+    300 * "x/" + "x.parquet",
+]
+
+
+@pytest.mark.parametrize("name", LEAVING, ids=range(len(LEAVING)))
+def test_a_name_that_leads_out_is_refused_before_anything_is_touched(survey, tmp_path, faked, name):
+    outside = tmp_path / "x.parquet"
+    outside.write_bytes(b"mine")
+    library = faked({name.format(outside=tmp_path): parquet("g1")})
+    with pytest.raises(ValueError, match=r"the name of the file .* is refused: it") as error:
+        open_hub(survey).names()
+    assert str(error.value).isprintable()
+    assert library.fetched == []
+    assert outside.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [outside]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a.parquet", "A.parquet"), ("\u00e9.parquet", "e\u0301.parquet")]
+)
+def test_names_that_are_one_file_somewhere_are_refused(survey, faked, one, other):
+    library = faked({one: parquet("g1"), other: parquet("g2")})
+    with pytest.raises(ValueError, match=r"is the same file as .* on some systems"):
+        open_hub(survey).names()
+    assert library.fetched == []
+
+
+@pytest.mark.parametrize("link", ["data", "data/train-00000.parquet"])
+def test_a_link_in_the_folder_is_not_written_through(survey, tmp_path, faked, link):
+    library, outside = faked(FILES), tmp_path / "outside"
+    source = open_hub(survey)
+    outside.mkdir()
+    path = source._place(COMMIT) / link
+    path.parent.mkdir(parents=True)
+    path.symlink_to(outside)
+    with pytest.raises(ValueError, match="would be kept behind a link in"):
+        source.names()
+    assert library.fetched == []
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "{}",
+        '{"commit": 1, "licence": 1, "files": []}',
+        "[" * 9000,
+        '{"commit": 1, "licence": 1, "files": {"../../x.parquet": 7}}',
+    ],
+)
+def test_a_damaged_note_of_what_is_there_is_no_note(survey, faked, text):
+    library = faked(FILES)
+    dataset = named(survey, f"hub:zoo/gz2/tiny@{COMMIT}")
+    assert open_hub(dataset).names() == ["t1"]
+    (open_hub(dataset)._place(COMMIT) / hub.DONE).write_text(text)
+    assert open_hub(dataset).names() == ["t1"]
+    assert library.fetched == 2 * ["tiny/train-00000.parquet"]
+
+
+def test_a_note_of_somebody_else_leads_nowhere(survey, tmp_path, faked):
+    faked(FILES)
+    source = open_hub(named(survey, f"hub:zoo/gz2/tiny@{COMMIT}"))
+    source.names()
+    outside = tmp_path / "x.parquet"
+    outside.write_bytes(b"mine")
+    told = {"bytes": 3, "sha256": None}
+    files = {"../../x.parquet": told}
+    done = {"repository": "zoo/gz2", "commit": COMMIT, "licence": None, "files": files}
+    (source._place(COMMIT) / hub.DONE).write_text(json.dumps(done))
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        open_hub(source.dataset).names()
+    assert outside.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("method", ["dataset_info", "hf_hub_download"])
+def test_a_hub_that_drips_is_given_up(survey, faked, monkeypatch, method):
+    monkeypatch.setattr(hub, "WHOLE_ANSWER", 0.1)  # of 5 seconds
+    library, over = faked(FILES), threading.Event()
+    monkeypatch.setattr(library, method, lambda *names, **settings: over.wait(60))
+    with pytest.raises(ConnectionError, match=r"zoo/gz2 .*too little came in"):
+        open_hub(survey).names()
+    assert not over.is_set()
+    over.set()
+    assert list(Path(survey.service.downloads).rglob(hub.DONE)) == []
+
+
+def test_a_slow_hub_is_waited_for(survey, faked, monkeypatch):
+    monkeypatch.setattr(hub, "WHOLE_ANSWER", 0.2)  # of 5 seconds
+    monkeypatch.setattr(hub, "LEAST", 1)
+    library = faked(FILES)
+    whole = library.hf_hub_download
+
+    def slow(repository, filename, local_dir, **settings):
+        local_dir.mkdir(parents=True, exist_ok=True)
+        with (local_dir / "half").open("ab", buffering=0) as file:
+            for _ in range(25):
+                file.write(b"x")
+                time.sleep(0.1)
+        whole(repository, filename, local_dir)
+
+    monkeypatch.setattr(library, "hf_hub_download", slow)
+    assert open_hub(named(survey, "hub:zoo/gz2/tiny")).names() == ["t1"]
+
+
+def test_a_signature_in_the_hubs_answer_is_not_told(survey, faked, monkeypatch):
+    def refused(*names, **settings):
+        raise OSError("403 for 'https://me:hunter2@cdn.invalid/x?a=1&X-Amz-Signature=hunter2'")
+
+    monkeypatch.setattr(faked(FILES), "hf_hub_download", refused)
+    with pytest.raises(ConnectionError, match=r"403 for 'https://cdn.invalid/x\?a=1&X-A") as error:
+        open_hub(survey).names()
+    assert "hunter2" not in str(error.value)
+
+
+@needs_library
+@pytest.mark.parametrize("what", ["/api/datasets/zoo/gz2", "tiny/train-00000.parquet"])
+def test_the_library_itself_is_not_waited_for_for_ever(survey, tmp_path, what):
+    with standin(FILES, drips=what) as server:
+        kind, told = asked(named(survey, "hub:zoo/gz2/tiny"), server, tmp_path)
+    assert kind == "ConnectionError"
+    assert "too little came in" in told
+
+
+@needs_library
+def test_the_library_itself_gets_no_name_that_leads_out(survey, tmp_path):
+    outside = tmp_path / "x.parquet"
+    outside.write_bytes(b"mine")
+    with standin({"../../x.parquet": parquet("g1")}) as server:
+        kind, told = asked(survey, server, tmp_path)
+    assert kind == "ValueError"
+    assert "is refused: it leads out of the folder" in told
+    assert outside.read_bytes() == b"mine"
 
 
 def test_a_commit_that_is_there_needs_neither_package_nor_network(survey, monkeypatch):

@@ -5,7 +5,9 @@ first digits; manifest.jsonl has a line for each, missing.jsonl one for each tha
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import NamedTuple
 from shared.locks import file_lock
 
 MANIFEST, MISSING, LOCK = "manifest.jsonl", "missing.jsonl", ".lock"
+NOTES = (MANIFEST, MISSING, "source.json")
+LONGEST_NAME, LONGEST_PATH = 200, 500  # bytes that every file system takes, with room for a suffix
 
 
 class Download(NamedTuple):
@@ -43,31 +47,73 @@ def sole_fetcher(folder: Path) -> Iterator[None]:
 def kept_images(folder: Path) -> dict[str, Download]:
     """The images that are in FOLDER and in its manifest, by the stems of their files.
 
-    What a killed process left half written is removed.
+    What a killed process left half written is removed, and nothing else.
     """
-    parts = [part for part in folder.iterdir() if part.is_dir() and len(part.name) == 2]
-    there = {f"{part.name}/{file.name}" for part in parts for file in os.scandir(part)}
-    for file in [file for file in there if file[3] == "."]:
-        (folder / file).unlink()
-    for file in folder.glob(".*.*"):
-        file.unlink()
-    entries = (entry for entry in read_lines(folder / MANIFEST) if entry["file"] in there)
-    return {
-        entry["file"][3:].split(".")[0]: Download(entry["file"], entry["sha256"])
-        for entry in entries
+    parts = [part for part in folder.iterdir() if re.fullmatch("[0-9a-f]{2}", part.name)]
+    parts = [part for part in parts if part.is_dir() and not part.is_symlink()]
+    files = (file for part in parts for file in os.scandir(part))
+    there = {
+        f"{Path(file.path).parent.name}/{file.name}": file
+        for file in files
+        if file.is_file(follow_symlinks=False)
     }
+    for file in there.values():
+        if re.match(r"\.[0-9a-f]{32}\.", file.name):
+            Path(file.path).unlink()
+    for name in NOTES:
+        for path in folder.glob(f".{name}.*"):
+            path.unlink()
+    kept = {}
+    for entry in read_lines(folder / MANIFEST):
+        file, sha256 = entry.get("file"), entry.get("sha256")
+        if isinstance(file, str) and isinstance(sha256, str) and file in there and file[3] != ".":
+            kept[file[3:].split(".")[0]] = Download(file, sha256)
+    return kept
+
+
+def inside(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Where the files that somebody else calls NAMES, paths with /, are kept in FOLDER.
+
+    Raises ValueError, before anything is touched, for a name that leads out of FOLDER, that cannot be a file's on
+    every system, or that is another's there.
+    """
+    paths, known = [], {}
+    for name in names:
+        parts = name.split("/")
+        path = folder.joinpath(*parts)
+        same = unicodedata.normalize("NFC", name).casefold()
+        if not name.isprintable() or "\\" in name or re.match("[A-Za-z]:", name):
+            problem = "is no plain path"
+        elif any(part.startswith(".") or not part for part in parts):
+            problem = "leads out of the folder, or is hidden in it"
+        elif (
+            max(len(part.encode()) for part in parts) > LONGEST_NAME
+            or len(name.encode()) > LONGEST_PATH
+        ):
+            problem = "is too long"
+        elif known.setdefault(same, name) != name:
+            problem = f"is the same file as {known[same]!a} on some systems"
+        elif any(here.is_symlink() for here in (path, *path.parents[: len(parts) - 1])):
+            problem = f"would be kept behind a link in {folder}; remove that"
+        else:
+            paths.append(path)
+            continue
+        raise ValueError(f"the name of the file {name[:LONGEST_NAME]!a} is refused: it {problem}")
+    return paths
 
 
 def read_lines(path: Path) -> Iterator[dict]:
-    """The objects in a file of one JSON object per line; a line torn by a kill is left out."""
+    """The objects in a file of one JSON object per line; what is none, as a line torn by a kill, is left out."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for line in file:
             try:
-                yield json.loads(line)
-            except ValueError:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(entry, dict):
+                yield entry
 
 
 def append_line(path: Path, entry: dict) -> None:

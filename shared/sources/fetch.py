@@ -1,9 +1,11 @@
 """Fetching politely: a few requests at once, so many in a second, again after what may pass, never what is there."""
 
 import hashlib
+import http.client
 import io
 import json
 import random
+import socket
 import threading
 import time
 from collections import deque
@@ -21,7 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from PIL import Image as Pillow
 
-from shared import cutouts
+from shared import credentials, cutouts
 from shared.progress import say
 from shared.records import write_json, write_whole
 from shared.sources.downloads import (
@@ -41,14 +43,19 @@ BACK_OFF = 1.0  # seconds before the second attempt; before each further one, tw
 LONGEST_BACK_OFF = 60.0  # seconds
 LONGEST_PAUSE = 3600.0  # seconds; a service that asks for more is left alone
 SAID_PAUSE = 10.0  # seconds; a longer pause is told
-WHOLE_BODY = 10.0  # timeouts that a whole answer may take, however steadily it drips
+WHOLE_ANSWER = 10.0  # timeouts that an answer may take from its first line to its last byte
 REDIRECTS = 3
+LONGEST_REASON = 300  # characters
 HOPELESS = 20  # requests without any answer, or images in a row lost to trouble, that end it all
 JOINING = 2.0  # seconds that an interrupted load waits for its threads
 
 
 class _Lost(Exception):
-    """An image that cannot be had, and why."""
+    """An image that cannot be had, and why; what a server says of it is shown as text and without secrets."""
+
+    def __init__(self, reason: str):
+        text = credentials.redacted(reason)[:LONGEST_REASON]
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
 
 class _Trouble(_Lost):
@@ -106,6 +113,56 @@ class _Pace:
             self.until = max(self.until, until)
 
 
+class _Timed(io.RawIOBase):
+    """What comes through SOCK, for WHOLE_ANSWER of its timeouts: http.client waits so long for each byte.
+
+    So it would for ever, where bytes keep coming: a status line or headers that drip, one `100 Continue` after
+    another, a chunk's length or a trailer without end.
+    """
+
+    def __init__(self, sock: socket.socket):
+        self.sock, self.bytes = sock, sock.makefile("rb", buffering=0)
+        self.patience = sock.gettimeout()
+        self.end = time.monotonic() + WHOLE_ANSWER * self.patience
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int | None:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise ConnectionError(f"it was not whole after {WHOLE_ANSWER * self.patience:.0f} s")
+        self.sock.settimeout(min(left, self.patience))
+        return self.bytes.readinto(buffer)
+
+    def close(self) -> None:
+        self.bytes.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    def __init__(self, sock, *arguments, **settings):
+        super().__init__(sock, *arguments, **settings)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Timed(sock))
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    response_class = _Answer
+
+
+class _SecureConnection(urllib3.connection.HTTPSConnection):
+    response_class = _Answer
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
 class Fetch:
     """The threads of one load, and what they share."""
 
@@ -121,6 +178,7 @@ class Fetch:
             "User-Agent": _user_agent(self.service.contact),
             "Accept-Encoding": "identity",
         }
+        self.authorization = credentials.authorization(urlsplit(str(dataset.images)).hostname or "")
         self.pool = _pool(str(dataset.images), self.service, self.headers)
         # Daemons: a program that is told to end does not wait for a silent service.
         self.threads = [
@@ -138,7 +196,9 @@ class Fetch:
         write_json(self.folder / "source.json", source)
         if (self.folder / MISSING).exists():
             lines = [
-                line for line in read_lines(self.folder / MISSING) if line["address"] not in wanted
+                line
+                for line in read_lines(self.folder / MISSING)
+                if str(line.get("address")) not in wanted
             ]
             text = "".join(json.dumps(line) + "\n" for line in lines)
             write_whole(self.folder / MISSING, lambda beside: beside.write_text(text))
@@ -229,9 +289,7 @@ class Fetch:
         for _ in range(REDIRECTS + 1):
             self.pace.wait()
             try:
-                answer = self.pool.request(
-                    "GET", url, redirect=False, preload_content=False, decode_content=False
-                )
+                answer = self._open(url, address)
                 self.answered = True
                 with closing(answer):
                     location = answer.get_redirect_location()
@@ -241,21 +299,24 @@ class Fetch:
             except urllib3.exceptions.HTTPError as problem:
                 self._count_unanswered(problem)
                 raise _Trouble(f"no whole answer ({problem})") from problem
-            url = urljoin(url, location)
-            allowed = ("https",) if address.startswith("https:") else ("http", "https")
-            if urlsplit(url).scheme not in allowed:
-                raise _Lost(f"it is redirected to {url}, which is not {' or '.join(allowed)}")
+            url = _redirected(url, location)
         raise _Lost(f"it is redirected more than {REDIRECTS} times")
+
+    def _open(self, url: str, address: str) -> urllib3.BaseHTTPResponse:
+        """The answer to URL so far; only the host of ADDRESS is told by whose leave."""
+        headers = self.headers
+        if self.authorization and _origin(url) == _origin(address):
+            headers = headers | {"Authorization": self.authorization}
+        return self.pool.request(
+            "GET", url, headers=headers, redirect=False, preload_content=False, decode_content=False
+        )
 
     def _body(self, answer: urllib3.BaseHTTPResponse) -> bytes:
         body = bytearray()
-        end = time.monotonic() + WHOLE_BODY * self.service.timeout
         while piece := answer.read1(1 << 16):
             body += piece
             if len(body) > cutouts.LARGEST_FILE:
                 raise _Trouble(f"over {cutouts.LARGEST_FILE} bytes", "large")
-            if time.monotonic() > end:
-                raise _Trouble(f"only {len(body)} bytes in {WHOLE_BODY:.0f} timeouts")
             if self.stop.is_set():
                 raise _Stopped
         return bytes(body)
@@ -329,7 +390,29 @@ def _pool(address: str, service: ServiceSpec, headers: dict[str, str]) -> urllib
     proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     kind = urllib3.PoolManager if proxy is None else partial(urllib3.ProxyManager, proxy)
     timeout = urllib3.Timeout(connect=service.timeout, read=service.timeout)
-    return kind(maxsize=service.at_once, timeout=timeout, headers=headers, retries=False)
+    pool = kind(maxsize=service.at_once, timeout=timeout, headers=headers, retries=False)
+    pool.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+    return pool
+
+
+def _origin(url: str) -> tuple:
+    parts = urllib3.util.parse_url(url)
+    return parts.scheme, parts.host, parts.port
+
+
+def _redirected(url: str, location: str) -> str:
+    """Where LOCATION, which the answer to URL gave, leads; raises _Lost where that is nowhere to go."""
+    try:
+        target = urljoin(url, location)
+        parts = urllib3.util.parse_url(target)
+    except ValueError as problem:
+        raise _Lost(f"it is redirected to {location}, which is no address") from problem
+    allowed = ("https",) if url.startswith("https:") else ("http", "https")
+    if parts.scheme not in allowed:
+        raise _Lost(f"it is redirected to {target}, which is not {' or '.join(allowed)}")
+    if parts.auth is not None or not parts.host:
+        raise _Lost(f"it is redirected to {target}, which has no host, or a user name before it")
+    return parts.url
 
 
 def _user_agent(contact: str | None) -> str:

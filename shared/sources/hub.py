@@ -7,22 +7,30 @@ was broken off, and HF_ENDPOINT names another hub than its own.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pandas as pd
 
+from shared.credentials import redacted
 from shared.records import write_json
 from shared.sources import Loaded
+from shared.sources.downloads import inside
+from shared.sources.fetch import WHOLE_ANSWER
 from shared.sources.table import Tables
 from shared.spec import DatasetSpec, digest
 
 FORM = re.compile(r"hub:([\w.-]+/[\w.-]+)((?:/[\w.-]+)*)(?:@([\w./-]+))?")
 DEFAULT = "data"  # the folder of a data set's default configuration
 DONE = "hub.json"  # beside whole and checked files: what they are
+LEAST = 2**20  # bytes that come in WHOLE_ANSWER timeouts, or a file, or the hub is given up
 
 
 def open_hub(dataset: DatasetSpec) -> "Hub":
@@ -91,10 +99,10 @@ class Hub:
         A whole commit that is there already is not asked for.
         """
         if self.revision is not None and re.fullmatch(r"[0-9a-f]{40}", self.revision):
-            done = self._place(self.revision) / DONE
-            if done.exists():
-                return json.loads(done.read_text())
-        return _ask(self.repository, self.below, self.revision, self.dataset.service.timeout)
+            done = _read_done(self._place(self.revision) / DONE)
+            if done is not None:
+                return done
+        return _ask(self.repository, self.below, self.revision, self.dataset)
 
     def _place(self, commit: str) -> Path:
         name = f"{self.dataset.name}-{digest([self.repository, self.below, commit])}"
@@ -108,9 +116,10 @@ class Hub:
     def _parquet(self) -> list[Path]:
         """The files, fetched if they are not there, and whole."""
         files = self._found["files"]
-        paths = {name: self._folder / name for name in files}
-        if not (self._folder / DONE).exists() or any(
-            not path.is_file() or path.stat().st_size != files[name]["bytes"]
+        paths = dict(zip(files, inside(self._folder, list(files)), strict=True))
+        kept = (_read_done(self._folder / DONE) or {"files": {}})["files"]
+        if kept.keys() != files.keys() or any(
+            not path.is_file() or path.stat().st_size != kept[name]["bytes"]
             for name, path in paths.items()
         ):
             (self._folder / DONE).unlink(missing_ok=True)
@@ -119,6 +128,20 @@ class Hub:
                 _check(path, files[name])
             write_json(self._folder / DONE, self._found)
         return list(paths.values())
+
+
+def _read_done(path: Path) -> dict[str, Any] | None:
+    """What the whole and checked files beside PATH are; None: nothing says so, or not as it is written here."""
+    with suppress(OSError, ValueError, RecursionError):
+        done = json.loads(path.read_text())
+        if isinstance(done, dict) and {"commit", "licence", "files"} <= done.keys():
+            files = done["files"]
+            told = files.values() if isinstance(files, dict) else [None]
+            if files and all(
+                isinstance(file, dict) and {"bytes", "sha256"} <= file.keys() for file in told
+            ):
+                return done
+    return None
 
 
 def _library():
@@ -132,12 +155,62 @@ def _library():
     return huggingface_hub
 
 
-def _ask(repository: str, below: str, revision: str | None, timeout: float) -> dict[str, Any]:
-    library = _library()
+def _in_time(calls: Sequence[Callable], at_once: int, timeout: float, folder: Path | None) -> list:
+    """What each of CALLS gives, in the order in which they end; raises what one of them raised.
+
+    The library waits TIMEOUT for each byte, so a hub whose bytes drip would hold it for ever. So it works in threads
+    that the program need not wait for, and is given up once nothing ends and FOLDER, if any, does not grow.
+    """
+    todo, done, patience = deque(calls), SimpleQueue(), WHOLE_ANSWER * timeout
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                call = todo.popleft()
+                try:
+                    done.put((call(), None))
+                except BaseException as problem:  # goes on in the thread that waits
+                    todo.clear()
+                    done.put((None, problem))
+
+    for _ in range(min(at_once, len(calls))):
+        threading.Thread(target=work, name="hub", daemon=True).start()
+    found, size = [], _size(folder)
+    while len(found) < len(calls):
+        try:
+            result, problem = done.get(timeout=patience)
+        except Empty:
+            before, size = size, _size(folder)
+            if size - before < LEAST:
+                todo.clear()
+                raise TimeoutError(f"too little came in {patience:.0f} s") from None
+            continue
+        if problem is not None:
+            raise problem
+        found.append(result)
+    return found
+
+
+def _size(folder: Path | None) -> int:
+    """The bytes in FOLDER, in which files come and go."""
+    total = 0
+    for path in folder.rglob("*") if folder else ():
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def _ask(repository: str, below: str, revision: str | None, dataset: DatasetSpec) -> dict[str, Any]:
+    library, timeout = _library(), dataset.service.timeout
+    ask = partial(
+        library.HfApi(library_name="trizoo").dataset_info,
+        repository,
+        revision=revision,
+        timeout=timeout,
+        files_metadata=True,
+    )
     try:
-        told = library.HfApi(library_name="trizoo").dataset_info(
-            repository, revision=revision, timeout=timeout, files_metadata=True
-        )
+        (told,) = _in_time([ask], 1, timeout, None)
     except library.errors.RevisionNotFoundError:
         raise ValueError(f"{repository} has no revision {revision}; check dataset.images") from None
     except library.errors.RepositoryNotFoundError:
@@ -147,8 +220,8 @@ def _ask(repository: str, below: str, revision: str | None, timeout: float) -> d
         ) from None
     except Exception as problem:  # of whichever HTTP library this version of it uses
         raise ConnectionError(
-            f"the hub did not say what is in {repository} ({problem}); check the network. Without "
-            "one, name a commit that is there already: hub:OWNER/NAME@COMMIT"
+            f"the hub did not say what is in {repository} ({redacted(str(problem))}); check the "
+            "network. Without one, name a commit that is there already: hub:OWNER/NAME@COMMIT"
         ) from problem
     sizes = {
         file.rfilename: {"bytes": file.size, "sha256": file.lfs and file.lfs.sha256}
@@ -185,22 +258,23 @@ def _chosen(repository: str, below: str, names: list[str]) -> list[str]:
 def _fetch(
     repository: str, commit: str, names: list[str], folder: Path, dataset: DatasetSpec
 ) -> None:
+    service = dataset.service
+    fetch = partial(
+        _library().hf_hub_download,
+        repository,
+        repo_type="dataset",
+        revision=commit,
+        local_dir=folder,
+        library_name="trizoo",
+        etag_timeout=service.timeout,
+    )
+    calls = [partial(fetch, filename=name) for name in names]
     try:
-        _library().snapshot_download(
-            repository,
-            repo_type="dataset",
-            revision=commit,
-            allow_patterns=names,
-            local_dir=folder,
-            library_name="trizoo",
-            etag_timeout=dataset.service.timeout,
-            max_workers=dataset.service.at_once,
-        )
-    except ValueError:
-        raise
+        _in_time(calls, service.at_once, service.timeout, folder)
     except Exception as problem:  # of whichever HTTP library this version of it uses
         raise ConnectionError(
-            f"{repository} did not come whole from the hub ({problem}); the same command goes on"
+            f"{repository} did not come whole from the hub ({redacted(str(problem))}); the same "
+            "command goes on"
         ) from problem
 
 
@@ -208,10 +282,11 @@ def _check(path: Path, file: dict[str, Any]) -> None:
     """Note the checksum of the file at PATH; raises ValueError, and removes it, if it is another."""
     with path.open("rb") as data:
         found = hashlib.file_digest(data, "sha256").hexdigest()
-    if file["sha256"] not in (None, found) or path.stat().st_size != file["bytes"]:
+    length = path.stat().st_size
+    if file["sha256"] not in (None, found) or file["bytes"] not in (None, length):
         path.unlink()
         raise ValueError(
             f"{path} came with another checksum than the hub gives; it was removed, and the same "
             "command fetches it again"
         )
-    file["sha256"] = found
+    file |= {"bytes": length, "sha256": found}
