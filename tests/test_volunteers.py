@@ -423,7 +423,7 @@ def test_workflows_are_not_merged(tmp_path):
             heard(tmp_path, oracle({"T1": "bar"}, workflow=name), QUESTIONS)
     alike = [said(1, "Yes", workflow_id="1"), said(2, "No", workflow_id="2")]
     put(tmp_path, alike)
-    with pytest.raises(ValueError, match="which names several of the workflows.*number of one"):
+    with pytest.raises(ValueError, match=r"which names several of the workflows.*number of one"):
         heard(tmp_path, oracle({"T1": "bar"}, workflow='Shapes, "beta"'), QUESTIONS)
     put(tmp_path, [said(1, "Yes"), said(2, "No", workflow_id="371.0", workflow_name="Renamed")])
     assert heard(tmp_path, oracle({"T1": "bar"}), QUESTIONS).loc["g", "bar_total"] == 2
@@ -497,7 +497,7 @@ def test_an_answer_is_not_another_that_looks_like_it(tmp_path, text):
 
 def test_answers_that_only_punctuation_tells_apart_are_not_guessed(tmp_path):
     """Two texts of the workflow, or two of ours, would become one."""
-    with pytest.raises(ValueError, match="answered '(4.|.4.)', which is none"):
+    with pytest.raises(ValueError, match=r"answered '(4\.|\(4\))', which is none"):
         arms(tmp_path, "4.", "(4)")
     assert arms(tmp_path, "4", "4.", answers={"4.": "3"}) == {"4": 1, "3": 1}
     with pytest.raises(ValueError, match=r"answered '\(4\)', which is none"):
