@@ -34,14 +34,14 @@ def acquire(
         return fetch(random(put(keys), put(np.uint32(index))))
     if name in ("variance", "margin"):
         return fetch({"variance": variance, "margin": margin}[name](put(samples)))
-    given, parts = [], [np.zeros(0)]
+    given, found = [], np.zeros(len(samples))
     if name in ("batch_mutual_information", "epig"):
         given = [put(array) for array in weighed(states)]
     for piece in pieces(samples, votes, states if given else None):
         arrays = (piece.samples, piece.yes, piece.no, piece.ways)
         scores = score(name, *(put(array) for array in arrays), *given)
-        parts.append(fetch(scores)[: piece.count])
-    return np.concatenate(parts)
+        found[piece.start : piece.start + piece.count] += fetch(scores)[: piece.count]
+    return found
 
 
 def dirichlet_information(concentrations, expected_votes: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from reports.blocks import Measure, Range, Section, Table, Told, number, ranges
+from shared.spreadsheet import to_cell
 
 NUMBERS = (
     "table",  # as tables.csv counts them, from 1
@@ -54,7 +55,7 @@ def _csv(head: Iterable[str], rows: Iterable[list]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows(rows)
+    writer.writerows(map(to_cell, row) for row in rows)
     return text.getvalue()
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
-from shared.spec import ACQUISITIONS, SCORES, one_of
+from shared.spec import ACQUISITIONS, MOST_VOTES, SCORES, one_of
 
 ELEMENTS = 2**21  # numbers in a piece's largest array: some 60 MB with all made of them
 COUNTS = 2**18  # ways in which the votes on a question may fall, at most
@@ -26,9 +26,10 @@ class States(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Galaxies to be scored in one go, as many as in every other piece; the first COUNT of them are asked for.
+    """Galaxies, and some counts k of their votes, to be summed over in one go: as many as in every other piece.
 
-    Where all galaxies expect the same votes, YES, NO and WAYS have one row for all.
+    The first `count` of the galaxies are asked for; their places begin at `start`. Where all galaxies expect the same
+    votes, `yes`, `no` and `ways` have one row for all.
     """
 
     samples: np.ndarray  # float (galaxy, sample) of rho
@@ -36,6 +37,7 @@ class Piece(NamedTuple):
     no: np.ndarray  # float64 (galaxy, k): N - k, at least 0
     ways: np.ndarray  # float64 (galaxy, k): ln of N over k; NEVER where k > N
     count: int
+    start: int
 
 
 def checked(
@@ -75,6 +77,11 @@ def checked(
             f"expected_votes are {votes.dtype} of shape {votes.shape}; give one whole number from 0 on, or one "
             f"for each of the {len(samples)} galaxies"
         )
+    if (most := votes.max(initial=0)) > MOST_VOTES:
+        raise ValueError(
+            f"expected_votes are up to {most}, and at most {MOST_VOTES} are summed over; expect fewer, such as "
+            "acquisition.expected_votes=40"
+        )
     if name == "random" and (keys is None or keys.shape != (len(samples), 2)):
         raise ValueError(
             "random needs keys, one per galaxy: shared.keys.galaxy_keys(seed, 'acquisition', ids)"
@@ -112,17 +119,25 @@ def weighed(states: States) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def pieces(samples: np.ndarray, votes: np.ndarray, states: States | None) -> Iterator[Piece]:
-    """What `checked` gave, in pieces for as many galaxies as ELEMENTS allow, at least one."""
-    k = np.arange(votes.max(initial=0) + 1)
-    factorials = gammaln(k + 1.0)  # their logarithms
+    """What `checked` gave, in pieces of some counts of as many galaxies as ELEMENTS allow, or of one.
+
+    Every score is a sum over counts, so it is the sum of those of a galaxy's pieces.
+    """
+    most = votes.max(initial=0)
     wide = samples.shape[1] if states is None else max(states.posterior.shape)
+    block = min(max(1, ELEMENTS // wide), most + 1)
+    factorials = gammaln(np.arange(most + block) + 1.0)  # their logarithms
     alike = votes.ndim == 0 or (votes == votes[:1]).all()
-    for rows, count in stretches(len(samples), wide * len(k)):
-        total = np.reshape(k[-1] if alike else votes[rows], (-1, 1))
-        no = np.maximum(total - k, 0)
-        ways = np.where(k > total, NEVER, factorials[total] - factorials[k] - factorials[no])
-        yes = np.broadcast_to(k.astype(np.float64), no.shape)
-        yield Piece(samples[rows], yes, no.astype(np.float64), ways, count)
+    start = 0
+    for rows, count in stretches(len(samples), wide * block):
+        total = np.reshape(most if alike else votes[rows], (-1, 1))
+        for first in range(0, most + 1, block):
+            k = np.arange(first, first + block)
+            no = np.maximum(total - k, 0)
+            ways = np.where(k > total, NEVER, factorials[total] - factorials[k] - factorials[no])
+            yes = np.broadcast_to(k.astype(np.float64), no.shape)
+            yield Piece(samples[rows], yes, no.astype(np.float64), ways, count, start)
+        start += count
 
 
 def stretches(galaxies: int, each: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -139,8 +154,8 @@ def stretches(galaxies: int, each: int) -> Iterator[tuple[np.ndarray, int]]:
 def counts(concentrations: np.ndarray, expected_votes: int) -> tuple[np.ndarray, np.ndarray]:
     """How EXPECTED_VOTES may fall on the answers, int64 (k, answer), and ln of in how many orders, (k,).
 
-    Raises ValueError for votes that are not a count, concentrations that are not (galaxy, sample, answer), finite and
-    above 0, and for more than COUNTS ways.
+    Raises ValueError for votes that are not a count or above MOST_VOTES, concentrations that are not (galaxy, sample,
+    answer), finite and above 0, and for more than COUNTS ways.
     """
     if concentrations.ndim != 3 or not all(concentrations.shape[1:]):
         raise ValueError(
@@ -153,8 +168,10 @@ def counts(concentrations: np.ndarray, expected_votes: int) -> tuple[np.ndarray,
             f"the concentrations of galaxy {wrong.argmax()} are not all finite and above 0; give those of a Dirichlet"
         )
     votes = np.asarray(expected_votes)
-    if votes.shape or not np.issubdtype(votes.dtype, np.integer) or votes < 0:
-        raise ValueError(f"expected_votes is {expected_votes!r}; give one whole number from 0 on")
+    if votes.shape or not np.issubdtype(votes.dtype, np.integer) or not 0 <= votes <= MOST_VOTES:
+        raise ValueError(
+            f"expected_votes is {expected_votes!r}; give one whole number from 0 to {MOST_VOTES}"
+        )
     bars = concentrations.shape[2] - 1
     ways = comb(int(votes) + bars, bars)
     if ways > COUNTS:

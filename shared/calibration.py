@@ -26,10 +26,11 @@ from shared.keys import galaxy_keys, uniforms
 from shared.metrics import coverage, log_score, log_scores, mean, rmse
 from shared.oracle import true_chances
 from shared.prepare import prepare as prepare_store
-from shared.records import write_json, write_whole
+from shared.records import write_json
 from shared.sampling import sample_galaxies
 from shared.spec import RunSpec
 from shared.split import galaxy_hash
+from shared.spreadsheet import write_csv
 from shared.store import Store
 from shared.tasks import SPLIT, cutouts, labelled_parts, learned_from, where
 from shared.weights import Checkpoint, fitted
@@ -190,8 +191,7 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
         **measured,
     }
     write_json(folder / "calibration.json", results)
-    table = pd.DataFrame(rates)
-    write_whole(folder / "calibration.csv", lambda beside: table.to_csv(beside, index=False))
+    write_csv(folder / "calibration.csv", pd.DataFrame(rates))
     results |= {"peak_memory_bytes": backend.peak_memory(), "summary": told_of(measured)}
     return {"where": where(backend), "results": results}
 

@@ -8,6 +8,7 @@ import pandas as pd
 from shared.prepare import prepare
 from shared.records import write_whole
 from shared.spec import RunSpec
+from shared.spreadsheet import write_csv
 from shared.store import Store, open_store
 
 MATCHES = "matches"  # .parquet and .csv
@@ -69,7 +70,7 @@ def match(run: RunSpec, folder: Path) -> dict:
     pairs = cross_match(this.galaxies, other.galaxies, run.match.radius)
     table = side_by_side(this, other, pairs)
     write_whole(folder / f"{MATCHES}.parquet", lambda path: table.to_parquet(path, index=False))
-    write_whole(folder / f"{MATCHES}.csv", lambda path: table.to_csv(path, index=False))
+    write_csv(folder / f"{MATCHES}.csv", table)
     middle = float(pairs["separation"].median()) if len(pairs) else None
     told = "" if middle is None else f", the middle one {middle:.2f} arcsec apart"
     results = {

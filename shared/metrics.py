@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 
 ELEMENTS = 2**21  # numbers in one piece of work: 16 MB
 EPSILON = 1e-8  # inside the logarithms of W+20's loss
+WIDEST = 1000  # votes, of the intervals whose coverage is told
 BELOW = -1e6  # stands for ln 0: e^BELOW is 0, yet 0 times BELOW is 0 and not NaN
 
 
@@ -133,22 +134,26 @@ def coverage(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> list[li
     """How often the votes fall as near the expected count as the posterior says they will.
 
     A table of [width, predicted, observed, relative error], for widths of 0 votes to the most that
-    any galaxy has. With k_hat = floor(E[k]), predicted sums over galaxies the posterior chance of
+    any galaxy has, or to WIDEST. With k_hat = floor(E[k]), predicted sums over galaxies the posterior chance of
     |k - k_hat| <= width, and observed counts the galaxies where it is so; the relative error,
     |predicted - observed| / observed, is NaN where nothing was observed (W+20, section 4.3).
     """
     asked = np.asarray(total) > 0
     samples, k, n = np.asarray(samples)[asked], np.asarray(yes)[asked], np.asarray(total)[asked]
     k_hat = np.floor(n * mean_rho(samples) + 1e-9).astype(np.int64)  # 1e-9: 19.999... means 20
-    widths = np.arange(n.max(initial=-1) + 1)
+    most = n.max(initial=-1)
+    widths = np.arange(min(most, WIDEST) + 1)
+    counts = np.arange(min(most + 1, 2 * WIDEST) + 1)  # of votes that are within the widest
     predicted, observed = np.zeros(len(widths)), np.zeros(len(widths), np.int64)
-    for piece in pieces(len(n), samples.shape[1] * (len(widths) + 1)):
-        chances = vote_chances(samples[piece], n[piece], len(widths))
-        below = np.pad(chances.cumsum(1), ((0, 0), (1, 0)))  # (galaxy, count): the chance of fewer
+    for piece in pieces(len(n), samples.shape[1] * len(counts)):
         centre = k_hat[piece, None]
+        start = np.maximum(centre - WIDEST, 0)
+        chances = vote_chances(samples[piece], n[piece], start + counts)
+        below = np.pad(chances.cumsum(1), ((0, 0), (1, 0)))  # (galaxy, count): the chance of fewer
         low, high = np.maximum(centre - widths, 0), np.minimum(centre + widths, n[piece, None])
         predicted += (
-            np.take_along_axis(below, high + 1, 1) - np.take_along_axis(below, low, 1)
+            np.take_along_axis(below, high + 1 - start, 1)
+            - np.take_along_axis(below, low - start, 1)
         ).sum(0)
         observed += (np.abs(k[piece, None] - centre) <= widths).sum(0)
     return [
@@ -157,20 +162,23 @@ def coverage(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> list[li
     ]
 
 
-def vote_chances(samples: np.ndarray, total: np.ndarray, most: int) -> np.ndarray:
-    """The posterior chance p(k | N), float64 (galaxy, k), of k = 0 ... MOST votes out of TOTAL
-    (galaxy,); 0 where k > N.
+def vote_chances(samples: np.ndarray, total: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """The posterior chance p(k | N), float64 (galaxy, k), of `k` votes, int (k,) or (galaxy, k), out
+    of `total` (galaxy,); 0 where k > N.
 
-    All at once: (galaxy, sample, k) must fit in memory, which `pieces` sees to.
+    In blocks of `k`, so that (galaxy, sample, k) fits in memory where `pieces` sees to a galaxy's.
     """
     rho = np.asarray(samples, np.float64)[:, :, None]
     n = np.asarray(total, np.int64)[:, None]
-    k = np.arange(most + 1)
-    ways = np.where(k <= n, _log_ways(n, np.minimum(k, n)), BELOW)[:, None, :]
-    no = np.maximum(n - k, 0)[:, None, :]
+    k = np.broadcast_to(k, (len(n), np.shape(k)[-1]))
     with np.errstate(divide="ignore"):
         log_yes, log_no = np.maximum(np.log(rho), BELOW), np.maximum(np.log1p(-rho), BELOW)
-    return np.exp(ways + k * log_yes + no * log_no).mean(1)
+    chances = np.empty(k.shape)
+    for block in pieces(k.shape[1], rho.size):
+        ways = np.where(k[:, block] <= n, _log_ways(n, np.minimum(k[:, block], n)), BELOW)
+        yes, no = k[:, None, block], np.maximum(n - k[:, block], 0)[:, None]
+        chances[:, block] = np.exp(ways[:, None] + yes * log_yes + no * log_no).mean(1)
+    return chances
 
 
 def mean_rho(samples: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ import pandas as pd
 
 from shared.batches import Labelled
 from shared.keys import galaxy_keys, uniforms
+from shared.metrics import pieces
 from shared.progress import say
-from shared.records import write_whole
 from shared.spec import RunSpec
+from shared.spreadsheet import from_cell, write_csv
 from shared.store import Store
 from shared.volunteers import EXPORTS, ask, heard, upload
 
@@ -29,9 +30,11 @@ def revealed(galaxies: Labelled, votes: int | None, seed: int) -> Labelled:
     if votes is None:
         return galaxies
     yes, left = galaxies.yes.copy(), galaxies.total.copy()
-    for luck in uniforms(galaxy_keys(seed, "votes", galaxies.hashes), 0, votes).T:
-        yes -= luck * left < yes
-        left -= left > 0
+    for piece in pieces(len(yes), votes):  # views, which are changed in place
+        some_yes, some_left = yes[piece], left[piece]
+        for luck in uniforms(galaxy_keys(seed, "votes", galaxies.hashes[piece]), 0, votes).T:
+            some_yes -= luck * some_left < some_yes
+            some_left -= some_left > 0
     return galaxies._replace(yes=galaxies.yes - yes, total=galaxies.total - left)
 
 
@@ -57,8 +60,9 @@ def volunteers(
         table = table[table.index.isin(ids.iloc[pool.rows])]
         if not table.index.isin(ids.iloc[rows]).any():
             return None
-        write_whole(place / VOTES, lambda beside: table.to_csv(beside, index_label="id"))
-    table = pd.read_csv(place / VOTES, dtype={"id": str}, keep_default_na=False).set_index("id")
+        write_csv(place / VOTES, table.reset_index())
+    table = pd.read_csv(place / VOTES, dtype={"id": str}, keep_default_na=False)
+    table = table.assign(id=table["id"].map(from_cell)).set_index("id")
     answered = pool.take(np.flatnonzero(ids.iloc[pool.rows].isin(table.index)))
     table = table.loc[ids.iloc[answered.rows]]
     yes = table[[f"{run.question}_{answer}" for answer in run.positive]].to_numpy(np.int64).sum(1)

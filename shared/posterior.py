@@ -111,7 +111,7 @@ def votes_interval(samples: np.ndarray, expected_votes: int) -> tuple[np.ndarray
     low, high = np.empty(len(samples), np.int32), np.empty(len(samples), np.int32)
     for piece in pieces(len(samples), samples.shape[1] * (expected_votes + 1)):
         total = np.full(len(samples[piece]), expected_votes)
-        reached = vote_chances(samples[piece], total, expected_votes).cumsum(1)
+        reached = vote_chances(samples[piece], total, np.arange(expected_votes + 1)).cumsum(1)
         low[piece], high[piece] = (reached < 0.05).sum(1), (reached < 0.95).sum(1)
     return low, high
 

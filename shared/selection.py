@@ -11,6 +11,8 @@ from shared.acquisition import States
 from shared.backend import Backend
 from shared.spec import AcquisitionSpec
 
+JOINT = 2**24  # numbers in the states of epig, at most: 134 MB
+
 
 class Pool(NamedTuple):
     """The galaxies that may be asked about."""
@@ -245,6 +247,12 @@ def _votes_of_targets(spec, seed: int, number: int, pool: Pool, others: Others) 
         luck = _uniforms(keys.galaxy_keys(seed, "targets", pool.hashes), number, 1)[:, 0]
         places = np.lexsort((pool.hashes, luck))[: spec.targets]
         samples, votes = pool.samples[places], pool.votes[places]
+    if (states := len(samples) * (votes.max() + 1)) * samples.shape[1] > JOINT:
+        raise ValueError(
+            f"epig would look at {states} counts of the votes of {len(samples)} targets, under {samples.shape[1]} "
+            f"samples each, and at most {JOINT} numbers are kept; lower acquisition.expected_votes or "
+            "acquisition.targets"
+        )
     found = _all_states(_log_votes(samples, votes).reshape(-1, samples.shape[1]))
     return found._replace(chances=found.chances / len(samples))
 

@@ -35,10 +35,19 @@ def one_of(name: str, value: Any, allowed: tuple) -> None:
         raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(str, allowed))}")
 
 
+MOST_VOTES = 10_000  # that a galaxy may be expected to get: sums over all counts take as long
+
+
 def at_least(name: str, value: float, least: float) -> None:
     """Raise ValueError unless VALUE is at least LEAST."""
     if not value >= least:
         raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def votes_within(name: str, value: int, least: int) -> None:
+    """Raise ValueError unless VALUE is a number of votes from LEAST to MOST_VOTES."""
+    if not least <= value <= MOST_VOTES:
+        raise ValueError(f"{name} is {value}; it must be from {least} to {MOST_VOTES} votes")
 
 
 def in_unit(name: str, value: float) -> None:
@@ -98,7 +107,7 @@ class ColumnsSpec:
 
     def __post_init__(self):
         if self.assumed_votes is not None:
-            at_least("dataset.columns.assumed_votes", self.assumed_votes, 1)
+            votes_within("dataset.columns.assumed_votes", self.assumed_votes, 1)
 
 
 @dataclass(frozen=True)
@@ -356,7 +365,7 @@ class PosteriorSpec:
 
     def __post_init__(self):
         at_least("posterior.samples", self.samples, 1)
-        at_least("posterior.expected_votes", self.expected_votes, 1)
+        votes_within("posterior.expected_votes", self.expected_votes, 1)
         one_of("posterior.galaxies", self.galaxies, ("all", "test"))
 
 
@@ -402,7 +411,8 @@ class AcquisitionSpec:
             "shard_size",
         ):
             at_least(f"acquisition.{name}", getattr(self, name), 1)
-        for name in ("expected_votes", "coldness", "rounds", "shards"):
+        votes_within("acquisition.expected_votes", self.expected_votes, 0)
+        for name in ("coldness", "rounds", "shards"):
             at_least(f"acquisition.{name}", getattr(self, name), 0)
         if not 0 <= self.share <= 1:
             raise ValueError(f"acquisition.share is {self.share}; it must be from 0 to 1")
@@ -412,6 +422,7 @@ class AcquisitionSpec:
             raise ValueError(
                 f"acquisition.vote_choices is {list(choices)}; it must rise from at least 1"
             )
+        votes_within("acquisition.vote_choices", choices[-1], 1)
         if self.vote_budget is not None:
             at_least("acquisition.vote_budget", self.vote_budget, 1)
 
@@ -429,11 +440,14 @@ class OracleSpec:
     project: (
         int | None
     )  # volunteers: the project that galaxies are uploaded to; null: they are only written
+    workflow: (
+        str | None
+    )  # volunteers: the number or the name of the one that counts; null: the only one
 
     def __post_init__(self):
         one_of("oracle.name", self.name, ("catalogue", "volunteers"))
         if self.votes is not None:
-            at_least("oracle.votes", self.votes, 1)
+            votes_within("oracle.votes", self.votes, 1)
 
 
 @dataclass(frozen=True)

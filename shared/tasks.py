@@ -26,6 +26,7 @@ from shared.sampling import sample_galaxies
 from shared.selection import needs_targets
 from shared.spec import RunSpec
 from shared.split import NAMES, galaxy_hash, split
+from shared.spreadsheet import from_cell, write_csv
 from shared.store import Store, verify, votes
 from shared.training import fit as train
 from shared.weights import TRAINED_WITH, fitted, parameters, save_weights, trained_with
@@ -167,7 +168,7 @@ def active(run: RunSpec, folder: Path) -> dict:
     asked = store.galaxies.iloc[last["rows"]][["id", "ra", "dec"]]
     asked = asked.assign(score=last["scores"], chance=last["chances"], votes=last["votes"])
     asked.insert(0, "rank", np.arange(1, len(asked) + 1))
-    write_whole(folder / "ask_next.csv", lambda beside: asked.to_csv(beside, index=False))
+    write_csv(folder / "ask_next.csv", asked)
     results = {
         "store": str(store.folder),
         "rounds": [told_round(store, entry) for entry in done],
@@ -256,6 +257,7 @@ def named_rows(path: Path, ids: pd.Series) -> np.ndarray:
             f"acquisition.target is {path}, whose columns are {', '.join(table)}; it needs one called id"
         )
     names = table["id"].drop_duplicates()
+    names = names.where(names.isin(ids), names.map(from_cell))  # of a file of ours
     strange = names[~names.isin(ids)].tolist()
     if strange:
         raise ValueError(

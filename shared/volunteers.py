@@ -5,20 +5,22 @@ uploads takes them as they are (help.zooniverse.org, Getting started, Example pr
 `upload` does it from here. A column that begins with "!" is hidden while volunteers classify and shown where they talk
 about the galaxy afterwards; it comes back with every classification.
 
-What they said comes back as classification exports (help.zooniverse.org, Data exports), any number of CSV files in the
-run's folder classifications, which may overlap. `heard` counts them.
+What they said comes back as classification exports (help.zooniverse.org, Data exports), any number of CSV files, or
+gzipped ones, in the run's folder classifications, which may overlap. `heard` counts them.
 """
 
 import csv
-import io
+import gzip
 import json
 import os
 import re
+import unicodedata
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,7 @@ from PIL import Image
 from shared.progress import track
 from shared.records import write_folder, write_json
 from shared.spec import OracleSpec
+from shared.spreadsheet import as_csv, from_cell, to_cell
 from shared.store import Store
 
 MANIFEST, UPLOADED, EXPORTS = "manifest.csv", "uploaded.json", "classifications"
@@ -36,12 +39,20 @@ COLUMNS = (  # of an export, those that are read
     "classification_id",
     "user_name",
     "user_id",
+    "workflow_id",
+    "workflow_name",
+    "workflow_version",
     "created_at",
     "gold_standard",
+    "metadata",
     "annotations",
     "subject_data",
 )
-LONGEST = 1 << 30  # characters in one field of an export: drawings are long
+KINDS = (".csv", ".csv.gz")  # of exports, in any case
+LONGEST = 1 << 26  # characters in one field or line of an export: drawings are long
+NOBODY = {"", "0", "nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat"}  # tables' empty ids
+APOSTROPHES = "'\u2018\u2019\u02bc`\u00b4"
+TELLING = "%#?"  # punctuation that tells answers apart, as symbols of mathematics (+, <, =) do
 NO_LABEL = "unknown answer label"  # what Zooniverse writes for one that a workflow has no more
 PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)")  # in Markdown, of which answers are made
 NAMED = 5  # things named in a message
@@ -57,6 +68,8 @@ class Said(NamedTuple):
     when: datetime
     person: str
     galaxy: str
+    workflow: tuple[str, str]  # its number and its name
+    version: str  # of the workflow
     answers: list[tuple[Pair, tuple[str, ...] | None]]  # None: no words but a drawing or the like
     where: str
 
@@ -73,8 +86,9 @@ def ask(
     place, names = folder / f"ask-{number:02d}", [str(name) for name in ids]
     if len(names) != len(rows):
         raise ValueError(f"{len(names)} ids for {len(rows)} galaxies; give one each")
+    _as_uploaded(names)
     files = [f"images/{order:05d}-{_safe(name)}.jpg" for order, name in enumerate(names)]
-    manifest = _as_csv([(IMAGE, GALAXY), *zip(files, names, strict=True)])
+    manifest = as_csv(pd.DataFrame({IMAGE: files, GALAXY: names}, dtype=object))
     if place.exists():
         if (place / MANIFEST).read_bytes() != manifest:
             raise ValueError(
@@ -100,15 +114,19 @@ def heard(folder: Path, oracle: OracleSpec, questions: Mapping[str, Sequence[str
     answer of each of QUESTIONS, and each question's total, indexed by the galaxy's id.
 
     A classification counts once, in however many exports it is; a person counts once for a galaxy and question, with
-    the answer given first. Whoever passed a task over has no vote on it. ORACLE says which task asks which question,
-    and what answers are called there. The table's attrs["told"] is a list of lines: what was left out, and how tasks
-    were understood. Raises ValueError, naming the file and line, for what cannot be read or understood.
+    the answer given first. Whoever passed a task over has no vote on it. What was classified before the project went
+    live does not count. ORACLE says which workflow counts, which task asks which question, and what answers are called
+    there. The table's attrs["told"] is a list of lines: what was left out, and how tasks were understood. Raises
+    ValueError, naming the file and line, for what cannot be read or understood, and where several workflows, or several
+    wordings of a task, could be meant.
     """
     _check_oracle(oracle, questions)
     galaxies, notes, voted = _asked(folder), Counter(), set()
+    exports, unread = _exports(folder / EXPORTS)
     said = sorted(
-        _classifications(folder / EXPORTS, galaxies, notes), key=lambda one: (one.when, one.number)
+        _classifications(exports, galaxies, notes), key=lambda one: (one.when, one.number)
     )
+    said = _of_one_workflow(said, oracle, notes)
     known = _words(oracle, questions)
     tasks, told = _tasks(said, oracle, questions, known)
     axis = [
@@ -119,7 +137,7 @@ def heard(folder: Path, oracle: OracleSpec, questions: Mapping[str, Sequence[str
     rows = {name: row for row, name in enumerate(galaxies.values())}
     places = {name: place for place, name in enumerate(axis)}
     votes = np.zeros((len(galaxies), len(axis)), np.int64)
-    for one, question, answer in _answers(said, tasks, questions, known, notes):
+    for one, question, answer in _answers(said, tasks, known, notes):
         vote = (one.person, one.galaxy, question)
         if vote in voted:
             notes["{} answers by someone who had answered before; the first one counts"] += 1
@@ -128,7 +146,7 @@ def heard(folder: Path, oracle: OracleSpec, questions: Mapping[str, Sequence[str
         for column in (answer, "total"):
             votes[rows[one.galaxy], places[f"{question}_{column}"]] += 1
     table = pd.DataFrame(votes, pd.Index(list(rows), dtype=str, name="id"), axis)
-    table.attrs["told"] = [line.format(count) for line, count in notes.items()] + told
+    table.attrs["told"] = unread + [line.format(count) for line, count in notes.items()] + told
     return table
 
 
@@ -221,22 +239,30 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:60]
 
 
-def _as_csv(rows: Iterable[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
-
-
 def _manifest(asked: Path) -> list[dict[str, str]]:
     with (asked / MANIFEST).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def _asked(folder: Path) -> dict[str, str]:
-    """The id of every galaxy that was asked about, in order, by what uploading makes of it: it trims."""
+    """The id of every galaxy that was asked about, in order, by what a classification says of it."""
     asks = sorted(folder.glob("ask-*"), key=lambda asked: (len(asked.name), asked.name))
-    names = [row[GALAXY] for asked in asks for row in _manifest(asked)]
-    return {name.strip(): name for name in names}
+    return _as_uploaded([from_cell(row[GALAXY]) for asked in asks for row in _manifest(asked)])
+
+
+def _as_uploaded(names: Sequence[str]) -> dict[str, str]:
+    """Each of `names` by what it is once uploaded, which is its cell of the manifest, trimmed.
+
+    Raises ValueError where that makes two of them one.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        if (first := found.setdefault(to_cell(name).strip(), name)) != name:
+            raise ValueError(
+                f"the ids {first!r} and {name!r} are the same but for spaces, which Zooniverse drops; give these "
+                "galaxies ids that differ in more"
+            )
+    return found
 
 
 def _check_oracle(oracle: OracleSpec, questions: Mapping[str, Sequence[str]]) -> None:
@@ -254,10 +280,24 @@ def _check_oracle(oracle: OracleSpec, questions: Mapping[str, Sequence[str]]) ->
             )
 
 
-def _classifications(folder: Path, galaxies: dict[str, str], notes: Counter) -> list[Said]:
-    """Every classification of GALAXIES in the exports in FOLDER, each once; NOTES counts what is left out."""
+def _exports(folder: Path) -> tuple[list[Path], list[str]]:
+    """The exports in `folder`, and a line that tells what else is there; hidden files are nobody's business."""
+    paths = sorted(folder.glob("[!.]*"))
+    exports = [path for path in paths if path.name.lower().endswith(KINDS) and path.is_file()]
+    other = [path.name for path in paths if path not in exports]
+    if not other:
+        return exports, []
+    more = f" and {len(other) - NAMED} more" if len(other) > NAMED else ""
+    names = ", ".join(other[:NAMED]) + more
+    return exports, [f"in {folder} only files {' and '.join(KINDS)} are read, so not {names}"]
+
+
+def _classifications(
+    exports: Sequence[Path], galaxies: dict[str, str], notes: Counter
+) -> list[Said]:
+    """Every classification of `galaxies` in the `exports`, each once; `notes` counts what is left out."""
     said, persons, same = [], {}, {}
-    for path in sorted(folder.glob("[!.]*.csv")):
+    for path in exports:
         for where, row in _rows(path):
             number, person = _number(row, where), _person(row, where)
             if number in persons:
@@ -266,22 +306,69 @@ def _classifications(folder: Path, galaxies: dict[str, str], notes: Counter) -> 
                 continue
             persons[number] = person
             galaxy = galaxies.get(_galaxy(row, where))
-            if row["gold_standard"].strip().lower() in ("true", "t", "1"):
+            if _is(row["gold_standard"], "true", "t", "1"):
                 notes["{} classifications set a gold standard; left out"] += 1
             elif galaxy is None:
                 notes["{} classifications are of nothing that was asked about; left out"] += 1
+            elif not _live(row, where):
+                notes["{} classifications were made before the project went live; left out"] += 1
             else:
                 answers = list(_flat(_json(row, "annotations", list, where), where))
-                said.append(Said(number, _when(row, where), person, galaxy, answers, where))
+                workflow, version = _workflow(row), row["workflow_version"].strip()
+                when = _when(row, where)
+                said.append(Said(number, when, person, galaxy, workflow, version, answers, where))
     return [one._replace(person=_who(same, one.person)) for one in said]
+
+
+def _is(value: Any, *words: str) -> bool:
+    return str(value).strip().lower() in words
+
+
+def _live(row: dict[str, str], where: str) -> bool:
+    """Whether the project was live, as far as it is known: the oldest classifications do not say."""
+    about = _json(row, "metadata", dict, where) if row["metadata"].strip() else {}
+    return not _is(about.get("live_project"), "false", "f", "0")
+
+
+def _workflow(row: dict[str, str]) -> tuple[str, str]:
+    return row["workflow_id"].strip().removesuffix(".0"), " ".join(row["workflow_name"].split())
+
+
+def _of_one_workflow(said: list[Said], oracle: OracleSpec, notes: Counter) -> list[Said]:
+    """Those of `said` that are of oracle.workflow, or all, which must be of one workflow; `notes` counts the others."""
+    counts = Counter(one.workflow[0] for one in said)
+    names = {one.workflow[0]: one.workflow[1] for one in said}
+    there = ", ".join(
+        f"{number} ({names[number]}, {count} classifications)" for number, count in counts.items()
+    )
+    if oracle.workflow is None:
+        if len(counts) > 1:
+            raise ValueError(
+                f"what was classified is of several workflows, whose tasks may ask different things: {there}; say "
+                f"which is meant, such as oracle.workflow={next(iter(counts))}"
+            )
+        return said
+    called = {
+        one.workflow[0] for one in said if _folded(one.workflow[1]) == _folded(oracle.workflow)
+    }
+    wanted = {oracle.workflow} if oracle.workflow in counts else called
+    if said and len(wanted) != 1:
+        raise ValueError(
+            f"oracle.workflow is {oracle.workflow!r}, which names {'several' if wanted else 'none'} of the workflows "
+            f"that were classified: {there}; give the number of one"
+        )
+    kept = [one for one in said if one.workflow[0] in wanted]
+    if left := len(said) - len(kept):
+        notes["{} classifications are of other workflows; left out"] = left
+    return kept
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Each row of an export, and where it is."""
     csv.field_size_limit(LONGEST)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
+        with _opened(path) as file:
+            lines = csv.reader(_lines(file, path), strict=True)
             names = next(lines, [])
             if missing := [name for name in COLUMNS if name not in names]:
                 raise ValueError(
@@ -297,6 +384,22 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise ValueError(f"{path}, line {lines.line_num}: {problem}; {ANEW}") from problem
     except UnicodeDecodeError as problem:
         raise ValueError(f"{path} is not UTF-8 ({problem}); {ANEW}") from problem
+    except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
+        raise ValueError(f"{path} is damaged or cut short ({problem}); {ANEW}") from problem
+
+
+def _opened(path: Path) -> TextIO:
+    """The text of an export, gzipped or not, whatever it is called."""
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return (gzip.open if zipped else open)(path, "rt", encoding="utf-8-sig", newline="")
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    while line := file.readline(LONGEST):
+        if len(line) == LONGEST:
+            raise ValueError(f"{path} has a line of {LONGEST} characters or more; {ANEW}")
+        yield line
 
 
 def _number(row: dict[str, str], where: str) -> int:
@@ -310,12 +413,19 @@ def _number(row: dict[str, str], where: str) -> int:
 
 def _person(row: dict[str, str], where: str) -> str:
     """Who it was: the account's number or, of those who are not logged in, the name that this export gives them."""
-    account, name = row["user_id"].strip().removesuffix(".0"), row["user_name"].strip()
-    if not account and not name:
+    account, name = row["user_id"].strip(), row["user_name"].strip()
+    if account.lower() not in NOBODY:
+        if not re.fullmatch(r"[0-9]+(\.0*)?", account):
+            raise ValueError(
+                f"{where}: user_id is {account!r}, which is no whole number: another program has changed the file, "
+                f"and several people may have become one; {ANEW}"
+            )
+        return f"user {int(account.split('.')[0])}"
+    if name.lower() in NOBODY:
         raise ValueError(
             f"{where} says nobody who classified, so that nobody can be counted once; {ANEW}"
         )
-    return f"user {account}" if account else f"name {name}"
+    return f"name {name}"
 
 
 def _one_person(same: dict[str, str], first: str, second: str) -> None:
@@ -377,56 +487,97 @@ def _flat(annotations: list, where: str) -> Iterator[tuple[Pair, tuple[str, ...]
         yield pair, texts if worded else None
 
 
-def _plain(text: str) -> str:
-    """TEXT without pictures, punctuation and case."""
-    return "".join(c for c in PICTURE.sub("", text).casefold() if c.isalnum())
+def _folded(text: str) -> str:
+    """`text` without pictures, case and superfluous spaces."""
+    text = unicodedata.normalize("NFC", PICTURE.sub(" ", text)).casefold()
+    return " ".join(text.split())
 
 
-def _words(
-    oracle: OracleSpec, questions: Mapping[str, Sequence[str]]
-) -> dict[tuple[str, str], str]:
-    """(question, words) -> the answer that is meant; '': no vote."""
-    known = {}
-    for question, some in questions.items():
-        theirs = {text: ours for text, ours in oracle.answers.items() if not ours or ours in some}
-        for text, ours in ({answer: answer for answer in some} | theirs).items():
-            known[question, _plain(text)] = known[question, text] = ours
-        known.pop((question, ""), None)
-    return known
+def _letters(text: str) -> str:
+    """The letters and digits of `text`, by which tasks are known."""
+    return "".join(c for c in _folded(text) if c.isalnum())
 
 
-def _meant(known: dict[tuple[str, str], str], question: str, text: str) -> str | None:
-    return known.get((question, text), known.get((question, _plain(text))))
+def _bare(text: str) -> str:
+    """`text` as `_folded`, without the spaces and the punctuation that do not tell answers apart.
+
+    4+, <4, -4 and 4? are not 4, and 1-2 is not 12; Can't tell. is cant-tell.
+    """
+    text = re.sub(r"(?<!\w)-(?=\d)", "\u2212", _folded(text))  # a minus, which is no hyphen
+    kept = "".join(
+        c if c.isalnum() or c in TELLING or unicodedata.category(c) == "Sm" else " "
+        for c in text
+        if c not in APOSTROPHES
+    )
+    return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(kept.split()))
+
+
+def _words(oracle: OracleSpec, questions: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """Question -> text -> the answer that is meant; '': no vote."""
+    return {
+        question: {answer: answer for answer in some}
+        | {text: ours for text, ours in oracle.answers.items() if not ours or ours in some}
+        for question, some in questions.items()
+    }
+
+
+def _meanings(known: Mapping[str, str], texts: Iterable[str]) -> dict[str, str]:
+    """What those of `texts` mean that are among the `known` ones.
+
+    A text is known to the letter; else but for case and spaces; else but for punctuation, unless that makes two known
+    ones, or two of `texts`, the same.
+    """
+    texts = set(texts)
+    found = {text: known[text] for text in texts if text in known}
+    for shorten in (_folded, _bare):
+        ours, theirs = defaultdict(set), defaultdict(set)
+        for text, answer in known.items():
+            ours[shorten(text)].add(answer)
+        for text in texts:
+            theirs[shorten(text)].add(_folded(text))
+        for text in texts - found.keys():
+            short = shorten(text)
+            if short and len(ours[short]) == len(theirs[short]) == 1:
+                found[text] = next(iter(ours[short]))
+    return found
 
 
 def _tasks(
     said: list[Said],
     oracle: OracleSpec,
     questions: Mapping[str, Sequence[str]],
-    known: dict[tuple[str, str], str],
+    known: dict[str, dict[str, str]],
 ) -> tuple[dict[Pair, str], list[str]]:
     """The question that each task asks, of those that ask one of QUESTIONS, and lines that tell it.
 
-    As oracle.tasks says; where that is empty, by the task's words, else by all that was answered to it.
+    As oracle.tasks says, of tasks or of their words; where that is empty, by the task's words, else by all that was
+    answered to it.
     """
     texts = defaultdict(set)
     for one in said:
         for pair, some in one.answers:
             texts[pair].update(some or ())
     if oracle.tasks:
+        by_words = {_letters(words): question for words, question in oracle.tasks.items()}
+        named = {
+            pair: by_words[words] for pair in texts if (words := _letters(pair[1])) in by_words
+        }
         tasks = {pair: oracle.tasks[pair[0]] for pair in texts if pair[0] in oracle.tasks}
-        told = []
+        _check_wordings({pair: tasks[pair] for pair in tasks.keys() - named.keys()}, said)
+        tasks, told = tasks | named, []
     else:
-        plain = {_plain(question): question for question in questions}
+        names = Counter(map(_letters, questions))
+        plain = {_letters(question): question for question in questions}
         tasks = {
             pair: plain[name]
             for pair in sorted(texts)
-            for name in [_plain(pair[1]), _plain(pair[0])]
-            if name in plain
+            for name in [_letters(pair[1]), _letters(pair[0])]
+            if name and names[name] == 1
         }
         left = [pair for pair in sorted(texts) if pair not in tasks]
         free = [question for question in questions if question not in tasks.values()]
         tasks |= _by_answers({pair: texts[pair] - {NO_LABEL} for pair in left}, free, known)
+        _check_wordings(tasks, said)
         told = [f"task {_named(pair)} is taken for {tasks[pair]}" for pair in sorted(tasks)]
     if other := [_named(pair) for pair in sorted(texts) if pair not in tasks]:
         told.append(f"tasks that ask none of the questions: {', '.join(other[:NAMED])}")
@@ -435,16 +586,41 @@ def _tasks(
     return tasks, told
 
 
+def _check_wordings(tasks: dict[Pair, str], said: list[Said]) -> None:
+    """Raise ValueError if one task is taken for a question in several wordings: the workflow was changed on the way."""
+    wordings = defaultdict(dict)
+    for (task, words), question in sorted(tasks.items()):
+        if _letters(words):
+            wordings[task, question].setdefault(_letters(words), words)
+    for (task, question), found in wordings.items():
+        if len(found) > 1:
+            told = [_wording(task, words, said) for words in found.values()]
+            first = " ".join(re.sub(r"\W", " ", _folded(next(iter(found.values())))).split())
+            raise ValueError(
+                f"task {task} is taken for {question}, but was asked in several wordings: {'; '.join(told)}. Say with "
+                f"oracle.tasks which of these ask {question}, all of them if they mean the same, by their words: such "
+                f"as '+oracle.tasks={{{first}: {question}}}'"
+            )
+
+
+def _wording(task: str, words: str, said: list[Said]) -> str:
+    versions = [
+        one.version
+        for one in said
+        for pair, _ in one.answers
+        if pair[0] == task and _letters(pair[1]) == _letters(words)
+    ]
+    told = ", ".join(sorted(set(versions))[:NAMED])
+    return f"{_named((task, words))} by {len(versions)} classifications of version {told}"
+
+
 def _by_answers(
-    texts: dict[Pair, set[str]], questions: list[str], known: dict[tuple[str, str], str]
+    texts: dict[Pair, set[str]], questions: list[str], known: dict[str, dict[str, str]]
 ) -> dict[Pair, str]:
     """The one question of QUESTIONS that each task's answers fit; raises ValueError where that is not plain."""
     found = {}
     for pair, some in texts.items():
-        fits = {
-            question: sum(_meant(known, question, text) is not None for text in some)
-            for question in questions
-        }
+        fits = {question: len(_meanings(known[question], some)) for question in questions}
         near = [question for question in questions if fits[question]]
         whole = [question for question in near if fits[question] == len(some)]
         if near and len(whole) != 1:
@@ -475,33 +651,35 @@ def _named(pair: Pair) -> str:
 
 
 def _answers(
-    said: list[Said],
-    tasks: dict[Pair, str],
-    questions: Mapping[str, Sequence[str]],
-    known: dict[tuple[str, str], str],
-    notes: Counter,
+    said: list[Said], tasks: dict[Pair, str], known: dict[str, dict[str, str]], notes: Counter
 ) -> Iterator[tuple[Said, str, str]]:
     """Every (classification, question, answer), in the order in which they were given."""
-    for one in said:
-        for pair, texts in one.answers:
-            question = tasks.get(pair)
-            if question is None or texts == ():
-                continue
-            if texts is None or len(texts) > 1:
-                raise ValueError(
-                    f"{one.where}: task {_named(pair)} was answered "
-                    f"{'without words' if texts is None else ' and '.join(texts)}, but {question} takes one answer; "
-                    "make it a question that allows one, or take the task out of oracle.tasks"
-                )
-            answer = _meant(known, question, texts[0])
-            if answer is None and texts[0] != NO_LABEL:
-                example = f"{texts[0]}: {questions[question][0]}"
-                raise ValueError(
-                    f"{one.where}: task {_named(pair)} was answered {texts[0]!r}, which is none of {question}'s "
-                    f"{', '.join(questions[question])}; say which is meant, or '' for no vote, with oracle.answers, "
-                    f"such as '+oracle.answers={{{example}}}'"
-                )
-            if answer:
-                yield one, question, answer
-            else:
-                notes["{} answers mean no vote, by oracle.answers or as Zooniverse lost them"] += 1
+    given = [
+        (one, pair, tasks[pair], texts)
+        for one in said
+        for pair, texts in one.answers
+        if pair in tasks and texts != ()
+    ]
+    spoken = defaultdict(set)
+    for _, _, question, texts in given:
+        spoken[question].update(texts or ())
+    meant = {question: _meanings(known[question], spoken[question]) for question in known}
+    for one, pair, question, texts in given:
+        if texts is None or len(texts) > 1:
+            raise ValueError(
+                f"{one.where}: task {_named(pair)} was answered "
+                f"{'without words' if texts is None else ' and '.join(texts)}, but {question} takes one answer; "
+                "make it a question that allows one, or take the task out of oracle.tasks"
+            )
+        answer = meant[question].get(texts[0])
+        if answer is None and texts[0] != NO_LABEL:
+            ours = [text for text in known[question].values() if text]
+            raise ValueError(
+                f"{one.where}: task {_named(pair)} was answered {texts[0]!r}, which is none of {question}'s "
+                f"{', '.join(dict.fromkeys(ours))}; say which is meant, or '' for no vote, with oracle.answers, "
+                f"such as '+oracle.answers={{{texts[0]}: {ours[0]}}}'"
+            )
+        if answer:
+            yield one, question, answer
+        else:
+            notes["{} answers mean no vote, by oracle.answers or as Zooniverse lost them"] += 1

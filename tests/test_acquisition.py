@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import gammaln
 
 from shared import reference
 from shared.acquisition import ELEMENTS, States, checked, counts, pieces, stretches, weighed
 from shared.keys import galaxy_keys
-from shared.spec import BACKENDS
+from shared.spec import BACKENDS, MOST_VOTES
 from trizoo import child_environment
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,7 @@ import numpy as np
 from shared import acquisition, keys, reference
 from shared.acquisition import States
 from shared.backend import load_backend
+from shared.spec import MOST_VOTES
 name, precision, stored = sys.argv[1:]
 backend, found, lowest = load_backend(name, precision), {}, {}
 random = np.random.default_rng(0)
@@ -55,6 +57,15 @@ for kind in (*PLAIN, *INFORMED):
     worst("pieces " + kind, backend.acquire(kind, rho, votes, **more), many)
     acquisition.ELEMENTS = whole
     assert backend.acquire(kind, rho[:0], 40, **more).shape == (0,)
+few = States(np.full(3, 1 / 3), states.posterior[[0, 20, 30]])
+for expected in (1, 1000, MOST_VOTES):
+    for kind in ("mutual_information", "entropy", *INFORMED):
+        more = {"states": few} if kind in INFORMED else {}
+        oracle = getattr(reference, kind)(rho[[0, 3, 9]], expected, **more)
+        for acquisition.ELEMENTS in (whole, 9 * 400):  # some counts of one galaxy at a time
+            scores = backend.acquire(kind, rho[[0, 3, 9]], expected, **more)
+            worst(f"of {expected} votes", scores, oracle)
+acquisition.ELEMENTS = whole
 information = backend.acquire("mutual_information", rho, 40)
 worst("one state", backend.acquire("batch_mutual_information", rho, 40, states=lone(9)), information)
 worst("nothing", backend.acquire("epig", rho, 40, states=lone(9)), 0 * information)
@@ -126,6 +137,8 @@ def test_scores_in_each_framework(name, precision):
         assert found.pop("shape") == [300_000]
         assert found.pop("megabytes") < 1024
     best = found.pop("best", None)
+    for votes in (1, 1000, MOST_VOTES):  # ln of a chance is as large as their number
+        assert found.pop(f"of {votes} votes") <= tolerance * max(1, votes / 40)
     assert found["random"] == found["itself"] == 0
     assert found["mutual_information of 1"] == 0
     assert not {key: error for key, error in found.items() if not error <= tolerance}
@@ -160,6 +173,8 @@ def states_of(chances=(0.5, 0.5), posterior=((0.5, 0.5), (0.1, 0.9))):
         ({"samples": [[-0.1, 0.2]]}, "of galaxy 0"),
         ({"votes": 40.0}, "one whole number"),
         ({"votes": -1}, "one whole number"),
+        ({"votes": 10_001}, "up to 10001, and at most 10000 are summed over; expect fewer"),
+        ({"votes": np.array([2**31 - 1])}, "up to 2147483647, and at most 10000"),
         ({"votes": np.array([40, 40])}, "each of the 1 galaxies"),
         ({"name": "random"}, "needs keys"),
         ({"name": "random", "keys": galaxy_keys(0, "acquisition", ["a", "b"])}, "needs keys"),
@@ -188,6 +203,7 @@ def test_refusals(wrong, message):
         ([[[1.0, np.inf]]], 5, "of galaxy 0 are not all finite"),
         (np.ones((1, 1, 2)), 5.0, "one whole number"),
         (np.ones((1, 1, 2)), -1, "one whole number"),
+        (np.ones((1, 1, 2)), 10_001, "one whole number from 0 to 10000"),
         (np.ones((1, 1, 2)), np.array([5]), "one whole number"),
         (np.ones((1, 1, 7)), 40, "in 9366819 ways, and at most 262144.*expect fewer votes"),
     ],
@@ -227,7 +243,30 @@ def test_pieces_count_the_states():
     assert all(len(piece.samples) * 256 * 41 <= ELEMENTS for piece in found)
     assert sum(piece.count for piece in found) == 1000
     wide = States(np.full(ELEMENTS, 1 / ELEMENTS), np.full((ELEMENTS, 1), 1.0))
-    assert [p.count for p in pieces(samples[:3, :1], np.array(40), wide)] == [1, 1, 1]
+    found = list(pieces(samples[:3, :1], np.array(40), wide))
+    assert [(p.start, p.count, p.yes.tolist()) for p in found] == [
+        (galaxy, 1, [[k]]) for galaxy in range(3) for k in range(41)
+    ]
+
+
+@pytest.mark.parametrize("votes", [np.array(MOST_VOTES), np.array([7, MOST_VOTES, 0, 999])])
+def test_pieces_are_bounded_in_votes_too(votes):
+    """Every count of every galaxy once, and none beyond its votes."""
+    found = list(pieces(np.full((4, 3000), 0.5), votes, None))
+    assert len({piece.yes.shape for piece in found}) == 1
+    assert all(piece.samples.size * piece.yes.shape[1] <= ELEMENTS for piece in found)
+    for galaxy, most in enumerate(np.broadcast_to(votes, 4)):
+        own = [p for p in found if p.start == galaxy]
+        k, ways = (
+            np.concatenate([array[0] for array in arrays])
+            for arrays in zip(*((p.yes, p.ways) for p in own), strict=True)
+        )
+        assert k.tolist() == list(range(len(k)))
+        assert (ways[most + 1 :] == -1e30).all()
+        assert (ways[: most + 1] >= 0).all()
+        assert ways[most // 2] == pytest.approx(
+            float(gammaln(most + 1) - gammaln(most // 2 + 1) - gammaln(most - most // 2 + 1))
+        )
 
 
 def test_votes_of_a_piece():

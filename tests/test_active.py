@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -503,3 +504,19 @@ def test_the_first_galaxies_are_random_and_of_the_seed():
     chosen = [initial(run_of(*WORDS, f"seed={seed}"), KNOWN) for seed in (0, 1)]
     assert all(len(set(places)) == 8 for places in chosen)
     assert set(chosen[0]) != set(chosen[1])
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "posterior.expected_votes=10001",
+        "acquisition.expected_votes=2147483648",
+        "acquisition.vote_choices=[1,10001]",
+        "oracle.votes=10001",
+        "dataset.columns.assumed_votes=10001",
+    ],
+)
+def test_more_votes_than_anybody_asks_for_are_refused(word):
+    name = re.escape(word.split("=")[0])
+    with pytest.raises(ValueError, match=f"{name} is [0-9]+; it must be from [01] to 10000 votes"):
+        run_of(word)

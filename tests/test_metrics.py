@@ -1,7 +1,9 @@
+import tracemalloc
 from math import comb, log
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from scipy.stats import binom
 
 from shared import metrics
@@ -18,6 +20,7 @@ from shared.metrics import (
     truth_rmse,
     vote_chances,
 )
+from shared.spec import MOST_VOTES
 
 SAMPLES = np.array([[0.2, 0.4], [0.9, 0.7], [0.0, 1.0], [0.5, 0.6]])
 YES, TOTAL = np.array([1, 4, 2, 0]), np.array([5, 5, 2, 0])
@@ -80,14 +83,14 @@ def test_pieces_do_not_change_a_result(monkeypatch, elements):
     score, table = log_score(samples, yes, total), coverage(samples, yes, total)
     monkeypatch.setattr(metrics, "ELEMENTS", elements)
     assert log_score(samples, yes, total) == score
-    np.testing.assert_allclose(coverage(samples, yes, total), table, rtol=1e-13, equal_nan=True)
+    np.testing.assert_allclose(coverage(samples, yes, total), table, rtol=1e-12, atol=1e-12)
 
 
 def test_vote_chances_are_scipys_and_nothing_beyond_the_total():
     samples = np.array([[0.3, 0.0, 1.0, 1e-9], [0.5, 0.25, 0.125, 1.0], [0.1, 0.2, 0.3, 0.4]])
     total = np.array([7, 12, 0])
     expected = binom.pmf(np.arange(13), total[:, None, None], samples[:, :, None]).mean(1)
-    chances = vote_chances(samples, total, 12)
+    chances = vote_chances(samples, total, np.arange(13))
     np.testing.assert_allclose(chances, expected, rtol=1e-12, atol=1e-300)
     assert (chances[0, 8:] == 0).all()
     assert chances[2, 0] == 1
@@ -130,6 +133,30 @@ def test_coverage_by_brute_force():
         error = abs(predicted - observed) / observed if observed else np.nan
         assert table[width][1:3] == pytest.approx([predicted, observed])
         assert table[width][3] == pytest.approx(error, nan_ok=True)
+
+
+@pytest.mark.parametrize("votes", [1, 40, 1000, MOST_VOTES, 2**24, 2**31 - 1])
+def test_any_number_of_votes_is_measured_in_bounded_memory(votes):
+    samples = np.array([[0.2, 0.4, 0.31], [0.5, 0.50001, 0.4999], [0.0, 1.0, 0.0], [1e-6, 0, 0]])
+    yes, total = np.array([votes // 3, votes // 2, 0, 1]), np.full(4, votes)
+    tracemalloc.start()
+    try:
+        table, score = coverage(samples, yes, total), log_score(samples, yes, total)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    close = 1e-10 if votes < 10**5 else 1e-4  # ln N! has 1e-6 of rounding in it there
+    with np.errstate(divide="ignore"):  # of votes that a sample has no chance of
+        logs = binom.logpmf(yes[:, None], total[:, None], samples)
+    assert score == pytest.approx(np.mean(log(3) - logsumexp(logs, axis=1)), rel=close)
+    widths = [row[0] for row in table]
+    assert widths == list(range(min(votes, 1000) + 1))
+    n, middle = total[:, None], np.floor(samples.mean(1) * votes + 1e-9)[:, None]
+    for width in {0, 1, len(widths) // 2, len(widths) - 1}:
+        within = [binom.cdf(middle + edge, n, samples) for edge in (width, -width - 1)]
+        predicted = (within[0] - within[1]).mean(1).sum()
+        assert table[width][1] == pytest.approx(predicted, rel=close, abs=close)
+        assert table[width][2] == (np.abs(yes - middle[:, 0]) <= width).sum()
 
 
 def test_the_expected_count_is_rounded_down_but_not_by_the_computers_error():

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,9 +14,11 @@ from scipy.stats import hypergeom
 
 import trizoo
 from shared import oracle, tasks
+from shared.batches import Labelled
 from shared.metrics import log_scores
 from shared.oracle import revealed
 from shared.sampling import sample_galaxies
+from shared.spec import MOST_VOTES
 from shared.split import galaxy_hash, split
 from shared.store import votes
 from shared.volunteers import COLUMNS
@@ -62,6 +65,22 @@ def test_a_galaxy_reveals_so_many_of_its_votes_and_never_others_than_it_has():
     np.testing.assert_array_equal(drawn[5].yes[mixed.rows], again.yes)
     assert revealed(some, 5, 1).yes.tolist() != drawn[5].yes.tolist()
     assert some.yes.tolist() == galaxies(0, 300).yes.tolist()  # left as they were
+
+
+def test_revealing_many_votes_takes_no_more_memory_than_few():
+    galaxies = 1000
+    total = np.full(galaxies, 2**31 - 1)
+    many = Labelled(np.arange(galaxies), np.arange(galaxies, dtype=np.uint64), total // 4, total)
+    tracemalloc.start()
+    try:
+        found = revealed(many, MOST_VOTES // 4, 0)
+        assert tracemalloc.get_traced_memory()[1] < 150e6
+    finally:
+        tracemalloc.stop()
+    assert set(found.total) == {MOST_VOTES // 4}
+    assert abs(found.yes.mean() / (MOST_VOTES // 4) - 0.25) < 0.002
+    one = many.take(np.arange(990, 1000))
+    np.testing.assert_array_equal(revealed(one, MOST_VOTES // 4, 0).yes, found.yes[990:])
 
 
 def test_votes_are_drawn_without_replacement():

@@ -1,4 +1,5 @@
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from shared.posterior import (
     votes_interval,
     write_posterior,
 )
+from shared.spec import MOST_VOTES
 
 SMOOTH = "smooth_or_featured_smooth"
 OTHER = "smooth_or_featured_featured_or_disk_or_artifact"
@@ -175,3 +177,23 @@ def test_galaxies_in_order_of_interest():
     assert top_galaxies(out, OTHER, 1)["id"].tolist() == ["g0"]
     assert least_sure(out, 2)["id"].tolist() == ["g0", "g1"]
     assert most_sure(out, 2)["id"].tolist() == ["g3", "g2"]
+
+
+@pytest.mark.parametrize("votes", [1, 40, 1000, MOST_VOTES])
+def test_the_interval_of_any_number_of_votes_is_that_of_scipys_mixture(votes):
+    """In memory that does not grow with votes and samples together."""
+    random = np.random.default_rng(votes)
+    samples = np.vstack(
+        [random.random((3, 800)), random.beta(40, 60, (2, 800)), np.zeros((1, 800))]
+    )
+    tracemalloc.start()
+    try:
+        low, high = votes_interval(samples, votes)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    for rho, least, most in zip(samples, low, high, strict=True):
+        for share, found in ((0.05, least), (0.95, most)):
+            reached = binom.cdf([found - 1, found], votes, rho[:, None]).mean(0)
+            assert reached[0] < share + 1e-9
+            assert reached[1] > share - 1e-9

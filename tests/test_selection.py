@@ -12,7 +12,7 @@ from scipy.stats import binom, chisquare
 
 from shared import keys, reference, schema, selection
 from shared.selection import Others, Pool, select
-from shared.spec import ACQUISITIONS, SCORES
+from shared.spec import ACQUISITIONS, MOST_VOTES, SCORES
 from shared.split import galaxy_hash
 
 NOBODY = Others(None, None, None)
@@ -486,6 +486,13 @@ def test_votes_that_cannot_come_in_are_no_states():
     np.testing.assert_allclose(choice.scores, 0, atol=1e-12)
     assert backend.states[0].chances.tolist() == [0.5, 0.5]
     assert np.isfinite(backend.states[0].posterior).all()
+
+
+def test_targets_of_too_many_votes_are_refused():
+    samples = np.full((300, 9), 0.5)
+    others = Others(None, samples, np.full(300, MOST_VOTES))
+    with pytest.raises(ValueError, match=r"3000300 counts of the votes of 300 targets.*lower acq"):
+        chosen("epig", pool_of(6, samples=9), 1, others=others, target="targets.csv")
 
 
 def farthest(units, centres, count):

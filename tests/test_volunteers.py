@@ -1,7 +1,9 @@
 """Volunteers: what they are shown, what they said counted against a count by pandas, and uploads to a stand-in."""
 
 import csv
+import gzip
 import json
+import re
 import sys
 import threading
 import types
@@ -52,8 +54,9 @@ NAMES += [
 ]
 
 
-def oracle(tasks=None, answers=None):
-    return OracleSpec("volunteers", None, tasks or {}, ANSWERS if answers is None else answers, 7)
+def oracle(tasks=None, answers=None, workflow=None):
+    answers = ANSWERS if answers is None else answers
+    return OracleSpec("volunteers", None, tasks or {}, answers, 7, workflow)
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +314,7 @@ def test_those_who_are_not_logged_in_are_known_again_in_a_later_export(tmp_path)
 
 
 def test_tasks_may_hold_others_and_others_may_be_there(tmp_path):
-    task = {"task": "T1", "task_label": "Bar", "value": "No"}
+    task = {"task": "T1", "task_label": TASKS["T1"][0].upper(), "value": "No"}
     rows = [
         row(
             1,
@@ -374,7 +377,7 @@ def test_a_task_is_known_by_its_words_or_answers_or_must_be_said(tmp_path):
         1,
         0,
     )  # T6 could be it by its answers, were T5 not by its name
-    found = votes(("T5", "Line?", "yes"), ("T5", "A line?", "no"), ("T7", "Text", "so what"))
+    found = votes(("T5", "Line?", "yes"), ("T5", "*LINE*", "no"), ("T7", "Text", "so what"))
     assert (found["bar_yes"], found["bar_no"]) == (1, 1)
     assert "tasks that ask none of the questions: T7 (Text)" in found.attrs["told"]
     with pytest.raises(
@@ -390,6 +393,193 @@ def test_a_task_is_known_by_its_words_or_answers_or_must_be_said(tmp_path):
         match=r"T5 \(Line\?\) was answered maybe, yes, which may be bar; .*oracle.answers",
     ):
         votes(("T5", "Line?", "yes"), ("T5", "Line?", "maybe"))
+
+
+def test_workflows_are_not_merged(tmp_path):
+    """Task T1 of another workflow may ask something else: one is named, or there is only one."""
+
+    def said(number, text, **workflow):
+        return row(number, "g", {"T1": text}, account=str(number), **workflow)
+
+    other = {"workflow_id": "372", "workflow_name": "Is it centred?"}
+    rows = [said(1, "Yes", **other), said(2, "No"), said(3, "Yes", **other)]
+    with pytest.raises(
+        ValueError,
+        match=r'workflows, .*: 372 \(Is it centred\?, 2 classifications\), 371 \(Shapes, "beta", 1 .*workflow=372',
+    ):
+        bars(tmp_path, rows)
+    for name, expected in {
+        "371": [0, 1],
+        "372": [2, 0],
+        ' shapes,  "Beta"': [0, 1],
+        "is it centred?": [2, 0],
+    }.items():
+        votes = heard(tmp_path, oracle({"T1": "bar"}, workflow=name), QUESTIONS)
+        assert votes.loc["g", ["bar_yes", "bar_no"]].tolist() == expected
+        (left,) = [line for line in votes.attrs["told"] if "other workflows" in line]
+        assert left.startswith(f"{3 - sum(expected)} classifications")
+    for name, told in {"373": "none", "shapes": "none"}.items():
+        with pytest.raises(ValueError, match=f"oracle.workflow is '{name}', which names {told}"):
+            heard(tmp_path, oracle({"T1": "bar"}, workflow=name), QUESTIONS)
+    alike = [said(1, "Yes", workflow_id="1"), said(2, "No", workflow_id="2")]
+    put(tmp_path, alike)
+    with pytest.raises(ValueError, match=r"which names several of the workflows.*number of one"):
+        heard(tmp_path, oracle({"T1": "bar"}, workflow='Shapes, "beta"'), QUESTIONS)
+    put(tmp_path, [said(1, "Yes"), said(2, "No", workflow_id="371.0", workflow_name="Renamed")])
+    assert heard(tmp_path, oracle({"T1": "bar"}), QUESTIONS).loc["g", "bar_total"] == 2
+    put(tmp_path, [])
+    assert not heard(tmp_path, oracle(workflow="371"), QUESTIONS).to_numpy().any()
+
+
+def test_a_task_that_was_reworded_must_be_named_by_its_words(tmp_path):
+    """A workflow that was changed on the way may ask something else in the same task."""
+
+    def said(number, label, text, version):
+        annotations = [{"task": "T1", "task_label": label, "value": text}]
+        return row(number, "g", annotations, account=str(number), workflow_version=version)
+
+    words = ["Is there a *bar*?", "is there a bar", "Is there a ring?", "Does it have a bar?"]
+    rows = [
+        said(1, words[0], "Yes", "16.55"),
+        said(2, words[1], "No", "16.56"),
+        said(3, words[2], "Yes", "17.55"),
+        said(4, words[3], "Yes", "18.1"),
+        said(5, "", "Yes", "18.1"),  # whose words Zooniverse lost
+    ]
+    message = (
+        r"task T1 is taken for bar, but was asked in several wordings: T1 \(Does it have a bar\?\) by 1 .*"
+        r"T1 \(Is there a \*bar\*\?\) by 2 classifications of version 16.55, 16.56; .*"
+        r"'\+oracle.tasks=\{does it have a bar: bar\}'"
+    )
+    with pytest.raises(ValueError, match=message):
+        bars(tmp_path, rows)
+    with pytest.raises(ValueError, match=message):
+        heard(tmp_path, oracle(), QUESTIONS)
+    for tasks, expected in (
+        ({"is there a bar": "bar"}, [1, 1]),
+        ({"does it have a bar": "bar", "is there a bar": "bar"}, [2, 1]),
+        ({words[2]: "bar"}, [1, 0]),
+    ):
+        assert bars(tmp_path, rows, tasks=tasks)[0] == expected
+    assert bars(tmp_path, [rows[0], rows[1], rows[4]])[0] == [2, 1]
+
+
+ARMS = {"arms": ("1", "2", "3", "4", "more-than-4", "cant-tell", "1-2")}
+
+
+def arms(tmp_path, *texts, answers=None):
+    """The answers with a vote each, if TEXTS are answered to a task."""
+    if not (tmp_path / "ask-00").exists():
+        asked(tmp_path, "g")
+    said = [{"task": "T2", "task_label": "How many arms?", "value": text} for text in texts]
+    put(tmp_path, [row(n, "g", [one], account=str(n + 1)) for n, one in enumerate(said)])
+    votes = heard(tmp_path, oracle({"T2": "arms"}, answers or {}), ARMS).loc["g"]
+    return {answer: votes[f"arms_{answer}"] for answer in ARMS["arms"] if votes[f"arms_{answer}"]}
+
+
+def test_answers_are_alike_but_for_what_tells_nothing(tmp_path):
+    said = ("4", " 4 ", "More than 4", "MORE  THAN 4", "1 \u2013 2", "2.")
+    assert arms(tmp_path, *said) == {"2": 1, "4": 2, "more-than-4": 2, "1-2": 1}
+    for text in ("Can't tell", "can\u2019t tell!", "CANT  TELL", "cant-tell", "![x](y) Cant Tell"):
+        assert arms(tmp_path, text) == {"cant-tell": 1}
+
+
+@pytest.mark.parametrize("text", ["4+", ">4", "<4", "-4", "\u22124", "4?", "4%", "12", "1.2.", "+"])
+def test_an_answer_is_not_another_that_looks_like_it(tmp_path, text):
+    known = {"1.2.": "1-2"}.get(text)
+    if known:  # a full stop between digits, and 1-2, are the same but for punctuation
+        assert arms(tmp_path, text) == {known: 1}
+        return
+    with pytest.raises(ValueError, match=f"answered {re.escape(repr(text))}, which is none of"):
+        arms(tmp_path, "1", text)
+    assert arms(tmp_path, "4", text, answers={text: "more-than-4"}) == {"4": 1, "more-than-4": 1}
+
+
+def test_answers_that_only_punctuation_tells_apart_are_not_guessed(tmp_path):
+    """Two texts of the workflow, or two of ours, would become one."""
+    with pytest.raises(ValueError, match=r"answered '(4\.|\(4\))', which is none"):
+        arms(tmp_path, "4.", "(4)")
+    assert arms(tmp_path, "4", "4.", answers={"4.": "3"}) == {"4": 1, "3": 1}
+    with pytest.raises(ValueError, match=r"answered '\(4\)', which is none"):
+        arms(tmp_path, "(4)", answers={"4.": "3"})
+
+
+def test_every_export_is_read_whatever_its_name(tmp_path):
+    rows = [row(n, "g", {"T1": "Yes"}, account=str(n)) for n in range(1, 5)]
+    folder = tmp_path / "classifications"
+    for some, name in zip(rows, ("a.csv", "B.CSV", "c.Csv.GZ", "d.csv"), strict=True):
+        put(tmp_path, [some], name)
+        if name in ("c.Csv.GZ", "d.csv"):  # gzipped, whatever it is called
+            (folder / name).write_bytes(gzip.compress((folder / name).read_bytes()))
+    for name in ("notes.txt", "e.csv.zip", "._a.csv", ".DS_Store", "{}.tsv"):
+        (folder / name).write_bytes(b"\0")
+    (folder / "old.csv").mkdir()
+    votes, told = bars(tmp_path, [row(5, "g", {"T1": "No"}, account="5")])
+    assert votes == [4, 1]
+    assert "are read, so not e.csv.zip, notes.txt, old.csv, {}.tsv" in told
+    whole = (folder / "d.csv").read_bytes()
+    for broken in (whole[:-12], whole[:40] + b"xxxx" + whole[44:], whole[:2] + b"\0" * 20):
+        (folder / "d.csv").write_bytes(broken)
+        with pytest.raises(ValueError, match=r"d\.csv.*Data Exports"):
+            heard(tmp_path, oracle({"T1": "bar"}), QUESTIONS)
+
+
+def test_a_person_is_not_another_after_a_spreadsheet(tmp_path):
+    for account in ("2.7E+06", "2.7e6", "2731.5", "2,731", "-7", "#REF!", "user 7", "\u0662"):
+        with pytest.raises(
+            ValueError, match=rf"line 2: user_id is '{re.escape(account)}', which is no whole.*anew"
+        ):
+            bars(tmp_path, [row(1, "g", {"T1": "Yes"}, account=account)])
+    for nobody in ("", "nan", "NaN", "None", "null", "NULL", "<NA>", "#N/A", "0", "0"):
+        rows = [row(n, "g", {"T1": "Yes"}, f"not-logged-in-{n}", nobody) for n in range(3)]
+        assert bars(tmp_path, rows)[0] == [3, 0]
+        with pytest.raises(ValueError, match="line 2 says nobody who classified"):
+            bars(tmp_path, [row(1, "g", {"T1": "Yes"}, nobody.lower(), nobody)])
+    same = [
+        row(n, "g", {"T1": "Yes"}, account=a) for n, a in enumerate(("2731", "2731.0", " 2731"))
+    ]
+    assert bars(tmp_path, same)[0] == [1, 0]
+
+
+def test_what_was_classified_before_the_launch_is_left_out(tmp_path):
+    def said(number, about):
+        return row(number, "g", {"T1": "Yes"}, account=str(number), metadata=about)
+
+    before = ('{"live_project": false}', '{"live_project": "False"}')
+    after = ('{"live_project": true}', "{}", "", '{"live_project": null, "seen_before": true}')
+    rows = [said(n, about) for n, about in enumerate((*before, *after), 1)]
+    votes, told = bars(tmp_path, rows)
+    assert votes == [4, 0]
+    assert "2 classifications were made before the project went live; left out" in told
+    again = [said(1, before[0]) | {"user_id": "9"}, said(2, after[0]) | {"user_id": "9"}]
+    assert bars(tmp_path, again)[0] == [1, 0]  # whoever tried it out has a vote afterwards
+    with pytest.raises(ValueError, match="line 2: metadata is no JSON"):
+        bars(tmp_path, [said(1, "{live}")])
+
+
+FORMULAS = ["=HYPERLINK(0)", "+cmd", "-2+3", "@SUM(1)", "\t=1", "'=x", "'", "\uff1d1", " =1", "-x"]
+FORMULAS += ["\r=1", "\n=1"]
+
+
+def test_ids_that_are_formulas_are_shown_as_text_and_come_back(tmp_path):
+    ids = [*FORMULAS, "-12.5", "+7", "-1e-3", "g-1", "a=b"]
+    place = asked(tmp_path, *ids)
+    cells = pd.read_csv(place / "manifest.csv", dtype=str, keep_default_na=False)["!galaxy"]
+    assert cells.tolist() == [f"'{name}" for name in FORMULAS] + ids[len(FORMULAS) :]
+    put(tmp_path, [row(n, cell.strip(), {"T1": "Yes"}) for n, cell in enumerate(cells)])
+    votes = heard(tmp_path, oracle({"T1": "bar"}), QUESTIONS)
+    assert votes.index.tolist() == ids
+    assert votes["bar_yes"].tolist() == [1] * len(ids)
+
+
+def test_ids_that_uploading_makes_one_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="ids 'g' and 'g ' are the same but for spaces"):
+        asked(tmp_path, "g", "g ")
+    assert not list(tmp_path.iterdir())
+    asked(tmp_path, "g")
+    asked(tmp_path, " g", number=1)
+    with pytest.raises(ValueError, match="ids 'g' and ' g' are the same but for spaces"):
+        heard(tmp_path, oracle(), QUESTIONS)
 
 
 BROKEN = {
