@@ -13,8 +13,9 @@ import hashlib
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from shared.store import FORMAT, MANIFEST, NAMED, Store, open_store, sha256
 
 PARTIAL = ".partial"  # ends the name of a folder in which a store is being built
 LOCK = ".lock"
+GRANULARITY = 2 * 10**9  # nanoseconds, of times on the coarsest of file systems
 KEPT = 7 * 24 * 3600  # seconds for which the unfinished folder of another store is kept
 ELSEWHERE = ("stores", "crop", "skip_bad_images", "service")  # no part of what a store holds
 
@@ -63,6 +65,8 @@ def prepare(dataset: DatasetSpec) -> Store:
                 )
             publish_folder(whole, folder)
     store = open_store(folder)
+    if beside is None and source is not None:
+        _check_images(dataset, store, source)
     if (skipped := store.source["skipped"]) and not dataset.skip_bad_images:
         raise ValueError(
             f"store {folder} leaves out {len(skipped)} galaxies whose images could not be used, "
@@ -70,6 +74,43 @@ def prepare(dataset: DatasetSpec) -> Store:
             "dataset.skip_bad_images=true, or delete the store to try them again"
         )
     return store
+
+
+def _check_images(dataset: DatasetSpec, store: Store, source: Source) -> None:
+    """Raise ValueError if an image is another than the store's, though its name, size and time are the same.
+
+    The system notes when something was last done to a file, which no program can set back, but also notes what leaves
+    the bytes alone: so those that were touched since the store was made, or last looked at here, are read again.
+    """
+    manifest, now = store.folder / MANIFEST, time.time_ns()
+    touched = source.changed_since(manifest.stat().st_mtime_ns - GRANULARITY)
+    known = store.galaxies.drop_duplicates("image").set_index("image")
+    names = known.index.intersection(touched).tolist()
+
+    def same(loaded: tuple[int, Callable[[], bytes]]) -> str | None:
+        number, load = loaded
+        told = known.loc[names[number]]
+        try:
+            data = load()
+            if hashlib.sha256(data).hexdigest() == told["image_sha256"]:
+                return None
+            pixels = cutouts.cutout(data, dataset.channels, dataset.stretch)  # a PNG made anew
+            same = zlib.crc32(pixels.tobytes()) == told["pixels_crc32"]
+        except (ValueError, FileNotFoundError):
+            same = False
+        return None if same else names[number]
+
+    with closing(source.load(names)) as loads, closing(in_order(same, loads)) as found:
+        other = [name for name in track(found, "looking at images again", len(names)) if name]
+    if other:
+        more = f" and {len(other) - 1} more" if len(other) > 1 else ""
+        raise ValueError(
+            f"image {min(other)}{more} of {dataset.images} is another than the one that store {store.folder} was made "
+            "of, with the same size and time; give it the time of its change (touch), or delete the store"
+        )
+    if names:
+        with suppress(OSError):  # a store that may not be written to
+            os.utime(manifest, ns=(now, now))
 
 
 def _place(dataset: DatasetSpec, sources: dict) -> Path:

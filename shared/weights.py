@@ -26,7 +26,7 @@ FACTS = {  # what a checkpoint says of itself
     "step": int,
     "settings?": dict,
     "galaxies?": str,
-    "images?": str,
+    "images?": (str, None),
     "losses?": [float],
     "validation?": [[(float, None)]],
     "seconds?": [[float]],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.locks import file_lock
+from shared.records import make_folder, parse_json
 
 MANIFEST, MISSING, LOCK = "manifest.jsonl", "missing.jsonl", ".lock"
 
@@ -33,7 +34,7 @@ def file_name(stem: str, suffix: str) -> str:
 
 @contextmanager
 def sole_fetcher(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with file_lock(folder / LOCK) as lock:
         if lock is None:
             raise ValueError(f"another process is fetching into {folder}; wait until it is done")
@@ -51,21 +52,22 @@ def kept_images(folder: Path) -> dict[str, Download]:
         (folder / file).unlink()
     for file in folder.glob(".*.*"):
         file.unlink()
-    entries = (entry for entry in read_lines(folder / MANIFEST) if entry["file"] in there)
+    kept = read_lines(folder / MANIFEST, {"file": str, "sha256": str})
+    entries = (entry for entry in kept if entry["file"] in there)
     return {
         entry["file"][3:].split(".")[0]: Download(entry["file"], entry["sha256"])
         for entry in entries
     }
 
 
-def read_lines(path: Path) -> Iterator[dict]:
-    """The objects in a file of one JSON object per line; a line torn by a kill is left out."""
+def read_lines(path: Path, shape: dict) -> Iterator[dict]:
+    """The objects of that SHAPE in a file of one per line; a line torn by a kill, or damaged, is left out."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for line in file:
             try:
-                yield json.loads(line)
+                yield parse_json(line, shape, str(path), "fetch again")
             except ValueError:
                 continue
 
@@ -75,13 +77,6 @@ def append_line(path: Path, entry: dict) -> None:
     with path.open("ab+") as file:
         torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
         file.write(b"\n" * torn + json.dumps(entry).encode() + b"\n")
-
-
-def write_through(data: bytes, path: Path) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def now() -> str:

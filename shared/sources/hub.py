@@ -5,7 +5,6 @@ was broken off, and HF_ENDPOINT names another hub than its own.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from shared.records import write_json
+from shared.records import read_json, write_json
 from shared.sources import Loaded
 from shared.sources.table import Tables
 from shared.spec import DatasetSpec, digest
@@ -23,6 +22,12 @@ from shared.spec import DatasetSpec, digest
 FORM = re.compile(r"hub:([\w.-]+/[\w.-]+)((?:/[\w.-]+)*)(?:@([\w./-]+))?")
 DEFAULT = "data"  # the folder of a data set's default configuration
 DONE = "hub.json"  # beside whole and checked files: what they are
+SHAPE = {
+    "repository": str,
+    "commit": str,
+    "licence": object,
+    "files": {str: {"bytes": int, "sha256": str}},
+}
 
 
 def open_hub(dataset: DatasetSpec) -> "Hub":
@@ -52,6 +57,10 @@ class Hub:
     def identity(self) -> Any:
         """The repository, its folder and the commit."""
         return [self.repository, self.below, self._found["commit"]]
+
+    def changed_since(self, moment: int) -> list[str]:
+        """None: a commit does not change."""
+        return []
 
     def about(self) -> dict[str, Any]:
         """Where the images come from, exactly, and the licence that the data set names."""
@@ -93,7 +102,7 @@ class Hub:
         if self.revision is not None and re.fullmatch(r"[0-9a-f]{40}", self.revision):
             done = self._place(self.revision) / DONE
             if done.exists():
-                return json.loads(done.read_text())
+                return read_json(done, SHAPE, "delete it to fetch that data set again")
         return _ask(self.repository, self.below, self.revision, self.dataset.service.timeout)
 
     def _place(self, commit: str) -> Path:
