@@ -8,14 +8,13 @@ and leaves that folder whole, by one renaming. The hidden folder holds a locked 
 process waits for the first.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ import pandas as pd
 from shared import cutouts
 from shared.catalogue import fewer, list_catalogue, read_catalogue
 from shared.draft import Draft
+from shared.locks import file_lock
 from shared.progress import in_order, say, track
 from shared.records import make_folder, publish_folder
 from shared.sources import Source, open_source
@@ -316,16 +316,19 @@ def _sole_builder(folder: Path) -> Iterator[Path | None]:
     beside = folder.with_name(f".{folder.name}{PARTIAL}")
     while not folder.exists():
         make_folder(beside)
-        with _lock(beside / LOCK, _wait) as held:
-            if held and not folder.exists():
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(file_lock(beside / LOCK, partial(_say_waiting, folder)))
+            except FileNotFoundError:  # another process was done, and has removed it
+                continue
+            if not folder.exists():
                 try:
                     yield beside
                 finally:
                     if folder.exists() or not _begun(beside):
                         shutil.rmtree(beside, ignore_errors=True)
                 return
-            if held:  # made after the folder was looked for
-                shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(beside, ignore_errors=True)
     if beside.exists():  # its maker was killed between the renaming and the end
         _remove_dead(beside)
     yield None
@@ -344,40 +347,10 @@ def _clear_leftovers(mine: Path) -> None:
 
 
 def _remove_dead(beside: Path) -> None:
-    with _lock(beside / LOCK, _do_not_wait) as held:
-        if held:
+    with suppress(OSError), file_lock(beside / LOCK) as held:
+        if held is not None:
             shutil.rmtree(beside, ignore_errors=True)
 
 
-@contextmanager
-def _lock(path: Path, how: Callable[[int, Path], bool]) -> Iterator[bool]:
-    """Whether this process holds the lock on the file at PATH, and the file is still there."""
-    try:
-        file = path.open("a")
-    except OSError:  # the folder is gone
-        yield False
-        return
-    with file:
-        yield (
-            how(file.fileno(), path)
-            and path.exists()
-            and os.path.samestat(os.fstat(file.fileno()), path.stat())
-        )
-
-
-def _do_not_wait(file: int, path: Path) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True
-
-
-def _wait(file: int, path: Path) -> bool:
-    if not _do_not_wait(file, path):
-        name = path.parent.name.removesuffix(PARTIAL)[1:]
-        say(f"another process is preparing {name}; waiting for it")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    return True
+def _say_waiting(folder: Path) -> None:
+    say(f"another process is preparing {folder.name}; waiting for it")

@@ -136,7 +136,7 @@ def test_images_that_were_touched_alone_are_read_again_once(survey, monkeypatch)
     time.sleep(0.01)
     Path(survey.images, "g2.jpg").chmod(0o600)
     prepare.prepare(survey)
-    monkeypatch.setattr(Folder, "load", lambda source, names: iter(names))
+    monkeypatch.setattr(Folder, "load", lambda source, names: (name for name in names))
     prepare.prepare(survey)
     Path(survey.images, "g2.jpg").chmod(0o644)
     with pytest.raises(ValueError, match="unpack"):
@@ -524,11 +524,13 @@ def test_a_store_that_was_finished_meanwhile_is_opened(survey, monkeypatch, tmp_
     folder = prepare.prepare(survey).folder
     folder.rename(tmp_path / "aside")
 
-    def wait(file, path):
-        (tmp_path / "aside").rename(folder)
-        return True
+    hold = prepare.file_lock
 
-    monkeypatch.setattr(prepare, "_wait", wait)
+    def late(path, waiting=None):
+        (tmp_path / "aside").rename(folder)
+        return hold(path, waiting)
+
+    monkeypatch.setattr(prepare, "file_lock", late)
     monkeypatch.setattr(prepare, "_read", None)
     assert prepare.prepare(survey).folder == folder
     assert left(survey) == [folder.name]
