@@ -41,7 +41,7 @@ from shared.augment import reduction
 from shared.backend import open_backend
 from shared.batches import Cutouts
 from shared.cutouts import SIZE
-from shared.records import host, write_json
+from shared.records import host, parse_json, write_json
 from shared.reference import log_votes
 from shared.sampling import sample_galaxies
 from shared.spec import RunSpec, from_config
@@ -180,7 +180,7 @@ def waiting(configs: dict[str, dict]) -> Iterator[Callable[[str, str], dict]]:
             answer = process.stdout.readline()
             if not answer:
                 raise ValueError(f"{name} ended before it had timed {part}; see what it said above")
-            return json.loads(answer)
+            return parse_json(answer, dict, f"the answer of {name}", "see what it said above")
 
         yield ask
     finally:

@@ -1,6 +1,5 @@
 """A process that answers each line it is told with a line of JSON, and waits in between."""
 
-import json
 import select
 import subprocess
 import tempfile
@@ -8,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, NamedTuple
+
+from shared.records import parse_json
 
 LAST_WORDS = 1500  # characters of what it said, where it ended before it should
 
@@ -39,7 +40,11 @@ class Child(NamedTuple):
             self.said.seek(0)
             words = " ".join(self.said.read()[-LAST_WORDS:].split())
             raise Missing(f"its process ended with status {self.process.wait()}: {words}")
-        answer = json.loads(line)
+        try:
+            answer = parse_json(line, {"missing?": str}, "its answer", "see what else it wrote")
+        except ValueError as problem:
+            self.process.kill()
+            raise Missing(str(problem)) from problem
         if reason := answer.get("missing"):
             raise Missing(reason)
         return answer

@@ -32,7 +32,6 @@ them otherwise, as ulp does. The ratio to it is in the record too.
 """
 
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -48,7 +47,7 @@ from shared import keys
 from shared.augment import Views, reduction
 from shared.batches import Cutouts, Labelled, Plan, draw_plan
 from shared.cutouts import SIZE
-from shared.records import host, write_json
+from shared.records import host, read_json, write_json
 from shared.spec import RunSpec, from_config
 from shared.weights import Weights, first_checkpoint
 
@@ -193,7 +192,11 @@ def compare(folder: Path) -> dict:
 
     Raises ValueError if there are fewer than two, or if they were not trained alike.
     """
-    records = {path: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    shape = {"run": {"backend": {"name": str}}, "seeds": int, "host": dict, "where": dict}
+    records = {
+        path: read_json(path, shape, "remove it, or train again")
+        for path in sorted(folder.glob("*.json"))
+    }
     check(records)
     run = from_config(RunSpec, next(iter(records.values()))["run"])
     seeds = next(iter(records.values()))["seeds"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.records import plain
 from shared.weights import Checkpoint
 
 FORMAT = 1  # raise it when a round says other things, or says them in other words
@@ -21,6 +22,7 @@ def sealed(entry: dict, before: list[dict], identity: dict) -> dict:
 
     IDENTITY is what else decides a run, as plain data; ENTRY names its network by "network", see `network_digest`.
     """
+    entry = plain(entry)  # as it comes back from a checkpoint
     kept = {key: value for key, value in entry.items() if key not in UNSEALED}
     whole = {
         "format": FORMAT,

@@ -6,7 +6,6 @@ each array what it is and how near an answer must be, and README.md with every f
 compares what a port wrote, and `ladder` prints it. The kit depends on nothing but its seed.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +20,7 @@ from safetensors.numpy import save
 from shared import keys, reference
 from shared.augment import Views, draw_views, still_views
 from shared.batches import Cutouts, Labelled, Plan, draw_plan, epoch_order
-from shared.records import write_json, write_whole
+from shared.records import read_json, write_json, write_whole
 from shared.spec import AugmentationSpec, ModelSpec, RunSpec, TrainingSpec
 from shared.split import galaxy_hash
 from shared.synthetic import draw_galaxies, render
@@ -785,16 +784,26 @@ RULES = {"exact": _unequal, "largest": _of_largest, "each": _of_each}
 
 def _index(kit: Path) -> dict:
     path = kit / "index.json"
+    fix = "write the kit again (trizoo kit)"
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"there is no {path}; `trizoo kit` writes a kit") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); write the kit again") from error
-    if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise ValueError(f"{path} does not say that its format is {FORMAT!r}; write the kit again")
-    rungs = index.get("rungs")
-    if not isinstance(rungs, dict) or rungs.keys() != RUNGS.keys():
+        index = read_json(path, {"format?": object}, fix)
+    except FileNotFoundError as error:
+        raise ValueError(str(error)) from None
+    if index.get("format") != FORMAT:
+        raise ValueError(f"{path} does not say that its format is {FORMAT!r}; {fix}")
+    array = {
+        "dtype": str,
+        "shape": [int],
+        "axes": str,
+        "what": str,
+        "rule?": str,
+        "budget?": {str: float},
+    }
+    index = read_json(path, {"rungs": {str: {"file": str, "arrays": {str: array}}}}, fix)
+    arrays = [fact for entry in index["rungs"].values() for fact in entry["arrays"].values()]
+    if strange := {fact.get("rule", "exact") for fact in arrays} - RULES.keys():
+        raise ValueError(f"{path} names the rule {min(strange)}, which is none; {fix}")
+    if index["rungs"].keys() != RUNGS.keys():
         raise ValueError(f"{path} does not have the rungs {', '.join(RUNGS)}; write the kit again")
     return index
 

@@ -8,13 +8,13 @@ and leaves that folder whole, by one renaming. The hidden folder holds a locked 
 process waits for the first.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ import pandas as pd
 from shared import cutouts
 from shared.catalogue import fewer, list_catalogue, read_catalogue
 from shared.draft import Draft
+from shared.locks import file_lock
 from shared.progress import in_order, say, track
 from shared.records import make_folder, publish_folder
 from shared.sources import Source, open_source
@@ -34,6 +35,7 @@ from shared.store import FORMAT, MANIFEST, NAMED, Store, open_store, same_images
 
 PARTIAL = ".partial"  # ends the name of a folder in which a store is being built
 LOCK = ".lock"
+GRANULARITY = 2 * 10**9  # nanoseconds, of times on the coarsest of file systems
 KEPT = 7 * 24 * 3600  # seconds for which the unfinished folder of another store is kept
 ELSEWHERE = ("stores", "crop", "skip_bad_images", "service")  # no part of what a store holds
 
@@ -63,6 +65,8 @@ def prepare(dataset: DatasetSpec) -> Store:
                 )
             publish_folder(whole, folder)
     store = open_store(folder)
+    if beside is None and source is not None:
+        _check_images(dataset, store, source)
     if (skipped := store.source["skipped"]) and not dataset.skip_bad_images:
         raise ValueError(
             f"store {folder} leaves out {len(skipped)} galaxies whose images could not be used, "
@@ -70,6 +74,43 @@ def prepare(dataset: DatasetSpec) -> Store:
             "dataset.skip_bad_images=true, or delete the store to try them again"
         )
     return store
+
+
+def _check_images(dataset: DatasetSpec, store: Store, source: Source) -> None:
+    """Raise ValueError if an image is another than the store's, though its name, size and time are the same.
+
+    The system notes when something was last done to a file, which no program can set back, but also notes what leaves
+    the bytes alone: so those that were touched since the store was made, or last looked at here, are read again.
+    """
+    manifest, now = store.folder / MANIFEST, time.time_ns()
+    touched = source.changed_since(manifest.stat().st_mtime_ns - GRANULARITY)
+    known = store.galaxies.drop_duplicates("image").set_index("image")
+    names = known.index.intersection(touched).tolist()
+
+    def same(loaded: tuple[int, Callable[[], bytes]]) -> str | None:
+        number, load = loaded
+        told = known.loc[names[number]]
+        try:
+            data = load()
+            if hashlib.sha256(data).hexdigest() == told["image_sha256"]:
+                return None
+            pixels = cutouts.cutout(data, dataset.channels, dataset.stretch)  # a PNG made anew
+            same = zlib.crc32(pixels.tobytes()) == told["pixels_crc32"]
+        except (ValueError, FileNotFoundError):
+            same = False
+        return None if same else names[number]
+
+    with closing(source.load(names)) as loads, closing(in_order(same, loads)) as found:
+        other = [name for name in track(found, "looking at images again", len(names)) if name]
+    if other:
+        more = f" and {len(other) - 1} more" if len(other) > 1 else ""
+        raise ValueError(
+            f"image {min(other)}{more} of {dataset.images} is another than the one that store {store.folder} was made "
+            "of, with the same size and time; give it the time of its change (touch), or delete the store"
+        )
+    if names:
+        with suppress(OSError):  # a store that may not be written to
+            os.utime(manifest, ns=(now, now))
 
 
 def _place(dataset: DatasetSpec, sources: dict) -> Path:
@@ -295,16 +336,19 @@ def _sole_builder(folder: Path) -> Iterator[Path | None]:
     beside = folder.with_name(f".{folder.name}{PARTIAL}")
     while not folder.exists():
         make_folder(beside)
-        with _lock(beside / LOCK, _wait) as held:
-            if held and not folder.exists():
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(file_lock(beside / LOCK, partial(_say_waiting, folder)))
+            except FileNotFoundError:  # another process was done, and has removed it
+                continue
+            if not folder.exists():
                 try:
                     yield beside
                 finally:
                     if folder.exists() or not _begun(beside):
                         shutil.rmtree(beside, ignore_errors=True)
                 return
-            if held:  # made after the folder was looked for
-                shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(beside, ignore_errors=True)
     if beside.exists():  # its maker was killed between the renaming and the end
         _remove_dead(beside)
     yield None
@@ -323,40 +367,10 @@ def _clear_leftovers(mine: Path) -> None:
 
 
 def _remove_dead(beside: Path) -> None:
-    with _lock(beside / LOCK, _do_not_wait) as held:
-        if held:
+    with suppress(OSError), file_lock(beside / LOCK) as held:
+        if held is not None:
             shutil.rmtree(beside, ignore_errors=True)
 
 
-@contextmanager
-def _lock(path: Path, how: Callable[[int, Path], bool]) -> Iterator[bool]:
-    """Whether this process holds the lock on the file at PATH, and the file is still there."""
-    try:
-        file = path.open("a")
-    except OSError:  # the folder is gone
-        yield False
-        return
-    with file:
-        yield (
-            how(file.fileno(), path)
-            and path.exists()
-            and os.path.samestat(os.fstat(file.fileno()), path.stat())
-        )
-
-
-def _do_not_wait(file: int, path: Path) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True
-
-
-def _wait(file: int, path: Path) -> bool:
-    if not _do_not_wait(file, path):
-        name = path.parent.name.removesuffix(PARTIAL)[1:]
-        say(f"another process is preparing {name}; waiting for it")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    return True
+def _say_waiting(folder: Path) -> None:
+    say(f"another process is preparing {folder.name}; waiting for it")

@@ -92,7 +92,7 @@ def unfinished(path: Path) -> Path:
 
 def write_json(path: Path, value: dict) -> None:
     """`value` as JSON at `path`; NaN and infinity become null, which JSON can say."""
-    text = json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(plain(value), indent=1, allow_nan=False) + "\n"
     write_whole(path, lambda beside: beside.write_text(text))
 
 
@@ -291,13 +291,14 @@ def _commit() -> str | None:
         return None
 
 
-def _plain(value):
+def plain(value: Any) -> Any:
+    """`value` as JSON can say it: plain data, with null for NaN and infinity."""
     if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and value - value != 0:
         return None
     return value

@@ -98,6 +98,10 @@ def fit(
         raise ValueError(
             f"{path} is of step {start.step}, but training.steps is {spec.steps}; again=true begins anew"
         )
+    if not start.step == len(history.losses) == sum(one[0] for one in history.seconds):
+        raise ValueError(
+            f"{path} is of step {start.step}, but tells of {len(history.losses)}; again=true begins anew"
+        )
     if start.step:
         say(f"going on from step {start.step} of {spec.steps}")
     state = backend.init(run, start)

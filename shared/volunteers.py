@@ -27,12 +27,13 @@ import pandas as pd
 from PIL import Image
 
 from shared.progress import track
-from shared.records import write_folder, write_json
+from shared.records import read_json, write_folder, write_json
 from shared.spec import OracleSpec
 from shared.spreadsheet import as_csv, from_cell, to_cell
 from shared.store import Store
 
 MANIFEST, UPLOADED, EXPORTS = "manifest.csv", "uploaded.json", "classifications"
+NOTE = {"project": int, "subject_set": (str, None), "subjects": {str: str}, "whole": bool}
 IMAGE, GALAXY = "image", "!galaxy"  # the manifest's columns
 QUALITY = 95  # of JPEG; 256 x 256 pixels of noise have 0.2 MB, and Zooniverse takes 1 MB
 COLUMNS = (  # of an export, those that are read
@@ -159,7 +160,7 @@ def upload(asked: Path, project: int) -> str:
     """
     note = {"project": project, "subject_set": None, "subjects": {}, "whole": False}
     if (asked / UPLOADED).exists():
-        note = json.loads((asked / UPLOADED).read_text())
+        note = read_json(asked / UPLOADED, NOTE, "delete it to upload the folder again")
     if note["project"] != project:
         raise ValueError(
             f"{asked} was uploaded to project {note['project']}, not {project}; set oracle.project back, or delete "

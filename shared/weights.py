@@ -9,18 +9,29 @@ of a fit also holds the hashes of the galaxies that it was trained with.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
 from shared import keys
-from shared.records import write_whole
+from shared.records import parse_json, plain, write_whole
 from shared.spec import ModelSpec, RunSpec
 
 Weights = dict[str, np.ndarray]
 TRAINED_WITH = "trained_with"  # in the file of a fit: uint64 (galaxy,), rising
+TYPES = {"F32": "float32", "F64": "float64"}  # in which weights are kept
+FACTS = {  # what a checkpoint says of itself
+    "step": int,
+    "settings?": dict,
+    "galaxies?": str,
+    "images?": (str, None),
+    "losses?": [float],
+    "validation?": [[(float, None)]],
+    "seconds?": [[float]],
+    "rounds?": [{"seconds": float}],
+}
 
 
 class Checkpoint(NamedTuple):
@@ -101,20 +112,20 @@ def first_checkpoint(spec: ModelSpec, seed: int, members: int = 1) -> Checkpoint
 def save_weights(path: Path, weights: Weights, about: dict) -> None:
     """Write WEIGHTS, and the facts ABOUT them, to a safetensors file."""
     arrays = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
-    data = save(arrays, {"about": json.dumps(about, sort_keys=True)})
+    data = save(arrays, {"about": json.dumps(plain(about), sort_keys=True, allow_nan=False)})
     write_whole(path, lambda beside: beside.write_bytes(data))
 
 
 def load_weights(path: Path, spec: ModelSpec, members: int = 1) -> Weights:
     """The weights in a safetensors file; ValueError if they do not fit the model, or are not of so many MEMBERS."""
-    arrays, _ = _read(path)
+    arrays, _ = _read(path, dict)
     arrays.pop(TRAINED_WITH, None)
     return _fitting(path, arrays, spec, members, "")
 
 
 def trained_with(path: Path) -> np.ndarray | None:
     """The hashes uint64 (galaxy,) of the galaxies that the weights at `path` were trained with; None if it has none."""
-    return _read(path)[0].get(TRAINED_WITH)
+    return _read(path, dict)[0].get(TRAINED_WITH)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, about: dict) -> None:
@@ -139,24 +150,39 @@ def fitted(run: RunSpec) -> tuple[Path, Checkpoint]:
 
 def load_checkpoint(path: Path, spec: ModelSpec, members: int = 1) -> tuple[Checkpoint, dict]:
     """A checkpoint and the facts written with it; ValueError if it does not fit the model, or MEMBERS."""
-    arrays, about = _read(path)
+    arrays, about = _read(path, FACTS)
     parts = [
         _fitting(path, arrays, spec, members, f"{part}/") for part in ("weights", "first", "second")
     ]
+    if any((array < 0).any() for array in parts[2].values()) or about["step"] < 0:
+        raise ValueError(f"{path} holds second moments or a step below 0; again=true begins anew")
     return Checkpoint(*parts, about["step"]), about
 
 
-def _read(path: Path) -> tuple[Weights, dict]:
+def _read(path: Path, shape: Any) -> tuple[Weights, dict]:
+    """The arrays in a safetensors file, and the facts in it, of that `shape`."""
     try:
         with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+            text = (file.metadata() or {}).get("about", "{}")
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            strange = {
+                name: kind
+                for name, kind in kinds.items()
+                if kind not in (["U64"] if name == TRAINED_WITH else TYPES)
+            }
+            arrays = {} if strange else {name: file.get_tensor(name) for name in kinds}
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; `trizoo fit` writes one") from None
     except Exception as error:
         raise ValueError(
             f"{path} is not a whole safetensors file ({error}); fit again or copy it again"
         ) from error
+    for name, kind in strange.items():
+        raise ValueError(
+            f"{path}: {name} is of the type {kind}, but weights are {' or '.join(TYPES.values())}; "
+            "save them as such, or fit again"
+        )
+    return arrays, parse_json(text, shape, f"what {path} says of itself", "fit again")
 
 
 def _fitting(path: Path, arrays: Weights, spec: ModelSpec, members: int, prefix: str) -> Weights:

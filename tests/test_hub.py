@@ -573,6 +573,10 @@ def test_a_commit_that_is_there_needs_neither_package_nor_network(survey, monkey
     (folder / name).write_bytes(data)
     files = {name: {"bytes": len(data), "sha256": oid(data)}}
     done = {"repository": "zoo/gz2", "commit": COMMIT, "licence": None, "files": files}
+    for text in ("", "[]", json.dumps(done | {"files": [name]})):
+        (folder / hub.DONE).write_text(text)
+        with pytest.raises(ValueError, match=r"hub\.json .*; delete it to fetch"):
+            open_hub(source.dataset).identity()
     (folder / hub.DONE).write_text(json.dumps(done))
     assert source.identity() == ["zoo/gz2", "tiny", COMMIT]
     assert source.names() == ["t1"]

@@ -478,15 +478,20 @@ def test_damage_is_refused_with_the_way_out(written, answers, tmp_path):
     (copy / "1_keys.safetensors").unlink()
     with pytest.raises(ValueError, match=r"1_keys\.safetensors is not a whole .* kit again"):
         check_kit(copy, answers)
+    index = (copy / "index.json").read_text()
     for text, rule in (
-        ('{"format": "trizoo', "not JSON"),
+        ('{"format": "trizoo', "is damaged .* kit again"),
+        ("", "is empty"),
         ('{"format": "kit 2"}', "format"),
-        ("[]", "format"),
+        ("[]", "not an object"),
+        (f'{{"format": "{kit.FORMAT}", "rungs": []}}', "rungs is .*, not an object"),
+        (f'{{"format": "{kit.FORMAT}", "rungs": {{"1_keys": {{}}}}}}', "1_keys.file is missing"),
+        (index.replace('"rule": "exact"', '"rule": "nearly"'), "the rule nearly"),
         (f'{{"format": "{kit.FORMAT}", "rungs": {{}}}}', "have the rungs 1_keys, 2_warp"),
     ):
         (copy / "index.json").write_text(text)
         with pytest.raises(ValueError, match=rule):
             check_kit(copy, answers)
     (copy / "index.json").unlink()
-    with pytest.raises(ValueError, match=r"no .*index\.json; `trizoo kit` writes"):
+    with pytest.raises(ValueError, match=r"no .*index\.json; write the kit again \(trizoo kit\)"):
         check_kit(copy, answers)

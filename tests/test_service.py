@@ -27,6 +27,7 @@ from server import Sky, render
 
 import trizoo
 from shared import cutouts
+from shared.records import unfinished
 from shared.sources import downloads, fetch
 from shared.sources.service import open_service
 from shared.spec import DatasetSpec, RunSpec, from_config, to_config
@@ -305,10 +306,10 @@ def test_what_a_kill_left_is_put_right(survey):
         images = loaded(source, names)
         manifest = source.folder / downloads.MANIFEST
         whole = manifest.read_text().splitlines()
-        manifest.write_text("\n".join([*whole[:2], whole[2][:40]]))  # two lines and a torn one
-        half = source.folder / ".source.json.abc.json"
-        folder = images_in(source.folder).pop().parent
-        (folder / f".{32 * '0'}.png.abc.png").write_bytes(b"half")
+        junk = ["[]", "7", '{"file": 3}', '{"sha256": "0"}', "\0" * 40]
+        manifest.write_text("\n".join([*junk, *whole[:2], whole[2][:40]]))  # and a torn line
+        half = unfinished(source.folder / "source.json")
+        unfinished(images_in(source.folder).pop()).write_bytes(b"half")
         half.write_bytes(b"half")
         broken = source.folder / json.loads(whole[3])["file"]
         broken.write_bytes(broken.read_bytes()[:500])
@@ -317,7 +318,11 @@ def test_what_a_kill_left_is_put_right(survey):
     assert counts.pop(f"g{names.index(json.loads(whole[3])['address'])}") == 2
     assert set(counts.values()) == {1}
     assert [path for path in source.folder.rglob(".*") if path.name != downloads.LOCK] == []
-    good = [json.loads(line) for line in manifest.read_text().splitlines() if line != whole[2][:40]]
+    good = [
+        json.loads(line)
+        for line in manifest.read_text().splitlines()[len(junk) :]
+        if line != whole[2][:40]
+    ]
     assert Counter(line["address"] for line in good) == Counter(names)
     adopted = next(line for line in good if line["address"] == json.loads(whole[2])["address"])
     assert adopted["attempts"] is None

@@ -826,6 +826,14 @@ def complete(zoo, place, project=7):
     return number
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"project": "7"}', "\0" * 50])
+def test_a_damaged_note_of_an_upload_is_refused(store, tmp_path, text):
+    place = ask(store, [0], store.galaxies["id"].iloc[:1], tmp_path, 1)
+    (place / volunteers.UPLOADED).write_text(text)
+    with pytest.raises(ValueError, match=r"uploaded\.json .*; delete it to upload"):
+        upload(place, 7)
+
+
 def test_an_upload_holds_all_and_is_not_done_twice(store, tmp_path, zoo):
     place = ask(store, [0, 1, 2], store.galaxies["id"].iloc[:3], tmp_path, 4)
     assert upload(place, 7) == complete(zoo, place)

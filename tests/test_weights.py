@@ -1,5 +1,7 @@
 """Weights: W+20's number of them, the same first values for everyone, and files that refuse what does not fit."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -83,6 +85,65 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, change, message):
     save_file(broken(change), tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match=message):
         load_weights(tmp_path / "w.safetensors", SMALL)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.int32, np.int64, np.uint8, bool])
+def test_weights_of_another_type_are_refused(tmp_path, kind):
+    weights = init_weights(SMALL, 0)
+    weights["conv1/bias"] = weights["conv1/bias"].astype(kind)
+    save_file(weights, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"conv1/bias is of the type \w+, but weights are float32"):
+        load_weights(tmp_path / "w.safetensors", SMALL)
+
+
+def test_weights_in_bfloat16_are_said_to_be_so(tmp_path):
+    weights = init_weights(SMALL, 0)
+    save_file(weights, tmp_path / "w.safetensors")
+    data = (tmp_path / "w.safetensors").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + length])
+    place = 0
+    for one in head.values():
+        count = (one["data_offsets"][1] - one["data_offsets"][0]) // 2
+        one |= {"dtype": "BF16", "data_offsets": [place, place + count]}
+        place += count
+    text = json.dumps(head).encode()
+    (tmp_path / "w").write_bytes(len(text).to_bytes(8, "little") + text + bytes(place))
+    with pytest.raises(ValueError, match="of the type BF16, but weights are float32 or float64"):
+        load_weights(tmp_path / "w", SMALL)
+
+
+@pytest.mark.parametrize(
+    ("facts", "what"),
+    [
+        ({"losses": 0.5}, "losses is 0.5, not a list"),
+        ({"losses": ["a"]}, r"losses\[0\] is 'a', not a number"),
+        ({"seconds": [1]}, r"seconds\[0\] is 1, not a list"),
+        ({"galaxies": 7}, "galaxies is 7, not a text"),
+        ({"rounds": [[]]}, r"rounds\[0\] is \[\], not an object"),
+        ({"step": "2"}, "step is '2', not a whole number"),
+        ({"step": -1}, "a step below 0"),
+    ],
+)
+def test_a_checkpoint_that_says_other_things_is_refused(tmp_path, facts, what):
+    start = first_checkpoint(SMALL, 3)
+    parts = zip(("weights", "first", "second"), start[:3], strict=True)
+    arrays = {f"{part}/{name}": array for part, named in parts for name, array in named.items()}
+    save_weights(tmp_path / "c", arrays, {"step": 2} | facts)
+    with pytest.raises(ValueError, match=what):
+        load_checkpoint(tmp_path / "c", SMALL)
+    save_weights(tmp_path / "c", arrays, {})
+    with pytest.raises(ValueError, match="step is missing"):
+        load_checkpoint(tmp_path / "c", SMALL)
+
+
+@pytest.mark.parametrize("value", [np.nan, -1])
+def test_moments_that_cannot_be_are_refused(tmp_path, value):
+    start = first_checkpoint(SMALL, 3)
+    second = start.second | {"conv0/bias": np.full(2, value, np.float32)}
+    save_checkpoint(tmp_path / "c", start._replace(second=second), {})
+    with pytest.raises(ValueError, match=r"not finite|below 0"):
+        load_checkpoint(tmp_path / "c", SMALL)
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path):

@@ -37,6 +37,12 @@ class Source(Protocol):
     def identity(self) -> Any:
         """Plain data that changes when the images do: names, sizes, times of files; not their bytes."""
 
+    def changed_since(self, moment: int) -> list[str]:
+        """The names of images whose files something was done to since MOMENT, nanoseconds, whatever their times say.
+
+        Of what is fetched none: its checksum is looked at where it is read.
+        """
+
     def about(self) -> dict[str, Any]:
         """For the store's manifest: {"kind": ..., "where": ..., and what else is worth keeping}."""
 
@@ -135,6 +141,11 @@ def _kind(images: str, paths: Sequence[Path]) -> str:
 def stamps(paths: Sequence[Path]) -> list[list]:
     """Name, size in bytes and time of change in nanoseconds of each file."""
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+
+
+def any_changed(paths: Sequence[Path], moment: int) -> bool:
+    """Whether the system noted a change of any of the files, or of what is known of it, since MOMENT in nanoseconds."""
+    return any(path.stat().st_ctime_ns >= moment for path in paths)
 
 
 def inventory(kind: str, where: str, paths: Sequence[Path], images: int) -> dict[str, Any]:

@@ -25,7 +25,16 @@ from typing import IO, Any, NamedTuple
 import pandas as pd
 
 from shared.cutouts import LARGEST_FILE, SUFFIXES
-from shared.sources import Loaded, check_length, inventory, is_image, is_text, match, stamps
+from shared.sources import (
+    Loaded,
+    any_changed,
+    check_length,
+    inventory,
+    is_image,
+    is_text,
+    match,
+    stamps,
+)
 from shared.tables import reading
 
 PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
@@ -105,6 +114,9 @@ class Archives:
 
     def identity(self) -> Any:
         return stamps(self.paths)
+
+    def changed_since(self, moment: int) -> list[str]:
+        return self.names() if any_changed(self.paths, moment) else []
 
     def about(self) -> dict[str, Any]:
         images, refused = self._listed

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.locks import file_lock
+from shared.records import make_folder, parse_json, sweep
 
 MANIFEST, MISSING, LOCK = "manifest.jsonl", "missing.jsonl", ".lock"
-NOTES = (MANIFEST, MISSING, "source.json")
 LONGEST_NAME, LONGEST_PATH = 200, 500  # bytes that every file system takes, with room for a suffix
 
 
@@ -37,7 +37,7 @@ def file_name(stem: str, suffix: str) -> str:
 
 @contextmanager
 def sole_fetcher(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with file_lock(folder / LOCK) as lock:
         if lock is None:
             raise ValueError(f"another process is fetching into {folder}; wait until it is done")
@@ -49,26 +49,21 @@ def kept_images(folder: Path) -> dict[str, Download]:
 
     What a killed process left half written is removed, and nothing else.
     """
+    sweep(folder)
     parts = [part for part in folder.iterdir() if re.fullmatch("[0-9a-f]{2}", part.name)]
     parts = [part for part in parts if part.is_dir() and not part.is_symlink()]
-    files = (file for part in parts for file in os.scandir(part))
     there = {
-        f"{Path(file.path).parent.name}/{file.name}": file
-        for file in files
-        if file.is_file(follow_symlinks=False)
+        f"{part.name}/{file.name}"
+        for part in parts
+        for file in os.scandir(part)
+        if file.is_file(follow_symlinks=False) and file.name[0] != "."
     }
-    for file in there.values():
-        if re.match(r"\.[0-9a-f]{32}\.", file.name):
-            Path(file.path).unlink()
-    for name in NOTES:
-        for path in folder.glob(f".{name}.*"):
-            path.unlink()
-    kept = {}
-    for entry in read_lines(folder / MANIFEST):
-        file, sha256 = entry.get("file"), entry.get("sha256")
-        if isinstance(file, str) and isinstance(sha256, str) and file in there and file[3] != ".":
-            kept[file[3:].split(".")[0]] = Download(file, sha256)
-    return kept
+    kept = read_lines(folder / MANIFEST, {"file": str, "sha256": str})
+    return {
+        entry["file"][3:].split(".")[0]: Download(entry["file"], entry["sha256"])
+        for entry in kept
+        if entry["file"] in there
+    }
 
 
 def inside(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -102,18 +97,16 @@ def inside(folder: Path, names: Sequence[str]) -> list[Path]:
     return paths
 
 
-def read_lines(path: Path) -> Iterator[dict]:
-    """The objects in a file of one JSON object per line; what is none, as a line torn by a kill, is left out."""
+def read_lines(path: Path, shape: dict) -> Iterator[dict]:
+    """The objects of that SHAPE in a file of one per line; a line torn by a kill, or damaged, is left out."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for line in file:
             try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
+                yield parse_json(line, shape, str(path), "fetch again")
+            except ValueError:
                 continue
-            if isinstance(entry, dict):
-                yield entry
 
 
 def append_line(path: Path, entry: dict) -> None:
@@ -121,13 +114,6 @@ def append_line(path: Path, entry: dict) -> None:
     with path.open("ab+") as file:
         torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
         file.write(b"\n" * torn + json.dumps(entry).encode() + b"\n")
-
-
-def write_through(data: bytes, path: Path) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def now() -> str:

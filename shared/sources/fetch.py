@@ -35,7 +35,6 @@ from shared.sources.downloads import (
     now,
     read_lines,
     stem,
-    write_through,
 )
 from shared.spec import DatasetSpec, ServiceSpec
 
@@ -195,11 +194,8 @@ class Fetch:
         }
         write_json(self.folder / "source.json", source)
         if (self.folder / MISSING).exists():
-            lines = [
-                line
-                for line in read_lines(self.folder / MISSING)
-                if str(line.get("address")) not in wanted
-            ]
+            lost = read_lines(self.folder / MISSING, {"address": str})
+            lines = [line for line in lost if line["address"] not in wanted]
             text = "".join(json.dumps(line) + "\n" for line in lines)
             write_whole(self.folder / MISSING, lambda beside: beside.write_text(text))
         for thread in self.threads:
@@ -342,7 +338,7 @@ class Fetch:
         with self.mutex:
             if self.stop.is_set():
                 raise _Stopped
-            write_whole(path, partial(write_through, data))
+            write_whole(path, lambda beside: beside.write_bytes(data))
         return self._note(address, data, suffix, attempts)
 
     def _note(self, address: str, data: bytes, suffix: str, attempts: int | None) -> Download:

@@ -21,24 +21,27 @@ class Folder:
     path: Path
 
     @cached_property
-    def _names(self) -> list[str]:
-        return list(list_images(self.path))
+    def _found(self) -> dict[str, os.stat_result]:
+        return list_images(self.path)
 
     def identity(self) -> Any:
-        found = list_images(self.path).items()
-        return [[name, file.st_size, file.st_mtime_ns] for name, file in found]
+        self.__dict__["_found"] = found = list_images(self.path)
+        return [[name, file.st_size, file.st_mtime_ns] for name, file in found.items()]
+
+    def changed_since(self, moment: int) -> list[str]:
+        return [name for name, file in self._found.items() if file.st_ctime_ns >= moment]
 
     def about(self) -> dict[str, Any]:
-        return {"kind": "folder", "where": str(self.path), "images": len(self._names)}
+        return {"kind": "folder", "where": str(self.path), "images": len(self._found)}
 
     def table(self) -> None:
         return None
 
     def names(self) -> list[str]:
-        return list(self._names)
+        return list(self._found)
 
     def find(self, galaxies: pd.DataFrame) -> list[str | None]:
-        return match(self._names, galaxies)
+        return match(list(self._found), galaxies)
 
     def load(self, names: Sequence[str]) -> Iterator[Loaded]:
         for number, name in enumerate(names):

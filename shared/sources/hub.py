@@ -5,7 +5,6 @@ was broken off, and HF_ENDPOINT names another hub than its own.
 """
 
 import hashlib
-import json
 import re
 import threading
 from collections import deque
@@ -20,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from shared.credentials import redacted
-from shared.records import write_json
+from shared.records import read_json, write_json
 from shared.sources import Loaded
 from shared.sources.downloads import inside
 from shared.sources.fetch import WHOLE_ANSWER
@@ -31,6 +30,12 @@ FORM = re.compile(r"hub:([\w.-]+/[\w.-]+)((?:/[\w.-]+)*)(?:@([\w./-]+))?")
 DEFAULT = "data"  # the folder of a data set's default configuration
 DONE = "hub.json"  # beside whole and checked files: what they are
 LEAST = 2**20  # bytes that come in WHOLE_ANSWER timeouts, or a file, or the hub is given up
+SHAPE = {
+    "repository": str,
+    "commit": str,
+    "licence": object,
+    "files": {str: {"bytes": int, "sha256": str}},
+}
 
 
 def open_hub(dataset: DatasetSpec) -> "Hub":
@@ -60,6 +65,10 @@ class Hub:
     def identity(self) -> Any:
         """The repository, its folder and the commit."""
         return [self.repository, self.below, self._found["commit"]]
+
+    def changed_since(self, moment: int) -> list[str]:
+        """None: a commit does not change."""
+        return []
 
     def about(self) -> dict[str, Any]:
         """Where the images come from, exactly, and the licence that the data set names."""
@@ -132,15 +141,8 @@ class Hub:
 
 def _read_done(path: Path) -> dict[str, Any] | None:
     """What the whole and checked files beside PATH are; None: nothing says so, or not as it is written here."""
-    with suppress(OSError, ValueError, RecursionError):
-        done = json.loads(path.read_text())
-        if isinstance(done, dict) and {"commit", "licence", "files"} <= done.keys():
-            files = done["files"]
-            told = files.values() if isinstance(files, dict) else [None]
-            if files and all(
-                isinstance(file, dict) and {"bytes", "sha256"} <= file.keys() for file in told
-            ):
-                return done
+    with suppress(OSError, ValueError):
+        return read_json(path, SHAPE, "the data set is fetched again")
     return None
 
 

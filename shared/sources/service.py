@@ -88,6 +88,10 @@ class Service:
         """The template of the addresses and the width of the images."""
         return [self.dataset.images, self.dataset.service.width]
 
+    def changed_since(self, moment: int) -> list[str]:
+        """None: downloads have checksums."""
+        return []
+
     def about(self) -> dict[str, Any]:
         """Where the images come from, and where they are kept."""
         return {

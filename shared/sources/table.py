@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared.sources import Loaded, check_length, inventory, match, one_each, stamps
+from shared.sources import Loaded, any_changed, check_length, inventory, match, one_each, stamps
 from shared.tables import reading
 
 ROWS = 4  # read at a time, so that as many of the largest images still fit the memory
@@ -58,6 +58,9 @@ class Tables:
 
     def identity(self) -> Any:
         return stamps(self.paths)
+
+    def changed_since(self, moment: int) -> list[str]:
+        return self.names() if any_changed(self.paths, moment) else []
 
     def about(self) -> dict[str, Any]:
         return inventory("parquet", self.where, self.paths, len(self._places))

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 
 from shared.cutouts import LARGEST_FILE
-from shared.sources import Loaded, files, inventory, match, one_each, stamps
+from shared.sources import Loaded, any_changed, files, inventory, match, one_each, stamps
 
 LENGTH = struct.Struct("<QI")
 CHECKSUM = struct.Struct("<I")
@@ -65,6 +65,9 @@ class TFRecords:
 
     def identity(self) -> Any:
         return stamps(self.paths)
+
+    def changed_since(self, moment: int) -> list[str]:
+        return self.names() if any_changed(self.paths, moment) else []
 
     def about(self) -> dict[str, Any]:
         return inventory("tfrecord", self.where, self.paths, len(self._places))
