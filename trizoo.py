@@ -122,7 +122,8 @@ examples:
   trizoo fit --cfg job                            show the run, do not do it
 
 A run that is done is not done twice (again=true does it anew); one that was stopped goes on where
-it stopped. Every key and its choices: {conf}
+it stopped. predict, calibrate and export see galaxies as the fit of their weights did, unless a key
+such as dataset.crop=0.5 is named. Every key and its choices: {conf}
 Hydra's own help: trizoo --hydra-help
 """
 

@@ -194,9 +194,10 @@ def adam_scales(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
 
 def learning_rates(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
     """The rate float64 (step,) at steps counted from 0; cosine is whole at first and comes to 0 after the last step."""
+    if spec.schedule == "constant":
+        return np.full(np.shape(steps), spec.learning_rate)
     share = np.asarray(steps, np.float64) / spec.steps
-    falling = (1 + np.cos(np.pi * share)) / 2 if spec.schedule == "cosine" else np.ones_like(share)
-    return spec.learning_rate * falling
+    return spec.learning_rate * ((1 + np.cos(np.pi * share)) / 2)
 
 
 class Chunk(NamedTuple):

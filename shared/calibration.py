@@ -32,7 +32,7 @@ from shared.spec import RunSpec
 from shared.split import galaxy_hash
 from shared.spreadsheet import write_csv
 from shared.store import Store
-from shared.tasks import SPLIT, cutouts, labelled_parts, learned_from, where
+from shared.tasks import cutouts, labelled_parts, learned_from, where
 from shared.weights import Checkpoint, fitted
 
 LEVELS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
@@ -160,7 +160,9 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
     """
     path, start = fitted(run)
     store = prepare_store(run.dataset)
-    validation, test = held_out(run, store, path)
+    hashes = galaxy_hash(store.galaxies["id"])
+    learned = learned_from(path, hashes)
+    validation, test = held_out(run, store, hashes, learned)
     backend, images = open_networks(run), cutouts(run, store)
     trained = run.model.dropout
     rates = [
@@ -186,6 +188,7 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
     results = {
         "store": str(store.folder),
         "weights": str(path),
+        "trained_with_known": learned is not None,
         "samples": run.posterior.samples,
         "validation": {"galaxies": len(validation.rows), "rates": rates},
         **measured,
@@ -196,24 +199,17 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
     return {"where": where(backend), "results": results}
 
 
-def held_out(run: RunSpec, store: Store, weights: Path) -> tuple[Labelled, Labelled]:
-    """Validation galaxies, FEW at most, and test galaxies that the WEIGHTS were not trained with.
-
-    Raises ValueError if there are none, or if it is not known who these are.
-    """
-    hashes = galaxy_hash(store.galaxies["id"])
-    seen = learned_from(weights, hashes)
-    if seen is None:
-        raise ValueError(
-            f"{weights} does not say which galaxies it was trained with, and there is no {SPLIT} beside it; copy that "
-            "of the fit there, or fit again"
-        )
+def held_out(
+    run: RunSpec, store: Store, hashes: np.ndarray, learned: np.ndarray | None
+) -> tuple[Labelled, Labelled]:
+    """Validation galaxies, FEW at most, and test galaxies that were not LEARNED from, as far as that is known."""
     parts = labelled_parts(run, store, hashes)
+    seen = np.zeros(len(hashes), bool) if learned is None else learned
     found = {name: part.take(np.flatnonzero(~seen[part.rows])) for name, part in parts.items()}
     for name in ("validation", "test"):
         if not len(found[name].rows):
             raise ValueError(
-                f"there is no {name} galaxy with votes that {weights} was not trained with; "
+                f"there is no {name} galaxy with votes that {run.weights} was not trained with; "
                 f"raise split.{name} or lower minimum_votes"
             )
     few = np.sort(np.argsort(found["validation"].hashes)[:FEW])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.config import uses
+from shared.records import read_json
 from shared.spec import digest
 
 IMAGES = "dataset.images"
@@ -32,9 +33,8 @@ def store_inputs(results: dict) -> dict[str, dict]:
     if "store" not in results:
         return {}
     manifest = Path(results["store"]) / "store.json"
-    return {
-        "store": {"where": results["store"], "sha256": json.loads(manifest.read_text())["sha256"]}
-    }
+    sums = read_json(manifest, {"sha256": {str: str}}, "prepare it anew")["sha256"]
+    return {"store": {"where": results["store"], "sha256": sums}}
 
 
 def changed_since(record: dict, config: dict) -> list[str]:
@@ -46,11 +46,11 @@ def changed_since(record: dict, config: dict) -> list[str]:
     held, changed = record.get("inputs") or {}, []
     for key, where in places(config):
         before, files = held.get(key), listed(key, where)
-        if before is None or not files or look(files) == before["look"]:
+        if before is None or not files or look(files) == before.get("look"):
             continue
         if key == IMAGES:
             changed += [f"{key} ({where}): {what}" for what in changed_images(record, config)]
-        elif sums(files) != before["sha256"]:
+        elif sums(files) != before.get("sha256"):
             changed.append(f"{key} ({where})")
     return changed
 

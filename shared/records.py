@@ -47,6 +47,7 @@ RUN = {  # the shape of run.json, of which `from_config` checks every key
 RECORD = {  # of record.json, which is written last: a run that has one is done
     "command?": str,
     "run": {"task": {"name": str}},
+    "inputs?": ({str: dict}, None),
     "host": dict,
     "where": dict,
     "started": str,

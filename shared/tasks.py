@@ -131,11 +131,6 @@ def predict(run: RunSpec, folder: Path) -> dict:
     ids = store.galaxies["id"]
     hashes, rows = galaxy_hash(ids), np.arange(len(ids))
     in_training = learned_from(path, hashes)
-    if in_training is None:
-        say(
-            f"NOT KNOWN: which galaxies {path} was trained with. It does not say so, and there is no {SPLIT} beside "
-            "it: the column in_training is empty"
-        )
     begun = time.perf_counter()
     samples = sample_galaxies(backend, run, state, images, rows, hashes, run.posterior.samples)
     seconds = time.perf_counter() - begun
@@ -318,14 +313,21 @@ def write_split(store: Store, parts: dict[str, Labelled], folder: Path) -> None:
 
 
 def learned_from(weights: Path, hashes: np.ndarray) -> np.ndarray | None:
-    """Whether each galaxy of `hashes` was among those that the file of `weights` was trained with; None: not known.
+    """Whether each galaxy of `hashes` was among those that the file of `weights` was trained with.
 
-    Files of older versions do not say it themselves: then the split.parquet beside them does.
+    None, and a line that says so, where that is not known. Files of older versions do not tell it themselves: then the
+    split.parquet beside them does.
     """
     trained, beside = trained_with(weights), weights.parent / SPLIT
     if trained is None and beside.exists():
         trained = galaxy_hash(pd.read_parquet(beside).query("part == 'train'")["id"])
-    return None if trained is None else np.isin(hashes, trained)
+    if trained is None:
+        say(
+            f"NOT KNOWN: which galaxies {weights} was trained with. It does not say so, and there is "
+            f"no {SPLIT} beside it; any of those here may be among them"
+        )
+        return None
+    return np.isin(hashes, trained)
 
 
 def write_catalogue(

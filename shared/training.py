@@ -157,7 +157,7 @@ def made_of(run: RunSpec, images: Cutouts, *galaxies: Labelled) -> dict:
     """
     settings = identity(to_config(run))
     for key in (*APART, *(("training.steps",) if run.training.schedule == "constant" else ())):
-        if at(settings, key) is not None:
+        if at(settings, key, ...) is not ...:
             put(settings, key, ...)
     settings["dataset"] = {"crop": run.dataset.crop}
     return {"settings": settings, "galaxies": fingerprint(*galaxies), "images": images.contents}

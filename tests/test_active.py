@@ -434,7 +434,7 @@ def edited(folder, change):
         next(some)
     checkpoint, about = load_checkpoint(path, run.model)
     checkpoint = change(checkpoint, about["rounds"]) or checkpoint
-    save_checkpoint(path, checkpoint, {name: about[name] for name in ("galaxies", "rounds")})
+    save_checkpoint(path, checkpoint, about)
     return played(folder)
 
 

@@ -38,7 +38,7 @@ from shared.records import write_json
 from shared.spec import RunSpec, from_config
 from shared.split import galaxy_hash, split
 from shared.synthetic import QUESTIONS, draw_galaxies
-from shared.weights import first_checkpoint, save_weights
+from shared.weights import TRAINED_WITH, first_checkpoint, save_weights
 from tests.fake import Fake, run_of
 
 DOUBLED = 2**0.5  # of the standard deviation is twice the variance
@@ -295,7 +295,7 @@ class Believer(Fake):
 @pytest.fixture
 def played(tmp_path, monkeypatch):
     """The galaxies, the backend, the weights' folder and a function that calibrates, on a store without pictures."""
-    galaxies = draw_galaxies(1500, 0)
+    galaxies = draw_galaxies(1500, 0).assign(pixels_crc32=0)
     images = np.zeros((len(galaxies), 16, 16, 1), np.uint8)
     store = SimpleNamespace(galaxies=galaxies, images=images, questions=QUESTIONS, folder=tmp_path)
     backend = Believer(galaxies, 5)
@@ -359,6 +359,21 @@ def test_the_trained_rate_is_always_tried_and_validation_bounded(played, monkeyp
     assert 0.33 in [row["rate"] for row in results["validation"]["rates"]]
     assert results["validation"]["galaxies"] == 50
     assert {count for rate, count in played.backend.seen if rate == 0.05} == {50}
+
+
+def test_galaxies_that_were_trained_with_are_known_or_it_is_said_that_they_are_not(played, capsys):
+    unknown = played.go()["results"]
+    assert unknown["trained_with_known"] is False
+    assert "NOT KNOWN: which galaxies" in capsys.readouterr().err
+    ids = played.galaxies["id"]
+    used = np.sort(galaxy_hash(ids[split(ids, played.run.split) == "test"][:100]))
+    path = played.fitted / "weights.safetensors"
+    weights = first_checkpoint(played.run.model, 0).weights
+    save_weights(path, weights | {TRAINED_WITH: used}, {})
+    known = played.go()["results"]
+    assert known["chosen"]["galaxies"] == unknown["chosen"]["galaxies"] - 100
+    assert known["trained_with_known"] is True
+    assert "NOT KNOWN" not in capsys.readouterr().err
 
 
 def test_galaxies_that_were_trained_with_are_left_out(played):

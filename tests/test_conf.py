@@ -1,13 +1,16 @@
 """Every file of conf/ composes into a run, and says what it should."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 import trizoo
+from shared.config import USES, at, check_used
 from shared.spec import RunSpec, from_config
 from shared.synthetic import QUESTIONS, draw_galaxies
+from trizoo import key_of
 
 GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]
 GROUPS += ["posterior", "acquisition", "oracle", "bench", "match", "conform", "mode"]
@@ -29,6 +32,12 @@ def composed(*overrides: str) -> RunSpec:
     own = any(word.startswith("dataset=") and word not in COMPLETE for word in overrides)
     images = ["dataset.images=photos"] if own else []
     return from_config(RunSpec, trizoo.compose([*overrides, *images]))
+
+
+def used_by_their_task(words: list[str]) -> None:
+    """Raise ValueError if a command of WORDS names a key that its task does not use."""
+    (task,) = (word.removeprefix("task=") for word in words if word.startswith("task="))
+    check_used(task, map(key_of, words))
 
 
 def test_every_folder_of_conf_is_composed_here():
@@ -61,8 +70,10 @@ def test_every_experiment_opens_with_its_command_and_cost(file):
     commands = [line.split("trizoo ")[1].split("  ")[0] for line in opening if " trizoo " in line]
     assert any(f"experiment={file.stem}" in command for command in commands)
     assert re.search(r"minute|hour|day|Cost as", " ".join(opening))
-    words = [word for word in commands[0].split() if "," not in word and word != "-m"]
-    composed(*(word for word in trizoo.hydra_words(words) if word != "seed"))
+    for command in commands:
+        words = trizoo.hydra_words([word for word in shlex.split(command) if word != "-m"])
+        used_by_their_task(words)
+        composed(*(re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in words))
 
 
 def test_the_default_is_the_network_and_schedule_of_the_paper():
@@ -171,6 +182,88 @@ def test_unknown_keys_fail_both_ways():
     config = trizoo.compose(["+training.learning_rat=1"])
     with pytest.raises(ValueError, match=r"no key training\.learning_rat"):
         from_config(RunSpec, config)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            "training.learning_rate=inf",
+            r"training\.learning_rate is inf; it must be a finite number",
+        ),
+        ("training.learning_rate=nan", r"training\.learning_rate is nan"),
+        ("training.epsilon=-inf", r"training\.epsilon is -inf"),
+        ("dataset.service.per_second=inf", r"dataset\.service\.per_second is inf"),
+        ("bench.patience=.inf", r"bench\.patience is inf"),
+        ("acquisition.coldness=nan", r"acquisition\.coldness is nan"),
+        ("augmentation.zoom=[1.0,inf]", r"augmentation\.zoom\[1\] is inf"),
+        ("+dataset.service.scale.columns.r90=nan", r"scale\.columns\.r90 is nan"),
+        (f"match.radius={'9' * 400}", r"match\.radius is inf"),
+    ],
+)
+def test_a_number_that_is_none_is_named(word, said):
+    with pytest.raises(ValueError, match=said):
+        composed(word)
+
+
+def test_every_task_says_what_it_uses():
+    assert set(USES) == set(trizoo.MODULES)
+    config = trizoo.compose([]) | {"mode": None}
+    for names in USES.values():
+        assert all(at(config, name.removeprefix("~"), ...) is not ... for name in names)
+
+
+@pytest.mark.parametrize(
+    ("task", "key"),
+    [
+        ("fit", "weights"),
+        ("fit", "match.store"),
+        ("fit", "acquisition.rounds"),
+        ("fit", "acquisition"),
+        ("fit", "oracle"),
+        ("fit", "conform.kit"),
+        ("fit", "bench.rounds"),
+        ("prepare", "posterior.samples"),
+        ("prepare", "seed"),
+        ("prepare", "backend"),
+        ("prepare", "mode"),
+        ("show", "question"),
+        ("match", "split.test"),
+        ("report", "dataset"),
+        ("kit", "model.image_size"),
+        ("predict", "mode"),
+        ("predict", "minimum_votes"),
+        ("predict", "training.steps"),
+        ("predict", "posterior.galaxies"),
+        ("calibrate", "posterior.expected_votes"),
+        ("export", "backend"),
+        ("export", "dataset.images"),
+        ("active", "training.steps"),
+        ("active", "weights"),
+        ("active", "posterior.expected_votes"),
+        ("bench", "dataset.galaxies"),
+        ("bench", "training.batch_size"),
+        ("conform", "posterior"),
+        ("fit", "nonsense"),
+    ],
+)
+def test_a_key_that_a_task_does_not_use_is_refused(task, key):
+    with pytest.raises(ValueError, match=rf"^{task} does not use {key}; .*: {task} uses "):
+        check_used(task, ["outputs", key])
+
+
+def test_every_task_may_be_put_anywhere_and_have_a_process_of_its_own():
+    words = [
+        "task",
+        "outputs",
+        "folder",
+        "again",
+        "experiment",
+        "hydra/launcher",
+        "hydra.sweeper.params",
+    ]
+    for task in USES:
+        check_used(task, [*words, "backend.threads", "backend.python", "backend.environment.MARK"])
 
 
 def test_a_key_without_its_value_is_named():

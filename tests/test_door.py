@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from shared.records import unfinished
 from shared.spec import RunSpec, from_config
 
 SMALL = ["dataset.galaxies=100", "model.image_size=16", "outputs=out"]
+STORED = ["dataset.galaxies=100", "outputs=out"]  # what prepare uses of it
 
 STUB = """
 import os, signal, sys, time
@@ -38,7 +40,7 @@ def task(run, folder):
              "results": {{"summary": "all is well", "model": run.model.image_size}}}}
 
 sys.modules["stub"] = sys.modules[__name__]
-fit = predict = active = prepare = bench = report = task
+fit = predict = active = prepare = bench = report = conform = task
 trizoo.MODULES = dict.fromkeys(trizoo.MODULES, "stub")
 sys.exit(trizoo.main())
 """
@@ -149,6 +151,29 @@ def test_help_however_it_is_asked_for(words, capsys):
         (["predict"], "predict needs weights"),
         (["calibrate"], "calibrate needs weights"),
         (["predict", "weights=nowhere"], "there is no nowhere"),
+        (["fit", "weights=outputs/fit/NAME"], "fit does not use weights; leave it out: fit uses"),
+        (["fit", "match.radius=2", "acquisition=random"], "not use match.radius, acquisition;"),
+        (["prepare", "posterior.samples=5"], "prepare does not use posterior.samples"),
+        (["prepare", "backend=jax"], "prepare does not use backend; "),
+        (["predict", "mode=faithful", "weights=nowhere"], "predict does not use mode"),
+        (["fit", "~training.steps", "+oracle.tasks.T0=bar"], "fit does not use oracle.tasks.T0"),
+        (["demo", "weights=nowhere"], "does not use weights"),
+        (
+            ["fit", "experiment=labels_savd"],
+            "no experiment labels_savd; did you mean labels_saved?",
+        ),
+        (["fit", "backend=pytorch"], "no backend pytorch; did you mean torch?"),
+        (["-m", "fit", "backend=tf,jaxx"], "no backend jaxx; did you mean jax?"),
+        (["task=fitt", "seed=1"], "no task fitt; did you mean fit?"),
+        (["demo", "mode=xyzzy"], "no mode xyzzy; there are corrected, faithful"),
+        (
+            ["fit", "training.learning_rate=inf"],
+            "training.learning_rate is inf; it must be a finite",
+        ),
+        (
+            ["fit", "training.learning_rate=nan"],
+            "training.learning_rate is nan; it must be a finite",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_one_line_and_status_2(words, said, place, capsys):
@@ -220,10 +245,10 @@ def test_a_run_that_did_not_end_goes_on_with_its_files(place):
 
 
 def test_reports_and_stores_are_made_anew_each_time(place):
-    for task in ("report", "report", "prepare", "prepare"):
-        assert trizoo.main([task, *SMALL]) == 0
+    for words in (["report", "outputs=out"], ["prepare", *STORED]):
+        assert trizoo.main(words) == trizoo.main(words) == 0
     assert calls(place) == ["report torch 0"] * 2 + ["prepare torch 0"] * 2
-    assert trizoo.main(["report", "seed=1", *SMALL]) == 0
+    assert trizoo.main(["report", "experiment=demo", "outputs=out"]) == 0
     assert (place / "out/report/record.json").exists()
 
 
@@ -261,7 +286,7 @@ def test_a_folder_of_something_else_is_refused(place, capsys):
     for words, said in [
         (["fit", *SMALL, "folder=mine", "seed=1", "training.steps=2"], "training.steps"),
         (["active", *SMALL, "folder=mine"], "holds a run of fit"),
-        (["report", *SMALL, "folder=mine"], "holds a run of fit"),
+        (["prepare", *STORED, "folder=mine"], "holds a run of fit"),
         (["fit", *SMALL, "folder=.", "again=true"], "holds files, but no run.json"),
     ]:
         assert trizoo.main(words) == 2
@@ -378,6 +403,104 @@ def test_runs_in_parallel_are_counted_too(place, capfd):
     assert "2 runs, 2 failed" in capfd.readouterr().err
 
 
+def test_a_sweep_may_name_what_its_task_uses_and_an_experiment_what_it_likes(place, capfd):
+    words = ["-m", "active", "outputs=out", "acquisition=random,margin", "hydra.verbose=false"]
+    assert trizoo.main(words) == 0
+    assert trizoo.main(["prepare", "outputs=out", "experiment=demo", "backend.threads=1"]) == 0
+    assert calls(place) == ["active torch 0"] * 2 + ["prepare torch 0"]
+    capfd.readouterr()
+    assert trizoo.main(["-m", "fit", *SMALL, "acquisition=random,margin"]) == 2
+    assert "fit does not use acquisition" in capfd.readouterr().err
+    words = [
+        "-m",
+        "fit",
+        *SMALL,
+        "experiment=labels_saved",
+        "seed=0,1",
+    ]  # its sweep names acquisition
+    assert trizoo.main(words) == 0
+    assert calls(place)[3:] == ["fit torch 0", "fit torch 1"]
+
+
+def test_the_demo_gives_each_run_what_its_task_uses(place):
+    assert trizoo.main(["demo", "outputs=out", "acquisition=random", "training.steps=9"]) == 0
+    (fit, *_), (active, *_) = (folders(place, task) for task in ("fit", "active"))
+    fit, active = (json.loads((one / "run.json").read_text()) for one in (fit, active))
+    assert (fit["acquisition"]["name"], active["acquisition"]["name"]) == (
+        "mutual_information",
+        "random",
+    )
+    assert (fit["training"]["steps"], active["training"]["steps"]) == (9, 120)
+
+
+@pytest.fixture
+def survey(place):
+    """The words for a folder of images and a table of votes, which are there."""
+    (place / "photos").mkdir()
+    (place / "photos" / "a.png").write_bytes(b"a")
+    (place / "votes.csv").write_text("id,votes\na,1\n")
+    return ["outputs=out", "dataset=folder", "dataset.images=photos", "dataset.table=votes.csv"]
+
+
+def touched(path, data=None):
+    """PATH with a later time of change, and other DATA."""
+    if data is not None:
+        path.write_bytes(data)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+
+
+def test_a_run_is_done_only_as_long_as_its_files_are_what_they_were(place, survey, capfd):
+    words = ["fit", *survey]
+    assert trizoo.main(words) == trizoo.main(words) == 0
+    table = place / "votes.csv"
+    touched(table)  # another time, the same votes
+    assert trizoo.main(words) == 0
+    assert capfd.readouterr().out.count("already done") == 2
+    touched(table, b"id,votes\na,2\n")
+    assert trizoo.main(words) == 2
+    error = capfd.readouterr().err
+    assert "is done, but since then has changed: dataset.table (votes.csv); again=true" in error
+    assert len(calls(place)) == 1
+    assert trizoo.main([*words, "again=true"]) == trizoo.main(words) == 0
+    assert len(calls(place)) == 2
+    touched(place / "photos" / "a.png", b"another image")
+    assert trizoo.main(words) == 2
+    assert "has changed: dataset.images (photos)" in capfd.readouterr().err
+    shutil.rmtree(place / "photos")  # what is gone cannot be read anew
+    assert trizoo.main(words) == 0
+
+
+def test_weights_targets_and_answers_are_files_of_a_run_too(place, survey, capfd):
+    assert trizoo.main(["fit", *SMALL, "folder=trained"]) == 0
+    for name in ("target.csv", "kit/index.json", "answers/sub/one.bin"):
+        (place / name).parent.mkdir(exist_ok=True, parents=True)
+        (place / name).write_bytes(b"one")
+    for words, key, path in [
+        (["predict", "weights=trained"], "weights", "trained/weights.safetensors"),
+        (["active", "acquisition.target=target.csv"], "acquisition.target", "target.csv"),
+        (
+            ["conform", "conform.kit=kit", "conform.answers=answers"],
+            "conform.answers",
+            "answers/sub/one.bin",
+        ),
+        (
+            ["conform", "conform.kit=kit", "conform.answers=answers"],
+            "conform.kit",
+            "kit/index.json",
+        ),
+    ]:
+        words = [*words, f"folder={words[0]}"]
+        assert trizoo.main([*words, "again=true"]) == trizoo.main(words) == 0
+        touched(place / path, b"other")
+        assert trizoo.main(words) == 2
+        assert f"has changed: {key} (" in capfd.readouterr().err
+    (place / "answers" / "new.bin").touch()
+    assert trizoo.main(words) == 2
+    record = place / "conform" / "record.json"  # of a version that kept no inputs
+    record.write_text(json.dumps({**json.loads(record.read_text()), "inputs": None}))
+    assert trizoo.main(words) == 0
+
+
 @pytest.fixture
 def trained(place):
     """A finished fit with a network, a view and a question of its own."""
@@ -423,6 +546,125 @@ def test_predict_refuses_another_network(trained):
 def test_predict_refuses_another_question(trained, other):
     with pytest.raises(ValueError, match="is not what trained was trained with"):
         inherited("weights=trained", other)
+
+
+VIEW = ["dataset.crop=0.8", "dataset.stretch=grz", "dataset.channels=3", "augmentation=none"]
+ON_PHOTOS = ["dataset=folder", "dataset.images=photos"]
+
+
+def fit_of(place, *words):
+    """A folder that holds what heirs read of a fit of WORDS."""
+    (place / "trained").mkdir(exist_ok=True)
+    config = trizoo.compose(["task=fit", *words])
+    (place / "trained" / "run.json").write_text(json.dumps(config))
+    (place / "trained" / "weights.safetensors").write_bytes(b"weights")
+    return config
+
+
+@pytest.mark.parametrize("task", ["predict", "calibrate", "export"])
+def test_all_of_the_networks_view_of_a_galaxy_is_the_fits(place, task, capsys):
+    jax = ["backend=jax", "backend.precision=float64", "+backend.environment.MARK=x"]
+    fit = fit_of(place, *ON_PHOTOS, *VIEW, *jax, "model.scale=raw")
+    words = [f"task={task}", "weights=trained", *(ON_PHOTOS if task == "predict" else ())]
+    config = trizoo.inherit(trizoo.compose(words), words)
+    for key in ("crop", "stretch", "channels"):
+        assert config["dataset"][key] == fit["dataset"][key]
+    assert (config["model"], config["augmentation"]) == (fit["model"], fit["augmentation"])
+    for key in ("name", "precision", "environment"):
+        assert config["backend"][key] == fit["backend"][key]
+    from_config(RunSpec, config)
+    assert capsys.readouterr().out == (
+        "as in the fit: dataset.crop=0.8, dataset.stretch=grz, dataset.channels=3, "
+        "backend.name=jax, backend.precision=float64\n"
+    )
+
+
+def test_what_the_command_line_names_of_the_view_wins_and_is_told(place, capsys):
+    fit_of(place, *ON_PHOTOS, *VIEW, "backend=jax", "backend.precision=float64")
+    named = ["dataset.crop=0.5", "dataset.channels=3", "backend=torch", "augmentation.border=zero"]
+    config = inherited("weights=trained", *ON_PHOTOS, *named, "model.dropout=0.7")
+    assert (config["dataset"]["crop"], config["dataset"]["stretch"]) == (0.5, "grz")
+    assert (config["backend"]["name"], config["backend"]["precision"]) == ("torch", "float32")
+    assert "OMP_WAIT_POLICY" in config["backend"]["environment"]
+    assert config["augmentation"]["zoom"] == [1.0, 1.0]
+    taken, other = capsys.readouterr().out.splitlines()
+    assert taken == "as in the fit: dataset.stretch=grz"
+    assert other == (
+        "not as in the fit: dataset.crop=0.5 (there 0.8), backend.name=torch (there jax), "
+        "backend.precision=float32 (there float64), augmentation.border=zero (there edge), "
+        "model.dropout=0.7 (there 0.5)"
+    )
+    inherited("weights=trained", *ON_PHOTOS, *VIEW[:3], "backend=jax", "backend.precision=float64")
+    assert capsys.readouterr().out == ""
+
+
+def test_another_survey_keeps_the_view_that_its_own_configuration_sets(place, capsys):
+    fit_of(place, *ON_PHOTOS, "dataset.crop=0.8")
+    assert inherited("weights=trained", "dataset=sdss_gz1")["dataset"]["crop"] == 0.5
+    assert "not as in the fit: dataset.crop=0.5 (there 0.8)" in capsys.readouterr().out
+    legacy = ["dataset=gz_decals5_legacy", "dataset.table=votes.csv"]
+    assert inherited("weights=trained", *legacy)["dataset"]["crop"] == 0.8
+    assert inherited("weights=trained", *legacy)["dataset"]["stretch"] == "grz"
+    fit_of(place, "dataset=sdss_gz1", "dataset.crop=0.7")
+    assert inherited("weights=trained", "dataset=sdss_gz1")["dataset"]["crop"] == 0.7
+    assert inherited("weights=trained", *ON_PHOTOS)["dataset"]["crop"] == 0.7
+
+
+def test_the_framing_of_a_services_cutouts_is_the_fits(place):
+    sdss = ["dataset=gz2_sdss", "dataset.table=votes.csv"]
+    fit_of(place, *sdss, "dataset.service.scale.fixed=0.4", "dataset.service.width=512")
+    service = inherited("weights=trained", *sdss)["dataset"]["service"]
+    assert (service["scale"]["fixed"], service["width"]) == (0.4, 512)
+    own = ["dataset.service.scale.fixed=0.3", "dataset.service.width=300"]
+    service = inherited("weights=trained", *sdss, *own)["dataset"]["service"]
+    assert (service["scale"]["fixed"], service["width"]) == (0.3, 300)
+    legacy = inherited("weights=trained", "dataset=gz_decals5_legacy", "dataset.table=votes.csv")
+    assert legacy["dataset"]["service"]["scale"]["fixed"] is None
+    assert len({named("task=fit", f"dataset.service.width={width}") for width in (300, 424)}) == 2
+
+
+def test_one_key_of_what_is_inherited_leaves_the_others_as_they_were(place):
+    fit_of(
+        place, *ON_PHOTOS, "dataset.table=votes.csv", "posterior.expected_votes=7", "split.test=0.4"
+    )
+    words = ["task=calibrate", "weights=trained", "dataset.skip_bad_images=true"]
+    words += ["posterior.samples=9", "split.validation=0.3"]
+    config = trizoo.inherit(trizoo.compose(words), words)
+    assert (config["dataset"]["images"], config["dataset"]["skip_bad_images"]) == ("photos", True)
+    assert config["posterior"] == {"samples": 9, "expected_votes": 7, "galaxies": "all"}
+    assert config["split"] == {"validation": 0.3, "test": 0.4}
+
+
+def test_the_interpreter_of_the_fit_is_taken_where_there_is_one(place):
+    fit_of(place, *ON_PHOTOS, f"backend.python={sys.executable}")
+    assert inherited("weights=trained", *ON_PHOTOS)["backend"]["python"] == sys.executable
+    fit_of(place, *ON_PHOTOS, "backend.python=/no/such/python")
+    assert inherited("weights=trained", *ON_PHOTOS)["backend"]["python"] is None
+
+
+def test_a_fit_of_an_older_version_is_used_or_refused_in_a_sentence(place):
+    config, path = fit_of(place, *ON_PHOTOS, *VIEW), place / "trained" / "run.json"
+    for group, key in (
+        ("dataset", "stretch"),
+        ("augmentation", "at_prediction"),
+        ("training", "members"),
+    ):
+        del config[group][key]
+    path.write_text(json.dumps(config))
+    made = inherited("weights=trained", *ON_PHOTOS)
+    from_config(RunSpec, made)
+    assert (made["dataset"]["crop"], made["dataset"]["stretch"]) == (0.8, "noise")
+    for damage in (
+        "[]",
+        "null",
+        "{",
+        "{}",
+        json.dumps({**config, "model": 3}),
+        json.dumps({**config, "augmentation": {**config["augmentation"], "sharpen": 1}}),
+    ):
+        path.write_text(damage)
+        with pytest.raises(ValueError, match=r"run\.json does not hold the settings of a fit"):
+            inherited("weights=trained", *ON_PHOTOS)
 
 
 def test_new_weights_make_a_new_prediction(trained, place):

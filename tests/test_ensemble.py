@@ -18,6 +18,7 @@ from shared import reference
 from shared.augment import draw_views, still_views
 from shared.backend import compiled_once
 from shared.batches import draw_plan
+from shared.config import uses
 from shared.ensemble import Ensemble, alone, draw_plans, masks, open_networks
 from shared.keys import galaxy_keys, threefry2x32, uniforms
 from shared.sampling import sample_galaxies
@@ -355,7 +356,7 @@ def test_what_is_not_refused():
     run_of("task=active", "training.members=5")
 
 
-def test_an_ensemble_through_the_door(tmp_path):
+def test_an_ensemble_through_the_door(tmp_path, capfd):
     pytest.importorskip("torch")
     small = ("dataset.galaxies=120", "acquisition.samples=4", "training.members=2", *WORDS)
     schedule = ("initial=16", "per_round=6", "rounds=1", "first_steps=4", "round_steps=2")
@@ -369,6 +370,7 @@ def test_an_ensemble_through_the_door(tmp_path):
             "active": [*words, *(f"acquisition.{word}" for word in schedule)],
         }[task]
         stores = f"dataset.stores={tmp_path}/stores"
+        asked = [word for word in asked if uses(task, trizoo.key_of(word))]
         assert trizoo.main([task, *asked, stores, "backend=torch", f"folder={folder}"]) == 0
         found[task] = json.loads((folder / "record.json").read_text())
         assert found[task]["where"]["members"] == "2"
@@ -379,5 +381,6 @@ def test_an_ensemble_through_the_door(tmp_path):
     rounds = found["active"]["results"]["rounds"]
     assert [entry["labelled"] for entry in rounds] == [16, 22]
     assert np.min(rounds[0]["scores"]) > 0
-    one = [*small, "training.members=1", f"weights={folders['fit']}", f"outputs={tmp_path}"]
-    assert trizoo.main(["predict", *one, "backend=torch"]) == 2
+    one = ["dataset.galaxies=120", "training.members=1", f"weights={folders['fit']}"]
+    assert trizoo.main(["predict", *one, f"outputs={tmp_path}", "backend=torch"]) == 2
+    assert "holds 2 networks, but training.members is 1" in capfd.readouterr().err

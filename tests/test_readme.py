@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from reports.readme import TABLES, filled
+from shared.config import check_used
 from shared.spec import RunSpec, from_config
-from trizoo import compose, hydra_words
+from trizoo import compose, hydra_words, key_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,6 +38,7 @@ def test_commands_compose(line, monkeypatch):
     overrides = [word for word in hydra_words(words[1:]) if word != "-m"]
     if "task=demo" in overrides:
         return
+    check_used(overrides[0].removeprefix("task="), map(key_of, overrides))
     if (
         len(overrides) == 1
         and "-m" not in words

@@ -2,6 +2,12 @@
 
 import csv
 import json
+import os
+import shutil
+import sys
+from dataclasses import is_dataclass
+from importlib import import_module
+from typing import get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -10,9 +16,11 @@ from PIL import Image
 
 import trizoo
 from shared import sampling, tasks
+from shared.config import uses
+from shared.inputs import changed_since, inputs
 from shared.posterior import read_facts, read_posterior
 from shared.records import sweep, unfinished, write_json
-from shared.spec import BACKENDS, RunSpec, from_config
+from shared.spec import BACKENDS, RunSpec, from_config, to_config
 from shared.split import split
 from shared.store import open_store, votes
 from shared.volunteers import COLUMNS
@@ -51,7 +59,8 @@ def place(tmp_path_factory):
 
 def door(place, task, name, *words):
     """The folder of a run that the door did."""
-    words = [*SMALL, f"outputs={place}", f"folder={place / name}", *words]
+    small = [word for word in SMALL if uses(task, trizoo.key_of(word))]
+    words = [*small, f"outputs={place}", f"folder={place / name}", *words]
     assert trizoo.main([task, *words]) == 0
     return place / name
 
@@ -110,8 +119,14 @@ def on(folder, *words):
 
 def test_the_record_of_a_fit(fitted, place):
     made = record(fitted)
-    assert set(made) == {"command", "run", "host", "where", "started", "seconds", "results"}
+    assert set(made) == {
+        *("command", "run", "inputs", "host", "where", "started", "seconds", "results")
+    }
     results = made["results"]
+    store = stored(results)
+    assert made["inputs"] == {
+        "store": {"where": results["store"], "sha256": store.source["sha256"]}
+    }
     assert set(results) == {
         "store",
         "galaxies",
@@ -298,6 +313,136 @@ def test_fit_on_a_folder_with_a_table(place):
     assert table["ra"].tolist() == [row[1] for row in rows]
     assert results["test"]["auc"] == 1  # bright is smooth
     assert results["test"]["votes"] in range(30 * results["galaxies"]["test"], 10_000)
+
+
+@pytest.fixture(scope="module")
+def survey(place):
+    """The words for 40 images in colour, called by their ids, and a table of their votes; on the sky they are small."""
+    folder, random = place / "small", np.random.default_rng(5)
+    folder.mkdir()
+    y, x = np.mgrid[:256, :256] - 128.0
+    rows = []
+    for number in range(40):
+        smooth = number % 2
+        light = np.exp(-np.hypot(x, (4 - 3 * smooth) * y) / 12)[..., None] * [200, 150, 100]
+        light = light + random.uniform(0, 30, (256, 256, 3))
+        Image.fromarray(light.clip(0, 255).astype(np.uint8)).save(folder / f"g{number:02d}.png")
+        rows.append([f"g{number:02d}", 20 * smooth, 20 - 20 * smooth, 0])
+    names = ["id", *(f"smooth-or-featured_{a}" for a in ("smooth", "featured-or-disk", "artifact"))]
+    pd.DataFrame(rows, columns=names).to_csv(place / "small.csv", index=False)
+    return on(folder, f"dataset.table={place / 'small.csv'}")
+
+
+VIEW = ("dataset.crop=0.4", "dataset.channels=3", "augmentation=bar", "model.scale=raw")
+
+
+def test_predict_without_a_word_of_the_view_gives_the_posterior_of_the_fit(place, survey, capsys):
+    fit, _ = here(place, "fit", "small", *survey, *VIEW, "training.steps=8")
+    network = [word for word in SMALL if not word.startswith("model.")]
+    words = ["task=predict", *network, f"outputs={place}", f"weights={fit}", *survey[:3]]
+    config = trizoo.inherit(trizoo.compose(words), words)
+    assert "as in the fit: dataset.crop=0.4, dataset.channels=3\n" in capsys.readouterr().out
+    tasks.predict(from_config(RunSpec, config), place / "again")
+    pd.testing.assert_frame_equal(posterior(place / "again"), posterior(fit), check_exact=True)
+    assert posterior(fit)["in_training"].sum() > 20
+    named = ("dataset.crop=1.0", "dataset.channels=3")
+    other, _ = here(place, "predict", "wider", f"weights={fit}", *survey[:3], *named)
+    assert "not as in the fit: dataset.crop=1.0 (there 0.4)\n" in capsys.readouterr().out
+    assert (posterior(other)[MEAN] - posterior(fit)[MEAN]).abs().max() > 1e-6
+
+
+def test_weights_say_themselves_whom_they_were_trained_with(place, fitted, capsys):
+    copied = place / "copied"
+    copied.mkdir()
+    for name in ("run.json", "weights.safetensors"):
+        shutil.copy(fitted / name, copied / name)
+    known = posterior(fitted)["in_training"].tolist()
+    folder, _ = here(place, "predict", "of a copy", f"weights={copied}")
+    assert posterior(folder)["in_training"].tolist() == known
+    run = from_config(RunSpec, json.loads((fitted / "run.json").read_text()))
+    weights = load_weights(fitted / "weights.safetensors", run.model)
+    save_weights(copied / "weights.safetensors", weights, {})  # as older versions wrote them
+    capsys.readouterr()
+    folder, _ = here(place, "predict", "of an older copy", f"weights={copied}")
+    assert posterior(folder)["in_training"].isna().all()
+    assert posterior(folder)[MEAN].tolist() == posterior(fitted)[MEAN].tolist()
+    assert f"NOT KNOWN: which galaxies {copied / 'weights.safetensors'}" in capsys.readouterr().err
+    shutil.copy(fitted / "split.parquet", copied)
+    folder, _ = here(place, "predict", "of an older fit", f"weights={copied}")
+    assert posterior(folder)["in_training"].tolist() == known
+
+
+def test_a_fit_whose_images_or_votes_changed_does_not_go_on(place, survey):
+    images, table = place / "small", place / "small.csv"
+    words = (*survey, "dataset.stores=" + str(place / "changing"))
+    folder, results = here(place, "fit", "changing run", *words)
+    config = json.loads((folder / "run.json").read_text())
+    made = {"inputs": inputs(config), "results": results}
+    assert changed_since(made, config) == []
+
+    def again():
+        return tasks.fit(from_config(RunSpec, config), folder)
+
+    image, votes_before = (images / "g03.png").read_bytes(), table.read_bytes()
+    os.utime(images / "g03.png", ns=(0, 0))  # another time, the same bytes
+    (images / "notes.txt").touch()
+    assert changed_since(made, config) == []
+    again()
+    shutil.copy(images / "g04.png", images / "g03.png")
+    assert changed_since(made, config) == [f"dataset.images ({images}): g03.png"]
+    with pytest.raises(ValueError, match=r"the images have changed since .*again=true"):
+        again()
+    (images / "g03.png").unlink()
+    assert changed_since(made, config) == [f"dataset.images ({images}): 39 images, not 40"]
+    (images / "g03.png").write_bytes(image)
+    assert changed_since(made, config) == []
+    table.write_bytes(votes_before.replace(b"g05,20,0,0", b"g05,0,20,0"))
+    assert changed_since(made, config) == [f"dataset.table ({table})"]
+    with pytest.raises(ValueError, match=r"votes have changed since .*again=true"):
+        again()
+    table.write_bytes(votes_before)
+    again()
+
+
+def test_every_key_that_a_task_reads_is_among_those_that_it_uses(place, fitted, monkeypatch):
+    """Else it could not be named, nor would it be part of what a run is."""
+    read = set()
+
+    def noting(kind, prefix):
+        plain = kind.__getattribute__
+
+        def get(self, name):
+            reader = sys._getframe(1).f_code  # not dataclasses, which copy and hash whole runs
+            ours = (
+                reader.co_filename.startswith(str(trizoo.ROOT))
+                and "post_init" not in reader.co_name
+            )
+            if ours and name in kind.__dataclass_fields__ and name not in GROUPS:
+                read.add(f"{prefix}{name}")
+            return plain(self, name)
+
+        monkeypatch.setattr(kind, "__getattribute__", get)
+
+    GROUPS = {name for name, kind in get_type_hints(RunSpec).items() if is_dataclass(kind)}
+    runs = {}
+    for task in ("fit", "predict", "active", "calibrate"):
+        words = [f"task={task}", *(word for word in SMALL if uses(task, trizoo.key_of(word)))]
+        words += [f"outputs={place}", "posterior.samples=4"]
+        words += [f"weights={fitted}"] if task in trizoo.HEIRS else []
+        config = trizoo.compose(words)
+        config = trizoo.inherit(config, words) if task in trizoo.HEIRS else config
+        runs[task] = from_config(RunSpec, config)
+    monkeypatch.setattr("shared.prepare._identity", lambda dataset: {})
+    kept = to_config(runs["fit"])  # both read all, to tell one run from another
+    monkeypatch.setattr("shared.training.to_config", lambda run: kept)
+    for name in (*sorted(GROUPS - {"task"}), ""):
+        noting(get_type_hints(RunSpec)[name] if name else RunSpec, f"{name}." if name else "")
+    for task, run in runs.items():
+        read.clear()
+        do = getattr(import_module(trizoo.MODULES[task]), task)
+        do(run, place / f"{task} read")
+        assert {key for key in read if not uses(task, key)} == set(), task
+        assert len(read) > 20, task
 
 
 def test_galaxies_whom_nobody_asked_have_a_posterior_and_nothing_else(place):
