@@ -212,8 +212,9 @@ def held_out(
                 f"there is no {name} galaxy with votes that {run.weights} was not trained with; "
                 f"raise split.{name} or lower minimum_votes"
             )
-    few = np.sort(np.argsort(found["validation"].hashes)[:FEW])
-    return found["validation"].take(few), found["test"]
+    validation = found["validation"]
+    order = np.argsort(galaxy_hash(store.galaxies["id"].iloc[validation.rows], "few of valid"))
+    return validation.take(np.sort(order[:FEW])), found["test"]
 
 
 def samples_at(

@@ -6,7 +6,9 @@ several files make one table, through all of them in the order of their names.
 """
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from itertools import product
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -18,15 +20,34 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from shared.cutouts import SUFFIXES
+from shared.progress import say
 from shared.spec import DatasetSpec
 from shared.split import galaxy_hash
 from shared.tables import Table, as_text, open_table, reading
 
 SHOWN = 30  # columns or values named in an error
 FEW = 5  # missing columns named in an error
-MOST = np.iinfo(np.int32).max  # votes
+# Votes of a galaxy on a question: surveys ask about 40 volunteers, and of a galaxy that serves as an example some
+# thousands. What is computed of a galaxy takes longer the more votes it has.
+MOST = 1_000_000
+EXACT = 2**53  # the integers up to here are floating-point numbers, of those beyond only some
 ROUNDED = 0.005  # how far from the truth a published share may be: two decimals
 CLOSE = 1e-6  # how far outside 0 to 1 a share may be, as a 32-bit number is
+
+# Ids that are none: a number with an exponent, or with a fraction of zeros, has been through a floating-point column,
+# which holds 16 digits; and what programs write where there is no value.
+EXPONENT = r"^[+-]?(\d|\d+[.,]\d*|[.,]\d+)[eE][+-]?\d{1,3}$"
+ZEROS, FRACTION = r"^\+?\d+[.,]0*$", r"^[+-]?\d+[.,]\d*[1-9]\d*$"
+NOTHING = (
+    r"^(-\d+([.,]\d*)?|[+-]?(nan|inf(inity)?)|nat|null|none|nil|<na>|n/?a|masked|undefined|-+|\?+"
+    r"|#+|#[a-z0/]+[!?]?)$"
+)
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+
+# Degrees in a unit, by its first letters; of a right ascension, hours are angles, too.
+ANGLES = {"deg": 1, "°": 1, "d:m:s": 1, "rad": 180 / np.pi, "arcmin": 1 / 60, "arcsec": 1 / 3600}
+HOURS = {"h": 15, "hr": 15, "hour": 15, "hours": 15, "hourangle": 15, "h:m:s": 15, "hms": 15}
 
 
 class Column(NamedTuple):
@@ -34,6 +55,7 @@ class Column(NamedTuple):
 
     name: str
     values: pa.ChunkedArray
+    unit: str | None = None
 
 
 class Rows(NamedTuple):
@@ -52,10 +74,10 @@ def read_catalogue(dataset: DatasetSpec) -> pd.DataFrame:
     """The galaxies of dataset.table, indexed by their row in it.
 
     Columns: id; file, what the table calls the image (the id where it has no such column, empty where it does not
-    say); ra and dec in degrees (NaN: unknown); scale in arcseconds per pixel, if dataset.images is an address that
-    asks for it; votes_from (counted, fractions, assumed or class) and the int32 votes QUESTION_ANSWER and
-    QUESTION_total of every question, if the table has votes. dataset.select keeps some rows, then dataset.galaxies
-    those of the smallest hash of their id, in the order of the table.
+    say); ra and dec in degrees, converted where the file gives another unit (NaN: unknown); scale in arcseconds per
+    pixel, if dataset.images is an address that asks for it; votes_from (counted, fractions, assumed or class) and the
+    int32 votes QUESTION_ANSWER and QUESTION_total of every question, if the table has votes. dataset.select keeps some
+    rows, then dataset.galaxies some of those (see `fewer`), in the order of the table.
 
     A question whose columns are all empty was asked of nobody: 0 votes. Shares become votes by `_rebuilt`.
 
@@ -105,10 +127,12 @@ def list_catalogue(names: Sequence[str]) -> pd.DataFrame:
 
 
 def fewer(galaxies: pd.DataFrame, count: int | None) -> pd.DataFrame:
-    """The COUNT of GALAXIES whose ids have the smallest hashes, in their order; None: all."""
+    """COUNT of GALAXIES, in their order; None: all. Those of the smallest hash of their id, which is not the split's:
+    every part keeps its share, and fewer galaxies are some of more.
+    """
     if count is None:
         return galaxies
-    chosen = np.argsort(galaxy_hash(galaxies["id"]), kind="stable")[:count]
+    chosen = np.argsort(galaxy_hash(galaxies["id"], "fewer"), kind="stable")[:count]
     return galaxies.iloc[np.sort(chosen)]
 
 
@@ -213,7 +237,7 @@ def _read_columns(dataset: DatasetSpec) -> dict[str, Column]:
 
     Text is stripped, and empty where there is none; the rest is as its table has it.
     """
-    wanted, table = _wanted(dataset), open_table(dataset.table, "dataset.table")
+    wanted, table = _wanted(dataset), open_table(dataset.table, "dataset.table", dataset.table_hdu)
     found = _there(wanted, table.names)
     tables, joined = [table], {}
     for name, join in dataset.joins.items():
@@ -253,7 +277,8 @@ def _no_column(dataset: DatasetSpec, missing: list[str], wanted: dict, tables: l
         hint = " or ".join(map(repr, wanted[key]))
         hints.append(hint + (f" (the nearest is {near[0]!r})" if near else ""))
     more = f" and {len(missing) - FEW} others" if len(missing) > FEW else ""
-    others = "".join(f"; {table.path} has {_some(table.names)}" for table in tables[1:])
+    others = tables[0].note
+    others += "".join(f"; {table.path} has {_some(table.names)}" for table in tables[1:])
     advice = []
     if absent := [name for name, join in dataset.joins.items() if join.table is None]:
         which = ", ".join(f"dataset.joins.{name}.table" for name in absent)
@@ -310,8 +335,9 @@ def _read(table: Table, names: dict[str, str]) -> dict[str, Column]:
             "write that column as text or 64-bit integers, from the original table"
         )
     texts = {name: as_text(read[name]) for name in text}
+    _check_digits(table.path, texts[names["id"]])
     return {
-        key: Column(name, texts[name] if _is_text(key) else read[name])
+        key: Column(name, texts[name] if _is_text(key) else read[name], table.units.get(name))
         for key, name in names.items()
     }
 
@@ -326,16 +352,16 @@ def _join(
             f"{table.path} has no column {dataset.joins[name].key!r}; it has {_some(table.names)}. "
             f"Say what it calls the galaxies' ids in dataset.joins.{name}.key"
         )
-    columns = _read(table, {"id": key["key"], **wanted})
-    keys = columns.pop("id").values
+    read = _read(table, {"id": key["key"], **wanted})
+    keys = read.pop("id").values
     rows = np.flatnonzero(pc.is_in(keys, ids).to_numpy())
-    keys, columns = keys.take(rows), {ours: c.values.take(rows) for ours, c in columns.items()}
+    keys, columns = keys.take(rows), {ours: c.values.take(rows) for ours, c in read.items()}
     if pc.count_distinct(keys).as_py() < len(keys):
         _check_agreement(table, keys, columns, rows)
     partner = pc.index_in(ids, keys)
     values = {ours: column.take(partner) for ours, column in columns.items()}
     return {
-        ours: Column(wanted[ours], column.fill_null("") if _is_text(ours) else column)
+        ours: read[ours]._replace(values=column.fill_null("") if _is_text(ours) else column)
         for ours, column in values.items()
     }
 
@@ -375,19 +401,48 @@ def _pandas(column: pa.ChunkedArray):
 def _told(column: Column, i: int) -> str:
     """A value, for an error."""
     value = column.values[int(i)].as_py()
-    return f"{column.name} = {'(empty)' if value is None or value == '' else value}"
+    comma = isinstance(value, str) and re.fullmatch(r"\s*[+-]?[\d .]*\d,\d[\d,. ]*", value)
+    hint = " (a number is written with a point, and nothing between its thousands)" if comma else ""
+    return f"{column.name} = {'(empty)' if value is None or value == '' else value}{hint}"
 
 
 def _check_ids(rows: Rows) -> None:
+    """Raise ValueError, naming its row, for an id that stands for none."""
     for i in np.flatnonzero(pc.equal(rows.ids, ""))[:1]:
         raise ValueError(
             f"row {rows.numbers[i]} of {rows.path} has no id; give it one or remove the row"
         )
-    rounded = pc.match_substring_regex(rows.ids, r"^\d[.,]\d+[eE]\+\d+$")
-    for i in np.flatnonzero(rounded)[:1]:
+    nothing = pc.match_substring_regex(rows.ids, NOTHING, ignore_case=True)
+    for i in np.flatnonzero(nothing)[:1]:
         raise ValueError(
-            f"row {rows.numbers[i]} of {rows.path} has the id {rows.ids[int(i)]}, which has lost digits, perhaps in a "
-            "spreadsheet; use the original table"
+            f"row {rows.numbers[i]} of {rows.path} has the id {rows.ids[int(i)]}, which names no galaxy: such words "
+            "and negative numbers stand for a missing value. Give it one or remove the row"
+        )
+
+
+def _check_digits(path: str, ids: pa.ChunkedArray) -> None:
+    """Raise ValueError, naming its row, for an id that has lost digits; say so where all of them may have.
+
+    Large integers all of which a floating-point column could hold have most likely been in one. That is no proof:
+    SDSS's specobjid are multiples of 1024 by nature. So it is told, and where two became one, that is refused.
+    """
+    lost = pc.match_substring_regex(ids, EXPONENT)
+    zeros = pc.match_substring_regex(ids, ZEROS)
+    if pc.any(zeros).as_py() and not pc.any(pc.match_substring_regex(ids, FRACTION)).as_py():
+        lost = pc.or_(lost, zeros)  # else a way to number, as 1.0, 1.1, 1.2
+    for i in np.flatnonzero(lost)[:1]:
+        raise ValueError(
+            f"row {i + 1} of {path} has the id {ids[int(i)]}, a floating-point number, which has lost digits, perhaps "
+            "in a spreadsheet or in TOPCAT; use the original table"
+        )
+    long = ids.filter(pc.match_substring_regex(ids, r"^\d{16,19}$"))
+    values = long.cast(pa.uint64()).to_numpy()
+    values = values[values > EXACT]
+    if len(values) > 2 and (values.astype(np.float64).astype(np.uint64) == values).all():
+        say(
+            f"the {len(values):,} long ids of {path}, {values[0]} for one, are all such as a floating-point column "
+            "can hold, which most others are not; if they have been in one, their last digits are wrong: use the "
+            "original table"
         )
 
 
@@ -402,12 +457,31 @@ def _check_twice(rows: Rows) -> None:
     )
 
 
+def _value(text: str) -> Decimal | str:
+    """What TEXT is compared as: numbers as numbers, exactly, however they are written."""
+    return Decimal(text) if NUMBER.fullmatch(text) else text
+
+
+def _among(values: pa.ChunkedArray, wanted: Iterable[str]) -> pa.ChunkedArray:
+    """Which VALUES, of text, are among those WANTED, bool (row,)."""
+    keys = {_value(text) for text in wanted}
+    alike = [text for text in pc.unique(values).to_pylist() if _value(text) in keys]
+    return pc.is_in(values, pa.array(alike, pa.string()))
+
+
+def _say_absent(name: str, wanted: Iterable[str], column: Column) -> None:
+    """Say which of the values WANTED by the key NAME no row has."""
+    there = {_value(text) for text in pc.unique(column.values).to_pylist()}
+    if absent := [text for text in wanted if _value(text) not in there]:
+        say(f"no row has {_some(absent)} in the column {column.name}, which {name} names")
+
+
 def _selected(dataset: DatasetSpec, columns: dict[str, Column]) -> pa.ChunkedArray:
     """Which rows (row,) of bool have the values that dataset.select asks for."""
     taken = None
     for name, values in dataset.select.items():
         column = columns[f"select {name}"]
-        here = pc.is_in(column.values, pa.array(values, pa.string()))
+        here = _among(column.values, values)
         taken = here if taken is None else pc.and_(taken, here)
         if not pc.any(taken).as_py():
             there = sorted(pc.unique(column.values).to_pylist())
@@ -415,16 +489,29 @@ def _selected(dataset: DatasetSpec, columns: dict[str, Column]) -> pa.ChunkedArr
                 f"dataset.select.{name} is {list(values)}, which keeps no galaxy of {dataset.table}; {column.name} "
                 f"holds {_some(there)}"
             )
+        _say_absent(f"dataset.select.{name}", values, column)
     return taken
 
 
 def _degrees(column: Column | None, least: float, most: float, rows: Rows) -> np.ndarray:
-    """Degrees (galaxy,), from numbers or from text as 08:26:17.42 (of MOST 360: hours) or -54:12:16.5."""
+    """Degrees (galaxy,) of a declination or, of MOST 360, a right ascension: from numbers in the column's unit, or from
+    text as 08:26:17.42 (of a right ascension: hours), -54:12:16.5, 8h26m17s or 187.5d.
+    """
     if column is None:
         return np.full(len(rows.numbers), np.nan)
-    degrees = _numbers(column.values)
+    unit = (column.unit or "deg").strip("\"' []()").lower()
+    angles = [size for start, size in ANGLES.items() if unit.startswith(start)]
+    angles += [HOURS[unit]] if most == 360 and unit in HOURS else []
+    numbers = _numbers(column.values)
+    if not angles and np.isfinite(numbers).any():
+        raise ValueError(
+            f"{rows.path} gives the column {column.name} the unit {column.unit!r}; write it in degrees (rad, arcmin, "
+            "arcsec and, of a right ascension, h are known, too), and say so in the file"
+        )
+    degrees = numbers * angles[0] if angles else numbers
     if np.isinf(degrees).any():
-        degrees = _sexagesimal(column, degrees, 15 if most == 360 else 1)
+        hours = most == 360 and not unit.startswith("d:m")
+        degrees = np.where(np.isinf(degrees), _sexagesimal(column, hours), degrees)
     for i in np.flatnonzero((degrees < least) | (degrees > most))[:1]:
         raise ValueError(
             f"{rows.galaxy(i)} has {_told(column, i)}; it must be in degrees, from {least} to {most}, or empty"
@@ -432,16 +519,18 @@ def _degrees(column: Column | None, least: float, most: float, rows: Rows) -> np
     return degrees
 
 
-def _sexagesimal(column: Column, degrees: np.ndarray, unit: int) -> np.ndarray:
-    """DEGREES, and where they are no number, what A:B:C means in UNIT degrees; infinity where that is no angle."""
-    parts = (
-        as_text(column.values)
-        .to_pandas()
-        .str.extract(r"^([+-]?)(\d+):([0-5]?\d):([0-5]?\d(?:\.\d*)?)$")
+def _sexagesimal(column: Column, hours: bool) -> np.ndarray:
+    """The degrees that text means: A:B:C (in HOURS, or degrees), AhBmCs, AdBmCs or Ad; infinity where it means none."""
+    text = as_text(column.values).to_pandas()
+    parts = text.str.extract(
+        r"^([+-]?)(?:(\d+)\s*([:hd°\s])\s*([0-5]?\d)\s*[:m'\s]\s*([0-5]?\d(?:\.\d*)?)\s*[s\"]?|"
+        r"(\d+(?:\.\d*)?)\s*(?:d|deg|°))$"
     )
-    whole, minutes, seconds = (pd.to_numeric(parts[place]) for place in (1, 2, 3))
-    angle = unit * (whole + minutes / 60 + seconds / 3600) * np.where(parts[0] == "-", -1, 1)
-    return np.where(np.isinf(degrees), angle.fillna(np.inf), degrees)
+    whole, minutes, seconds, plain = (pd.to_numeric(parts[place]) for place in (1, 3, 4, 5))
+    of_hours = (parts[2] == "h") | (~parts[2].isin(["d", "°"]) & hours)
+    angle = (whole + minutes / 60 + seconds / 3600) * np.where(of_hours, 15, 1)
+    angle = angle.mask((parts[2] == "h") & (not hours)).fillna(plain)
+    return (angle * np.where(parts[0] == "-", -1, 1)).fillna(np.inf).to_numpy(np.float64)
 
 
 def _asks_for_scale(dataset: DatasetSpec) -> bool:
@@ -490,7 +579,7 @@ def _votes(
 ) -> dict[str, np.ndarray | list]:
     """The column votes_from, and the int32 votes of every question; nothing if the table has no votes."""
     if "label" in columns:
-        return _votes_of_classes(dataset, columns["label"])
+        return _votes_of_classes(dataset, columns["label"], rows)
     if dataset.columns.count is None and dataset.columns.fraction is None:
         return {}
     votes, kinds = {}, set()
@@ -516,8 +605,10 @@ def _all(word: str, count: int):
     return pd.Series(word, range(count), dtype=str).array
 
 
-def _votes_of_classes(dataset: DatasetSpec, label: Column) -> dict[str, np.ndarray | list]:
-    """One vote for the answer whose list holds the class, none at all for other classes."""
+def _votes_of_classes(
+    dataset: DatasetSpec, label: Column, rows: Rows
+) -> dict[str, np.ndarray | list]:
+    """One vote for the answer whose list holds the class, none at all for other classes, which are told."""
     ((question, answers),) = dataset.questions.items()
     answer_of = {}
     for answer, classes in dataset.classes.items():
@@ -526,24 +617,43 @@ def _votes_of_classes(dataset: DatasetSpec, label: Column) -> dict[str, np.ndarr
                 f"dataset.classes has {answer!r}; {question} has the answers {', '.join(answers)}"
             )
         for value in classes:
-            if answer_of.setdefault(value, answer) != answer:
+            if answer_of.setdefault(_value(value), answer) != answer:
                 raise ValueError(
-                    f"dataset.classes gives class {value!r} to {answer_of[value]} and to {answer}; choose one"
+                    f"dataset.classes gives class {value!r} to {answer_of[_value(value)]} and to {answer}; choose one"
                 )
-    if not pc.any(pc.is_in(label.values, pa.array(answer_of, pa.string()))).as_py():
+    votes = {
+        f"{question}_{answer}": _among(label.values, dataset.classes.get(answer, ())).to_numpy()
+        for answer in answers
+    }
+    total = np.sum(list(votes.values()), axis=0, dtype=np.int32)
+    if not total.any():
         there = sorted(pc.unique(label.values).to_pylist())
         raise ValueError(
             f"no galaxy has a class of dataset.classes; the column {label.name} holds {_some(there)}. "
             "Correct one of them"
         )
-    votes = {}
-    for answer in answers:
-        classes = pa.array(
-            [value for value in answer_of if answer_of[value] == answer], pa.string()
-        )
-        votes[f"{question}_{answer}"] = pc.is_in(label.values, classes).to_numpy().astype(np.int32)
-    total = np.sum(list(votes.values()), axis=0, dtype=np.int32)
+    _say_left_out(dataset, label, total == 0, rows)
+    votes = {name: of.astype(np.int32) for name, of in votes.items()}
     return {"votes_from": _all("class", len(total)), **votes, f"{question}_total": total}
+
+
+def _say_left_out(dataset: DatasetSpec, label: Column, left: np.ndarray, rows: Rows) -> None:
+    """Say which classes none of dataset.classes is, and how many galaxies of each are LEFT out for that."""
+    known = [value for classes in dataset.classes.values() for value in classes]
+    _say_absent("dataset.classes", known, label)
+    counts = pd.Series(label.values.filter(pa.array(left)).to_pandas()).value_counts()
+    lower = {value.lower(): value for value in known}
+    told = []
+    for value, count in counts[:SHOWN].items():
+        near = difflib.get_close_matches(value.lower(), lower, n=1)
+        hint = f" (the nearest is {lower[near[0]]!r})" if near else ""
+        told.append(f"{value or '(empty)'!r} {count:,}{hint}")
+    more = f" and {len(counts) - SHOWN} other classes" if len(counts) > SHOWN else ""
+    if told:
+        say(
+            f"left out {left.sum():,} of {len(left):,} galaxies of {rows.path}, whose {label.name} is no class of "
+            f"dataset.classes: {', '.join(told)}{more}"
+        )
 
 
 def _counted(question: str, given: list[Column], total: Column | None, rows: Rows):
@@ -563,8 +673,8 @@ def _counted(question: str, given: list[Column], total: Column | None, rows: Row
     for i in np.flatnonzero((answered > asked) | (asked > MOST))[:1]:
         raise ValueError(
             f"{rows.galaxy(i)} has {answered[i]:.0f} answers to {question} out of {asked[i]:.0f} votes; the answers "
-            "may not exceed the votes, nor these 2^31. Correct the table, or set dataset.columns.total=null to count "
-            "the answers"
+            f"may not exceed the votes, nor these {MOST:,}. Correct the table, or set "
+            "dataset.columns.total=null to count the answers"
         )
     return told, asked
 
@@ -573,8 +683,8 @@ def _check_whole(column: Column, counts: np.ndarray, rows: Rows) -> None:
     whole = (counts >= 0) & (counts <= MOST) & (counts == np.floor(counts))
     for i in np.flatnonzero(~whole)[:1]:
         raise ValueError(
-            f"{rows.galaxy(i)} has {_told(column, i)}; votes are whole numbers from 0, below 2^31. Correct it (0 where "
-            "nobody was asked), or remove the row"
+            f"{rows.galaxy(i)} has {_told(column, i)}; votes are whole numbers from 0 to {MOST:,}. Correct it (0 "
+            "where nobody was asked), or remove the row"
         )
 
 

@@ -173,6 +173,9 @@ class DatasetSpec:
     images: str | None
     licence: str | None  # of the images, as far as known; kept in the store
     table: str | None  # CSV, Parquet or FITS; null: no labels, ids are file stems
+    table_hdu: (
+        str | None
+    )  # of a table in FITS: the number or name of its HDU; null: the first that holds a table
     joins: dict[str, JoinSpec]
     columns: ColumnsSpec
     select: dict[str, tuple[str, ...]]  # a column -> the values of the galaxies that are taken
@@ -185,7 +188,7 @@ class DatasetSpec:
     )  # answer -> values of columns.label that give it one vote
     galaxies: (
         int | None
-    )  # at most so many (those of the smallest hash of their id); synthetic: how many
+    )  # at most so many, drawn by a hash of their id that is not the split's; synthetic: how many
     seed: int  # of synthetic galaxies
     channels: (
         int  # 1: the mean of the colours is stored | 3: the colours; the network sees their mean

@@ -5,6 +5,7 @@ stays the same when rows are added, dropped or shuffled.
 """
 
 import hashlib
+from functools import partial
 
 import numpy as np
 
@@ -13,9 +14,14 @@ from shared.spec import SplitSpec
 NAMES = ("train", "validation", "test")
 
 
-def galaxy_hash(ids) -> np.ndarray:
-    """The 64-bit hash (galaxy,) of each id, a string: the first 8 bytes of BLAKE2b, little endian."""
-    digests = b"".join(hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in ids)
+def galaxy_hash(ids, purpose: str = "") -> np.ndarray:
+    """The 64-bit hash (galaxy,) of each id, a string: the first 8 bytes of BLAKE2b, little endian.
+
+    The split is by the hash of no PURPOSE. What else is decided by the hash itself has a purpose of its own (at most
+    16 bytes, BLAKE2b's `person`), or it would be decided together with the split; `shared.keys` has others.
+    """
+    blake = partial(hashlib.blake2b, digest_size=8, person=purpose.encode())
+    digests = b"".join(blake(str(name).encode()).digest() for name in ids)
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 

@@ -24,7 +24,7 @@ from shared.progress import in_order, track
 from shared.records import read_json
 
 # Raise it when the layout changes, or when the same files would make other images or votes.
-FORMAT = 2
+FORMAT = 3
 SHARD = 4 << 30  # bytes of images in one file, at most
 GALAXIES, MANIFEST = "galaxies.parquet", "store.json"
 NAMED = 20  # galaxies named in a message

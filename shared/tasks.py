@@ -227,7 +227,8 @@ def with_and_without_votes(run: RunSpec, store: Store) -> Galaxies:
     with_votes = np.concatenate([part.rows for part in parts.values()])
     silent = np.setdiff1d(np.flatnonzero(split(store.split_ids, run.split) != "test"), with_votes)
     test, truth = parts["test"], true_chances(store, run)
-    test = test.take(np.sort(np.argsort(test.hashes)[:TEST_GALAXIES]))
+    order = np.argsort(galaxy_hash(ids.iloc[test.rows], "few of test"))
+    test = test.take(np.sort(order[:TEST_GALAXIES]))
     targets = None
     if needs_targets(run.acquisition):
         yes, total = np.zeros_like(none), np.zeros_like(none)

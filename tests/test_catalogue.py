@@ -2,7 +2,6 @@ import dataclasses
 import gzip
 import os
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,10 @@ from astropy.io import fits
 from astropy.table import Table
 
 import trizoo
+from shared import tables
 from shared.catalogue import list_catalogue, read_catalogue
 from shared.spec import JoinSpec, RunSpec, ScaleSpec, from_config
-from shared.split import galaxy_hash
+from shared.split import galaxy_hash, split
 
 IDS = ["587722984435351614", "587722984435351615", "587722984435351613"]  # alike as floats
 QUESTION = {"bar": ("yes", "no")}
@@ -204,7 +204,9 @@ def test_a_question_left_empty_was_asked_of_nobody(tmp_path):
     refuses(dataset(tmp_path), "galaxy a (row 1 of", "bar_total-votes = (empty)")
 
 
-@pytest.mark.parametrize("vote", ["-1", "0.5", "nan", "", "many", "inf", "1e300", "4294967296"])
+@pytest.mark.parametrize(
+    "vote", ["-1", "0.5", "nan", "", "many", "inf", "1e300", "4294967296", "2147483647", "1000001"]
+)
 def test_votes_that_are_none_are_refused(tmp_path, vote):
     csv(tmp_path, "id,bar_yes,bar_no", "1,3,4", f"two,3,{vote}")
     told = {"nan": "(empty)", "": "(empty)", "1e300": "1e+300"}.get(vote, vote)
@@ -217,6 +219,16 @@ def test_binary_votes_that_are_none_are_refused(tmp_path, kind, vote):
     table = pd.DataFrame({"id": ["one", "two"], "bar_yes": [1.0, vote], "bar_no": [1, 1]})
     WRITE[kind](tmp_path / f"t.{kind}", table)
     refuses(dataset(tmp_path, f"t.{kind}"), "galaxy two (row 2 of", "bar_yes", "Correct it")
+
+
+def test_a_galaxy_has_a_million_votes_at_most(tmp_path):
+    csv(tmp_path, "id,bar_yes,bar_no", "a,1000000,0", "b,600000,600000")
+    refuses(dataset(tmp_path), "galaxy b (row 2 of", "1200000 answers", "nor these 1,000,000")
+    csv(tmp_path, "id,bar_yes,bar_no", "a,1000000,0")
+    assert read_catalogue(dataset(tmp_path))["bar_total"].tolist() == [1_000_000]
+    refuses(shares(tmp_path, "a,1,0,1000001"), "galaxy a (row 1", "bar_n = 1000001", "1,000,000")
+    with pytest.raises(ValueError, match=r"assumed_votes is 1000001; it must be from 1 to"):
+        columns(assumed_votes=1_000_001)
 
 
 def test_a_word_among_votes_is_not_nobody(tmp_path):
@@ -330,8 +342,8 @@ def test_a_selection_keeps_rows_of_these_values(tmp_path):
     assert found["id"].tolist() == ["a", "b", "c", "d"]
     assert found.index.tolist() == [1, 2, 4, 5]
     select = {"SAMPLE|sample": ("original",), "dr": ("1",)}
-    found = read_catalogue(dataset(tmp_path, select=select, galaxies=1))
-    assert found["bar_yes"].tolist() == [[1, 5][int(np.argmin(galaxy_hash(["a", "d"])))]]
+    assert read_catalogue(dataset(tmp_path, select=select))["bar_yes"].tolist() == [1, 5]
+    assert len(read_catalogue(dataset(tmp_path, select=select, galaxies=1))) == 1
     spec = dataset(tmp_path, select={"sample": ("origin",)})
     refuses(spec, "select.sample is ['origin']", "no galaxy", "'extra', 'original', 'stripe82'")
     refuses(dataset(tmp_path, select={"smaple": ("a",)}), "'smaple' (the nearest is 'sample')")
@@ -346,15 +358,38 @@ def test_a_selection_by_truth_is_spelled_alike_in_every_kind(tmp_path, kind):
     assert found["id"].tolist() == ["b"]
 
 
-def test_a_limit_keeps_the_smallest_hashes_whatever_the_order(tmp_path):
-    names = [f"g{i}" for i in range(50)]
-    smallest = {names[i] for i in np.argsort(galaxy_hash(names))[:7]}
-    for order in (names, names[::-1]):
-        csv(tmp_path, "id,bar_yes,bar_no", *(f"{name},1,1" for name in order))
-        found = read_catalogue(dataset(tmp_path, galaxies=7))
-        assert found["id"].tolist() == [name for name in order if name in smallest]
-        assert [order[row - 1] for row in found.index] == found["id"].tolist()
-    assert len(read_catalogue(dataset(tmp_path, galaxies=500))) == 50
+NAMES = [f"g{i}" for i in range(10_000)]
+
+
+def limited(tmp_path, count, order=NAMES):
+    csv(tmp_path, "id,bar_yes,bar_no", *(f"{name},1,1" for name in order))
+    return read_catalogue(dataset(tmp_path, galaxies=count))
+
+
+def test_fewer_galaxies_are_the_same_whatever_the_order_and_some_of_more(tmp_path):
+    found = limited(tmp_path, 700)
+    there = set(found["id"])
+    assert found["id"].tolist() == [name for name in NAMES if name in there]
+    assert [NAMES[row - 1] for row in found.index] == found["id"].tolist()
+    assert limited(tmp_path, 700, NAMES[::-1])["id"].tolist() == found["id"].tolist()[::-1]
+    assert there < set(limited(tmp_path, 3000)["id"])
+    assert len(limited(tmp_path, 20_000)) == len(NAMES)
+
+
+@pytest.mark.parametrize("count", [100, 1000, 2000, 3000, 9000])
+def test_fewer_galaxies_are_trained_and_tested_with_in_the_shares_asked_for(tmp_path, count):
+    spec = composed("dataset=synthetic").split
+    parts = split(limited(tmp_path, count)["id"], spec)
+    for name, share in (("test", spec.test), ("validation", spec.validation)):
+        spread = (count * share * (1 - share)) ** 0.5
+        assert abs((parts == name).sum() - count * share) < 4 * spread
+
+
+def test_the_split_is_by_the_hash_that_it_was_always_by():
+    spec = dataclasses.replace(composed("dataset=synthetic").split, test=0.2, validation=0.1)
+    assert galaxy_hash(["g0"])[0] == 8276862461557392695
+    parts = "train test train train train train train test"
+    assert split(NAMES[:8], spec).tolist() == parts.split()
 
 
 @pytest.mark.parametrize(
@@ -504,28 +539,361 @@ def test_images_in_a_table_are_never_read(tmp_path):
     assert read_catalogue(spec)["bar_total"].tolist() == [1, 2, 4]
 
 
-def test_a_wide_table_is_read_in_the_time_that_arrow_needs_for_it(tmp_path):
-    rows, answers = 20_000, [f"a{i}" for i in range(37)]
-    rng = np.random.default_rng(0)
-    table = {"id": pa.array((587722981742084097 + 1009 * np.arange(rows)).astype(str))}
-    for answer in answers:
-        table[f"q_{answer}"] = pa.array(rng.integers(0, 60, rows))
-        for other in ("weight", "fraction", "weighted_fraction", "debiased", "flag"):
-            table[f"q_{answer}_{other}"] = pa.array(rng.integers(0, 1000, rows) / 1000)
-    pa.csv.write_csv(pa.table(table), tmp_path / "t.csv")
+def test_of_a_wide_table_only_the_wanted_columns_are_read_and_once(tmp_path, monkeypatch):
+    answers = [f"a{i}" for i in range(37)]
+    names = ["id", *(f"q_{a}{end}" for a in answers for end in ("", "_weight", "_flag"))]
+    csv(tmp_path, ",".join(names), *(",".join(map(str, range(row, row + 112))) for row in range(9)))
+    calls, read_csv = [], pa.csv.read_csv
+
+    def counted(*args, **options):
+        calls.append(read_csv(*args, **options))
+        return calls[-1]
+
+    monkeypatch.setattr(pa.csv, "read_csv", counted)
     spec = dataset(tmp_path, columns=columns(total=None), questions={"q": tuple(answers)})
-    ours, whole = [], []
-    for _ in range(25):  # until both were undisturbed once
-        for times, read in (
-            (whole, lambda: pa.csv.read_csv(spec.table)),
-            (ours, lambda: read_catalogue(spec)),
-        ):
-            begun = time.perf_counter()
-            read()
-            times.append(time.perf_counter() - begun)
-        if len(ours) >= 3 and min(ours) < 1.2 * min(whole):
-            break
-    assert min(ours) < 1.2 * min(whole)
+    assert len(read_catalogue(spec)) == 9
+    assert [table.column_names for table in calls] == [["id", *(f"q_{a}" for a in answers)]]
+
+
+# How CSV files are written
+
+
+BARS = [("id", "bar_yes", "bar_no"), ("a", "3", "4"), ("b", "5", "6")]
+
+
+@pytest.mark.parametrize(
+    ("separator", "told"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "")]
+)
+def test_columns_may_be_separated_by_other_things_than_commas(tmp_path, capsys, separator, told):
+    csv(tmp_path, *(separator.join(line) for line in BARS))
+    assert read_catalogue(dataset(tmp_path))["bar_total"].tolist() == [7, 11]
+    said = capsys.readouterr().err
+    assert (f"t.csv has {told} between its columns" in said) == bool(told)
+    assert bool(said) == bool(told)
+
+
+def test_commas_stay_separators_where_they_can_be(tmp_path):
+    csv(tmp_path, "id,also;known;as,bar_yes,bar_no", "a,x;y;z,3,4")
+    assert read_catalogue(dataset(tmp_path))["bar_total"].tolist() == [7]
+    csv(tmp_path, "id;bar_yes;bar_no;mag", "a;3;4;17,5", "b;3;1,5;17,5")
+    refuses(dataset(tmp_path), "galaxy b (row 2", "bar_no = 1,5 (a number is written with a point")
+
+
+@pytest.mark.parametrize(
+    "above",
+    ["#Table1", "#Table1\r", "# made by hand", "# a, b\n# c", "\n#Table1\n", "\ufeff#Table1"],
+)
+def test_lines_above_the_names_are_passed_over(tmp_path, capsys, above):
+    lines = [above, *(",".join(line) for line in BARS)]
+    csv(tmp_path, *lines)
+    assert read_catalogue(dataset(tmp_path))["bar_total"].tolist() == [7, 11]
+    assert "t.csv begins with '#" in capsys.readouterr().err
+
+
+def test_names_behind_a_hash_are_names(tmp_path):
+    csv(tmp_path, "#id,bar_yes,bar_no", "a,3,4")
+    spec = dataset(tmp_path, columns=columns(id="#id"))
+    assert read_catalogue(spec)["id"].tolist() == ["a"]
+    refuses(dataset(tmp_path), "no column 'id' (the nearest is '#id')")
+    csv(tmp_path, "#id", "a")
+    assert read_catalogue(dataset(tmp_path, columns=columns(id="#id", count=None)))["id"][1] == "a"
+
+
+def test_an_index_and_names_that_are_there_twice_but_not_wanted_do_not_matter(tmp_path):
+    csv(tmp_path, ",id,x,x,bar_yes,bar_no", "0,a,1,2,3,4")
+    assert read_catalogue(dataset(tmp_path))["bar_total"].tolist() == [7]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "latin-1"])
+def test_text_in_other_encodings_is_read_or_said_to_be_one(tmp_path, encoding):
+    text = "id,bar_yes,bar_no,é\r\ngalaxy é,3,4,1\r\n"
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    if encoding in ("utf-16", "utf-32"):
+        assert read_catalogue(dataset(tmp_path))["id"].tolist() == ["galaxy é"]
+    else:
+        refuses(dataset(tmp_path), "t.csv cannot be read", "UTF-8", "save it as CSV in UTF-8")
+
+
+@pytest.mark.parametrize("name", ["t.ecsv", "t.csv", "t.parquet", "t.fits"])
+@pytest.mark.parametrize("delimiter", [" ", ","])
+def test_what_astropy_writes_is_read_with_its_units(tmp_path, name, delimiter):
+    table = Table({"id": IDS[:2], "ra": [12.0, 1.0], "bar_yes": [3, 5], "bar_no": [4, 6]})
+    table["ra"].unit = "h" if name == "t.fits" else "hourangle"
+    how = {"format": "ascii.ecsv", "delimiter": delimiter} if "csv" in name else {}
+    table.write(tmp_path / name, **how)
+    found = read_catalogue(dataset(tmp_path, name, columns=columns(ra="ra")))
+    assert found["id"].tolist() == IDS[:2]
+    assert found["ra"].tolist() == [180, 15]
+    assert found["bar_total"].tolist() == [7, 11]
+
+
+@pytest.mark.parametrize("vote", ["1,000", "1,5", "1.000,5", "1 000,5"])
+def test_commas_in_numbers_are_told(tmp_path, vote):
+    csv(tmp_path, "id,bar_yes,bar_no", f'a,"{vote}",2')
+    told = "a number is written with a point, and nothing between its thousands"
+    refuses(dataset(tmp_path), "galaxy a (row 1 of", f"bar_yes = {vote} ({told})")
+
+
+# Ids
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("5.8772298173612E17", "5.877229817365791e17", "5E17", "5e+17", "5,87723E+17"),
+        *("58772.29E13", ".5E18", "+5E17", "587722981741363294.0", "587722981741363294.", "12.0"),
+    ],
+)
+def test_ids_that_have_lost_digits_are_refused(tmp_path, kind, name):
+    table = pd.DataFrame({"id": ["a", name], "bar_yes": 1, "bar_no": 1})
+    getattr(table, f"to_{kind}")(tmp_path / f"t.{kind}", index=False)
+    refuses(dataset(tmp_path, f"t.{kind}"), "row 2 of", name, "lost digits", "original table")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nan", "NaN", "NULL", "null", "None", "N/A", "NA", "#N/A", "#REF!", "#NAME?", "#DIV/0!"),
+        *("-99", "-1", "-587722981741363294", "-9999.0", "<NA>", "NaT", "-", "--", "inf", "?"),
+    ],
+)
+def test_ids_that_name_no_galaxy_are_refused(tmp_path, name):
+    csv(tmp_path, "id,bar_yes,bar_no", "a,1,1", f"{name},1,1")
+    refuses(dataset(tmp_path), "row 2 of", name, "names no galaxy", "remove the row")
+
+
+def test_ids_that_only_look_like_numbers_are_names(tmp_path):
+    names = ["1.0", "1.1", "J1.5-2", "0012", "1E0657-56", "5249e123abc", "3C 273", "nancy", "-a"]
+    csv(tmp_path, "id,bar_yes,bar_no", *(f"{name},1,1" for name in names))
+    assert read_catalogue(dataset(tmp_path))["id"].tolist() == names
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_integers_that_have_been_floats_are_told(tmp_path, capsys, kind):
+    table = pd.DataFrame({"id": [int(name) for name in IDS], "bar_yes": 1, "bar_no": 1})
+    table["id"] += 2**20 * np.arange(3)
+    for lost in (False, True):
+        table["id"] = table["id"].astype(float if lost else int).astype(int)
+        getattr(table, f"to_{kind}")(tmp_path / f"t.{kind}", index=False)
+        assert len(read_catalogue(dataset(tmp_path, f"t.{kind}"))) == 3
+        said = capsys.readouterr().err
+        assert ("all such as a floating-point column can hold" in said) == lost
+        assert bool(said) == lost
+
+
+def test_a_join_by_ids_that_have_lost_digits_is_refused(tmp_path):
+    csv(tmp_path, "id,bar_yes,bar_no", f"{IDS[0]},1,1")
+    spec = joined(tmp_path, "objid,asset_id", "5.8E17,1", columns=columns(file="asset_id"))
+    refuses(spec, "row 1 of", "m.csv", "5.8E17", "lost digits")
+    spec = joined(tmp_path, "objid,asset_id", "nan,1", columns=columns(file="asset_id"))
+    assert read_catalogue(spec)["file"].tolist() == [""]
+
+
+# FITS
+
+
+def write_units(tmp_path, *tables, name="t.fits"):
+    units = [fits.PrimaryHDU(), *(fits.BinTableHDU.from_columns(some) for some in tables)]
+    fits.HDUList(units).writeto(tmp_path / name, overwrite=True)
+
+
+def fits_columns(**extra):
+    votes = {
+        "id": ("2A", ["a", "b"], {}),
+        "bar_yes": ("J", [3, 5], {}),
+        "bar_no": ("J", [4, 6], {}),
+    }
+    return [
+        fits.Column(name, kind, array=np.asarray(values), **more)
+        for name, (kind, values, more) in (votes | extra).items()
+    ]
+
+
+@pytest.mark.parametrize(("kind", "zero"), [("I", 2**15), ("J", 2**31), ("I", 0), ("B", -128)])
+@pytest.mark.parametrize("null", [5, 0])
+def test_what_fits_says_is_nothing_is_compared_before_it_is_scaled(tmp_path, kind, zero, null):
+    stored = {"I": np.int16, "J": np.int32, "B": np.uint8}[kind]
+    unit = fits.BinTableHDU.from_columns(
+        fits_columns(x=(kind, np.array([null, null + 2], stored), {}))
+    )
+    for key, value in (("TZERO4", zero), ("TNULL4", null)):
+        unit.header[key] = value
+    fits.HDUList([fits.PrimaryHDU(), unit]).writeto(tmp_path / "t.fits")
+    with fits.open(tmp_path / "t.fits") as units:
+        assert units[1].header["TZERO4"] == zero
+    spec = dataset(tmp_path, "t.fits", columns=columns(ra="x"))
+    if not -180 <= zero + null + 2 <= 360:
+        refuses(spec, "galaxy b (row 2 of", f"x = {zero + null + 2}")
+        spec = dataclasses.replace(spec, select={"id": ("a",)})
+    assert np.isnan(read_catalogue(spec)["ra"][1])
+
+
+def test_blank_numbers_of_a_table_in_text_are_missing(tmp_path):
+    kinds = {"id": "A1", "bar_yes": "I4", "bar_no": "I4", "ra": "F6.1"}
+    values = {"id": ["a", "b"], "bar_yes": [3, 7777], "bar_no": [4, 7777], "ra": [1.5, 77.5]}
+    some = [fits.Column(n, kinds[n], array=np.array(values[n]), ascii=True) for n in kinds]
+    fits.HDUList([fits.PrimaryHDU(), fits.TableHDU.from_columns(some)]).writeto(tmp_path / "t.fits")
+    data = (tmp_path / "t.fits").read_bytes()
+    (tmp_path / "t.fits").write_bytes(data.replace(b"7777", b"    ").replace(b"77.5", b"    "))
+    found = read_catalogue(dataset(tmp_path, "t.fits", columns=columns(ra="ra")))
+    assert found["bar_total"].tolist() == [7, 0]
+    np.testing.assert_array_equal(found["ra"], [1.5, np.nan])
+    (tmp_path / "t.fits").write_bytes(data.replace(b"77777777", b"    7777"))
+    refuses(dataset(tmp_path, "t.fits"), "galaxy b (row 2 of", "bar_yes = (empty)")
+
+
+def test_a_truth_value_and_a_text_may_be_missing_in_fits(tmp_path):
+    extra = {"ok": ("L", [True, False], {}), "where": ("3A", ["N/A", "x"], {})}
+    unit = fits.BinTableHDU.from_columns(fits_columns(**extra))
+    unit.header["TNULL5"] = "N/A"
+    fits.HDUList([fits.PrimaryHDU(), unit]).writeto(tmp_path / "t.fits")
+    data = (tmp_path / "t.fits").read_bytes()
+    spec = dataset(tmp_path, "t.fits", columns=columns(file="where"))
+    assert read_catalogue(spec)["file"].tolist() == ["", "x"]
+    spec = dataset(tmp_path, "t.fits", select={"ok": ("False",)})
+    assert read_catalogue(spec)["id"].tolist() == ["b"]
+    (tmp_path / "t.fits").write_bytes(data.replace(b"FxXX"[:2], b"\0x"))
+    refuses(spec, "select.ok is ['False'], which keeps no galaxy", "holds '', 'True'")
+
+
+@pytest.mark.parametrize("kind", ["PJ()", "QJ()", "2J", "4X", "C", "2A(1,2)"])
+def test_columns_of_several_values_matter_only_where_they_are_wanted(tmp_path, kind):
+    values = {"P": [[1, 2], [3]], "Q": [[1], [3, 4]], "C": [1j, 2]}.get(kind[0])
+    more = {}
+    if kind[0] in "PQ":
+        values = np.array([np.array(some, np.int32) for some in values], object)
+    if kind == "2A(1,2)":
+        kind, values, more = "2A", [["a", "b"], ["c", "d"]], {"dim": "(1,2)"}
+    values = {"2J": [[1, 2], [3, 4]], "4X": np.ones((2, 4), bool)}.get(kind, values)
+    write_units(tmp_path, fits_columns(x=(kind, values, more)))
+    assert read_catalogue(dataset(tmp_path, "t.fits"))["bar_total"].tolist() == [7, 11]
+    for wanted in ({"id": "x"}, {"ra": "x"}, {"file": "x"}):
+        spec = dataset(tmp_path, "t.fits", columns=columns(**wanted))
+        refuses(spec, "t.fits cannot be read (column 'x' holds", "not one value", "dataset.columns")
+
+
+@pytest.mark.parametrize("name", ["t.fits", "t.fits.gz"])
+def test_a_table_in_a_later_hdu_is_named_by_a_key(tmp_path, capsys, name):
+    write_units(tmp_path, [fits.Column("key", "2A", array=["x"])], fits_columns(), name=name)
+    refuses(dataset(tmp_path, name), "no column 'id'", "dataset.table_hdu", "HDU 1, HDU 2")
+    assert "has tables in HDU 1, HDU 2" in capsys.readouterr().err
+    assert read_catalogue(dataset(tmp_path, name, table_hdu="2"))["bar_total"].tolist() == [7, 11]
+    assert not capsys.readouterr().err
+    refuses(
+        dataset(tmp_path, name, table_hdu="3"),
+        "dataset.table_hdu is 3, but its tables are HDU 1, HDU 2",
+    )
+    with fits.open(tmp_path / name, "append" if name == "t.fits" else "readonly") as units:
+        units[2].name = "VOTES"
+        units.writeto(tmp_path / f"u{name}")
+    spec = dataset(tmp_path, f"u{name}", table_hdu="votes")
+    assert read_catalogue(spec)["bar_total"].tolist() == [7, 11]
+    csv(tmp_path, *(",".join(line) for line in BARS))
+    refuses(dataset(tmp_path, table_hdu="1"), "dataset.table_hdu is 1, which only FITS files have")
+
+
+def test_the_hdu_may_be_given_as_a_number():
+    run = composed("dataset=folder", "dataset.images=photos", "dataset.table_hdu=2")
+    assert run.dataset.table_hdu == "2"
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [("h", 15), ("hourangle", 15), ("rad", 180 / np.pi), ("deg", 1), ("Degrees", 1), (None, 1)],
+)
+def test_places_are_read_in_the_unit_that_fits_gives(tmp_path, unit, factor):
+    places = {"ra": ("D", [1.0, 0.5], {"unit": unit}), "dec": ("D", [-1.0, 0.5], {"unit": unit})}
+    write_units(tmp_path, fits_columns(**places))
+    found = read_catalogue(dataset(tmp_path, "t.fits", columns=columns(ra="ra")))
+    np.testing.assert_allclose(found["ra"], factor * np.array([1, 0.5]), rtol=1e-12)
+    spec = dataset(tmp_path, "t.fits", columns=columns(dec="dec"))
+    if factor == 15:  # of a declination that is no angle
+        refuses(spec, "t.fits gives the column dec the unit", unit, "degrees")
+    else:
+        np.testing.assert_allclose(read_catalogue(spec)["dec"], factor * np.array([-1, 0.5]))
+
+
+def test_a_place_in_a_unit_that_is_no_angle_is_refused(tmp_path):
+    write_units(tmp_path, fits_columns(ra=("D", [1.0, 2.0], {"unit": "pix"})))
+    spec = dataset(tmp_path, "t.fits", columns=columns(ra="ra"))
+    refuses(spec, "t.fits gives the column ra the unit 'pix'", "write it in degrees")
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "degrees"),
+    [
+        ("8h30m00s", "-54d30m00.0s", (127.5, -54.5)),
+        ("08 30 00", "+54 30 00", (127.5, 54.5)),
+        ("127d30m0s", "-0:30:00", (127.5, -0.5)),
+        ("127.5d", "-0.5°", (127.5, -0.5)),
+        ("127.5 deg", "-0.5 deg", (127.5, -0.5)),
+        ("127.5", "8h30m00s", None),
+        ("8:30", "1", None),
+    ],
+)
+def test_places_may_be_text(tmp_path, ra, dec, degrees):
+    csv(tmp_path, "id,ra,dec,bar_yes,bar_no", f"a,{ra},{dec},1,1")
+    spec = dataset(tmp_path, columns=columns(ra="ra", dec="dec"))
+    if degrees is None:
+        refuses(spec, "galaxy a (row 1 of", "it must be in degrees")
+    else:
+        found = read_catalogue(spec).loc[1, ["ra", "dec"]].astype(float)
+        np.testing.assert_allclose(found, degrees, rtol=1e-13)
+
+
+# Files that ask for more than they are
+
+
+def zeros(count, kind=np.int8):
+    return pa.array(np.zeros(count, kind))
+
+
+def test_a_small_parquet_file_that_asks_for_much_is_refused(tmp_path):
+    count = 20_000_000
+    votes = {"bar_yes": zeros(count), "bar_no": zeros(count)}
+    table = pa.table({"id": zeros(count, np.int64), **votes})
+    pa.parquet.write_table(table, tmp_path / "t.parquet", row_group_size=count)
+    refuses(dataset(tmp_path, "t.parquet"), "t.parquet cannot be read", "unpack to more", "rows")
+
+
+def test_a_text_that_is_there_often_is_not_read_into_memory(tmp_path):
+    count = 100_000
+    ids = pa.DictionaryArray.from_arrays(zeros(count, np.int32), pa.array(["x" * 2000]))
+    table = pa.table({"id": ids, "bar_yes": zeros(count), "bar_no": zeros(count)})
+    pa.parquet.write_table(table, tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 40_000
+    refuses(dataset(tmp_path, "t.parquet"), "t.parquet cannot be read", "unpack to more", "rows")
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.fits.gz", "t.fits"])
+def test_a_small_packed_file_that_unpacks_to_much_is_refused(tmp_path, name):
+    rows = 7_000_000
+    if name == "t.csv.gz":
+        data = b"id,bar_yes,bar_no\n" + b"1,1,1\n" * rows
+    else:
+        write_units(tmp_path, fits_columns(), name="u.fits")
+        head = (tmp_path / "u.fits").read_bytes()
+        place = head.index(b"NAXIS2") + 10
+        data = head[:place] + b"%20d" % rows + head[place + 20 :] + bytes(10 * rows)
+    (tmp_path / name).write_bytes(gzip.compress(data))
+    refuses(dataset(tmp_path, name), f"{name} cannot be read (its", "unpack to more", "not packed")
+
+
+def test_rows_that_a_fits_file_does_not_have_are_refused(tmp_path):
+    write_units(tmp_path, fits_columns())
+    data = (tmp_path / "t.fits").read_bytes()
+    place = data.index(b"NAXIS2") + 10
+    (tmp_path / "t.fits").write_bytes(data[:place] + b"%20d" % 10**9 + data[place + 20 :])
+    refuses(
+        dataset(tmp_path, "t.fits"), "t.fits cannot be read (its header tells of 1000000000 rows"
+    )
+
+
+def test_of_a_fits_file_of_many_hdus_only_some_are_looked_at(tmp_path, monkeypatch):
+    write_units(tmp_path, *(fits_columns() for _ in range(9)))
+    monkeypatch.setattr(tables, "MOST_UNITS", 4)
+    refuses(dataset(tmp_path, "t.fits", table_hdu="5"), "its tables are HDU 1, HDU 2, HDU 3)")
 
 
 # Classes
@@ -548,6 +916,37 @@ def test_a_class_gives_one_vote_and_others_are_left_out(tmp_path):
     assert found["bar_total"].tolist() == [1, 1, 1]
     assert found["votes_from"].tolist() == ["class"] * 3
     assert found["bar_total"].dtype == found["bar_no"].dtype == np.int32
+
+
+def test_classes_that_match_nothing_are_told_with_their_counts(tmp_path, capsys):
+    csv(tmp_path, "id,class", "a,4", "b,Big", "c,BIG", "d,Big", "e,", "f,5 ", "g,bigg")
+    assert read_catalogue(labelled(tmp_path))["id"].tolist() == ["a", "f"]
+    said = capsys.readouterr().err
+    assert "no row has 'big' in the column class, which dataset.classes names" in said
+    assert "left out 5 of 7 galaxies of" in said
+    assert "'Big' 2 (the nearest is 'big')" in said
+    assert "'BIG' 1 (the nearest is 'big')" in said
+    assert "'(empty)' 1" in said
+    assert "'bigg' 1 (the nearest is 'big')" in said
+    csv(tmp_path, "id,class", "a,4", "b,big", "c,5")
+    assert len(read_catalogue(labelled(tmp_path))) == 3
+    assert not capsys.readouterr().err
+
+
+def test_numbers_are_compared_as_numbers(tmp_path, capsys):
+    csv(tmp_path, "id,class,dr", "a,4.0,7", "b,4,7.0", "c,05,7.00", "d,5e0,8", "e,x,7e0", "f,big,7")
+    spec = labelled(tmp_path, select={"dr": ("7",)})
+    assert read_catalogue(spec)["id"].tolist() == ["a", "b", "c", "f"]
+    assert read_catalogue(labelled(tmp_path))["bar_no"].tolist() == [0, 0, 1, 1, 0]
+    refuses(labelled(tmp_path, classes={"yes": ("4.0",), "no": ("4",)}), "'4' to yes and to no")
+    near = [str(int(IDS[0]) + 1), IDS[0]]  # alike as floats
+    csv(tmp_path, "id,dr,bar_yes,bar_no", *(f"{name},{name},1,1" for name in near))
+    found = read_catalogue(dataset(tmp_path, select={"dr": (IDS[0],)}))
+    assert found["id"].tolist() == [IDS[0]]
+    capsys.readouterr()
+    read_catalogue(dataset(tmp_path, select={"dr": (IDS[0], "9")}))
+    said = capsys.readouterr().err
+    assert "no row has '9' in the column dr, which dataset.select.dr names" in said
 
 
 def test_classes_with_gaps_are_numbers_all_the_same(tmp_path):

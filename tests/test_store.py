@@ -242,7 +242,7 @@ def test_images_and_galaxies_must_be_as_many(folder):
     with pytest.raises(ValueError, match="prepare it anew"):
         open_store(folder)
     (folder / MANIFEST).write_text(json.dumps(told | {"format": 1}))
-    with pytest.raises(ValueError, match=r"has format 1, not 2; delete the folder"):
+    with pytest.raises(ValueError, match=rf"has format 1, not {store.FORMAT}; delete"):
         open_store(folder)
     with pytest.raises(FileNotFoundError, match=r"no store .*nowhere; make it with trizoo prepare"):
         open_store(folder / "nowhere")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.sources import Loaded, any_changed, check_length, inventory, match, one_each, stamps
-from shared.tables import reading
+from shared.tables import as_text, read_parquet, reading
 
 ROWS = 4  # read at a time, so that as many of the largest images still fit the memory
 BUFFER = 2**20  # bytes of a column read ahead, or a whole row group would be
@@ -113,11 +113,15 @@ def _ids(path: Path, column: str) -> Iterator[tuple[int, list[str]]]:
                 f"the ids of {path} are floating-point numbers, which cannot hold 18 digits; write "
                 "that column as text or 64-bit integers, from the original table"
             )
-        for group in range(file.num_row_groups):
-            _check_packing(path, file.metadata.row_group(group), there[0])
-            with reading(path):
-                ids = file.read_row_group(group, columns=there[:1])[0]
-                texts = [(text or "").strip() for text in ids.cast(pa.string()).to_pylist()]
+        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        for group in groups:
+            _check_packing(path, group, there[0])
+        with reading(path):
+            ids = as_text(read_parquet(path, there[:1])[0])
+        end = 0
+        for group, told in enumerate(groups):
+            start, end = end, end + told.num_rows
+            texts = ids[start:end].to_pylist()
             if "" in texts:
                 row = texts.index("") + 1
                 raise ValueError(
