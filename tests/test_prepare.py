@@ -24,11 +24,27 @@ from shared import cutouts, draft, prepare, synthetic
 from shared.cutouts import SIZE, cutout
 from shared.progress import in_order
 from shared.sources.folder import Folder
-from shared.spec import DatasetSpec, from_config, to_config
+from shared.spec import DatasetSpec, RunSpec, SplitSpec, from_config, to_config
+from shared.split import galaxy_hash
 from shared.store import GALAXIES, MANIFEST, open_store, shard_name, verify, votes
+from shared.tasks import parts_with_votes
 
 ROOT = Path(__file__).parents[1]
 REAL = Path(os.environ.get("TRIZOO_REAL_DATA", ROOT.parent / "shared" / "data"))
+RUN = from_config(
+    RunSpec,
+    trizoo.compose(
+        [
+            "~dataset.questions.smooth-or-featured",
+            "+dataset.questions.bar=[yes,no]",
+            "dataset=folder",
+            "dataset.images=x",
+            "question=bar",
+            "positive=[yes]",
+            "minimum_votes=1",
+        ]
+    ),
+)
 FILES = [GALAXIES, shard_name(0), MANIFEST]
 
 
@@ -265,6 +281,16 @@ def test_one_image_of_several_galaxies_is_told_and_split_as_one(survey, capsys):
     err = capsys.readouterr().err
     assert "6 galaxies of test share 2 images" in err
     assert "g1, g1b, g1a" in err
+    for seed in range(10):  # of the shares, as good as of the hash
+        run = dataclasses.replace(
+            RUN, dataset=survey, split=SplitSpec(validation=0.25, test=seed / 14)
+        )
+        parts = parts_with_votes(run, store, galaxy_hash(store.galaxies["id"]))
+        side = {
+            id: name for name, part in parts.items() for id in store.galaxies["id"].iloc[part.rows]
+        }
+        assert side["g1"] == side["g1a"] == side["g1b"]
+        assert side["g2"] == side["g2a"] == side["g2b"]
     ids = dict(zip(store.galaxies["id"], store.split_ids, strict=True))
     assert ids == {"g3": "g3", "g5": "g5", "g4": "g4"} | {
         id: id[:2] for id in ("g1", "g1a", "g1b", "g2", "g2a", "g2b")

@@ -168,7 +168,8 @@ def _parse(data: bytes, place: Place) -> dict[str, list]:
         kinds = [getattr(feature.value, kind).value for kind in LISTS]
         if (most := max(map(len, kinds))) > MOST_VALUES:
             raise ValueError(
-                f"{_record(place)} has {most} values of {feature.key!r}, and may have {MOST_VALUES}; write pixels as bytes"
+                f"{_record(place)} has {most} values of {feature.key!r}, and may have {MOST_VALUES}; "
+                "write pixels as bytes"
             )
         found[feature.key] = list(next(filter(len, kinds), []))
     return found
