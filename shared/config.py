@@ -54,6 +54,7 @@ ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how an
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",
+    "oracle.workflow",
 )
 
 
@@ -117,7 +118,7 @@ def identity(config: dict) -> dict:
         if (value := at(config, name)) is not None:
             put(kept, name, value)
     for name in (*(name[1:] for name in names if name[0] == "~"), *ELSEWHERE):
-        if at(kept, name) is not None:
+        if at(kept, name, ...) is not ...:
             put(kept, name, ...)
     if (service := at(kept, "dataset.service")) is not None:  # neither where to nor how politely
         kept["dataset"]["service"] = {key: service[key] for key in ("width", "scale")}

@@ -110,6 +110,7 @@ def made(asked, columns, folder):
     """A store of noise."""
     rows = np.arange(GALAXIES)
     table = pd.DataFrame({"id": [f"00{row}" for row in rows], "ra": rows / 7, "dec": -rows / 3})
+    table["pixels_crc32"] = rows
     if columns:
         total = np.where(rows < asked, 5 + rows, rows % 3)
         table[f"{QUESTION}_smooth"] = total // 2
@@ -118,7 +119,13 @@ def made(asked, columns, folder):
         table[f"{QUESTION}_total"] = total
     questions = {QUESTION: ("smooth", "featured-or-disk", "artifact")} if columns else {}
     images = noise(GALAXIES).images
-    return SimpleNamespace(images=images, galaxies=table, questions=questions, folder=folder)
+    return SimpleNamespace(
+        images=images,
+        galaxies=table,
+        questions=questions,
+        folder=folder,
+        split_ids=table["id"],
+    )
 
 
 def manifest(folder, number):
@@ -385,6 +392,7 @@ def test_how_answers_are_read_may_change_while_a_run_waits_and_nothing_else():
         ("+oracle.tasks={T0: smooth-or-featured}", True),
         ("+oracle.answers={Yes: smooth}", True),
         ("oracle.project=7", True),
+        ("oracle.workflow=371", True),
         ("oracle.votes=7", False),
         ("oracle=catalogue", False),
     ):
