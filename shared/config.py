@@ -54,6 +54,7 @@ ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how an
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",
+    "oracle.workflow",
 )
 
 

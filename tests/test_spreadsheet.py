@@ -1,5 +1,8 @@
 """Cells that a spreadsheet would execute, and how they read back."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,3 +72,17 @@ def test_numbers_are_written_as_pandas_does(tmp_path):
     table = pd.DataFrame({"rate": [0.1, 1 / 3], "count": [1, -2]})
     write_csv(tmp_path / "a.csv", table)
     assert (tmp_path / "a.csv").read_text() == table.to_csv(index=False)
+
+
+def test_nothing_writes_csv_in_any_other_way():
+    """But for the report's numbers, whose cells are made by `to_cell` one by one."""
+    root = Path(__file__).parent.parent
+    files = [
+        path for name in ("shared", "reports", "benchmarks") for path in (root / name).rglob("*.py")
+    ]
+    found = {
+        str(path.relative_to(root))
+        for path in [*files, root / "trizoo.py"]
+        if re.search(r"\bto_csv\(|csv\.writer\(|DictWriter\(", path.read_text())
+    }
+    assert found == {"shared/spreadsheet.py", "reports/numbers.py"}
