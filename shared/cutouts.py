@@ -21,8 +21,8 @@ SIZE = 256  # pixels on a side of every stored image
 LARGEST = 4096  # pixels; a longer side is refused before it fills the memory
 LARGEST_FILE = 64 << 20  # bytes
 SUFFIXES = (".jpg", ".jpeg", ".png", ".fits")
-# Of 5,833 real images (SDSS, DECaLS, HST) two at the edge of a survey are constant in 0.34 of them; one is in 0.68, and is
-# a galaxy on a black sky; what is in 0.77 is a server's error message. Half of an image without its galaxy is 0.5.
+# Of 5,833 real images (SDSS, DECaLS, HST) two at the edge of a survey are constant in 0.34 of them; one is in 0.68, and
+# is a galaxy on a black sky; what is in 0.77 is a server's error message. Half of an image without its galaxy is 0.5.
 CONSTANT = 0.42
 BLOCK = 8  # stored pixels on a side of the blocks in which constancy is looked for
 BLACK = 8  # values by which a black sky may be brighter than the darkest pixel
