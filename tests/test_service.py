@@ -731,6 +731,21 @@ def test_a_manifest_of_somebody_else_leads_nowhere(survey, tmp_path, file):
     assert outside.read_bytes() == b"mine"
 
 
+def test_a_manifest_cannot_put_another_file_in_an_images_place(survey):
+    with Sky() as sky:
+        source, names = pngs(survey, sky)
+        images = loaded(source, names)
+        (image,) = images_in(source.folder)
+        other = source.folder.parent / image.name
+        other.write_bytes(render("g7", "png", WIDTH))
+        sha256 = hashlib.sha256(other.read_bytes()).hexdigest()
+        told = {"file": f"../{image.name}", "sha256": sha256}
+        image.unlink()
+        (source.folder / downloads.MANIFEST).write_text(json.dumps(told) + "\n")
+        assert loaded(source, names) == images
+        assert sky.asked() == {"g0": 2}
+
+
 def test_only_what_was_half_written_here_is_removed(survey, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
