@@ -272,7 +272,8 @@ def inherit(config: dict, overrides: list[str]) -> dict:
         if settled and (where := differences(at(config, key), at(trained, key), key)):
             raise ValueError(f"{where[0]} is not what {weights} was trained with; leave it out")
     made = copy.deepcopy(config)
-    for key in (*HERITAGE.get(task, ()), "augmentation", *FRAMEWORK, "training.members"):
+    framework = FRAMEWORK if uses(task, "backend") else ()
+    for key in (*HERITAGE.get(task, ()), "augmentation", *framework, "training.members"):
         if not {key, key.split(".")[0]} & set(named):
             put(made, key, at(trained, key))
     for key in (*SETTLED, *view(config, trained)):
@@ -330,14 +331,15 @@ def trained_run(path: Path, config: dict) -> dict:
 
 def tell_inherited(config: dict, made: dict, trained: dict) -> None:
     """Print what of a network's view and framework a run took from the fit, and what is not as there."""
-    keys = (*VIEW, *FRAMING, "backend.name", "backend.precision")
+    every = (*VIEW, *FRAMING, "backend.name", "backend.precision")
+    keys = [key for key in every if uses(config["task"]["name"], key)]
     taken = [f"{key}={at(made, key)}" for key in keys if at(made, key) != at(config, key)]
     if taken:
         print(f"as in the fit: {', '.join(taken)}", flush=True)
-    seen = (*VIEW, "backend.name", "backend.precision", "augmentation", "model.dropout")
+    seen = [key for key in keys if key not in FRAMING]
     other = [
         f"{key}={at(made, key)} (there {at(trained, key)})"
-        for part in seen
+        for part in (*seen, "augmentation", "model.dropout")
         for key in differences(at(made, part), at(trained, part), part)
     ]
     if other:
