@@ -8,13 +8,11 @@ and leaves that folder whole, by one renaming. The hidden folder holds a locked 
 process waits for the first.
 """
 
-import fcntl
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ import pandas as pd
 from shared import cutouts
 from shared.catalogue import fewer, list_catalogue, read_catalogue
 from shared.draft import Draft
+from shared.locks import file_lock
 from shared.progress import in_order, say, track
 from shared.records import make_folder, publish_folder
 from shared.sources import Source, open_source
@@ -295,7 +294,7 @@ def _sole_builder(folder: Path) -> Iterator[Path | None]:
     beside = folder.with_name(f".{folder.name}{PARTIAL}")
     while not folder.exists():
         make_folder(beside)
-        with _lock(beside / LOCK, _wait) as held:
+        with _lock(beside / LOCK, partial(_tell, folder)) as held:
             if held and not folder.exists():
                 try:
                     yield beside
@@ -323,40 +322,21 @@ def _clear_leftovers(mine: Path) -> None:
 
 
 def _remove_dead(beside: Path) -> None:
-    with _lock(beside / LOCK, _do_not_wait) as held:
+    with _lock(beside / LOCK) as held:
         if held:
             shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager
-def _lock(path: Path, how: Callable[[int, Path], bool]) -> Iterator[bool]:
-    """Whether this process holds the lock on the file at PATH, and the file is still there."""
-    try:
-        file = path.open("a")
-    except OSError:  # the folder is gone
-        yield False
-        return
-    with file:
-        yield (
-            how(file.fileno(), path)
-            and path.exists()
-            and os.path.samestat(os.fstat(file.fileno()), path.stat())
-        )
+def _lock(path: Path, waiting: Callable[[], object] | None = None) -> Iterator[bool]:
+    """Whether this process holds the lock file at PATH, as `file_lock` does; not if its folder is gone."""
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(file_lock(path, waiting)) is not None
+        except FileNotFoundError:
+            held = False
+        yield held
 
 
-def _do_not_wait(file: int, path: Path) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True
-
-
-def _wait(file: int, path: Path) -> bool:
-    if not _do_not_wait(file, path):
-        name = path.parent.name.removesuffix(PARTIAL)[1:]
-        say(f"another process is preparing {name}; waiting for it")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    return True
+def _tell(folder: Path) -> None:
+    say(f"another process is preparing {folder.name}; waiting for it")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from PIL import Image
 import trizoo
 from shared import cutouts, draft, prepare, synthetic
 from shared.cutouts import SIZE, cutout
+from shared.locks import file_lock
 from shared.progress import in_order
 from shared.spec import DatasetSpec, from_config, to_config
 from shared.store import GALAXIES, MANIFEST, open_store, shard_name, verify, votes
@@ -541,11 +543,13 @@ def test_a_store_that_was_finished_meanwhile_is_opened(survey, monkeypatch, tmp_
     folder = prepare.prepare(survey).folder
     folder.rename(tmp_path / "aside")
 
-    def wait(file, path):
-        (tmp_path / "aside").rename(folder)
-        return True
+    @contextmanager
+    def wait(path, waiting):
+        with file_lock(path) as lock:
+            (tmp_path / "aside").rename(folder)
+            yield lock
 
-    monkeypatch.setattr(prepare, "_wait", wait)
+    monkeypatch.setattr(prepare, "file_lock", wait)
     monkeypatch.setattr(prepare, "_read", None)
     assert prepare.prepare(survey).folder == folder
     assert left(survey) == [folder.name]
