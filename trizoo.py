@@ -2,31 +2,35 @@
 
 Hydra composes a run from conf/, the run is written as run.json into a folder of its own, and a fresh process does
 it: threads, allocator and framework are settled before anything is imported, and nothing leaks from run to run.
-Only the standard library is imported here, and `shared.config`, which needs no more; Hydra where a run is composed, a
-framework in the child alone.
+Only the standard library is imported here, and modules that need no more; Hydra where a run is composed, a framework in
+the child alone.
 """
 
 import copy
 import difflib
-import fcntl
+import errno
+import io
 import json
 import os
 import re
+import select
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 
 from shared.config import at, check_used, differences, identity, put, uses
+from shared.locks import file_lock, temporary_folder, try_lock
 
 ROOT = Path(__file__).resolve().parent
 CONF = ROOT / "conf"
@@ -79,20 +83,27 @@ ALWAYS_ANEW = (
     "show",
     "report",
 )  # quick where nothing has changed, and their sources may have
-OWN_FILES = (  # patterns of what a run writes into its folder
-    "record.json",
-    "weights.safetensors",
-    "losses.parquet",
-    "split.parquet",
-    "posterior.*",
-    "checkpoint*",
-    "ask_next.csv",
-    "matches.*",
-    "schema.*",
-    "*.onnx",
-    "ladder.*",
-    "calibration.*",
-    "ask-[0-9]*",  # a folder for every ask of volunteers; their classifications are not ours
+OUTPUT_FILES = {  # what a task leaves in its folder, which again=true removes; a user's own files have other names
+    "fit": (
+        "checkpoint.safetensors",
+        "weights.safetensors",
+        "losses.parquet",
+        "split.parquet",
+        "posterior.parquet",
+    ),
+    "predict": ("posterior.parquet",),
+    "calibrate": ("calibration.json", "calibration.csv"),
+    "active": ("checkpoint.safetensors", "ask_next.csv"),
+    "export": ("rho.onnx", "features.onnx", "head.onnx"),
+    "match": ("matches.parquet", "matches.csv"),
+    "show": ("schema.svg", "schema.mmd"),
+}
+RECORD, TRACEBACK, LOCK = "record.json", "traceback.txt", ".lock"  # in every run's folder
+
+REFUSED, FAULT = 2, 70  # exit statuses: something to put right, said in one line; a fault of trizoo
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|RESOURCE_EXHAUSTED|OOM when allocating|bad_alloc|(can't|cannot|failed to) allocate",
+    re.I,
 )
 
 # glibc returns large blocks to the kernel and faults them in again at every step; kept, training on
@@ -129,25 +140,57 @@ Hydra's own help: trizoo --hydra-help
 
 
 def main(words: list[str] | None = None) -> int:
-    """Do what the command line says; the exit status: 0 done, 2 refused in one line, else what the run ended with."""
+    """Do what the command line says; the exit status.
+
+    0: done; 2: refused, or failed for what one line says; 70: a fault of trizoo; 128 + n: ended by signal n; else what
+    the run ended with.
+    """
     words = sys.argv[1:] if words is None else words
-    if words[:1] == ["--run"] and len(words) > 1:
-        return run_here(Path(words[1]), shlex.join(words[2:]))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    open_streams()
     try:
-        if not words or words[0] == "help" or {"-h", "--help"} & set(words):
-            print(help_text(), end="")
-            return 0
-        words = hydra_words(words)
-        if words[0] == "task=demo":
-            if flags := [word for word in words if word.startswith("-")]:
-                raise ValueError(f"demo takes key=value, not {flags[0]}")
-            return demo(words[1:])
-        return through_hydra(words)
+        if words[:1] == ["--run"] and len(words) > 1:
+            status = run_here(Path(words[1]), *told_by_parent(words[2:]))
+        else:
+            status = from_words(words)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except (ValueError, OSError) as error:
+    except Exception as error:
         return complain(error)
+
+
+def from_words(words: list[str]) -> int:
+    """Do what WORDS of a user say; the exit status. A signal that ends this process ends its run first."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    if not words or words[0] == "help" or {"-h", "--help"} & set(words):
+        print(help_text(), end="")
+        return 0
+    words = hydra_words(words)
+    if words[0] == "task=demo":
+        if flags := [word for word in words if word.startswith("-")]:
+            raise ValueError(f"demo takes key=value, not {flags[0]}")
+        return demo(words[1:])
+    return through_hydra(words)
+
+
+def open_streams() -> None:
+    """Have something open as standard input, output and error: else the next file opened, a lock, would take the place.
+
+    What a stream's encoding has not is printed as an escape.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            stream = open(descriptor, "r" if name == "stdin" else "w", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+        if name != "stdin" and isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def help_text() -> str:
@@ -156,13 +199,82 @@ def help_text() -> str:
     return HELP.format(tasks=tasks, conf=CONF)
 
 
-def complain(error: Exception) -> int:
-    """Print ERROR as one line, or as a traceback where TRIZOO_TRACEBACK=1; the exit status."""
-    if os.environ.get("TRIZOO_TRACEBACK") == "1":
-        traceback.print_exception(error)
-    else:
-        print(f"trizoo: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-    return 2
+def complain(error: Exception, folder: Path | None = None) -> int:
+    """Print ERROR as one line, or as a traceback where TRIZOO_TRACEBACK=1; the exit status.
+
+    The traceback of an error that nobody foresaw is kept in FOLDER, where there is one. Nothing is said if whoever read
+    what is printed has gone, as in `trizoo ... | head`.
+    """
+    from shared.progress import printable
+
+    if isinstance(error, BrokenPipeError) and printed_in_vain():
+        return 128 + signal.SIGPIPE
+    known, trace = explain(error), "".join(traceback.format_exception(error))
+    said = known or f"a fault of trizoo ({type(error).__name__}: {error}); {_kept(trace, folder)}"
+    traced = os.environ.get("TRIZOO_TRACEBACK") == "1"
+    said = printable(trace if traced else f"trizoo: {' '.join(said.split())}\n")
+    with suppress(OSError):
+        print(said, end="", file=sys.stderr, flush=True)
+    return REFUSED if known else FAULT
+
+
+def printed_in_vain() -> bool:
+    """Whether nobody reads standard output any more; then it goes nowhere from now on, so that it is not said."""
+    there = select.poll()
+    there.register(1, 0)
+    if gone := any(event & (select.POLLERR | select.POLLHUP) for _, event in there.poll(0)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return gone
+
+
+def _kept(trace: str, folder: Path | None) -> str:
+    """Keep TRACE in FOLDER; what to do with it."""
+    if folder is not None:
+        try:
+            (folder / TRACEBACK).write_text(trace, encoding="utf-8", errors="backslashreplace")
+            return f"please report it with {folder / TRACEBACK}"
+        except OSError:
+            pass
+    return "please report it with what the same command prints under TRIZOO_TRACEBACK=1"
+
+
+def explain(error: BaseException) -> str | None:
+    """What ERROR means and what to do; None for one that should not have come this far."""
+    said, kind = str(error) or type(error).__name__, type(error)
+    number = error.errno if isinstance(error, OSError) else None
+    if (
+        isinstance(error, MemoryError)
+        or number == errno.ENOMEM
+        or kind.__name__ in ("OutOfMemoryError", "ResourceExhaustedError")
+        or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(said))
+    ):
+        return (
+            f"out of memory ({_short(said)}); lower backend.chunk and training.batch_size (or bench.batch_size), or "
+            "run it where there is more"
+        )
+    if number in (errno.ENOSPC, errno.EDQUOT) or (
+        kind.__name__ == "SafetensorError" and "os error 28" in said
+    ):
+        return f"the disk is full, or your share of it ({_short(said)}); free some space, then {GOES_ON}"
+    if isinstance(error, ValueError | OSError):
+        return said
+    if isinstance(error, RecursionError):
+        return "something that was read, a file or a key's value, is nested too deeply; make it flatter"
+    if kind.__module__.startswith("pyarrow"):
+        return f"a Parquet file cannot be read or written ({_short(said)}); make it anew"
+    if kind.__name__ == "SafetensorError":
+        return f"a safetensors file cannot be read or written ({_short(said)}); make it anew"
+    if isinstance(error, ImportError):
+        return (
+            f"{sys.executable} cannot import what this needs ({_short(said)}); install trizoo there, or set "
+            "backend.python to an interpreter that has it"
+        )
+    return None
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else f"{line[:300]}..."
 
 
 # From words to a run
@@ -171,7 +283,8 @@ def complain(error: Exception) -> int:
 def hydra_words(words: list[str]) -> list[str]:
     """Hydra's words for WORDS: the task as an override, then the overrides, then the flags.
 
-    Raises ValueError for a task that is none, for none at all, for a word that is not key=value and for a secret.
+    Raises ValueError for a task that is none, for none at all, for a word that is not key=value, for a secret and for a
+    value that Hydra cannot read.
     """
     from shared import credentials
 
@@ -184,13 +297,69 @@ def hydra_words(words: list[str]) -> list[str]:
         elif "=" in word or word.startswith("~"):
             overrides.append(word)
         elif tasks:
-            raise ValueError(f"{word} is not key=value (the task is {tasks[0]} already)")
+            raise ValueError(
+                f"{word} is not key=value (the task is {tasks[0]} already); a value with spaces needs quotes: "
+                "'key=its value'"
+            )
         else:
             tasks.append(known_task(word))
     named = any(word.startswith("task=") for word in overrides)
     if not (tasks or named or set(flags) & set(HYDRA_FLAGS_THAT_SHOW)):
         raise ValueError(f"name a task first: {', '.join(TASKS)}")
+    sweep = bool({"-m", "--multirun"} & set(flags)) or "hydra.mode=MULTIRUN" in overrides
+    overrides = [readable(word, sweep) for word in overrides]
     return [f"task={task}" for task in tasks] + overrides + flags
+
+
+def readable(word: str, sweep: bool) -> str:
+    """The override WORD, its value quoted if it is a text that Hydra would refuse or take for something else.
+
+    A key that takes a text takes it as it stands: a path with signs of Hydra's own, ~/ (the home folder), a name that
+    looks like a number. What begins with a quote, is null, refers to another key (${...}) or, in a SWEEP, has commas
+    is Hydra's. Raises ValueError, saying how to quote it, for what Hydra cannot read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Quote, QuotedString, Sweep
+    from hydra.errors import HydraException
+
+    key, _, value = word.partition("=")
+    text = takes_text(key.lstrip("+"))
+    as_text = text and value[:1] not in ("", "'", '"') and "${" not in value
+    as_text = as_text and not (sweep and "," in value)
+    if at_home := as_text and (value == "~" or value.startswith("~/")):
+        value = os.path.expanduser(value)  # noqa: PTH111, Path's cannot leave it where there is no home
+    quoted = f"{key}={QuotedString(value, Quote.double).with_quotes()}"
+    try:
+        meant = OverridesParser.create().parse_override(word).value()
+    except HydraException as error:
+        if as_text:
+            return quoted
+        why = re.split(r"See https| expecting | Available:", _short(str(error)))[0].strip()
+        example = shlex.quote(quoted) if text else """'positive=["a (b)",c]'"""
+        raise ValueError(
+            f"{_short(word)} cannot be read ({why}); a text with spaces, any of = , : ~ ( ) [ ] {{ }} ' or letters "
+            f"beyond a to z needs double quotes, and all of it single ones for the shell, as in {example}"
+        ) from error
+    misread = at_home or isinstance(meant, bool | int | float | list | dict | Sweep)
+    return quoted if as_text and misread else word
+
+
+def takes_text(key: str) -> bool:
+    """Whether the value of KEY of a run is one text."""
+    from dataclasses import is_dataclass
+    from typing import get_args, get_origin, get_type_hints
+
+    from shared.spec import RunSpec
+
+    kind = RunSpec
+    for name in key.split("."):
+        if is_dataclass(kind):
+            kind = get_type_hints(kind).get(name)
+        else:
+            kind = get_args(kind)[1] if get_origin(kind) is dict else None
+        if type(None) in get_args(kind):
+            kind = get_args(kind)[0]
+    return kind is str
 
 
 def known_task(word: str) -> str:
@@ -331,11 +500,13 @@ def trained_run(path: Path, config: dict) -> dict:
 
 def tell_inherited(config: dict, made: dict, trained: dict) -> None:
     """Print what of a network's view and framework a run took from the fit, and what is not as there."""
+    from shared.progress import printable
+
     every = (*VIEW, *FRAMING, "backend.name", "backend.precision")
     keys = [key for key in every if uses(config["task"]["name"], key)]
     taken = [f"{key}={at(made, key)}" for key in keys if at(made, key) != at(config, key)]
     if taken:
-        print(f"as in the fit: {', '.join(taken)}", flush=True)
+        print(printable(f"as in the fit: {', '.join(taken)}"), flush=True)
     seen = [key for key in keys if key not in FRAMING]
     other = [
         f"{key}={at(made, key)} (there {at(trained, key)})"
@@ -343,7 +514,7 @@ def tell_inherited(config: dict, made: dict, trained: dict) -> None:
         for key in differences(at(made, part), at(trained, part), part)
     ]
     if other:
-        print(f"not as in the fit: {', '.join(other)}", flush=True)
+        print(printable(f"not as in the fit: {', '.join(other)}"), flush=True)
 
 
 def weights_file(weights: str) -> Path:
@@ -403,19 +574,19 @@ def claim(folder: Path, config: dict) -> None:
     write_json(file, config)
 
 
-def clear(folder: Path) -> None:
-    """Remove from FOLDER the files that a run writes, and nothing else."""
-    for pattern in OWN_FILES:
-        for path in folder.glob(pattern):
-            remove(path)
+def clear(folder: Path, task: str) -> None:
+    """Remove from FOLDER what a run of TASK leaves there, and nothing else.
 
-
-def remove(path: Path) -> None:
-    """Remove the file or the folder at PATH."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+    Raises ValueError if it holds what volunteers were asked: their answers could not be had again.
+    """
+    asks = sorted(path.name for path in folder.glob("ask-*") if re.fullmatch(r"ask-\d+", path.name))
+    if task == "active" and asks:
+        raise ValueError(
+            f"{folder} holds what volunteers were asked and said ({', '.join(asks[:3])}{', ...' * (len(asks) > 3)}), "
+            "which again=true would lose; give another folder=..., or move these folders away yourself"
+        )
+    for name in (RECORD, *OUTPUT_FILES.get(task, ())):
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -424,20 +595,19 @@ def held(folder: Path):
     from shared.records import make_folder
 
     make_folder(folder)
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise ValueError(
-            f"another process is at work in {folder}; wait for it, or give another folder=..."
-        ) from None
-    except OSError:
-        pass  # a file system without locks
-    try:
-        yield lock
-    finally:
-        os.close(lock)
+    with file_lock(folder / LOCK) as lock:
+        if lock is None:
+            raise ValueError(
+                f"another process is at work in {folder}; wait for it, or give another folder=..."
+            )
+        try:
+            yield lock
+        except SystemExit:  # a signal's: a child that has just begun may outlive this process
+            raise
+        except BaseException:
+            (folder / LOCK).unlink(missing_ok=True)
+            raise
+        (folder / LOCK).unlink(missing_ok=True)
 
 
 # From a folder to its record
@@ -449,10 +619,12 @@ def do(config: dict, command: str) -> int:
     Raises ValueError for a run that cannot be done, KeyboardInterrupt after one that the keyboard stopped.
     """
     from shared.inputs import changed_since
+    from shared.progress import printable
     from shared.records import sweep
     from shared.spec import RunSpec, from_config, to_config
 
     config = to_config(from_config(RunSpec, config))
+    task = config["task"]["name"]
     python = shutil.which(config["backend"]["python"] or sys.executable)
     if python is None:
         raise ValueError(
@@ -461,25 +633,59 @@ def do(config: dict, command: str) -> int:
     environment = child_environment(config["backend"])
     folder = run_folder(config)
     with held(folder) as lock:
-        sweep(folder)
         claim(folder, config)
-        anew = config["again"] or config["task"]["name"] in ALWAYS_ANEW
+        sweep(folder)
+        anew = config["again"] or task in ALWAYS_ANEW
         if not anew and (record := finished(folder)):
             if changed := changed_since(record, config):
                 raise ValueError(
                     f"{folder} is done, but since then has changed: {'; '.join(changed)}; again=true does it anew"
                 )
-            print(f"already done: {folder}; again=true does it anew")
+            print(printable(f"already done: {folder}; again=true does it anew"))
             return 0
+        (folder / TRACEBACK).unlink(missing_ok=True)
         if anew:
-            clear(folder)
-        print(f"{command} -> {folder}", flush=True)
-        words = [python, *program(), "--run", str(folder), *shlex.split(command)]
-        return wait(subprocess.Popen(words, env=environment, pass_fds=[lock]))
+            clear(folder, task)
+        print(printable(f"{command} -> {folder}"), flush=True)
+        return launch([python, *program(), "--run", str(folder)], command, environment, lock)
+
+
+def launch(words: list[str], command: str, environment: dict[str, str], lock: int) -> int:
+    """Start the process of WORDS, which does the run of COMMAND, and wait for it; its exit status.
+
+    It holds LOCK too, and the other end of a pipe: when this process ends, however it does, the pipe is closed and the
+    run ends.
+    """
+    reading, writing = os.pipe()
+    try:
+        words = [*words, f"--parent={reading}", *shlex.split(command)]
+        child = subprocess.Popen(words, env=environment, pass_fds=[lock, reading])
+        return wait(child)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def told_by_parent(words: list[str]) -> tuple[str, int | None]:
+    """The command and the pipe, if there is one, that a run's process was told of in WORDS."""
+    if words and (pipe := re.fullmatch(r"--parent=(\d+)", words[0])):
+        return shlex.join(words[1:]), int(pipe[1])
+    return shlex.join(words), None
+
+
+def end_with_parent(pipe: int) -> None:
+    """End this process as soon as the one that holds the other end of PIPE has ended."""
+
+    def watch() -> None:
+        os.read(pipe, 1)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def finished(folder: Path) -> dict | None:
     """The record of the run in `folder` if it is done: if there is a whole record.json. Says so if one is not whole."""
+    from shared.progress import say
     from shared.records import read_record
 
     try:
@@ -487,7 +693,7 @@ def finished(folder: Path) -> dict | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        print(f"trizoo: {error}; going on as if it were not there", file=sys.stderr)
+        say(f"trizoo: {error}; going on as if it were not there")
         return None
 
 
@@ -534,8 +740,7 @@ def settings(backend: dict) -> dict[str, str]:
 def wait(child: subprocess.Popen) -> int:
     """The exit status of CHILD, 128 + n where signal n killed it; never leaves it behind.
 
-    A first Ctrl-C, which the terminal sends to CHILD too, waits for it; a second ends it; either way it then
-    raises KeyboardInterrupt.
+    A first Ctrl-C interrupts CHILD and waits for it; a second ends it; either way it then raises KeyboardInterrupt.
     """
     stopped = 0
     while True:
@@ -544,47 +749,66 @@ def wait(child: subprocess.Popen) -> int:
             break
         except KeyboardInterrupt:
             stopped += 1
-            if stopped > 1:
-                child.terminate()
+            child.send_signal(signal.SIGINT if stopped == 1 else signal.SIGTERM)
         except BaseException:
             child.terminate()
-            child.wait()
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
             raise
     if stopped:
         print(f"\ntrizoo: stopped; {GOES_ON}", file=sys.stderr)
         raise KeyboardInterrupt
     if status < 0:
-        hint = " (was there enough memory?)" if -status == signal.SIGKILL else ""
+        starved = -status in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
+        hint = " (was there enough memory, and room on the disk?)" if starved else ""
         print(
             f"trizoo: the run was killed by {signal.Signals(-status).name}{hint}", file=sys.stderr
         )
     return status if status >= 0 else 128 - status
 
 
-def run_here(folder: Path, command: str) -> int:
+def run_here(folder: Path, command: str, parent: int | None = None) -> int:
     """Do the run that FOLDER's run.json spells out in this process, and write record.json; the exit status.
 
-    A run that waits for somebody says so, and writes no record: it is not done.
+    PARENT is a pipe that is closed when the process that started this one ends. A run that waits for somebody says so,
+    and writes no record: it is not done.
     """
+    if parent is not None:
+        end_with_parent(parent)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt_once)
+    try:
+        return do_here(folder, command)
+    except Exception as error:
+        return complain(error, folder)
+
+
+def interrupt_once(*_) -> None:
+    """Raise KeyboardInterrupt, and be deaf from then on: a terminal's Ctrl-C comes from the parent process as well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def do_here(folder: Path, command: str) -> int:
+    """Do the run that FOLDER's run.json spells out in this process, and write record.json; the exit status."""
     from shared.inputs import inputs, store_inputs
+    from shared.progress import printable
     from shared.records import host, read_run, write_json
     from shared.spec import RunSpec, from_config
 
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    try:
-        config = read_run(folder)
-        run = from_config(RunSpec, config)
-        made_of = inputs(config)  # before they are read: what changes from now on is seen later
-        os.environ.update(settings(config["backend"]))
-        if run.backend.threads and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, cores(run.backend.threads))
-        outcome = getattr(import_module(MODULES[run.task.name]), run.task.name)(run, folder)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except (ValueError, OSError) as error:
-        return complain(error)
+    config = read_run(folder)
+    run = from_config(RunSpec, config)
+    made_of = inputs(config)  # before they are read: what changes from now on is seen later
+    os.environ.update(settings(config["backend"]))
+    if run.backend.threads and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores(run.backend.threads))
+    outcome = getattr(import_module(MODULES[run.task.name]), run.task.name)(run, folder)
     if waiting := outcome.get("waiting"):
-        print(waiting, flush=True)
+        print(printable(waiting), flush=True)
         return 0
     seconds = time.perf_counter() - start
     record = {
@@ -595,12 +819,10 @@ def run_here(folder: Path, command: str) -> int:
         "where": outcome["where"],
         "started": started,
     }
-    write_json(
-        folder / "record.json", {**record, "seconds": seconds, "results": outcome["results"]}
-    )
+    write_json(folder / RECORD, {**record, "seconds": seconds, "results": outcome["results"]})
     if summary := outcome["results"].get("summary"):
-        print(summary)
-    print(f"done in {seconds:.1f} s: {folder}", flush=True)
+        print(printable(summary))
+    print(printable(f"done in {seconds:.1f} s: {folder}"), flush=True)
     return outcome.get("status", 0)
 
 
@@ -610,21 +832,18 @@ def cores(count: int) -> list[int]:
     Runs of a parallel sweep are so kept apart. Where too few are free, the first ones, held or not.
     """
     there, free = sorted(os.sched_getaffinity(0)), []
-    place = Path(tempfile.gettempdir(), f"trizoo-{os.getuid()}")
     try:
-        place.mkdir(mode=0o700, exist_ok=True)
+        place = temporary_folder()
         for core in there:
             lock = os.open(place / f"core-{core}", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not try_lock(lock):
                 os.close(lock)
                 continue
             free.append(core)  # the lock stays open, and goes with the process
             if len(free) == count:
                 return free
     except OSError:
-        pass  # no place for locks
+        pass  # no place for locks, or none there
     return there[:count]
 
 
@@ -642,22 +861,24 @@ def attempt(config: dict, overrides: list[str], named: list[str]) -> int:
         check_used(task, [key_of(word) for word in named])
         config = inherit(config, overrides) if task in HEIRS else config
         return do(config, shlex.join(["trizoo", task, *words]))
-    except (ValueError, OSError) as error:
+    except Exception as error:
         return complain(error)
 
 
 def through_hydra(words: list[str]) -> int:
     """Have Hydra compose the run or the sweep that WORDS ask for, and do it.
 
-    A sweep does all its runs, whatever becomes of some, then names those that failed. Runs may be done in other
+    A sweep does all its runs, whatever becomes of some, then names those that failed. They may be done in other
     processes (hydra/launcher=parallel), so each enters its status in a file. The exit status is the worst of theirs.
     """
     import hydra
+    from hydra.errors import HydraException
 
+    sweep = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words))
+    done: list[tuple[int, list[str]]] = []
     named = [word for word in words if word[0] == "~" or ("=" in word and word[0] != "-")]
     check_choices(named)
-    with tempfile.TemporaryDirectory() as place:
-        ledger = Path(place, "ledger")
+    with tempfile.TemporaryDirectory() if sweep else nullcontext() as place:
 
         def job(config) -> None:
             from hydra.core.hydra_config import HydraConfig
@@ -665,10 +886,12 @@ def through_hydra(words: list[str]) -> int:
             overrides = list(HydraConfig.get().overrides.task)
             try:
                 status = attempt(plain(config), overrides, named)
-            except ValueError as error:
+            except Exception as error:
                 status = complain(error)
-            with ledger.open("a") as file:
-                file.write(json.dumps([status, overrides]) + "\n")
+            done.append((status, overrides))
+            if place is not None:
+                with Path(place, "ledger").open("a") as file:
+                    file.write(json.dumps(done[-1]) + "\n")
 
         arguments, sys.argv = sys.argv, ["trizoo", *words]
         try:
@@ -677,18 +900,15 @@ def through_hydra(words: list[str]) -> int:
             if end.code == 1:  # Hydra has said why
                 return 2
             raise
+        except HydraException as error:
+            raise ValueError(str(error)) from error
         finally:
             sys.argv = arguments
-        entries = (
-            [json.loads(line) for line in ledger.read_text().splitlines()]
-            if ledger.exists()
-            else []
-        )
-    failed = [(status, overrides) for status, overrides in entries if status]
-    if len(entries) > 1:
-        print(
-            f"{len(entries)} runs, {len(failed)} failed", file=sys.stderr if failed else sys.stdout
-        )
+        if place is not None and (ledger := Path(place, "ledger")).exists():
+            done = [json.loads(line) for line in ledger.read_text().splitlines()]
+    failed = [(status, overrides) for status, overrides in done if status]
+    if len(done) > 1:
+        print(f"{len(done)} runs, {len(failed)} failed", file=sys.stderr if failed else sys.stdout)
         for status, overrides in failed:
             print(f"  exit {status}: {shlex.join(overrides)}", file=sys.stderr)
     return max((status for status, _ in failed), default=0)

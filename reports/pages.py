@@ -14,7 +14,6 @@ from reports.numbers import numbers_csv, tables_csv
 from shared.records import write_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
-DRAWN = (".svg", ".png")
 
 
 def write_html(sections: list[Section], title: str, path: Path) -> None:
@@ -51,11 +50,11 @@ def write_numbers(sections: list[Section], path: Path) -> None:
         write_whole(file, lambda beside, text=text: beside.write_text(text, encoding="utf-8"))
 
 
-def clear_figures(folder: Path) -> None:
-    """Remove the drawings of an earlier report from FOLDER, and nothing else."""
-    for path in folder.glob("*"):
-        if path.suffix in DRAWN:
-            path.unlink()
+def clear_figures(page: Path) -> None:
+    """Remove the drawings that an earlier report shows in its Markdown PAGE, and nothing else."""
+    shown = page.read_text(encoding="utf-8") if page.exists() else ""
+    for name in re.findall(r"[\"(]figures/([\w.-]+\.(?:svg|png))[\")]", shown):
+        (page.parent / "figures" / name).unlink(missing_ok=True)
 
 
 def _write_figures(block, folder: Path) -> None:

@@ -81,7 +81,7 @@ def _written(records: Path, target: Path) -> tuple[Path, Book]:
     book, made = usable(bound(*find_runs(records)))
     for reason in book.left_out.values():
         say(f"left out: {reason}")
-    clear_figures(target / "figures")
+    clear_figures(target / "report.md")
     write_markdown(made, TITLE, target / "report.md")
     write_numbers(made, target / "numbers.csv")
     write_html(made, TITLE, target / "report.html")

@@ -9,7 +9,6 @@ process waits for the first.
 """
 
 import hashlib
-import os
 import shutil
 import time
 import zlib

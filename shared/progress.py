@@ -22,9 +22,20 @@ EVERY = 10.0  # seconds between plain lines
 SHORT = 2.0  # seconds; work that is done sooner gets no plain line
 
 
+def printable(text: str) -> str:
+    """`text` with every character that a terminal would not show, or would obey, as an escape: \\x1b; lines stay lines.
+
+    What is printed can hold names and reasons that come from elsewhere: a server, an archive, a table.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1]
+        for letter in text
+    )
+
+
 def say(text: str) -> None:
     """One line for whoever watches, kept out of what a program would read."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def track(
@@ -71,14 +82,14 @@ def in_order(function: Callable, things: Iterable) -> Iterator:
 
 def _with_bar(things, what, total, unit, weigh):
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(unit),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
+        task = progress.add_task(printable(what), total=total)
         for thing in things:
             yield thing
             progress.advance(task, weigh(thing))

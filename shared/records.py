@@ -285,11 +285,23 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    ask = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """The commit of trizoo's own checkout; None where there is none, also if another repository is around it."""
     try:
-        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+        top = Path(_git("rev-parse", "--show-toplevel"))
+        if top.samefile(ROOT) and (ROOT / "pyproject.toml").is_file():
+            return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        pass
+    return None
+
+
+def _git(*words: str) -> str:
+    # in a hook, git's own variables name another repository
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    asked = subprocess.run(
+        ["git", "-C", str(ROOT), *words], env=ours, capture_output=True, text=True, check=True
+    )
+    return asked.stdout.strip()
 
 
 def plain(value: Any) -> Any:

@@ -46,7 +46,7 @@ def sample_galaxies(
                     state, shown, still_views(run, images.size, len(keys)), keys, 0, samples
                 )
             )
-    return np.concatenate(parts)
+    return _finite(np.concatenate(parts), "chance")
 
 
 def embed_galaxies(
@@ -58,7 +58,17 @@ def embed_galaxies(
     for block in track(blocks, "features", len(rows), weight=lambda block: len(rows[block])):
         shown = images.some(rows[block])
         parts.append(backend.embed(state, shown, still_views(run, images.size, len(shown))))
-    return np.concatenate(parts) if parts else np.zeros((0, run.model.dense), np.float32)
+    return _finite(np.concatenate(parts or [np.zeros((0, run.model.dense), np.float32)]), "feature")
+
+
+def _finite(values: np.ndarray, what: str) -> np.ndarray:
+    """VALUES (galaxy, ...) of a network; ValueError if they are not numbers, as a network gives that diverged."""
+    if bad := int((~np.isfinite(values)).any(1).sum()):
+        raise ValueError(
+            f"the network gives no finite {what} for {bad} of {len(values)} galaxies: its training diverged; "
+            "train anew with a lower training.learning_rate"
+        )
+    return values
 
 
 def _blocks(run: RunSpec, galaxies: int) -> list[slice]:

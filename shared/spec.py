@@ -7,6 +7,7 @@ the value, the rule and the way out. Only `trizoo.py` knows Hydra; what arrives 
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -54,6 +55,15 @@ def in_unit(name: str, value: float) -> None:
     """Raise ValueError unless VALUE lies in [0, 1)."""
     if not 0 <= value < 1:
         raise ValueError(f"{name} is {value}; it must be at least 0 and below 1")
+
+
+def file_name(name: str, value: str) -> None:
+    """Raise ValueError unless VALUE can begin the name of a file, in the folder that it is meant for."""
+    if not re.fullmatch(r"[^./\\][^/\\]{0,99}", value) or not value.isprintable():
+        raise ValueError(
+            f"{name} is {value!r}; it begins the name of a folder: up to 100 characters, no / or \\ among them, no "
+            "control characters, and no dot first"
+        )
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,7 @@ class DatasetSpec:
 
     def __post_init__(self):
         credentials.refuse("dataset.images", self.images or "")
+        file_name("dataset.name", self.name)
         if self.images is None and self.galaxies is None:
             raise ValueError(
                 "dataset.galaxies is null; synthetic galaxies need a number, e.g. dataset.galaxies=2000"

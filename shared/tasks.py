@@ -267,6 +267,11 @@ def named_rows(path: Path, ids: pd.Series) -> np.ndarray:
 
 def enough_to_ask(run: RunSpec, pool: Labelled, first: int) -> None:
     """Raise ValueError unless the POOL is enough for the rounds, after the FIRST galaxies of it."""
+    if not len(pool.rows):
+        raise ValueError(
+            f"every galaxy that is not held out has votes on {run.question} already, so that volunteers can be asked "
+            "about none; give galaxies without votes, or oracle=catalogue"
+        )
     need = first + run.acquisition.rounds * run.acquisition.per_round
     if need > len(pool.rows):
         what = "learned from" if run.oracle.name == "catalogue" else "asked about"
@@ -287,7 +292,13 @@ def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, 
     """Training, validation and test galaxies that have votes enough; ValueError if there are none to train on."""
     parts = parts_with_votes(run, store, hashes)
     if not len(parts["train"].rows):
-        training = np.sum(split(store.split_ids, run.split) == "train")
+        ids = store.split_ids
+        if not (training := int(np.sum(split(ids, run.split) == "train"))):
+            raise ValueError(
+                f"all of the {len(ids)} galaxies of {store.folder} are held out (split.validation="
+                f"{run.split.validation}, split.test={run.split.test}), none is left to train on; give more galaxies, "
+                "or lower split.validation or split.test"
+            )
         raise ValueError(
             f"none of the {training} training galaxies of {store.folder} has "
             f"minimum_votes={run.minimum_votes} votes on {run.question}; lower it, or give more galaxies"

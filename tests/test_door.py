@@ -1,13 +1,17 @@
 """The one door: words in, one folder and one record per run out. The tasks themselves are played by a stub."""
 
+import errno
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 
+import pyarrow
 import pytest
 
 import trizoo
@@ -26,18 +30,19 @@ import trizoo
 def task(run, folder):
     with Path("calls").open("a") as calls:
         calls.write(f"{{run.task.name}} {{run.backend.name}} {{run.seed}}\\n")
-    ends = {{7: ValueError("no\\nluck"), 8: OSError("no disk"), 9: RuntimeError("a mistake")}}
+    ends = {{7: ValueError("no\\nluck"), 8: OSError("no disk"), 9: RuntimeError("a \\x1b]0;mistake\\x07")}}
     if run.seed in ends:
         raise ends[run.seed]
     if run.seed == 10:
         os.kill(os.getpid(), signal.SIGKILL)
     if run.seed == 11:
         Path("asleep").touch()
-        time.sleep(60)
+        time.sleep(600)
     (folder / "weights.safetensors").write_bytes(b"weights of seed %d" % run.seed)
     seen = {{name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NPROC", "MALLOC_TOP_PAD_", "MARK")}}
+    said = "all is well" + "\\x1b[2J" * (run.seed == 12)
     return {{"where": seen | {{"cores": len(os.sched_getaffinity(0)), "hydra": "hydra" in sys.modules}},
-             "results": {{"summary": "all is well", "model": run.model.image_size}}}}
+             "results": {{"summary": said, "model": run.model.image_size}}}}
 
 sys.modules["stub"] = sys.modules[__name__]
 fit = predict = active = prepare = bench = report = conform = task
@@ -142,6 +147,13 @@ def test_help_however_it_is_asked_for(words, capsys):
         (["backend=jax"], "name a task first"),
         (["-m", "backend=jax,tf"], "name a task first"),
         (["fit", "jax"], "jax is not key=value"),
+        (["fit", "folder=my", "runs"], "a value with spaces needs quotes"),
+        (["fit", "positive=[glatt (1)]"], "needs double quotes, and all of it single ones"),
+        (["fit", "seed=" + 3000 * "["], "cannot be read"),
+        (["fit", "dataset.name=../../evil"], "dataset.name is '../../evil'; it begins the name"),
+        (["prepare", "dataset.name=.hidden"], "dataset.name is '.hidden'"),
+        (["prepare", "dataset.name=a\x1bb"], r"dataset.name is 'a\x1bb'"),
+        (["fit", "task.name=../../evil"], "task.name is '../../evil'"),
         (["demo", "backnd=jax"], "backnd"),
         (["-m", "demo", "seed=0,1"], "demo takes key=value, not -m"),
         (["fit", "backend.threads=9999"], "there are"),
@@ -192,6 +204,47 @@ def test_what_hydra_refuses_is_short_and_status_2(word, place, capsys):
     assert 0 < error.count("\n") < 20
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("my folder", "my folder (1)", "fotos/äöü", "фото", "photos/{id}.jpg", "2020_01", "1e5"),
+        *("true", "a,b", "a=b", "it's here", 'the "best"', "R&D; 50% #3!", "[old]", "<new>^`"),
+        *("C:\\photos (1)\\", "https://x.org/?ra={ra}&dec={dec}&scale={scale}", "hub:owner/name"),
+    ],
+)
+def test_a_path_is_taken_as_it_stands(path):
+    words = trizoo.hydra_words(["fit", "dataset=folder", f"dataset.images={path}"])
+    assert trizoo.compose(words)["dataset"]["images"] == path
+    words = trizoo.hydra_words(["predict", f"weights={path}", "seed=1"])
+    assert trizoo.compose(words)["weights"] == path
+
+
+def test_what_is_hydras_stays_hydras(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    for word, value in [
+        ("dataset.images=~/photos", "/home/me/photos"),
+        ("dataset.images='quoted (1)'", "quoted (1)"),
+        ("dataset.images=${outputs}/photos", "outputs/photos"),
+        ("dataset.images=null", None),
+    ]:
+        assert trizoo.compose(trizoo.hydra_words(["fit", word]))["dataset"]["images"] == value
+    sweep = ["-m", "fit", "dataset.images=a,b", "seed=1,2", "question=(x),y"]
+    with pytest.raises(
+        ValueError, match=r"question=\(x\),y cannot be read .*'question=\"\(x\),y\"'"
+    ):
+        trizoo.hydra_words(sweep)
+    assert trizoo.hydra_words(sweep[:-1]) == ["task=fit", *sweep[2:-1], "-m"]
+
+
+def test_a_path_with_signs_of_hydras_comes_through_the_door(place):
+    assert trizoo.main(["fit", *SMALL, "folder=my runs (ä)"]) == 0
+    made = record(place / "my runs (ä)")
+    assert made["run"]["folder"] == "my runs (ä)"
+    again = shlex.split(made["command"])[1:]
+    assert trizoo.main(again) == 0
+    assert len(calls(place)) == 1
+
+
 def test_the_task_may_stand_anywhere_and_flags_keep_their_values():
     assert trizoo.hydra_words(["-m", "seed=0,1", "fit"]) == ["task=fit", "seed=0,1", "-m"]
     assert trizoo.hydra_words(["--cfg", "job", "fit"]) == ["task=fit", "--cfg", "job"]
@@ -232,6 +285,36 @@ def test_a_done_run_is_not_done_again_unless_told(place, capfd):
     assert (folder / "notes.txt").exists()
     assert not (folder / "checkpoint.safetensors").exists()
     assert folders(place, "fit") == [folder]
+
+
+def test_again_removes_what_a_run_wrote_and_nothing_of_the_user(place):
+    assert trizoo.main(["fit", *SMALL]) == 0
+    (folder,) = folders(place, "fit")
+    for name in trizoo.OUTPUT_FILES["fit"]:
+        (folder / name).touch()
+    mine = {
+        *("checkpoint-best.pt", "posterior.png", "posterior.parquet.old", "mine.onnx", "rho.onnx"),
+        *("matches.csv", "ladder.txt", "calibration.json", "schema.svg", "ask_next.csv"),
+    }
+    for name in mine:
+        (folder / name).write_text("mine")
+    (folder / "ask-01").mkdir()
+    assert trizoo.main(["fit", *SMALL, "again=true"]) == 0
+    left = {path.name for path in folder.iterdir()}
+    assert left == {*mine, "ask-01", "run.json", "record.json", "weights.safetensors"}
+    assert len(calls(place)) == 2
+
+
+def test_again_does_not_lose_what_volunteers_were_asked(place, capfd):
+    words = ["active", *SMALL, "folder=mine", "oracle=volunteers"]
+    assert trizoo.main(words) == 0
+    (place / "mine/ask-01").mkdir()
+    (place / "mine/ask-01/votes.csv").touch()
+    assert trizoo.main([*words, "again=true"]) == 2
+    assert "mine holds what volunteers were asked and said (ask-01)" in capfd.readouterr().err
+    assert (place / "mine/ask-01/votes.csv").exists()
+    assert (place / "mine/record.json").exists()
+    assert len(calls(place)) == 1
 
 
 def test_a_run_that_did_not_end_goes_on_with_its_files(place):
@@ -325,21 +408,113 @@ def test_all_cores_and_the_kept_memory_are_the_default(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seed", "status", "said", "traced"),
+    ("seed", "status", "said"),
     [
-        (7, 2, "trizoo: no luck\n", False),
-        (8, 2, "trizoo: no disk\n", False),
-        (9, 1, "RuntimeError: a mistake", True),
-        (10, 137, "killed by SIGKILL", False),
+        (7, 2, "trizoo: no luck\n"),
+        (8, 2, "trizoo: no disk\n"),
+        (9, 70, r"a fault of trizoo (RuntimeError: a \x1b]0;mistake\x07); please report it"),
+        (10, 137, "killed by SIGKILL"),
     ],
 )
-def test_how_a_run_ends_badly(seed, status, said, traced, place, capfd):
+def test_how_a_run_ends_badly(seed, status, said, place, capfd):
     assert trizoo.main(["fit", *SMALL, f"seed={seed}"]) == status
     error = capfd.readouterr().err
     assert said in error
-    assert ("Traceback" in error) is traced
+    assert "Traceback" not in error
     (folder,) = folders(place, "fit")
     assert not (folder / "record.json").exists()
+    kept = folder / "traceback.txt"
+    assert kept.exists() is (status == 70)
+    if status == 70:
+        assert str(kept.relative_to(place)) in error
+        assert "RuntimeError: a \x1b]0;mistake" in kept.read_text()
+
+
+def test_the_traceback_of_a_run_that_failed_goes_as_it_goes_on(place):
+    assert trizoo.main(["fit", *SMALL]) == 0
+    (folder,) = folders(place, "fit")
+    (folder / "record.json").unlink()
+    (folder / "traceback.txt").touch()
+    assert trizoo.main(["fit", *SMALL]) == 0
+    assert not (folder / "traceback.txt").exists()
+
+
+def test_a_summary_cannot_steer_the_terminal(place, capfd):
+    assert trizoo.main(["fit", *SMALL, "seed=12"]) == 0
+    assert "all is well\\x1b[2J\n" in capfd.readouterr().out
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            MemoryError("Unable to allocate 8 PiB"),
+            "out of memory (Unable to allocate 8 PiB); lower",
+        ),
+        (MemoryError(), "out of memory (MemoryError); lower backend.chunk"),
+        (RuntimeError("CUDA out of memory.\nTried to"), "out of memory (CUDA out of memory. Tried"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory (Default"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of"), "out of memory (RESOURCE"),
+        (ResourceExhaustedError("OOM when allocating"), "out of memory (OOM when"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "the disk is full"),
+        (RecursionError("too deep"), "nested too deeply"),
+        (pyarrow.ArrowTypeError("strange"), "a Parquet file cannot be read or written (strange)"),
+        (
+            ModuleNotFoundError("No module named 'numpy'"),
+            "cannot import what this needs (No module",
+        ),
+    ],
+)
+def test_what_is_known_to_fail_is_one_line_that_says_what_to_do(
+    error, said, place, monkeypatch, capsys
+):
+    def fail(*_):
+        raise error
+
+    assert trizoo.main(["fit", *SMALL, "folder=mine", "seed=7"]) == 2
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, "failing", types.SimpleNamespace(fit=fail))
+    monkeypatch.setitem(trizoo.MODULES, "fit", "failing")
+    monkeypatch.setattr(trizoo, "settings", lambda backend: {})
+    monkeypatch.setattr(trizoo.signal, "signal", lambda *_: None)
+    assert trizoo.main(["--run", "mine"]) == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.startswith("trizoo: ")
+    assert printed.count("\n") == 1
+    assert not (place / "mine" / "traceback.txt").exists()
+
+
+ALLOCATE = {
+    "torch": "import torch; torch.empty(1 << 50)",
+    "jax": "import jax.numpy as jnp; jnp.zeros((1 << 40, 64)).block_until_ready()",
+    "tf": "import tensorflow as tf; tf.function(lambda: tf.random.uniform((1 << 40,)), autograph=False)()",
+}
+
+
+@pytest.mark.parametrize("name", list(ALLOCATE))
+def test_a_framework_that_runs_out_of_memory_is_understood(name):
+    pytest.importorskip({"tf": "tensorflow"}.get(name, name))
+    script = (
+        f"import sys; sys.path.insert(0, {str(trizoo.ROOT)!r}); import trizoo\n"
+        f"try:\n    {ALLOCATE[name]}\n"
+        "except Exception as error:\n    sys.exit(trizoo.complain(error))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "trizoo: out of memory (" in done.stderr
+
+
+def test_a_fault_before_there_is_a_folder_is_one_line_too(place, monkeypatch, capsys):
+    monkeypatch.setattr(trizoo, "run_folder", lambda config: {}["x"])
+    assert trizoo.main(["fit", *SMALL]) == 70
+    error = capsys.readouterr().err
+    assert error.startswith("trizoo: a fault of trizoo (KeyError: 'x'); please report it")
+    assert error.count("\n") == 1
 
 
 def test_a_traceback_can_be_asked_for(place, capfd, monkeypatch):
@@ -348,15 +523,23 @@ def test_a_traceback_can_be_asked_for(place, capfd, monkeypatch):
     assert "Traceback" in capfd.readouterr().err
 
 
-def asleep(place) -> subprocess.Popen:
+DOOR = (
+    # where the tests run in the background, Ctrl-C is ignored, and would be by this process and its own too
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {first}"
+    "import sys; sys.path.insert(0, {root!r}); import trizoo; "
+    "trizoo.program = lambda: [{stub!r}]; sys.exit(trizoo.main())"
+)
+
+
+def door_words(place, first="") -> list[str]:
+    """What starts a door, whose tasks are those of the stub, after FIRST."""
+    script = DOOR.format(root=str(trizoo.ROOT), stub=str(place.parent / "stub.py"), first=first)
+    return [sys.executable, "-c", script]
+
+
+def asleep(place, first="") -> subprocess.Popen:
     """A door in a process group of its own, whose run sleeps."""
-    door = (
-        # where the tests run in the background, Ctrl-C is ignored, and would be by this process and its own too
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        f"import sys; sys.path.insert(0, {str(trizoo.ROOT)!r}); import trizoo; "
-        f"trizoo.program = lambda: [{str(place.parent / 'stub.py')!r}]; sys.exit(trizoo.main())"
-    )
-    words = [sys.executable, "-c", door, "fit", *SMALL, "seed=11"]
+    words = [*door_words(place, first), "fit", *SMALL, "seed=11"]
     child = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (place / "asleep").exists():
@@ -374,13 +557,48 @@ def test_ctrl_c_ends_the_run_and_says_how_it_goes_on(place):
     assert "Traceback" not in error
 
 
-def test_a_door_that_is_ended_ends_its_run(place):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT"])
+def test_a_door_that_is_ended_ends_its_run(place, name):
+    number = signal.Signals[name]
     door = asleep(place)
-    door.terminate()
-    door.communicate(timeout=120)  # until the run, which holds the pipe too, has ended
-    assert door.returncode == 143
-    with trizoo.held(folders(place, "fit")[0]):
+    door.send_signal(number)
+    _, error = door.communicate(timeout=120)  # until the run, which holds the pipe too, has ended
+    handled = name in ("SIGTERM", "SIGHUP", "SIGINT")
+    assert door.returncode == (128 + number if handled else -number)
+    assert "Traceback" not in error
+    (folder,) = folders(place, "fit")
+    with trizoo.held(folder):
         pass
+    assert {path.name for path in folder.iterdir()} == {"run.json"}
+
+
+def test_a_door_that_shall_outlive_its_terminal_does(place):
+    door = asleep(place, "signal.signal(signal.SIGHUP, signal.SIG_IGN); ")
+    door.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        door.communicate(timeout=1)
+    door.terminate()
+    door.communicate(timeout=120)
+    assert door.returncode == 143
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+def test_a_run_is_done_where_standard_streams_are_closed(place, closed):
+    line = f"exec {shlex.join([*door_words(place), 'fit', *SMALL, 'folder=mine'])} {closed}"
+    assert subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE).returncode == 0
+    assert record(place / "mine")["results"]["summary"] == "all is well"
+    assert {path.name for path in (place / "mine").iterdir()} == {
+        *("run.json", "record.json", "weights.safetensors"),
+    }
+
+
+def test_a_reader_who_leaves_ends_it_without_a_word():
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, str(trizoo.ROOT / "trizoo.py"), "help"]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_a_sweep_does_all_its_runs_and_names_those_that_failed(place, capfd):

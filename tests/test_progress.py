@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from shared import progress
-from shared.progress import track
+from shared.progress import printable, say, track
 
 
 class Clock:
@@ -80,3 +80,27 @@ def test_work_that_stops_early_can_be_followed_by_more(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         [1 / (thing - 1) for thing in track(range(5), "second")]
     assert list(track(range(3), "third")) == [0, 1, 2]
+
+
+EVIL = "a\x1b]0;evil\x07\r\u202eb\x9b1m\ud800"
+SHOWN = r"a\x1b]0;evil\x07\r\u202eb\x9b1m\ud800"
+
+
+def test_what_is_printed_cannot_steer_the_terminal(capsys):
+    say(EVIL)
+    assert capsys.readouterr().err == f"{SHOWN}\n"
+    assert printable("näive\n\tГЖ 星系") == "näive\n\tГЖ 星系"
+
+
+def test_nor_can_the_name_of_long_work(monkeypatch, clock, capsys):
+    for _ in track(range(2), f"[/red]{EVIL}"):
+        clock.now += 11
+    assert f"[/red]{SHOWN}: 1 of 2" in capsys.readouterr().err
+
+
+def test_nor_can_it_in_a_bar(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert list(track(range(2), f"[/red]{EVIL}")) == [0, 1]
+    error = capsys.readouterr().err
+    assert "[/red]a" in error
+    assert "\x07" not in error

@@ -117,6 +117,11 @@ def on(folder, *words):
     return ("dataset=folder", f"dataset.images={folder}", "dataset.galaxies=null", *words)
 
 
+def test_a_fit_leaves_its_files_and_nothing_else(fitted):
+    files = {path.name for path in fitted.iterdir()}
+    assert files == {"run.json", "record.json", *trizoo.OUTPUT_FILES["fit"]}
+
+
 def test_the_record_of_a_fit(fitted, place):
     made = record(fitted)
     assert set(made) == {
@@ -573,7 +578,11 @@ def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd
     unfinished(folder / "ask-02").mkdir()
     sweep(folder)
     assert (folder / "ask-01" / "votes.csv").exists()
-    trizoo.clear(folder)  # what again=true begins with
+    with pytest.raises(ValueError, match=r"holds what volunteers were asked and said \(ask-01\)"):
+        trizoo.clear(folder, "active")  # what again=true begins with
+    assert (folder / "ask_next.csv").exists()
+    (folder / "ask-01").rename(place / "asked")
+    trizoo.clear(folder, "active")
     assert {path.name for path in folder.iterdir()} == {"run.json", "classifications"}
     assert heard.exists()
 
@@ -619,6 +628,17 @@ def test_the_faithful_mode_is_another_and_predicts_as_it_fitted(place, fitted):
         ("active", ["split.test=0"], "no test galaxy with votes; raise split.test"),
         ("fit", ["question=rings", "positive=[yes]"], "question is 'rings'"),
         ("fit", ["training.learning_rate=1e30"], r"diverged; lower training.learning_rate"),
+        (
+            "fit",
+            ["training.steps=1", "training.learning_rate=1e38"],
+            r"no finite chance for \d+ of \d+ galaxies: its training diverged; train anew with a lower",
+        ),
+        (
+            "fit",
+            ["split.test=0.98", "split.validation=0.019", "dataset.galaxies=9"],
+            r"all of the 9 galaxies of .* are held out .*, none is left to train on; give more",
+        ),
+        ("active", ["oracle=volunteers"], "every galaxy that is not held out has votes on smooth"),
     ],
 )
 def test_what_cannot_be_done_is_said(place, task, words, said):
