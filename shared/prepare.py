@@ -9,6 +9,7 @@ process waits for the first.
 """
 
 import hashlib
+import os
 import shutil
 import time
 import zlib
