@@ -23,7 +23,7 @@ from reports.scaling import scaling
 from reports.shelf import shelf
 from reports.speed import speed
 from reports.timings import timings
-from shared.progress import say
+from shared.progress import printable, say
 from shared.spec import RunSpec
 
 TITLE = "trizoo: three backends, the same galaxies"
@@ -63,7 +63,7 @@ SECTIONS = (
 def report(run: RunSpec, folder: Path) -> dict:
     """The task: a report in FOLDER of every record below the outputs of RUN."""
     page, book = _written(Path(run.outputs), Path(folder))
-    print(page)
+    print(printable(str(page)))
     results = {"report": str(page), "records": len(book.records), "left_out": book.left_out}
     return {"where": {}, "results": results}
 

@@ -360,7 +360,10 @@ def _begun(beside: Path) -> bool:
 
 def _clear_leftovers(mine: Path) -> None:
     """Remove the hidden folders next to MINE that nobody has worked in for a week."""
-    for beside in set(mine.parent.glob(f".*{PARTIAL}")) - {mine}:
+    for lock in mine.parent.glob(f".*{PARTIAL}/{LOCK}"):  # which a user's own folder has not
+        beside = lock.parent
+        if beside == mine:
+            continue
         ages = [time.time() - path.stat().st_mtime for path in beside.glob("*") if path.exists()]
         if min(ages, default=KEPT + 1) > KEPT:
             _remove_dead(beside)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shared.progress import printable
 from shared.records import write_whole
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def show(run: "RunSpec", folder: Path) -> dict:
     drawing, words = svg(questions, leads, title), mermaid(questions, leads)
     write_whole(folder / "schema.svg", lambda beside: beside.write_text(drawing, "utf-8"))
     write_whole(folder / "schema.mmd", lambda beside: beside.write_text(words, "utf-8"))
-    print(words, end="")
+    print(printable(words), end="")
     results = {
         "questions": len(questions),
         "answers": count,
