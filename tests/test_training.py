@@ -187,6 +187,12 @@ def test_a_checkpoint_that_says_less_or_is_of_a_later_step_is_refused(tmp_path):
     state, _ = trained(tmp_path, Fake())
     with pytest.raises(ValueError, match=r"is of step 34, but training\.steps is 12"):
         trained(tmp_path, Fake(), "training.steps=12")
+    kept, about = load_checkpoint(tmp_path / CHECKPOINT, run_of(*WORDS).model)
+    for name in ("losses", "seconds"):
+        less = {**about, name: about[name][:-1]}
+        save_checkpoint(tmp_path / CHECKPOINT, kept, less)
+        with pytest.raises(ValueError, match=r"is of step 34, but tells of .* again=true"):
+            trained(tmp_path, Fake())
     save_checkpoint(tmp_path / CHECKPOINT, state, {"galaxies": fingerprint(galaxies(0, 21))})
     with pytest.raises(ValueError, match=r"does not say which settings .* again=true"):
         trained(tmp_path, Fake())
