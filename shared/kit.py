@@ -812,7 +812,9 @@ def _read(path: Path, remedy: str) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, "numpy") as file:
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-            strange = [kind for kind in kinds.values() if kind.startswith(("BF", "F8_", "F6_", "F4"))]
+            strange = [
+                kind for kind in kinds.values() if kind.startswith(("BF", "F8_", "F6_", "F4"))
+            ]
             arrays = {} if strange else {name: file.get_tensor(name) for name in kinds}
     except Exception as error:  # the library has no error class of its own for every kind of damage
         raise ValueError(f"{path} is not a whole safetensors file ({error}); {remedy}") from error

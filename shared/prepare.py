@@ -94,7 +94,7 @@ def _check_images(dataset: DatasetSpec, store: Store, source: Source) -> None:
             data = load()
             if hashlib.sha256(data).hexdigest() == told["image_sha256"]:
                 return None
-            pixels = cutouts.cutout(data, dataset.channels, dataset.stretch)  # a PNG made anew
+            pixels = cutouts.cutout(data, dataset.channels, dataset.stretch, dataset.hdu)
             same = zlib.crc32(pixels.tobytes()) == told["pixels_crc32"]
         except (ValueError, FileNotFoundError):
             same = False
