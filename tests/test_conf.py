@@ -194,7 +194,7 @@ def test_unknown_keys_fail_both_ways():
         ("training.learning_rate=nan", r"training\.learning_rate is nan"),
         ("training.epsilon=-inf", r"training\.epsilon is -inf"),
         ("dataset.service.per_second=inf", r"dataset\.service\.per_second is inf"),
-        ("bench.patience=.inf", r"bench\.patience is inf"),
+        ("bench.patience=.inf", r"bench\.patience is '\.inf'"),
         ("acquisition.coldness=nan", r"acquisition\.coldness is nan"),
         ("augmentation.zoom=[1.0,inf]", r"augmentation\.zoom\[1\] is inf"),
         ("+dataset.service.scale.columns.r90=nan", r"scale\.columns\.r90 is nan"),
