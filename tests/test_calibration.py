@@ -297,6 +297,7 @@ def played(tmp_path, monkeypatch):
     galaxies = draw_galaxies(1500, 0).assign(pixels_crc32=0)
     images = np.zeros((len(galaxies), 16, 16, 1), np.uint8)
     store = SimpleNamespace(galaxies=galaxies, images=images, questions=QUESTIONS, folder=tmp_path)
+    store.split_ids = galaxies["id"]
     backend = Believer(galaxies, 5)
     monkeypatch.setattr(module, "prepare_store", lambda dataset: store)
     monkeypatch.setattr(module, "open_networks", lambda run: backend)
