@@ -109,12 +109,11 @@ def test_the_same_again_opens_what_is_there(survey, monkeypatch):
         assert prepare.prepare(again).folder == first.folder
 
 
-def replaced(path, pixels):
+def replaced(path, grey):
     """Another image with the same name, size and time."""
     before = path.stat()
-    Image.fromarray(np.full((300, 300, 3), pixels, np.uint8)).save(path)
-    data = path.read_bytes()
-    path.write_bytes(data[: before.st_size].ljust(before.st_size, b"\0"))
+    striped(grey).convert("RGB").save(path, quality=50)  # smaller, so that it can be filled up
+    path.write_bytes(path.read_bytes().ljust(before.st_size, b"\0"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
