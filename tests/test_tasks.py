@@ -243,11 +243,13 @@ def test_a_galaxy_that_was_trained_with_is_known_though_its_posterior_was_not_wr
     assert table["id"].tolist() == whole["id"][parts == "test"].tolist()
     assert not table["in_training"].any()
     assert "validation" not in results
+    # At another place of a chunk, and of an array, the last bits round otherwise.
     found, known = results["test"], record(fitted)["results"]["test"]
-    # The samples are the same to the last bit; a galaxy's information rounds otherwise at another place of its array.
-    information = [told.pop("mean_mutual_information") for told in (found, known)]
-    assert information[0] == pytest.approx(information[1], rel=1e-6)
-    assert found == known
+    assert found.keys() == known.keys()
+    for name, value in known.items():
+        assert np.asarray(found[name], float) == pytest.approx(
+            np.asarray(value, float), rel=1e-4, abs=1e-5, nan_ok=True
+        ), name
     again, _ = here(place, "predict", "after test only", f"weights={folder}")
     assert posterior(again)["in_training"].tolist() == (parts == "train").tolist()
 
@@ -288,7 +290,7 @@ def test_a_posterior_depends_neither_on_the_other_galaxies_nor_on_their_order(fi
         assert len(table) in (3, 8)
         wanted = whole.loc[table.index]
         same = [name for name in whole if "_disk" not in name and "_featured_" not in name[10:]]
-        pd.testing.assert_frame_equal(table[same], wanted[same], check_exact=True)
+        pd.testing.assert_frame_equal(table[same], wanted[same], atol=1e-5)  # to rounding
     assert posterior(reverse)["id"].tolist() == names
 
 
