@@ -394,7 +394,7 @@ def test_a_real_program_is_timed_through_the_door_of_its_process(tmp_path):
         assert row["where"]["torch"]
     assert [len(part) for part in rows["train"]["seconds"]] == [3, 3]
     assert [len(part) for part in rows["startup"]["seconds"]] == [1, 1]
-    assert rows["startup"]["median_seconds"] > rows["startup"]["import_seconds"] > 0.1
+    assert rows["startup"]["median_seconds"] > rows["startup"]["import_seconds"] > 0
     assert found["missing"] == []
     assert found["ceilings"]["matmul_flops"] > 1e8
 
