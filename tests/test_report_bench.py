@@ -455,14 +455,17 @@ def test_what_was_measured_apart_is_told(tmp_path):
 # Once and for all
 
 
-def test_figures_of_an_earlier_report_are_gone(tmp_path):
+def test_figures_of_an_earlier_report_are_gone_and_nothing_else(tmp_path):
     keep(tmp_path / "records", bench())
     page = write_report(tmp_path / "records", tmp_path / "report")
-    made = {path.name for path in (page.parent / "figures").iterdir()}
-    for name in ("speed-of-old.svg", "galaxy-of-old.png", "notes.txt"):
-        (page.parent / "figures" / name).write_text("old")
+    folder, words = page.parent / "figures", page.with_name("report.md")
+    made = {path.name for path in folder.iterdir()}
+    for name in ("speed-of-old.svg", "galaxy-of-old.png", "notes.txt", "mine.svg"):
+        (folder / name).write_text("old")
+    shown = "![a](figures/speed-of-old.svg)\n![b](figures/galaxy-of-old.png)\n"
+    words.write_text(words.read_text() + shown)
     write_report(tmp_path / "records", tmp_path / "report")
-    assert {path.name for path in (page.parent / "figures").iterdir()} == {*made, "notes.txt"}
+    assert {path.name for path in folder.iterdir()} == {*made, "notes.txt", "mine.svg"}
 
 
 def test_a_thousand_records_make_a_report(tmp_path):
