@@ -495,7 +495,7 @@ def test_a_note_of_somebody_else_leads_nowhere(survey, tmp_path, faked):
     source.names()
     outside = tmp_path / "x.parquet"
     outside.write_bytes(b"mine")
-    told = {"bytes": 3, "sha256": None}
+    told = {"bytes": 3, "sha256": "0" * 64}
     files = {"../../x.parquet": told}
     done = {"repository": "zoo/gz2", "commit": COMMIT, "licence": None, "files": files}
     (source._place(COMMIT) / hub.DONE).write_text(json.dumps(done))
