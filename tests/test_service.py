@@ -753,10 +753,10 @@ def test_only_what_was_half_written_here_is_removed(survey, tmp_path):
         source, names = pngs(survey, sky)
         images = loaded(source, names)
         (image,) = images_in(source.folder)
-        half = [image.parent / f".{image.name}.abc.png", source.folder / ".manifest.jsonl.x.jsonl"]
+        half = [unfinished(image), unfinished(source.folder / downloads.MANIFEST)]
         (source.folder / "zz").mkdir()
         mine = [image.parent / ".nfs01", source.folder / ".mine.txt", source.folder / "zz" / ".a.b"]
-        mine.append(elsewhere / f".{image.name}.abc.png")
+        mine.append(unfinished(elsewhere / image.name))
         for path in half + mine:
             path.write_bytes(b"x")
         (source.folder / ".d.d").mkdir()
