@@ -161,6 +161,7 @@ static int fails(enum call call, const char *what, const char *path) {
     int how = control->how;
     if (!at || number < at) return 0;
     int later = number > at;
+    if (call == REMOVE && control->error == ENOSPC) return 0; /* which gives room */
     if (how == FULL && call != WRITE && call != GROW) return 0; /* the rest needs no room */
     if (later && how != FULL && how != BROKEN) return 0;
     if (__sync_fetch_and_add(&control->failed, 1) == 0)

@@ -7,6 +7,7 @@ import faulthandler
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -15,11 +16,21 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 MEMORY = 2**30  # bytes that the process may ever hold beyond those that whole files took
 BEYOND = 8 * 2**30  # bytes of addresses: past that it is the machine that would suffer
-LONGEST = 60  # seconds, after which a case is taken to hang
+LONGEST = int(
+    os.environ.get("LONGEST", "60")
+)  # seconds of work, after which a case is taken to hang
 WAYS_OUT = (
     "fetch name cut leave check mend save write put remove correct make say fill belong must keep set use "
     "delete begin give export do copy run fit raise lower prepare wait"
 )
+
+
+class Hung(BaseException):
+    """A case that does not end, and that no handler of exceptions may keep."""
+
+
+def give_up(*_) -> None:
+    raise Hung(f"not done after {LONGEST} seconds of work")
 
 
 def peak_memory() -> int:
@@ -34,18 +45,24 @@ def tried(cases: Iterable[tuple[str, Callable[[], object]]], **more: Callable[[]
     """Call each of CASES, and print what it is, what became of it, and what it told, held and MORE."""
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (BEYOND, BEYOND))
+    signal.signal(signal.SIGPROF, give_up)
     before = None
     for what, case in cases:
         if not what.endswith("whole") and before is None:
             before = peak_memory()
         print(json.dumps({"begun": what}), flush=True)
         outcome, told = "read", ""
-        faulthandler.dump_traceback_later(LONGEST, exit=True)
+        faulthandler.dump_traceback_later(
+            10 * LONGEST, exit=True
+        )  # a library that does not come back
+        signal.setitimer(
+            signal.ITIMER_PROF, LONGEST
+        )  # of work: other processes may keep the machine
         try:
             case()
-        except Exception as problem:
+        except (Exception, Hung) as problem:
             outcome, told = type(problem).__name__, str(problem)
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_PROF, 0)
         held = 0 if before is None else peak_memory() - before
         about = {"case": what, "outcome": outcome, "told": told, "memory": held}
         print(json.dumps(about | {name: ask() for name, ask in more.items()}), flush=True)
@@ -62,7 +79,7 @@ def child(script: str, folder: Path, *words: str) -> list[dict]:
     }
     command = [sys.executable, "-W", "error", script, *words, str(folder)]
     where = {"cwd": folder / "here", "env": os.environ | environment}
-    done = subprocess.run(command, **where, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, **where, capture_output=True, text=True, timeout=1200)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert done.returncode == 0, f"after {lines[-1:]}: {done.stderr[-2000:]}"
     return [line for line in lines if "case" in line]
