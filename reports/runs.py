@@ -83,7 +83,19 @@ SHAPES = {  # of the JSON files that the report reads
             }
         ]
     },
-    **{f"{name}.json": {"task": str, "kills": int, "seconds?": PERHAPS} for name in TITLES},
+    "kills.json": {
+        "runs": [
+            {
+                "task": str,
+                "backend": (str, None),
+                "kills": int,
+                "errors": int,
+                "cuts": int,
+                "right": bool,
+                "seconds": PERHAPS,
+            }
+        ]
+    },
 }
 VERSIONS = ("tensorflow", "keras", "torch", "jax", "jaxlib", "flax", "optax", "numpy")
 

@@ -4,7 +4,6 @@ That process has imported everything, with the library of benchmarks.faults, and
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
