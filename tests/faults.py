@@ -62,16 +62,18 @@ class Runs:
             text=True,
         )
         assert self.process.stdout.readline() == "ready\n"
-        self.fresh()
-        assert self.run() == 0, self.told()
-        self.whole, self.changes = contents(self.here), self.disk.changes
 
     def __enter__(self) -> "Runs":
+        self.fresh()
+        status = self.run()
+        if status:
+            self.__exit__()
+        assert status == 0, self.told()
+        self.whole, self.changes = contents(self.here), self.disk.changes
         return self
 
     def __exit__(self, *_) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
 
     def fresh(self) -> None:
         """Begin with a copy of the base, and the run's settings."""
