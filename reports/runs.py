@@ -162,7 +162,8 @@ class Record:
     @property
     def precision(self) -> str:
         """The precision it ran in, else the one that was asked for."""
-        return self.at("where.precision") or self.text("run.backend.precision")
+        ran = self.text("where.precision")
+        return self.text("run.backend.precision") if ran == NOTHING else ran
 
     @property
     def machine(self) -> tuple[str, str, str]:

@@ -44,13 +44,11 @@ for line in sys.stdin:
 
 
 class Runs:
-    """Runs of the task that WORDS compose, each in a copy of the folder BASE below PLACE."""
+    """Runs of CONFIG, each in a copy of the folder BASE below PLACE, by a process that knows MODULES."""
 
-    def __init__(
-        self, library: Path, place: Path, base: Path, words: list[str], modules: list[str]
-    ):
+    def __init__(self, library: Path, place: Path, base: Path, config: dict, modules: list[str]):
         self.place, self.base, self.here = place, base, place / "here"
-        self.log, self.config = place / "log", trizoo.compose(words)
+        self.log, self.config = place / "log", config
         self.here.mkdir(parents=True)
         self.disk = Disk(library, self.here, place / "disk")
         environment = trizoo.child_environment(self.config["backend"]) | self.disk.environment

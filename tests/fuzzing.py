@@ -21,7 +21,7 @@ LONGEST = int(
 )  # seconds of work, after which a case is taken to hang
 WAYS_OUT = (
     "fetch name cut leave check mend save write put remove correct make say fill belong must keep set use "
-    "delete begin give export do copy run fit raise lower prepare wait"
+    "delete begin give export do copy run fit raise lower prepare wait which pack"
 )
 
 
@@ -79,7 +79,9 @@ def child(script: str, folder: Path, *words: str) -> list[dict]:
     }
     command = [sys.executable, "-W", "error", script, *words, str(folder)]
     where = {"cwd": folder / "here", "env": os.environ | environment}
-    done = subprocess.run(command, **where, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(
+        command, **where, capture_output=True, text=True, errors="replace", timeout=1200
+    )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert done.returncode == 0, f"after {lines[-1:]}: {done.stderr[-2000:]}"
     return [line for line in lines if "case" in line]

@@ -10,6 +10,7 @@ import hurt
 import pytest
 from faults import Runs, spread
 
+import trizoo
 from benchmarks import kills
 from benchmarks.faults import Disk
 
@@ -135,18 +136,18 @@ def problems(runs, count):
 
 
 def test_prepare_minds_no_disk_that_fails(place, tmp_path):
-    words = ["task=prepare", *kills.PHOTOS]
-    with Runs(
-        place.faults, tmp_path / "runs", place.folder / "base", words, ["shared.tasks"]
-    ) as runs:
+    config = trizoo.compose(["task=prepare", *kills.PHOTOS])
+    base = place.folder / "base"
+    with Runs(place.faults, tmp_path / "runs", base, config, ["shared.tasks"]) as runs:
         assert problems(runs, 8) == []
 
 
-def test_predict_minds_no_disk_that_fails(fitted, tmp_path):
-    words = ["task=predict", "backend=torch", *kills.GIVEN, *kills.MORE]
+def test_predict_minds_no_disk_that_fails(fitted, tmp_path, monkeypatch):
+    words, base = ["task=predict", *kills.GIVEN, *kills.MORE], fitted.folder / "fitted"
+    monkeypatch.chdir(base)
+    config = trizoo.inherit(trizoo.compose(words), words)
     modules = ["shared.tasks", *TORCH]
-    base = fitted.folder / "fitted"
-    with Runs(fitted.faults, tmp_path / "runs", base, words, modules) as runs:
+    with Runs(fitted.faults, tmp_path / "runs", base, config, modules) as runs:
         assert problems(runs, 3) == []
 
 

@@ -183,8 +183,8 @@ def of_records(folder: Path) -> Iterator[Own]:
     """record.json, of which the report is made."""
     import test_report as of
 
-    from reports.report import sections
-    from reports.runs import bound, read_runs
+    from reports.report import usable
+    from reports.runs import bound, find_runs
 
     for name, record in (
         ("fit", of.fit("jax")),
@@ -194,7 +194,7 @@ def of_records(folder: Path) -> Iterator[Own]:
         place = folder / "records" / name
         of.keep(place / "right", of.fit("torch"))
         put = written(place / "other" / "record.json")
-        read = partial(lambda place: sections(bound(read_runs(place))), place)
+        read = partial(lambda place: usable(bound(*find_runs(place))), place)
         yield Own(f"record.json of {name}", json.dumps(record).encode(), put, read)
 
 
@@ -260,7 +260,7 @@ def of_stores(folder: Path) -> Iterator[Own]:
         "missing.jsonl",
         lines[1],
         partial(put, downloads / MISSING),
-        lambda: [line for line in read_lines(downloads / MISSING) if line["address"] not in names],
+        lambda: [line["address"] for line in read_lines(downloads / MISSING, {"address": str})],
     )
 
 
