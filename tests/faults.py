@@ -12,6 +12,7 @@ from pathlib import Path
 import trizoo
 from benchmarks.faults import ERRORS, Disk
 from benchmarks.kills import contents, differences, unfinished
+from shared.records import sweep
 
 ROOT = Path(__file__).parents[1]
 LOOP = """
@@ -102,6 +103,7 @@ class Runs:
             problems.append(f"status {status}: {told[-900:]}")
         if how in ("ENOSPC", "full", "short") and (litter := unfinished(self.here)):
             problems.append(f"left {litter}")
+        sweep(self.here / "run")  # as the door does
         if again := self.run():
             problems.append(f"then status {again}: {self.told()[-900:]}")
         if differing := differences(self.whole, contents(self.here)):

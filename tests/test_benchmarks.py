@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake import TINY, Fake, run_of
+from fake import Fake, run_of
 
 import benchmarks
 from benchmarks import acquisition, kills, material
