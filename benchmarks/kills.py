@@ -1,48 +1,68 @@
-"""A run that is killed at random moments, and goes on each time, against one that nothing stopped.
+"""Runs that are hurt and started again, until each has ended as one that nothing hurt.
 
-    python -m benchmarks.kills backend=tf kills=10 record=kills-tf.json
+    python -m benchmarks.kills kills=200 errors=60 cuts=40 record=reports/records/kills/kills.json
 
-`task` is fit (default) or active, `record` the file for the JSON; all other words are those of the door. Each kill is
-a SIGKILL to the run's process, after at least one new checkpoint and then a random time: mostly as it trains, the last
-fifth of a fit as it samples the posterior. Then every file must be the same, byte for byte, and so must every number of
-the record: who was acquired, with which score and chance, every measure and digest. Only the seconds that calls and
-rounds took, which checkpoints and records keep too, may differ, what is made from them, and the memory.
+A kill is a SIGKILL at a random moment of a run's whole life, to the command and its process, or to one of them alone:
+at a random time, or as a file is changed. An error is a disk that fails at some change of a file: ENOSPC or EIO once,
+EIO from then on, or room for no more. A cut is power lost at a change, and once at the end: what was not synced is not
+there afterwards. Errors and cuts, and kills at a change, need Linux and a C compiler (benchmarks/faults.py); without
+them kills are timed.
+
+Each time no process may be left, nothing may print a traceback, and a disk's error is told in one line, without litter.
+In the end all files must be those of a run that nothing hurt, byte for byte, and no other file there. Only seconds,
+which checkpoints and records keep too, may differ, what is made from them, and the memory. Words: `kills`, `errors` and
+`cuts`, how many in all; `only=fit,active-jax`, parts of cases' names; `workers`, runs at once; `record`, a file.
 """
 
+import contextlib
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from safetensors import safe_open
 
-import trizoo
-from shared.records import write_json
+from benchmarks.faults import Disk, library
+from shared.records import host, write_json
 from shared.training import CHECKPOINT
 
-SMALL = (
-    "dataset.galaxies=200",
-    "model.image_size=32",
-    "model.blocks=[[8],[8],[8],[8]]",
-    "model.dense=32",
-    "training.batch_size=32",
-    "training.steps=160",
-    "training.checkpoint_every=4",
-    "training.validate_every=40",
+ROOT = Path(__file__).parent.parent
+RECORD = "record.json"
+GALAXIES = 60  # photographs
+GRACE = 30.0  # seconds in which a process whose parent is gone must end
+PATIENCE = 600.0  # seconds after which a run is taken to hang
+PHOTOS = ("dataset=folder", "dataset.images=photos", "dataset.table=votes.csv")
+NETWORK = (
+    *PHOTOS,
+    "model.image_size=16",
+    "model.blocks=[[3],[4]]",
+    "model.dense=8",
+    "training.batch_size=8",
+    "posterior.samples=5",
     "backend.steps=2",
     "backend.threads=1",
-    "acquisition.initial=32",
-    "acquisition.per_round=8",
-    "acquisition.rounds=10",
-    "acquisition.first_steps=40",
-    "acquisition.round_steps=20",
 )
-RECORD = "record.json"
+FIT = (*NETWORK, "training.steps=24", "training.checkpoint_every=4", "training.validate_every=8")
+BASE = ("fit", "backend=torch", *FIT, "folder=outputs/base")
+GIVEN = ("weights=outputs/base", "backend.threads=1")
+MORE = ("dataset=synthetic", "dataset.galaxies=40", "posterior.samples=5")
+ASKING = (
+    *NETWORK,
+    "acquisition.initial=8",
+    "acquisition.per_round=4",
+    "acquisition.rounds=3",
+    "acquisition.first_steps=4",
+    "acquisition.round_steps=4",
+)
 OF_THE_DAY = (  # results that are other ones the next time, even if nothing stops the run
     "train_seconds",
     "first_call_seconds",
@@ -51,160 +71,395 @@ OF_THE_DAY = (  # results that are other ones the next time, even if nothing sto
     "peak_memory_bytes",
     "summary",
 )
-FILES = {
-    "fit": ("weights.safetensors", "losses.parquet", "split.parquet", "posterior.parquet"),
-    "active": ("ask_next.csv",),
+KILLS = ("both", "parent", "child", "kill", "cut")  # in turn; the last two at a change of a file
+ERRORS = ("ENOSPC", "full", "EIO", "broken", "short")
+
+
+class Case(NamedTuple):
+    """A command that is hurt."""
+
+    words: tuple[str, ...]
+    share: int  # of all blows
+    backend: str | None = None
+    fitted: bool = False  # needs the fit of BASE
+
+
+CASES = {
+    "prepare": Case(("prepare", *PHOTOS), 16),
+    "prepare-drawn": Case(("prepare", *MORE[:2]), 8),
+    "fit-torch": Case(("fit", "backend=torch", *FIT), 16, "torch"),
+    "fit-jax": Case(("fit", "backend=jax", *FIT), 8, "jax"),
+    "fit-tf": Case(("fit", "backend=tf", *FIT), 6, "tf"),
+    "predict-torch": Case(("predict", "backend=torch", *GIVEN, *MORE), 10, "torch", True),
+    "predict-jax": Case(("predict", "backend=jax", *GIVEN, *MORE), 5, "jax", True),
+    "predict-tf": Case(("predict", "backend=tf", *GIVEN, *MORE), 4, "tf", True),
+    "active-torch": Case(("active", "backend=torch", *ASKING), 10, "torch"),
+    "active-jax": Case(("active", "backend=jax", *ASKING), 5, "jax"),
+    "active-tf": Case(("active", "backend=tf", *ASKING), 4, "tf"),
+    "calibrate-torch": Case(("calibrate", "backend=torch", *GIVEN), 6, "torch", True),
+    "export": Case(("export", *GIVEN), 8, None, True),
+    "report": Case(("report",), 6, None, True),
 }
 
 
-class Kill(NamedTuple):
-    """When a run is to be killed."""
+class Place(NamedTuple):
+    """Where a campaign works."""
 
-    after: int | None  # once a new checkpoint says so many steps or rounds; None: once it samples
-    pause: float  # seconds to wait from then on
+    folder: Path
+    faults: Path | None  # the library of benchmarks.faults
+
+
+class Blow(NamedTuple):
+    """What is to happen to a run."""
+
+    kind: str  # kill, error or cut
+    how: str  # of KILLS, or as benchmarks.faults says
+    when: float  # as a share of the run's life, or of its changes of files
+
+
+class Whole(NamedTuple):
+    """A run that nothing hurt."""
+
+    files: dict[str, object]
+    seconds: float
+    changes: int  # of files
+    lost: list[str]  # what is missing or other where the power is cut once it has ended
+
+
+class Ended(NamedTuple):
+    """What became of a process."""
+
+    status: int | None
+    told: str  # what it printed, errors last
+    left: list[str]  # the processes that it left behind
 
 
 def main(words: list[str]) -> int:
-    """Kill the run that WORDS ask for and print what became of it; 0 if it ended as one that nothing stopped."""
+    """Hurt runs as WORDS ask for and print what became of them; 0 if all ended as ones that nothing hurt."""
     given = dict(word.split("=", 1) for word in words)
-    task, kills = given.pop("task", "fit"), int(given.pop("kills", 10))
-    record = given.pop("record", None)
-    overrides = [f"{key}={value}" for key, value in given.items()]
-    with tempfile.TemporaryDirectory() as place:
-        found = compare(Path(place), task, overrides, kills, np.random.default_rng())
-    if record:
-        write_json(Path(record), found)
-    print(json.dumps(found, indent=1))
-    return 0 if found["identical"] else 1
-
-
-def compare(
-    place: Path, task: str, overrides: list[str], kills: int, random: np.random.Generator
-) -> dict:
-    """A run that nothing stopped and one that is killed so many times, in folders of PLACE: in what they differ."""
-    begun = time.perf_counter()
-    config = trizoo.compose([f"task={task}", *SMALL, f"outputs={place}", *overrides])
-    whole, killed = place / "whole", place / "killed"
-    for folder in (whole, killed):
-        write_json(folder / "run.json", config)
-    finish(whole, config)
-    plan = moments(
-        config, json.loads((whole / "record.json").read_text())["results"], kills, random
+    counts = {
+        kind: int(given.pop(f"{kind}s", few))
+        for kind, few in (("kill", 200), ("error", 60), ("cut", 40))
+    }
+    wanted = given.pop("only", "").split(",")
+    workers, record, seed = (
+        int(given.pop("workers", 2)),
+        given.pop("record", None),
+        given.pop("seed", None),
     )
-    landed = [kill for kill in plan if strike(killed, config, kill)]
-    finish(killed, config)
-    differing = differences(task, whole, killed)
+    if given:
+        raise SystemExit(f"no such word: {', '.join(given)}; see python -m pydoc benchmarks.kills")
+    begun = time.perf_counter()
+    cases = {name: case for name, case in CASES.items() if any(part in name for part in wanted)}
+    with tempfile.TemporaryDirectory() as folder:
+        place = ready(Path(folder), fitted=any(case.fitted for case in cases.values()))
+        blows = {
+            kind: shared_out(count, [case.share for case in cases.values()])
+            for kind, count in counts.items()
+        }
+
+        def hurt(number: int) -> dict:
+            name = list(cases)[number]
+            random = np.random.default_rng(None if seed is None else [int(seed), number])
+            plan = planned({kind: share[number] for kind, share in blows.items()}, random)
+            found = campaign(place, name, cases[name], plan)
+            print(json.dumps(found | {"blows": len(found["blows"])}), flush=True)
+            return found
+
+        with ThreadPoolExecutor(workers) as pool:
+            found = list(pool.map(hurt, range(len(cases))))
+    if record:
+        seconds = time.perf_counter() - begun
+        write_json(Path(record), {"host": host(), "seconds": seconds, "runs": found})
+    sums = {f"{kind}s": sum(one[f"{kind}s"] for one in found) for kind in counts}
+    wrong = [one["case"] for one in found if not one["right"]]
+    print(json.dumps(sums | {"wrong": wrong}))
+    return 1 if wrong else 0
+
+
+def ready(folder: Path, fitted: bool) -> Place:
+    """FOLDER with what all cases begin from: photographs of galaxies, their votes and, if FITTED, a fit of them."""
+    from PIL import Image
+
+    from shared.synthetic import draw_galaxies, render
+
+    photos = folder / "base" / "photos"
+    photos.mkdir(parents=True)
+    (folder / "temporary").mkdir()
+    drawn = draw_galaxies(GALAXIES, 1)
+    for number, galaxy in enumerate(drawn.to_dict("records")):
+        Image.fromarray(render(galaxy)[..., 0]).save(photos / f"g{number}.png", compress_level=1)
+    votes = drawn[[column for column in drawn if column.startswith("smooth-or-featured_")]]
+    votes = votes.drop(columns="smooth-or-featured_total")
+    votes.insert(0, "id", [f"g{number}" for number in range(GALAXIES)])
+    votes.to_csv(folder / "base" / "votes.csv", index=False)
+    place = Place(folder, library(folder))
+    if fitted:
+        shutil.copytree(folder / "base", folder / "fitted")
+        ended = finish(place, Case(BASE, 0), folder / "fitted")
+        if ended.status:
+            raise RuntimeError(f"the fit that others need failed:\n{ended.told[-2000:]}")
+    return place
+
+
+def shared_out(count: int, shares: list[int]) -> list[int]:
+    """COUNT as whole numbers in the ratios of SHARES."""
+    ends = np.rint(np.cumsum([0, *shares]) / sum(shares) * count).astype(int)
+    return np.diff(ends).tolist()
+
+
+def planned(counts: dict[str, int], random: np.random.Generator) -> list[Blow]:
+    """So many blows of each kind, in a random order, at random moments."""
+    hows = {"kill": KILLS, "error": ERRORS, "cut": ("cut",)}
+    plan = []
+    for kind, count in counts.items():
+        first = int(random.integers(len(hows[kind])))
+        turns = [hows[kind][(first + number) % len(hows[kind])] for number in range(count)]
+        plan += [Blow(kind, how, random.uniform()) for how in turns]
+    return [plan[number] for number in random.permutation(len(plan))]
+
+
+def campaign(place: Place, name: str, case: Case, plan: list[Blow]) -> dict:
+    """Hurt runs of CASE as PLAN says, each until it is done: what was done to them, and in what they differ."""
+    begun = time.perf_counter()
+    whole, differing, landed = undisturbed(place, name, case), set(), []
+    problems = [f"lost where power is cut at the end: {path}" for path in whole.lost]
+    left, number = list(plan), 0
+    while left:
+        folder, number, done = fresh(place, f"{name}-{number}", case), number + 1, False
+        while left and not done:
+            blow = left.pop(0)
+            struck, done, told = strike(place, case, whole, folder, blow)
+            problems += [f"{blow}: {problem}" for problem in told]
+            if struck:
+                landed.append(blow)
+            else:
+                left.append(blow)  # it was done before; another time
+        if not done:
+            ended = finish(place, case, folder)
+            if ended.status or "Traceback" in ended.told:
+                problems.append(f"cannot go on after {landed[-1]}: {ended.told[-600:]}")
+        differing |= set(differences(whole.files, contents(folder)))
+        if not (differing or problems):
+            shutil.rmtree(folder)
+    counts = {
+        f"{kind}s": sum(blow.kind == kind for blow in landed) for kind in ("kill", "error", "cut")
+    }
     return {
-        "task": task,
-        "backend": config["backend"]["name"],
-        "kills": len(landed),
-        "killed": [kill._asdict() for kill in landed],
-        "identical": not differing,
-        "differing": differing,
-        "where": json.loads((whole / "record.json").read_text())["where"],
+        "case": name,
+        "task": case.words[0],
+        "backend": case.backend,
+        **counts,
+        "blows": [blow._asdict() for blow in landed],
+        "right": not (differing or problems),
+        "differing": sorted(differing),
+        "problems": problems,
         "seconds": time.perf_counter() - begun,
     }
 
 
-def moments(config: dict, results: dict, kills: int, random: np.random.Generator) -> list[Kill]:
-    """KILLS random moments in their order, for a run like the one of RESULTS.
+def fresh(place: Place, name: str, case: Case) -> Path:
+    """A folder called NAME to run in, which holds what CASE begins from."""
+    folder = place.folder / name
+    shutil.copytree(place.folder / ("fitted" if case.fitted else "base"), folder)
+    return folder
 
-    Raises ValueError if there are not as many checkpoints.
-    """
-    if config["task"]["name"] == "fit":
-        training, sampling = config["training"], min(kills - 1, -(-kills // 5))
-        every, last = training["checkpoint_every"], training["steps"]
-        seconds = results["train_seconds"] * every / last
-        pauses = sorted(random.uniform(0, 0.5 * results["sample_seconds"], sampling))
-    else:
-        every, last, pauses = 1, config["acquisition"]["rounds"] + 1, []
-        seconds = float(np.mean([entry["seconds"] for entry in results["rounds"]]))
-    checkpoints = range(every, last, every)
-    if kills - len(pauses) > len(checkpoints):
-        raise ValueError(
-            f"kills is {kills}, but there are {len(checkpoints)} checkpoints to wait for; ask for fewer kills, or "
-            "for more steps or rounds"
+
+def undisturbed(place: Place, name: str, case: Case) -> Whole:
+    """A run of CASE that nothing hurts; RuntimeError, with its last words, if it cannot end."""
+    folder = fresh(place, f"{name}-whole", case)
+    own = place.folder / f"{name}-disk"
+    disk = Disk(place.faults, folder, own, forgets=True) if place.faults else None
+    begun = time.perf_counter()
+    ended = finish(place, case, folder, disk)
+    seconds = time.perf_counter() - begun
+    if ended.status or ended.left:
+        raise RuntimeError(
+            f"{name} ended with status {ended.status}:\n{ended.told[-2000:]}{ended.left}"
         )
-    after = sorted(random.choice(checkpoints, kills - len(pauses), replace=False).tolist())
-    trained = [Kill(number, random.uniform(0, seconds)) for number in after]
-    return trained + [Kill(None, pause) for pause in pauses]
+    files, lost = contents(folder), []
+    if disk:
+        disk.after_power_cut(own / "after")
+        lost = [path for path in differences(files, contents(own / "after")) if path in files]
+        shutil.rmtree(own)
+    shutil.rmtree(folder)
+    return Whole(files, seconds, disk.changes if disk else 0, lost)
 
 
-def start(folder: Path, config: dict) -> subprocess.Popen:
-    """The process of the run in FOLDER, which goes on where another stopped; its words go to FOLDER.log."""
-    python = config["backend"]["python"] or sys.executable
-    words = [python, *trizoo.program(), "--run", str(folder)]
-    with folder.with_suffix(".log").open("a") as log:
-        environment = trizoo.child_environment(config["backend"])
-        return subprocess.Popen(words, env=environment, stdout=log, stderr=log)
+def strike(
+    place: Place, case: Case, whole: Whole, folder: Path, blow: Blow
+) -> tuple[bool, bool, list[str]]:
+    """Start the run in FOLDER and hurt it: whether that was in time, whether the run is done, what is wrong."""
+    at_change = place.faults and (blow.kind != "kill" or blow.how in ("kill", "cut"))
+    if not at_change:
+        return struck_in_time(place, case, whole, folder, blow)
+    with tempfile.TemporaryDirectory(dir=place.folder) as own:
+        disk = Disk(place.faults, folder, Path(own), forgets=blow.kind == "cut")
+        disk.arm(blow.how, 1 + int(blow.when * whole.changes))
+        ended = finish(place, case, folder, disk)
+        problems = wrong(ended)
+        if not disk.struck:
+            return False, ended.status == 0, problems
+        if blow.kind == "error":
+            problems += [
+                f"{problem} ({disk.struck})" for problem in wrong_after_error(ended, folder, blow)
+            ]
+            return True, ended.status == 0, problems
+        if blow.how == "kill" and ended.status not in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            problems.append(f"status {ended.status} after SIGKILL: {ended.told[-300:]}")
+        if blow.kind == "cut":
+            after = Path(own) / "after"
+            disk.after_power_cut(after)
+            shutil.rmtree(folder)
+            shutil.move(after, folder)
+        return True, False, problems
 
 
-def finish(folder: Path, config: dict) -> None:
-    """Let the run in FOLDER end; RuntimeError, with its last words, if it cannot."""
-    if status := start(folder, config).wait():
-        last = folder.with_suffix(".log").read_text()[-2000:]
-        raise RuntimeError(f"the run in {folder} ended with status {status}:\n{last}")
+def struck_in_time(
+    place: Place, case: Case, whole: Whole, folder: Path, blow: Blow
+) -> tuple[bool, bool, list[str]]:
+    """The same by a SIGKILL at a random time, to the command, the process that it started, or both."""
+    child, log = start(place, case, folder)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(blow.when * whole.seconds)
+    if child.poll() is not None:
+        ended = Ended(child.returncode, log.read_text(), left_behind(child.pid))
+        return False, ended.status == 0, wrong(ended)
+    victims = [child.pid]
+    if blow.how == "child":
+        victims = [pid for pid, parent, _ in group(child.pid) if parent == child.pid] or victims
+    if blow.how in ("both", "kill", "cut"):
+        os.killpg(child.pid, signal.SIGKILL)
+    for victim in victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+    ended = wait(child, log)
+    return ended.status != 0, ended.status == 0, wrong(ended)
 
 
-def strike(folder: Path, config: dict, kill: Kill) -> bool:
-    """Start the run in FOLDER and kill it; whether it was still at work then."""
-    watched = folder / ("losses.parquet" if kill.after is None else CHECKPOINT)
-    before, child = stamp(watched), start(folder, config)
-    wait(child, lambda: stamp(watched) != before and reached(watched, kill.after))
-    time.sleep(kill.pause)
-    child.kill()
-    return child.wait() < 0
+def start(
+    place: Place, case: Case, folder: Path, disk: Disk | None = None
+) -> tuple[subprocess.Popen, Path]:
+    """The process of CASE in FOLDER, the first of a group of its own, and the file to which it prints."""
+    environment = os.environ | {
+        "TMPDIR": str(place.folder / "temporary"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    environment |= disk.environment if disk else {}
+    log = folder.with_suffix(".log")
+    with log.open("w") as file:
+        words = [sys.executable, str(ROOT / "trizoo.py"), *case.words]
+        how = {
+            "cwd": folder,
+            "env": environment,
+            "stdin": subprocess.DEVNULL,
+            "start_new_session": True,
+        }
+        return subprocess.Popen(words, stdout=file, stderr=file, **how), log
 
 
-def wait(child: subprocess.Popen, ready: Callable[[], bool]) -> None:
-    """Return as soon as READY says so, or CHILD has ended."""
-    while child.poll() is None and not ready():
-        time.sleep(0.002)
+def finish(place: Place, case: Case, folder: Path, disk: Disk | None = None) -> Ended:
+    """Let the run of CASE in FOLDER end."""
+    return wait(*start(place, case, folder, disk))
 
 
-def stamp(path: Path) -> int:
-    """When the file at PATH was written; 0 if it was not."""
-    return path.stat().st_mtime_ns if path.exists() else 0
+def wait(child: subprocess.Popen, log: Path) -> Ended:
+    """What becomes of CHILD and its group; what does not end is killed."""
+    try:
+        child.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        return Ended(None, log.read_text(), [f"hung for {PATIENCE} seconds"])
+    return Ended(child.returncode, log.read_text(), left_behind(child.pid))
 
 
-def reached(path: Path, after: int | None) -> bool:
-    """Whether the checkpoint at PATH says AFTER steps or rounds, or more."""
-    if after is None:
-        return True
-    about = about_of(path)
-    return (len(about["rounds"]) if "rounds" in about else about["step"]) >= after
+def left_behind(leader: int) -> list[str]:
+    """What still runs of the group of LEADER after GRACE, and is killed now."""
+    end = time.monotonic() + GRACE
+    while (left := group(leader)) and time.monotonic() < end:
+        time.sleep(0.05)
+    if left:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
+    return [words for _, _, words in left]
 
 
-def about_of(path: Path) -> dict:
-    """The facts in a checkpoint."""
-    with safe_open(path, "numpy") as file:
-        return json.loads(file.metadata()["about"])
-
-
-def differences(task: str, one: Path, other: Path) -> list[str]:
-    """In which of their files two folders of runs differ; seconds aside."""
-    names = [
-        name for name in FILES[task] if (one / name).read_bytes() != (other / name).read_bytes()
+def group(leader: int) -> list[tuple[int, int, str]]:
+    """The living processes in the group of LEADER: number, parent, words."""
+    words = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,args="]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    lines = [line.split(None, 4) for line in told.splitlines()]
+    return [
+        (int(pid), int(parent), words)
+        for pid, parent, leads, state, words in lines
+        if int(leads) == leader and not state.startswith("Z")
     ]
-    if contents(one / CHECKPOINT) != contents(other / CHECKPOINT):
-        names.append(CHECKPOINT)
-    if numbers(one / RECORD) != numbers(other / RECORD):
-        names.append(RECORD)
-    return names
+
+
+def wrong(ended: Ended) -> list[str]:
+    """What must never be, however a run ended."""
+    problems = [f"left behind: {one}" for one in ended.left]
+    if "Traceback" in ended.told or "Fatal Python error" in ended.told:
+        problems.append(f"traceback: {ended.told[-1500:]}")
+    return problems
+
+
+def wrong_after_error(ended: Ended, folder: Path, blow: Blow) -> list[str]:
+    """What must not be after an error of the disk, unless the run could do without what failed."""
+    if ended.status == 0:
+        return []
+    problems = []
+    lines = [line for line in ended.told.splitlines() if line.startswith("trizoo: ")]
+    if len(lines) != 1:
+        problems.append(f"not one line of what is wrong: {ended.told[-600:]}")
+    if blow.how in ("ENOSPC", "full", "short") and (litter := unfinished(folder)):
+        problems.append(f"litter: {litter}")
+    return problems
+
+
+def unfinished(folder: Path) -> list[str]:
+    """Files that are on their way to another name; a store in the making is meant to be gone on with."""
+    return [
+        str(path.relative_to(folder))
+        for path in folder.rglob(".*")
+        if path.is_file() and not any(part.endswith(".partial") for part in path.parts)
+    ]
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """All that is in FOLDER by its path, without what is another the next time."""
+    read: dict[str, Callable[[Path], object]] = {RECORD: numbers, CHECKPOINT: arrays}
+    return {
+        str(path.relative_to(folder)): read.get(path.name, Path.read_bytes)(path)
+        if path.is_file()
+        else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def differences(one: dict[str, object], other: dict[str, object]) -> list[str]:
+    """The paths at which two folders' `contents` differ."""
+    return sorted(
+        path for path in one.keys() | other.keys() if one.get(path, "") != other.get(path, "")
+    )
 
 
 def numbers(path: Path) -> str:
     """The results in the record at PATH as JSON, but for OF_THE_DAY."""
-    results = json.loads(path.read_text())["results"]
+    try:
+        results = json.loads(path.read_text())["results"]
+    except (ValueError, KeyError, TypeError) as problem:
+        return f"no record: {problem}"
     kept = {key: value for key, value in results.items() if key not in OF_THE_DAY}
     return json.dumps(untimed(kept), sort_keys=True)
 
 
-def contents(path: Path) -> tuple[dict, dict]:
+def arrays(path: Path) -> tuple[dict, dict]:
     """The arrays in a checkpoint, as bytes, and its facts but the seconds."""
     with safe_open(path, "numpy") as file:
-        arrays = {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
-    return arrays, untimed(about_of(path))
+        found = {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118
+        return found, untimed(json.loads(file.metadata()["about"]))
 
 
 def untimed(value):

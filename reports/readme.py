@@ -176,12 +176,17 @@ def gpu() -> list[list[str]]:
 
 
 def kills() -> list[list[str]]:
-    """What was left of runs that were killed, fits and active learning."""
-    rows = [["", "task", "SIGKILLs", "final bytes"]]
-    told = [json.loads(file.read_text()) for file in (RECORDS / "kills").rglob("*.json")]
-    for found in sorted(told, key=lambda one: (BACKENDS.index(one["backend"]), one["task"])):
-        left = "the same" if found["identical"] else "different"
-        rows.append([TITLES[found["backend"]], found["task"], str(found["kills"]), left])
+    """What was left of runs that were hurt: `python -m benchmarks.kills`."""
+    rows = [["task", "", "SIGKILLs", "disk errors", "power cuts", "in the end"]]
+    found = json.loads((RECORDS / "kills" / "kills.json").read_text())["runs"]
+    sums = {}
+    for one in found:
+        key = one["task"], TITLES.get(one["backend"], "")
+        sums.setdefault(key, []).append(one)
+    for (task, title), some in sums.items():
+        counts = [str(sum(one[kind] for one in some)) for kind in ("kills", "errors", "cuts")]
+        right = all(one["right"] for one in some)
+        rows.append([task, title, *counts, "the same bytes" if right else "not the same"])
     return rows
 
 

@@ -83,7 +83,19 @@ SHAPES = {  # of the JSON files that the report reads
             }
         ]
     },
-    **{f"{name}.json": {"task": str, "kills": int, "seconds?": PERHAPS} for name in TITLES},
+    "kills.json": {
+        "runs": [
+            {
+                "task": str,
+                "backend": (str, None),
+                "kills": int,
+                "errors": int,
+                "cuts": int,
+                "right": bool,
+                "seconds": PERHAPS,
+            }
+        ]
+    },
 }
 VERSIONS = ("tensorflow", "keras", "torch", "jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -150,7 +162,8 @@ class Record:
     @property
     def precision(self) -> str:
         """The precision it ran in, else the one that was asked for."""
-        return self.at("where.precision") or self.text("run.backend.precision")
+        ran = self.text("where.precision")
+        return self.text("run.backend.precision") if ran == NOTHING else ran
 
     @property
     def machine(self) -> tuple[str, str, str]:

@@ -23,22 +23,25 @@ def shelf(book: Book) -> Section:
 
 
 def _kills(book: Book) -> list:
-    found = {
-        origin: told for name in TITLES for origin, told in files(book, f"{name}.json").items()
-    }
-    rows = [
-        {
-            "backend": TITLES.get(told.get("backend"), ""),
-            "task": told.get("task"),
-            "kills": told["kills"],
-            "final bytes": "the same" if told.get("identical") else "different",
-            "time (s)": told.get("seconds"),
-        }
-        for told in found.values()
-    ]
-    caption = "Runs killed at random moments and started again, against one that was not"
-    made = table(caption, rows, [], {"time (s)": ".0f"})
-    return [from_files(made, *found)] if rows else []
+    blocks = []
+    for origin, told in files(book, "kills.json").items():
+        rows = [
+            {
+                "backend": TITLES.get(one["backend"], "none"),
+                "task": one["task"],
+                "kills": one["kills"],
+                "errors of the disk": one["errors"],
+                "power cuts": one["cuts"],
+                "in the end": "the same bytes" if one["right"] else "not the same",
+                "time (s)": one["seconds"],
+            }
+            for one in told["runs"]
+        ]
+        caption = (
+            f"Runs hurt at random moments and started again, against one that was not ({origin})"
+        )
+        blocks.append(from_files(table(caption, rows, [], {"time (s)": ".0f"}), origin))
+    return blocks
 
 
 def _stores(book: Book) -> list:

@@ -208,7 +208,15 @@ def _decoding(data: bytes) -> Iterator[None]:
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"its sides are longer than {LARGEST} pixels; cut it smaller") from None
-    except (OSError, SyntaxError, EOFError, LookupError, ValueError, struct.error) as problem:
+    except (
+        OSError,
+        SyntaxError,
+        EOFError,
+        LookupError,
+        ValueError,
+        Warning,
+        struct.error,
+    ) as problem:
         raise ValueError(f"damaged ({problem}); fetch it again") from problem
 
 

@@ -58,7 +58,7 @@ class Draft:
         """Write PIXELS uint8 (y, x, channel) at ROW, from any thread; their CRC-32."""
         file, place = self.files[row // self.rows], row % self.rows
         data = pixels.tobytes()
-        os.pwrite(file.fileno(), data, len(npy_header(0, self.channels)) + place * self.bytes)
+        write_at(file, data, len(npy_header(0, self.channels)) + place * self.bytes)
         return zlib.crc32(data)
 
     def pixels(self, row: int) -> bytes:
@@ -124,10 +124,14 @@ class Draft:
         return {row: noted[row] for row, whole in zip(noted, found, strict=True) if whole}
 
     def _copy(self, kept: np.ndarray, whole: Path) -> None:
-        files = write_shards(whole, len(kept), self.channels)
+        files, start = (
+            write_shards(whole, len(kept), self.channels),
+            len(npy_header(0, self.channels)),
+        )
         try:
             for place, row in enumerate(kept.tolist()):
-                files[place // self.rows].write(self.pixels(row))
+                file = files[place // self.rows]
+                write_at(file, self.pixels(row), start + place % self.rows * self.bytes)
         finally:
             for file in files:
                 file.close()
@@ -142,10 +146,18 @@ def write_shards(folder: Path, galaxies: int, channels: int) -> list:
         path = folder / shard_name(number)
         path.touch()
         file = path.open("r+b", buffering=0)
-        file.write(head)
+        write_at(file, head, 0)
         file.truncate(len(head) + count * SIZE * SIZE * channels)
         files.append(file)
     return files
+
+
+def write_at(file, data: bytes, place: int) -> None:
+    """Write all of DATA into an unbuffered FILE from PLACE on; one call may take a part, as on a disk almost full."""
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(file.fileno(), left, place)
+        left, place = left[written:], place + written
 
 
 def npy_header(galaxies: int, channels: int) -> bytes:

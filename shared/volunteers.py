@@ -465,7 +465,7 @@ def _galaxy(row: dict[str, str], where: str) -> str | None:
 def _json(row: dict[str, str], name: str, kind: type, where: str) -> Any:
     try:
         found = json.loads(row[name])
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise ValueError(f"{where}: {name} is no JSON ({problem}); {ANEW}") from problem
     if not isinstance(found, kind):
         raise ValueError(f"{where}: {name} holds no {kind.__name__}, but {row[name][:40]}; {ANEW}")

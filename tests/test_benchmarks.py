@@ -5,17 +5,19 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake import TINY, Fake, run_of
+from fake import Fake, run_of
 
 import benchmarks
 from benchmarks import acquisition, kills, material
 from shared import reference
 from shared.backend import open_backend
 from shared.records import write_json
+from shared.spec import BACKENDS
 from shared.weights import Checkpoint, first_checkpoint, save_checkpoint
 
 FOLDER = Path(benchmarks.__file__).parent
@@ -70,47 +72,50 @@ def test_the_small_pieces_run_and_leave_what_the_report_reads(tmp_path):
         assert "data" not in one["stats"]
 
 
-def test_kills_come_one_by_one_after_checkpoints_and_the_last_while_sampling():
-    random = np.random.default_rng(0)
-    config = {
-        "task": {"name": "fit"},
-        "training": {"checkpoint_every": 4, "steps": 44},
-        "acquisition": {"rounds": 3},
-    }
-    results = {"train_seconds": 11.0, "sample_seconds": 2.0}
-    plan = kills.moments(config, results, 10, random)
-    after = [kill.after for kill in plan]
-    assert after[8:] == [None, None]
-    assert after[:8] == sorted(set(after[:8]))
-    assert set(after[:8]) <= set(range(4, 44, 4))
-    assert all(0 <= kill.pause <= 1 for kill in plan)
-    with pytest.raises(ValueError, match="kills is 20, but there are 10 checkpoints"):
-        kills.moments(config, results, 20, random)
-    config["task"]["name"] = "active"
-    results = {"rounds": [{"seconds": 0.5}, {"seconds": 0.1}]}
-    plan = kills.moments(config, results, 3, random)
-    assert [kill.after for kill in plan] == [1, 2, 3]
-    assert all(0 <= kill.pause <= 0.3 for kill in plan)
+def test_blows_are_shared_out_and_of_every_kind():
+    assert kills.shared_out(200, [16, 8, 6]) == [107, 53, 40]
+    assert sum(kills.shared_out(7, [1] * 14)) == 7
+    counts = {"kill": 10, "error": 10, "cut": 3}
+    plan = kills.planned(counts, np.random.default_rng(0))
+    assert Counter(blow.kind for blow in plan) == counts
+    for kind, hows in {"kill": kills.KILLS, "error": kills.ERRORS}.items():
+        told = Counter(blow.how for blow in plan if blow.kind == kind)
+        assert told == dict.fromkeys(hows, 2)
+    assert all(0 <= blow.when < 1 for blow in plan)
 
 
-@pytest.mark.parametrize("task", ["fit", "active"])
-def test_ten_kills_find_room_in_the_small_runs(task):
-    config = kills.trizoo.compose([f"task={task}", *kills.SMALL])
-    results = {"train_seconds": 1.0, "sample_seconds": 1.0, "rounds": [{"seconds": 1.0}]}
-    assert len(kills.moments(config, results, 10, np.random.default_rng(0))) == 10
+def test_every_task_that_writes_and_every_framework_is_hurt():
+    tasks = {case.words[0] for case in kills.CASES.values()}
+    assert tasks >= {"prepare", "fit", "predict", "active", "calibrate", "export", "report"}
+    for task in ("fit", "predict", "active"):
+        found = {case.backend for case in kills.CASES.values() if case.words[0] == task}
+        assert found == set(BACKENDS)
 
 
 @pytest.mark.parametrize(
-    "changed",
-    [None, "weights.safetensors", "second", "loss", "seconds", "chances", "peak_memory_bytes"],
+    ("changed", "found"),
+    [
+        (None, []),
+        ("weights.safetensors", ["run/weights.safetensors"]),
+        ("second", [f"run/{kills.CHECKPOINT}"]),
+        ("loss", [f"run/{kills.CHECKPOINT}"]),
+        ("seconds", []),
+        ("chances", ["run/record.json"]),
+        ("peak_memory_bytes", []),
+        ("litter", ["run/.trizoo-0-a"]),
+        ("missing", ["run/weights.safetensors"]),
+        ("empty record", ["run/record.json"]),
+    ],
 )
-def test_a_difference_anywhere_but_in_seconds_is_found(tmp_path, changed):
+def test_a_difference_anywhere_but_in_seconds_is_found(tmp_path, changed, found):
     run = run_of()
     for name in ("one", "other"):
         start, other = first_checkpoint(run.model, 0), name == "other"
-        for file in kills.FILES["fit"]:
-            (tmp_path / name).mkdir(exist_ok=True)
-            (tmp_path / name / file).write_text("x" * (1 + (other and file == changed)))
+        folder = tmp_path / name / "run"
+        folder.mkdir(parents=True)
+        if not (other and changed == "missing"):
+            text = "x" * (1 + (other and changed == "weights.safetensors"))
+            (folder / "weights.safetensors").write_text(text)
         second = {
             key: array + (other and changed == "second") for key, array in start.second.items()
         }
@@ -123,42 +128,48 @@ def test_a_difference_anywhere_but_in_seconds_is_found(tmp_path, changed):
             "rounds": [{"chances": [0.5 + 1e-12 * (other and changed == "chances")]}],
             "train_seconds": 0.1 + (other and changed == "seconds"),
         }
-        write_json(tmp_path / name / "record.json", {"results": results})
+        write_json(folder / "record.json", {"results": results})
+        if other and changed == "empty record":
+            (folder / "record.json").write_text("")
+        if other and changed == "litter":
+            (folder / ".trizoo-0-a").touch()
         checkpoint = Checkpoint(start.weights, start.first, second, 4)
-        save_checkpoint(tmp_path / name / kills.CHECKPOINT, checkpoint, about)
-    found = kills.differences("fit", tmp_path / "one", tmp_path / "other")
-    expected = {
-        "weights.safetensors": ["weights.safetensors"],
-        "chances": ["record.json"],
-        "second": [kills.CHECKPOINT],
-        "loss": [kills.CHECKPOINT],
-    }
-    assert found == expected.get(changed, [])
-    assert kills.reached(tmp_path / "one" / kills.CHECKPOINT, 4)
-    assert not kills.reached(tmp_path / "one" / kills.CHECKPOINT, 5)
+        save_checkpoint(folder / kills.CHECKPOINT, checkpoint, about)
+    both = [kills.contents(tmp_path / name) for name in ("one", "other")]
+    assert kills.differences(*both) == found
 
 
 def test_kills_writes_its_record_and_fails_where_runs_differ(tmp_path, monkeypatch, capsys):
-    asked = []
+    asked = {}
 
-    def compare(place, task, overrides, count, random):
-        asked.append((task, overrides, count))
-        return {"kills": count, "identical": task == "fit"}
+    def campaign(place, name, case, plan):
+        asked[name] = Counter(blow.kind for blow in plan)
+        right = name != "fit-jax"
+        counts = {"kills": asked[name]["kill"], "errors": asked[name]["error"], "cuts": 0}
+        return {"case": name, "task": "fit", "right": right, "blows": [], **counts}
 
-    monkeypatch.setattr(kills, "compare", compare)
+    monkeypatch.setattr(kills, "campaign", campaign)
+    monkeypatch.setattr(kills, "ready", lambda folder, fitted: folder)
     file = tmp_path / "kills.json"
-    assert kills.main(["backend=tf", "kills=3", f"record={file}"]) == 0
-    assert json.loads(file.read_text()) == {"kills": 3, "identical": True}
-    assert json.loads(capsys.readouterr().out) == {"kills": 3, "identical": True}
-    assert kills.main(["task=active", "seed=1"]) == 1
-    assert asked == [("fit", ["backend=tf"], 3), ("active", ["seed=1"], 10)]
+    few = ["kills=6", "errors=3", "cuts=0", f"record={file}"]
+    assert kills.main([*few, "only=fit-tf,export"]) == 0
+    told = json.loads(file.read_text())
+    assert [one["case"] for one in told["runs"]] == ["fit-tf", "export"]
+    assert sum(one["kills"] for one in told["runs"]) == 6
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last == {"kills": 6, "errors": 3, "cuts": 0, "wrong": []}
+    assert kills.main([*few, "only=fit"]) == 1
+    with pytest.raises(SystemExit, match="no such word: backend"):
+        kills.main(["backend=tf"])
 
 
 def test_a_run_that_cannot_end_is_told_with_its_last_words(tmp_path):
-    config = kills.trizoo.compose(["task=fit", *TINY, "dataset=folder", "dataset.images=nowhere"])
-    write_json(tmp_path / "run" / "run.json", config)
-    with pytest.raises(RuntimeError, match=r"status 2:\n.*nowhere"):
-        kills.finish(tmp_path / "run", config)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "temporary").mkdir()
+    place = kills.Place(tmp_path, None)
+    case = kills.Case(("fit", "dataset=folder", "dataset.images=nowhere"), 1)
+    with pytest.raises(RuntimeError, match=r"(?s)fit ended with status 2:\n.*nowhere"):
+        kills.undisturbed(place, "fit", case)
 
 
 # The acquisition

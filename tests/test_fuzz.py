@@ -1,18 +1,17 @@
-"""A thousand damaged tables, archives and images: each is read, or refused in words, in little memory, without a trace.
+"""Two thousand damaged tables, archives, images and exports: each is read, or refused in words, in little memory.
 
 All are read by one child process, so that a crash is seen too. It says what became of each; the draws are fixed.
 """
 
 import bz2
+import csv as csv_module
 import gzip
 import io
 import json
 import lzma
 import os
 import random
-import resource
 import struct
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -20,7 +19,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import google_crc32c
@@ -29,24 +28,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
+from fuzzing import MEMORY, child, tried, unclear
 from PIL import Image
 
 import trizoo
 from shared.catalogue import read_catalogue
 from shared.cutouts import SIZE, cutout
 from shared.sources import open_source, tfrecord
-from shared.spec import DatasetSpec, RunSpec, from_config
+from shared.spec import DatasetSpec, OracleSpec, RunSpec, from_config
+from shared.volunteers import EXPORTS, MANIFEST, heard
 
-ROOT = Path(__file__).parents[1]
-CASES, CASES_FILE = 1000, "cases.json"
-MEMORY = 2**30  # bytes that the process may ever hold beyond those that whole files took
-BEYOND = 8 * 2**30  # bytes of addresses: past that it is the machine that would suffer
+CASES, CASES_FILE = 2000, "cases.json"
 HTML = b"<!DOCTYPE html><html><body><h1>503 Service Unavailable</h1></body></html>" * 40
-WAYS_OUT = "fetch name cut leave check mend save write put remove correct make say fill belong must keep set use"
 TABLES = ("t.csv", "t.csv.gz", "t.parquet", "t.fits")
 ARCHIVES = ("a.zip", "a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz")
 HOLDERS = (*ARCHIVES, "images.parquet", "images.tfrecord")  # the rest are images
 ZEROS = 2**31  # in a bomb
+EXPORT = f"run/{EXPORTS}/export.csv"  # of classifications
 
 Made = tuple[str, str, bytes]  # what is wrong, the file's name, its bytes
 
@@ -473,10 +471,439 @@ def odd_holders() -> Iterator[Made]:
         yield f"length {length}", "images.tfrecord", head + masked(head) + bytes(1000)
 
 
+# Kinds that real files of people have shown
+
+
+def dialects() -> Iterator[Made]:
+    """Tables as other programs write them, and nearly so."""
+    text = csv(galaxies(20)).decode()
+    lines = text.splitlines()
+    for separator in (",", ";", "\t", "|", " ", "  ", ",,", ", "):
+        for end in ("\n", "\r\n", "\r", "\n\n"):
+            for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+                data = end.join(lines).replace(",", separator).encode(encoding)
+                yield f"{separator!a} {end!a} {encoding}", "t.csv", data
+    starts = (
+        "#Table1",
+        "# comment",
+        "",
+        ",,,,",
+        "%ECSV 1.0",
+        "sep=,",
+        '"a',
+        "id",
+        "\0",
+        "\\N",
+        "1,2,3,4,5",
+    )
+    ecsv = "# %ECSV 1.0\n# ---\n# datatype:\n# - {name: id, datatype: int64}\n# schema: astropy-2.0"
+    for start in (*starts, ecsv):
+        yield f"begins {start[:9]!a}", "t.csv", f"{start}\n{text}".encode()
+    cells = (
+        "1,234",
+        "1.234,5",
+        "1 234",
+        "5e2",
+        "5.",
+        "+5",
+        "0x10",
+        "1_000",
+        "--",
+        "null",
+        '""',
+        '"5"',
+        "'5'",
+        "5%",
+    )
+    for cell in cells:
+        for place in (0, 3, 9):
+            row = lines[4].split(",")
+            row[place % 5] = cell
+            yield (
+                f"{cell} in {place}",
+                "t.csv",
+                "\n".join([*lines[:4], ",".join(row), *lines[5:]]).encode(),
+            )
+    odd = {
+        "header alone": lines[0],
+        "no header": "\n".join(lines[1:]),
+        "header twice": "\n".join([lines[0], *lines]),
+        "names twice": text.replace("bar_weak", "bar_strong", 1),
+        "no names": text.replace(lines[0], ",,,,", 1),
+        "open quote": text.replace("\n", '\n"', 3),
+        "quoted lines": text.replace(",", ',"\n",', 3),
+        "short rows": "\n".join(line[: len(line) // 2] for line in lines),
+        "last row cut": text[:-7],
+        "commas more": text.replace("\n", ",\n"),
+        "one line": " ".join(lines),
+        "zeros": "\0" * 5000,
+        "spaces": " " * 5000,
+        "commas": "," * 200_000,
+        "quotes": '"' * 100_001,
+        "latin": text.replace("bar", "b\xe4r"),
+    }
+    for what, data in odd.items():
+        yield what, "t.csv", data.encode("latin-1")
+
+
+def rich_table() -> bytes:
+    """A FITS table with all that columns may be."""
+    count, draw = 12, np.random.default_rng(3)
+    votes = [draw.integers(0, 30, count) for _ in range(2)]
+    lists = np.array([np.arange(n % 4) for n in range(count)], object)
+    columns = [
+        fits.Column("id", "20A", array=[f"J{n:09d}" for n in range(count)]),
+        fits.Column("ra", "D", unit="deg", array=draw.uniform(0, 360, count)),
+        fits.Column("dec", "E", array=draw.uniform(-90, 90, count)),
+        fits.Column("bar_strong", "J", null=-99, array=votes[0]),
+        fits.Column("bar_weak", "I", bscale=1, bzero=32768, array=votes[1].astype(np.uint16)),
+        fits.Column("lists", "PJ()", array=lists),
+        fits.Column("three", "3E", array=draw.uniform(0, 1, (count, 3))),
+    ]
+    unit = fits.BinTableHDU.from_columns(columns)
+    for _ in range(40):
+        unit.header["COMMENT"] = "room for a card"
+    made = io.BytesIO()
+    unit.writeto(made)
+    return made.getvalue()
+
+
+def carded(data: bytes, key: str, value: str) -> bytes:
+    """DATA, a FITS file, whose first extension says KEY = VALUE; a comment makes room where it did not."""
+    start = data.index(b"XTENSION")
+    place = data.find(f"{key:8}=".encode(), start)
+    place = data.index(b"COMMENT ", start) if place < 0 else place
+    return data[:place] + f"{key:8}= {value:>20}".ljust(80).encode()[:80] + data[place + 80 :]
+
+
+def fits_tables() -> Iterator[Made]:
+    """Tables whose headers say what is not so."""
+    whole = rich_table()
+    yield "rich", "t.fits", whole
+    forms = "'1K' '0J' '999999999K' 'PJ(3)' 'QJ' '1PA(20)' '1X' '9999999X' 'C' 'M' '20A' '1A' 'L' 'B' '' 'Z' '-1J' 3"
+    numbers = (
+        "0 -1 1 32767 32768 -99 1.5 1E308 9223372036854775808 99999999999999999999 NaN T 'x' ''"
+    )
+    texts = "'' 'id' 'ra' 'h' 'rad' 'deg' 'hourangle' 'arcsec' 'mag' '(1,1)' '(99999,99999)' '(0)' 'x' 5"
+    keys = {
+        "TFORM": forms,
+        "TNULL": numbers,
+        "TSCAL": numbers,
+        "TZERO": numbers,
+        "TTYPE": texts,
+        "TUNIT": texts,
+        "TDIM": texts,
+    }
+    for name, values in keys.items():
+        for number, value in enumerate(values.split()):
+            for column in (1 + number % 7, 1 + (number + 3) % 7):
+                yield f"{name}{column} {value}", "t.fits", carded(whole, f"{name}{column}", value)
+    sizes = "0 1 -1 7 100000 2147483647 9999999999999 9223372036854775807 'x' 1.5 T"
+    for key in ("NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS", "THEAP", "BITPIX"):
+        for value in sizes.split():
+            yield f"{key} {value}", "t.fits", carded(whole, key, value)
+    for kind in ("'TABLE   '", "'IMAGE   '", "'FOREIGN '", "''", "T"):
+        yield f"XTENSION {kind}", "t.fits", carded(whole, "XTENSION", kind)
+    heap = len(whole) - 2880 + 12 * (20 + 8 + 4 + 4 + 2 + 8 + 12) % 2880
+    for number in range(20):
+        data, draw = bytearray(whole), random.Random(number)
+        place = draw.randrange(data.index(b"J000000000"), heap)
+        data[place : place + 4] = draw.choice((b"\xff" * 4, b"\x7f\xff\xff\xff", bytes(4)))
+        yield f"rows {number}", "t.fits", bytes(data)
+    ascii_columns = [
+        fits.Column("id", "A20", array=[f"J{n}" for n in range(9)]),
+        fits.Column("bar_strong", "I6", array=np.arange(9)),
+        fits.Column("bar_weak", "I6", null="---", array=np.arange(9)),
+    ]
+    made = io.BytesIO()
+    fits.TableHDU.from_columns(ascii_columns).writeto(made)
+    place = made.getvalue().index(b"J0 ")
+    for what in (b"      ", b"   ---", b"  1E40", b"  0x10", b"999999", b"\xff" * 6, b"    -1"):
+        data = bytearray(made.getvalue())
+        data[place + 21 : place + 27] = what
+        yield f"ASCII {what!a}", "t.fits", bytes(data)
+    empty = fits.BinTableHDU.from_columns([fits.Column("id", "K", array=[])])
+    for what, units in {
+        "second": [empty, fits.open(io.BytesIO(whole))[1]],
+        "none": [fits.ImageHDU()],
+    }.items():
+        made = io.BytesIO()
+        fits.HDUList([fits.PrimaryHDU(), *units]).writeto(made)
+        yield f"table {what}", "t.fits", made.getvalue()
+
+
+def parquets() -> Iterator[Made]:
+    """Files whose footers or pages were changed, and one column of very many equal values."""
+    table = {**galaxies(), "id": [f"g{n}" for n in range(60)], "list": [[n] for n in range(60)]}
+    for number, how in enumerate(
+        ({}, {"compression": "zstd"}, {"use_dictionary": False, "compression": "none"})
+    ):
+        whole = parquet(table, **how)
+        footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+        for seed in range(40):
+            data, draw = bytearray(whole), random.Random(seed)
+            low, high = (footer, len(whole)) if seed % 4 else (4, footer)
+            for _ in range(draw.choice((1, 1, 2, 8))):
+                data[draw.randrange(low, high)] = draw.choice(
+                    (0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256))
+                )
+            yield f"footer {number} {seed}", "t.parquet", bytes(data)
+    equal = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2**26, np.int8)), pa.array(["x" * 30]))
+    for name in ("id", "bar_strong"):
+        few = {key: pa.nulls(2**26, pa.null()) for key in galaxies()} | {name: equal}
+        yield (
+            f"{name} of 2^26 equal",
+            "t.parquet",
+            parquet(few, compression="zstd", store_schema=False),
+        )
+
+
+def tiled(kind: str, array: np.ndarray) -> bytes:
+    """A tile-compressed image in FITS, with room for cards."""
+    unit = fits.CompImageHDU(array, compression_type=kind)
+    for _ in range(40):
+        unit.header["COMMENT"] = "room for a card"
+    made = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), unit]).writeto(made)
+    return made.getvalue()
+
+
+def tile_bomb(side: int) -> bytes:
+    """A tile-compressed image of SIDE x SIDE, all of whose tiles are the same few bytes."""
+    tile = gzip.compress(bytes(side), mtime=0)
+    cards = {"XTENSION": "'BINTABLE'", "BITPIX": 8, "NAXIS": 2, "NAXIS1": 8, "NAXIS2": side}
+    cards |= {"PCOUNT": len(tile), "GCOUNT": 1, "TFIELDS": 1, "TTYPE1": "'COMPRESSED_DATA'"}
+    cards |= {
+        "TFORM1": f"'1PB({len(tile)})'",
+        "ZIMAGE": "T",
+        "ZBITPIX": 8,
+        "ZNAXIS": 2,
+        "ZNAXIS1": side,
+    }
+    cards |= {"ZNAXIS2": side, "ZTILE1": side, "ZTILE2": 1, "ZCMPTYPE": "'GZIP_1  '"}
+    text = "".join(f"{key:8}= {value:>20}".ljust(80) for key, value in cards.items()) + "END"
+    text = text.ljust(-(-len(text) // 2880) * 2880).encode()
+    data = struct.pack(">II", len(tile), 0) * side + tile
+    return fits_header(8)[:2880] + text + data.ljust(-(-len(data) // 2880) * 2880, b"\0")
+
+
+def fits_images() -> Iterator[Made]:
+    """Images in tiles, in many extensions, and with weights before them."""
+    y, x = np.mgrid[:280, :280] - 140
+    sky = np.random.default_rng(4).normal(100, 3, (280, 280)) + 900 * np.exp(-np.hypot(x, y) / 15)
+    kinds = ("RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1")
+    wholes = {kind: tiled(kind, sky.astype(np.int16)) for kind in kinds} | {
+        "real": tiled("RICE_1", sky)
+    }
+    values = [
+        "0",
+        "-1",
+        "1",
+        "7",
+        "300",
+        "100000",
+        "2147483647",
+        "9223372036854775807",
+        "1.5",
+        "'x'",
+        "''",
+    ]
+    keys = [
+        "ZNAXIS",
+        "ZNAXIS1",
+        "ZNAXIS2",
+        "ZTILE1",
+        "ZTILE2",
+        "ZBITPIX",
+        "ZVAL1",
+        "ZVAL2",
+        "NAXIS1",
+        "NAXIS2",
+        "PCOUNT",
+        "TFIELDS",
+        "ZSCALE",
+        "ZBLANK",
+    ]
+    for number, (kind, whole) in enumerate(wholes.items()):
+        yield f"tiles {kind}", "a.fits", whole
+        for place, key in enumerate(keys):
+            for turn in range(2):
+                value = values[(place + number + 5 * turn) % len(values)]
+                yield f"{kind} {key} {value}", "a.fits", carded(whole, key, value)
+        for word in ("'RICE_1'", "'NOCOMPRESS'", "'x'", "5"):
+            yield f"{kind} as {word}", "a.fits", carded(whole, "ZCMPTYPE", word)
+        for seed in range(4):
+            data, draw = bytearray(whole), random.Random(seed)
+            for _ in range(20):
+                data[draw.randrange(8640, len(data))] = draw.randrange(256)
+            yield f"{kind} data {seed}", "a.fits", bytes(data)
+    for side in (3000, 40_000, 200_000):
+        yield f"{side} x {side} in tiles", "a.fits", tile_bomb(side)
+    small, weight = (
+        fits.ImageHDU(sky.astype(np.float32)),
+        fits.ImageHDU(np.ones((280, 280), np.float32), name="WHT"),
+    )
+    empty = io.BytesIO()
+    fits.ImageHDU().writeto(empty)
+    extension = empty.getvalue()[2880:]
+    for what, units in {
+        "weights first": [weight, small],
+        "weights": [weight],
+        "two": [small, small],
+    }.items():
+        made = io.BytesIO()
+        fits.HDUList([fits.PrimaryHDU(), *units]).writeto(made)
+        yield what, "a.fits", made.getvalue()
+        yield (
+            f"{what} after 2,000 empty",
+            "a.fits",
+            made.getvalue()[:2880] + extension * 2000 + made.getvalue()[2880:],
+        )
+    yield "5,000 empty", "a.fits", empty.getvalue()[:2880] + extension * 5000
+    for bits in (8, 16, 32, 64, -32, -64):
+        for sides in (
+            (300, 300, 0),
+            (300, 300, 1, 1),
+            (300, 300, 2),
+            (1, 300, 300),
+            (20_000, 20_000),
+        ):
+            yield f"{bits} bits {sides}", "a.fits", fits_header(bits, *sides)
+
+
+def pictures() -> Iterator[Made]:
+    """PNG and JPEG whose parts were changed one by one, with right checksums."""
+    whole = saved("PNG", pixels(280, 280, 3), compress_level=1)
+    head = whole[16:29]
+    for place in range(8, 13):  # depth, colours, compression, filter, interlace
+        for value in (0, 1, 3, 5, 16, 255):
+            other = bytearray(head)
+            other[place] = value
+            yield (
+                f"IHDR {place} {value}",
+                "a.png",
+                whole[:8] + chunk(b"IHDR", bytes(other)) + whole[33:],
+            )
+    for kind in (
+        b"PLTE",
+        b"tRNS",
+        b"gAMA",
+        b"eXIf",
+        b"acTL",
+        b"fdAT",
+        b"IDAT",
+        b"IEND",
+        b"xxxx",
+        b"\xff\xff\xff\xff",
+    ):
+        for data in (b"", b"\0" * 7, b"\xff" * 3000):
+            yield f"{kind!a} of {len(data)}", "a.png", whole[:33] + chunk(kind, data) + whole[33:]
+    jpeg = images()["rgb.jpg"]
+    for marker in (0xC0, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE):
+        for data in (b"", b"\0" * 9, b"\xff" * 65533):
+            segment = bytes([255, marker]) + struct.pack(">H", len(data) + 2) + data
+            yield f"segment {marker:x} of {len(data)}", "a.jpg", jpeg[:2] + segment + jpeg[2:]
+
+
+def classifications() -> Iterator[Made]:
+    """Exports of classifications in which one thing is wrong."""
+    names = "classification_id,user_name,user_id,user_ip,workflow_id,workflow_name,workflow_version,created_at"
+    names = f"{names},gold_standard,expert,metadata,annotations,subject_data,subject_ids".split(",")
+    rows = [
+        {
+            **dict.fromkeys(names, ""),
+            "classification_id": str(100 + number),
+            "user_name": f"someone {number}",
+            "user_id": str(number),
+            "workflow_id": "1",
+            "workflow_version": "12.34",
+            "created_at": f"2026-01-0{1 + number} 10:00:00 UTC",
+            "metadata": json.dumps({"started_at": "2026-01-01T10:00:00.000Z"}),
+            "annotations": json.dumps(
+                [{"task": "T0", "task_label": "bar", "value": ("strong", "weak")[number % 2]}]
+            ),
+            "subject_data": json.dumps({"7": {"retired": None, "!galaxy": "g0", "image": "a.jpg"}}),
+            "subject_ids": "7",
+        }
+        for number in range(3)
+    ]
+
+    def export(rows: list[dict]) -> bytes:
+        made = io.StringIO()
+        writer = csv_module.DictWriter(made, names)
+        writer.writeheader()
+        writer.writerows(rows)
+        return made.getvalue().encode(errors="surrogateescape")
+
+    whole = export(rows)
+    yield "whole", EXPORT, whole
+    cells = (
+        "",
+        "x",
+        "-1",
+        "nan",
+        "2.7E+06",
+        "1e999",
+        "9" * 400,
+        "null",
+        "[]",
+        "{}",
+        "3",
+        '"x"',
+        "true",
+        "[[]]",
+        "\0",
+    )
+    cells += (
+        '{"7": null}',
+        '{"7": [1]}',
+        '{"7": {}, "8": {}}',
+        '[{"task": null}]',
+        '[{"task": {"a": 1}}]',
+        "[null]",
+    )
+    cells += (
+        '[{"task": "T0", "value": {"a": [1]}}]',
+        '[{"task": "T0", "value": [["strong"]]}]',
+        "[" * 5000,
+        "\udcff",
+    )
+    cells += (
+        '[{"value": [{"task": "T0", "value": "strong"}]}]',
+        '[{"task": ["T0"], "value": 3}]',
+        "NaN",
+        "x" * 200_000,
+    )
+    for name in names:
+        for cell in cells if name in ("annotations", "subject_data") else cells[:9]:
+            yield (
+                f"{name} {cell[:20]!a}",
+                EXPORT,
+                export([rows[0], rows[1] | {name: cell}, rows[2]]),
+            )
+    for name in names:
+        yield f"without {name}", EXPORT, whole.replace(name.encode(), b"x", 1)
+    for damage in (truncate, cut_out, overwrite, flip):
+        for seed in range(6):
+            yield f"{damage.__name__} {seed}", EXPORT, damage(bytearray(whole), random.Random(seed))
+    for encoding in ("utf-16", "utf-8-sig", "cp500"):
+        yield encoding, EXPORT, whole.decode().encode(encoding)
+    yield "semicolons", EXPORT, whole.replace(b",", b";")
+    yield "nothing", EXPORT, b""
+
+
 def lay_out(folder: Path) -> None:
     """Write every case into FOLDER, and a list of what each is and its path."""
     cases = []
     fixed = [*odd_tables(), *odd_images(), *odd_archives(), *odd_holders(), *replaced()]
+    fixed += [
+        *dialects(),
+        *fits_tables(),
+        *parquets(),
+        *fits_images(),
+        *pictures(),
+        *classifications(),
+    ]
     links = [
         "/etc/passwd",
         "/dev/zero",
@@ -494,6 +921,10 @@ def lay_out(folder: Path) -> None:
         path = folder / "cases" / str(number) / name
         path.parent.mkdir(parents=True)
         path.write_bytes(data)
+        if name == EXPORT:
+            asked = path.parents[1] / "ask-01"
+            asked.mkdir()
+            (asked / MANIFEST).write_text("image,!galaxy\nimages/a.jpg,g0\n")
         cases.append((f"{name}: {what}", str(path)))
     for number, target in enumerate(links):
         place = folder / "cases" / f"links {number}"
@@ -509,15 +940,19 @@ def lay_out(folder: Path) -> None:
 # The child, which reads them
 
 
-def survey() -> DatasetSpec:
-    composed = trizoo.compose(["dataset=folder", "dataset.images=photos"])
-    dataset = from_config(RunSpec, composed).dataset
+def survey() -> tuple[DatasetSpec, OracleSpec]:
+    words = ["dataset=folder", "dataset.images=photos", "oracle=volunteers"]
+    run = from_config(RunSpec, trizoo.compose(words))
+    dataset = run.dataset
     columns = replace(dataset.columns, ra="ra", dec="dec")
-    return replace(dataset, columns=columns, questions={"bar": ("strong", "weak")}, leads={})
+    bar = replace(dataset, columns=columns, questions={"bar": ("strong", "weak")}, leads={})
+    return bar, run.oracle
 
 
-def read(dataset: DatasetSpec, path: Path) -> None:
-    if path.name in TABLES:
+def read(dataset: DatasetSpec, oracle: OracleSpec, path: Path) -> None:
+    if path.name == Path(EXPORT).name:
+        heard(path.parents[1], oracle, dataset.questions)
+    elif path.name in TABLES:
         table = read_catalogue(replace(dataset, table=str(path)))
         assert table["id"].is_unique
         assert (table["bar_total"] >= table["bar_strong"]).all()
@@ -558,14 +993,6 @@ CHANGES = {f"os.{change}" for change in CHANGES} | {
 }
 
 
-def peak_memory() -> int:
-    """The most bytes that this process ever held."""
-    status = Path("/proc/self/status")
-    if status.exists():  # where ru_maxrss begins with the parent's
-        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def work(folder: Path) -> None:
     """Read every case in FOLDER, and say of each what it is, what became of it, and what it told, held and changed."""
     changed = []
@@ -577,61 +1004,33 @@ def work(folder: Path) -> None:
             changed.append(f"{event} {args}")
 
     sys.addaudithook(watch)
-    if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_AS, (BEYOND, BEYOND))
-    dataset, before = survey(), None
-    for what, path in json.loads((folder / CASES_FILE).read_text()):
-        if not what.endswith("whole") and before is None:
-            before = peak_memory()
-        print(json.dumps({"begun": what}), flush=True)
-        outcome, told = "read", ""
+    dataset, oracle = survey()
+    files = json.loads((folder / CASES_FILE).read_text())
+    cases = ((what, partial(read, dataset, oracle, Path(path))) for what, path in files)
+
+    def changes() -> list[str]:
+        """What was changed since it was asked last."""
+        told = list(changed)
         changed.clear()
-        try:
-            read(dataset, Path(path))
-        except Exception as problem:
-            outcome, told = type(problem).__name__, str(problem)
-        case = {"case": what, "outcome": outcome, "told": told, "changed": changed}
-        held = 0 if before is None else peak_memory() - before
-        print(json.dumps(case | {"memory": held}), flush=True)
+        return told
+
+    tried(cases, changed=changes)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """What became of each case."""
     folder = tmp_path_factory.mktemp("fuzz")
-    (folder / "here").mkdir()
-    (folder / "temporary").mkdir()
-    environment = {
-        "TMPDIR": str(folder / "temporary"),
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-
-    def child(job):
-        command = [sys.executable, "-W", "error", __file__, job, str(folder)]
-        where = {"cwd": folder / "here", "env": os.environ | environment}
-        return subprocess.run(command, **where, capture_output=True, text=True, timeout=300)
-
-    laid = child("lay_out")
-    assert laid.returncode == 0, laid.stderr[-2000:]
+    child(__file__, folder, "lay_out")
     before = sorted(folder.rglob("*"))
-    child = child("work")
+    tried = child(__file__, folder, "work")
     assert sorted(folder.rglob("*")) == before
-    lines = [json.loads(line) for line in child.stdout.splitlines()]
-    assert child.returncode == 0, f"after {lines[-1:]}: {child.stderr[-2000:]}"
-    return [line for line in lines if "case" in line]
+    return tried
 
 
-def test_a_thousand_damaged_inputs_are_read_or_refused_in_words(done):
+def test_damaged_inputs_are_read_or_refused_in_words(done):
     assert len(done) == CASES
-    wrong = []
-    for case in done:
-        told = case["told"].lower()
-        helps = len(told) > 20 and any(word in told for word in WAYS_OUT.split())
-        refused = case["outcome"] in ("ValueError", "FileNotFoundError") and helps
-        if case["outcome"] != "read" and not refused:
-            wrong.append((case["case"], case["outcome"], told[:300]))
-    assert wrong == []
+    assert unclear(done) == []
 
 
 def test_whole_inputs_are_read_and_most_damage_is_noticed(done):

@@ -432,8 +432,9 @@ def test_every_table_and_figure_has_its_records_files_commits_and_command(tmp_pa
 def test_what_was_measured_apart_is_told(tmp_path):
     keep(tmp_path / "one", fit())
     (tmp_path / "kills").mkdir()
-    kills = {"task": "fit", "backend": "jax", "kills": 10, "identical": False, "seconds": 78.0}
-    (tmp_path / "kills" / "jax.json").write_text(json.dumps(kills))
+    kills = {"task": "fit", "backend": "jax", "kills": 10, "errors": 3, "cuts": 2}
+    kills |= {"right": False, "seconds": 78.0}
+    (tmp_path / "kills" / "kills.json").write_text(json.dumps({"runs": [kills]}))
     speeds = {"images_per_second": {"decode": 2846.8}, "prepare_against": {}, "images": 5535}
     (tmp_path / "stores.json").write_text(json.dumps(speeds))
     stats = {"median": 0.0015, "iqr": 0.0001, "rounds": 700}
@@ -442,10 +443,11 @@ def test_what_was_measured_apart_is_told(tmp_path):
     made = {s.title: s for s in sections(bound(read_runs(tmp_path)))}[
         "Kills, stores and small pieces"
     ]
-    assert tables(made, "killed")[0].rows == [["JAX", "fit", "10", "different", "78"]]
+    row = ["JAX", "fit", "10", "3", "2", "not the same", "78"]
+    assert tables(made, "hurt")[0].rows == [row]
     assert tables(made, "store")[0].rows == [["Pillow decodes, and no more", "2,847", "—"]]
     assert [block.files for block in made.blocks if block.kind == "table"] == [
-        ("kills/jax.json",),
+        ("kills/kills.json",),
         ("stores.json",),
         ("pieces.json",),
     ]
