@@ -135,7 +135,7 @@ def check_alike(fits: list[dict]) -> None:
 
 def alike(fit: dict) -> dict:
     """What must be the same in all fits."""
-    run, own = fit["run"], ("seed", *trizoo.PLACES)
+    run, own = fit["run"], ("seed", "outputs", "folder", "again")
     kept = {key: value for key, value in run.items() if key not in own}
     kept["dataset"] = {key: value for key, value in run["dataset"].items() if key != "stores"}
     kept["backend"] = {key: run["backend"][key] for key in ("device", "precision")}
