@@ -177,6 +177,7 @@ def fits(differences, name="jax", words=(), scatter=0.05):
         for backend, score in (("tf", level), (name, level + difference)):
             config = {**composed(f"backend={backend}", *words), "seed": seed}
             about = {"where": {}, "host": {"commit": "abc"}, "folder": f"{backend}-{seed}"}
+            about |= {"started": "2020-01-01T00:00:00+00:00", "seconds": 1.0}
             records.append({"run": config, "results": {"test": {"log_score": score}}, **about})
     return records
 
