@@ -605,8 +605,14 @@ def held(folder: Path):
         except SystemExit:  # a signal's: a child that has just begun may outlive this process
             raise
         except BaseException:
-            (folder / LOCK).unlink(missing_ok=True)
+            _unlock(folder)
             raise
+        _unlock(folder)
+
+
+def _unlock(folder: Path) -> None:
+    """Remove the file that was locked; on a disk that fails it stays, and the run's process has said why."""
+    with suppress(OSError):
         (folder / LOCK).unlink(missing_ok=True)
 
 

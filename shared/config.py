@@ -100,6 +100,8 @@ def uses(task: str, key: str) -> bool:
 
 def check_used(task: str, keys: Iterable[str]) -> None:
     """Raise ValueError if `task` does not read one of `keys`: it would have been passed over silently."""
+    if task not in USES:
+        raise ValueError(f"task.name is {task!r}; choose one of {', '.join(USES)}")
     if strange := [key for key in dict.fromkeys(keys) if not uses(task, key)]:
         own = [name for name in USES[task] if name[0] != "~"]
         but = [name[1:] for name in USES[task] if name[0] == "~"]
