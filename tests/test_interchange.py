@@ -232,7 +232,9 @@ def test_nothing_is_unpickled(tmp_path, write):
     sprung.rmdir()
     write(path, Trap(sprung))
     for load in (load_weights, load_checkpoint):
-        with pytest.raises(ValueError, match="is not a whole safetensors file|what .* says of itself is damaged"):
+        with pytest.raises(
+            ValueError, match=r"is not a whole safetensors file|what .* says of itself is damaged"
+        ):
             load(path, run_of().model)
     assert not sprung.exists()
 
