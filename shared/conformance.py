@@ -16,9 +16,10 @@ import numpy as np
 
 from shared import keys, reference
 from shared.acquisition import States
-from shared.augment import Views, draw_views, still_views
+from shared.augment import Views, still_views
 from shared.backend import open_backend
 from shared.batches import Cutouts, Labelled, Plan, draw_plan
+from shared.sampling import sample_galaxies
 from shared.spec import RunSpec
 from shared.split import galaxy_hash
 from shared.synthetic import draw_galaxies, render
@@ -109,33 +110,16 @@ class Case:
             for random in (False, True)
         ]
 
-    def sampled(
-        self,
-        run: RunSpec,
-        rows: np.ndarray,
-        chunk: int | None = None,
-        first: int = 0,
-        samples: int = SAMPLES,
-    ) -> np.ndarray:
-        """The posterior samples (galaxy, sample), from number `first` on, of the galaxies in `rows`, in this order.
+    def sampled(self, run: RunSpec, rows: np.ndarray, chunk: int | None = None) -> np.ndarray:
+        """The posterior samples (galaxy, sample) of the galaxies in `rows`, in this order.
 
         In chunks of the run's own size, or of `chunk`.
         """
         self.backend.configure(replace(run.backend, chunk=chunk or run.backend.chunk))
-        keys_of = keys.galaxy_keys(run.seed, "posterior", self.hashes[rows])
-        numbers = range(first, first + samples) if run.augmentation.at_prediction else [first]
-        parts = []
-        for number in numbers:
-            views = still_views(run, self.cutouts.size, len(rows))
-            if run.augmentation.at_prediction:
-                of_view = keys.galaxy_keys(run.seed, "posterior view", self.hashes[rows])
-                index = np.full(len(rows), number)
-                views = draw_views(run, self.cutouts.size, of_view, index, np.zeros_like(index))
-            count = samples // len(numbers)
-            images = self.cutouts[rows]
-            parts.append(self.backend.sample(self.state, images, views, keys_of, number, count))
+        hashes = self.hashes[rows]
+        found = sample_galaxies(self.backend, run, self.state, self.cutouts, rows, hashes, SAMPLES)
         self.backend.configure(run.backend)
-        return np.concatenate(parts, 1)
+        return found
 
     def rho(self, count: int, samples: int) -> np.ndarray:
         """Samples (galaxy, sample) of vote fractions of every kind, 0 and 1 among them."""
@@ -427,9 +411,21 @@ def place_invariance(case: Case) -> float:
             worst = max(worst, apart(np.roll(found, -shift, 0), usual))
         for other in (1, 7, GALAXIES):
             worst = max(worst, apart(case.sampled(run, every, other), usual))
-        singly = [case.sampled(run, every, first=number, samples=1) for number in range(SAMPLES)]
-        worst = max(worst, apart(np.concatenate(singly, 1), usual))
-    return worst
+    return max(worst, _one_at_a_time(case))
+
+
+def _one_at_a_time(case: Case) -> float:
+    """How far samples are that were asked for one at a time; with random views, all are."""
+    run, rows = case.run, np.arange(GALAXIES)
+    views = still_views(run, case.cutouts.size, GALAXIES)
+    galaxy_keys = keys.galaxy_keys(run.seed, "posterior", case.hashes)
+
+    def asked(first: int, samples: int) -> np.ndarray:
+        images = case.cutouts[rows]
+        return case.backend.sample(case.state, images, views, galaxy_keys, first, samples)
+
+    singly = [asked(number, 1) for number in range(SAMPLES)]
+    return apart(np.concatenate(singly, 1), asked(0, SAMPLES))
 
 
 def mutual_information(case: Case) -> float:
