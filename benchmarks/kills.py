@@ -181,6 +181,7 @@ def ready(folder: Path, fitted: bool) -> Place:
     """FOLDER with what all cases begin from: photographs of galaxies, their votes and, if FITTED, a fit of them."""
     from PIL import Image
 
+    from shared.spreadsheet import write_csv
     from shared.synthetic import draw_galaxies, render
 
     photos = folder / "base" / "photos"
@@ -192,7 +193,7 @@ def ready(folder: Path, fitted: bool) -> Place:
     votes = drawn[[column for column in drawn if column.startswith("smooth-or-featured_")]]
     votes = votes.drop(columns="smooth-or-featured_total")
     votes.insert(0, "id", [f"g{number}" for number in range(GALAXIES)])
-    votes.to_csv(folder / "base" / "votes.csv", index=False)
+    write_csv(folder / "base" / "votes.csv", votes)
     place = Place(folder, library(folder))
     if fitted:
         shutil.copytree(folder / "base", folder / "fitted")

@@ -683,7 +683,7 @@ STRAY = {
     "trajectories.json": "[" * 100_000,
     "labels_saved.json": '{"runs": [{"problem": "a"}]}',
     "agreement.json": "\x00" * 100,
-    "tf.json": '{"someone": "else"}',
+    "kills.json": '{"someone": "else"}',
     "w/losses.parquet": "no table",
 }
 
