@@ -162,7 +162,7 @@ def conclusions(records: Path) -> list[list[str]]:
     """The table of CONCLUSIONS: what was asked, what each run says, their median, and whether they agree."""
     runs = [Run(records / name) for name in RUNS if (records / name).is_dir()]
     names = [f"{name} run" for name in RUNS[: len(runs)]]
-    rows = [["", "px", "asked", *names, "median of runs", "met", "runs agree"]]
+    rows = [["", "px", "target", *names, "median of runs", "met", "runs agree"]]
     for one in CONCLUSIONS:
         for size in SIZES:
             found = [one.find(run, size) for run in runs]

@@ -40,8 +40,8 @@ FALLS = (0.25, 0.5, 0.75, 1.0)
 DEVIATION = 0.2  # of the vote fraction, within which W+20 tell their coverage (section 4.3)
 MEASURES = {
     "rmse": "RMSE of the vote fraction",
-    "log_score": "log score (nat)",
-    "truth_rmse": "RMSE of the true chance",
+    "log_score": "NLL (nats)",
+    "truth_rmse": "RMSE of the true probability",
 }
 
 
