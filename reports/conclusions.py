@@ -311,7 +311,7 @@ def _speed(row: dict | None) -> str:
     if row is None:
         return ""
     share = row["floor_share"]
-    return f"{row['images_per_second']:.0f}" + ("" if share is None else f" ({100 * share:.0f} %)")
+    return f"{row['images_per_second']:,.0f}" + ("" if share is None else f" ({100 * share:.0f} %)")
 
 
 def _part(row: dict | None) -> str:

@@ -6,7 +6,8 @@
     done
     python -m reports.examples outputs/examples    # their record, then the picture
 
-The galaxies are of the test set, at fixed quantiles of the volunteers' vote fraction; nobody picked them.
+The galaxies are of the test set, at fixed quantiles of the predicted vote fraction (mean over the frameworks), so that
+their votes are fair draws; nobody picked them.
 """
 
 import hashlib
@@ -30,13 +31,18 @@ from shared.run.records import write_json
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "reports" / "records" / "examples.json"
 PICTURE = ROOT / "docs" / "galaxies.png"
-QUANTILES = (0.95, 0.7, 0.4, 0.05)  # of the vote fraction, among test galaxies: smoothest first
+QUANTILES = (0.95, 0.65, 0.35, 0.05)  # of the predicted vote fraction, among test galaxies: smoothest first
 PREFIX, YES, TOTAL = (
     "smooth_or_featured_smooth",
     "smooth-or-featured_smooth",
     "smooth-or-featured_total",
 )
 INK, GRID = "#1c2024", "#dfe3e8"
+COLOURS = {  # of a picture that stands by itself
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "axes.edgecolor"), INK),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "white"),
+    "grid.color": GRID,
+}
 
 
 def publish(outputs: Path) -> None:
@@ -52,9 +58,11 @@ def publish(outputs: Path) -> None:
     split = pd.read_parquet(folders["torch"] / "split.parquet").set_index("id")["part"]
     drawn = draw_galaxies(runs["torch"].at("run.dataset.galaxies"), 0).set_index("id")
     test = drawn.loc[split.index[split == "test"]]
-    test = test.assign(fraction=test[YES] / test[TOTAL]).sort_values("fraction", kind="stable")
-    chosen = test.iloc[[round(quantile * (len(test) - 1)) for quantile in QUANTILES]]
-    columns = {name: f"{PREFIX}_{name}" for name in ("mean", "p05", "p95")}
+    columns = {name: f"{PREFIX}_{name}" for name in ("mean", "votes_low", "votes_high")}
+    means = [table.loc[test.index, columns["mean"]] for table in tables.values()]
+    order = np.argsort(np.mean(means, axis=0), kind="stable")
+    places = [round(quantile * (len(test) - 1)) for quantile in QUANTILES]
+    chosen = test.iloc[order[places]]
     galaxies = [
         {
             "id": name,
@@ -73,6 +81,7 @@ def publish(outputs: Path) -> None:
         "fits": {name: run.data["command"] for name, run in runs.items()},
         "rmse": {name: run.at("results.test.rmse") for name, run in runs.items()},
         "test_galaxies": len(test),
+        "expected_votes": runs["torch"].at("run.posterior.expected_votes"),
         "galaxies": galaxies,
     }
     write_json(RECORD, record)
@@ -82,25 +91,22 @@ def picture() -> bytes:
     """The picture as PNG; its metadata names the record by its SHA-256."""
     record = json.loads(RECORD.read_text())
     rows = len(record["galaxies"])
-    with matplotlib.rc_context({**STYLE, "font.size": 15}):
-        canvas = Figure(figsize=(8, 1.75 * rows + 1), dpi=110, facecolor="white", layout="constrained")
+    with matplotlib.rc_context({**STYLE, **COLOURS, "font.size": 18}):
+        canvas = Figure(figsize=(8, 1.8 * rows + 1.1), dpi=110, layout="constrained")
         grid = canvas.subplots(rows, 2, gridspec_kw={"width_ratios": (1, 2.9)})
         for (image, plot), galaxy in zip(grid, record["galaxies"], strict=True):
             draw_image(image, galaxy["number"])
-            draw_posteriors(plot, galaxy)
-            plot.tick_params(labelbottom=galaxy is record["galaxies"][-1], length=0, labelsize=14)
-        plot.set_xlabel("share of volunteers who answer “smooth”", fontsize=15, color=INK)
-        marks = [
-            Line2D([], [], color=BACKENDS[name], marker="o", linewidth=5, solid_capstyle="butt")
-            for name in TITLES
-        ]
+            draw_predictions(plot, galaxy, record["expected_votes"])
+            plot.tick_params(labelbottom=galaxy is record["galaxies"][-1], length=0, labelsize=17)
+        plot.set_xlabel("share of volunteers who answer “smooth”", fontsize=18)
+        marks = [Line2D([], [], color=BACKENDS[name], marker="o", linewidth=7) for name in TITLES]
         marks += [Line2D([], [], color=INK, linewidth=3)]
         canvas.legend(
             marks,
             [*TITLES.values(), "votes"],
             loc="outside upper center",
             ncols=4,
-            fontsize=15,
+            fontsize=18,
             handlelength=1.4,
             columnspacing=1.2,
         )
@@ -116,28 +122,20 @@ def draw_image(axes, number: int) -> None:
     axes.set_axis_off()
 
 
-def draw_posteriors(axes, galaxy: dict) -> None:
-    """A bar from the 5 % to the 95 % quantile for each framework, a dot at the mean, a line at the votes."""
+def draw_predictions(axes, galaxy: dict, expected: int) -> None:
+    """A bar over the central 90 % of votes for each framework, a dot at the mean, a line at the volunteers' votes."""
     yes, total = galaxy["votes"]
     axes.axvline(yes / total, color=INK, linewidth=3, zorder=1)
     for place, name in enumerate(TITLES):
-        posterior = galaxy["posterior"][name]
-        axes.plot(
-            [posterior["p05"], posterior["p95"]],
-            [-place] * 2,
-            color=BACKENDS[name],
-            linewidth=9,
-            solid_capstyle="butt",
-            alpha=0.75,
-        )
-        axes.plot(posterior["mean"], -place, "o", color=BACKENDS[name], markersize=12, mec="white")
+        one, colour = galaxy["posterior"][name], BACKENDS[name]
+        ends = [one["votes_low"] / expected, one["votes_high"] / expected]
+        axes.plot(ends, [-place] * 2, color=colour, linewidth=9, solid_capstyle="butt", alpha=0.6)
+        axes.plot(one["mean"], -place, "o", color=colour, markersize=12, markeredgecolor="white")
     axes.set(xlim=(-0.02, 1.02), ylim=(-2.7, 0.7), xticks=np.linspace(0, 1, 5), yticks=[])
-    axes.set_facecolor("white")
-    axes.grid(axis="x", color=GRID)
+    axes.grid(True, axis="x")
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    axes.tick_params(colors=INK)
-    axes.set_title(f"{yes} of {total} volunteers: smooth", loc="left", fontsize=15, color=INK)
+    axes.set_title(f"{yes} of {total} volunteers: smooth", loc="left", fontsize=18)
 
 
 def fingerprint() -> str:

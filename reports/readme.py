@@ -79,28 +79,28 @@ def agreement() -> list[list[str]]:
 
 CHECKS = {  # each check of the conformance suite, by its name in records: its name in words, and what it compares
     "words": ("random bits", "Threefry's output for one key and for many"),
-    "masks": ("dropout masks", "of training and of posterior samples, at three rates"),
+    "masks": ("dropout masks", "those of training and of posterior samples, at three rates"),
     "batches": ("batches", "which galaxies, votes and augmentations, read back from the device"),
-    "seen": ("augmented images", "one bilinear resampling"),
-    "seen_faithfully": ("augmented images, as W+20", "two resamplings, black corners"),
+    "seen": ("augmented images", "what the network sees, after one bilinear resampling"),
+    "seen_faithfully": ("augmented images, as W+20", "the same with two resamplings and black corners"),
     "layers": ("layers", "the activation of every layer; the worst layer"),
     "features": ("features", "the output of the dense layer"),
-    "answers": ("probabilities", "from given features under given masks"),
+    "answers": ("probabilities", "vote fractions from given features under given masks"),
     "likelihood": ("log-likelihood", "of ordinary and extreme votes and logits"),
     "loss": ("loss", "the mean over a few batches, before training"),
     "gradient": ("gradient", "of the loss by every weight; the worst array"),
     "tied_gradient": ("gradient at ties", "the same, where max-pools have ties"),
     "training": ("training", "weights and moments after 4 steps of Adam"),
     "long_training": ("long training", "the same after 200 steps"),
-    "samples": ("posterior samples", "of whole catalogues"),
-    "batch_invariance": ("other galaxies beside", "samples that change with a galaxy's neighbours"),
-    "place_invariance": ("place in a chunk", "samples at other places, and other chunk sizes"),
-    "mutual_information": ("mutual information", "nats"),
-    "entropy": ("predictive entropy", "nats"),
+    "samples": ("posterior samples", "of several chunks of galaxies, from given weights"),
+    "batch_invariance": ("other galaxies beside", "a galaxy's samples beside some and beside other galaxies"),
+    "place_invariance": ("place in a chunk", "a galaxy's samples at other places of a chunk, and in chunks of other sizes"),
+    "mutual_information": ("mutual information", "of the votes and the network, with one number of expected votes and with many"),
+    "entropy": ("predictive entropy", "of the votes"),
     "scores": ("variance and margin", "of the vote fraction"),
-    "batch_mutual_information": ("BatchBALD", "nats"),
-    "epig": ("EPIG", "nats"),
-    "dirichlet_information": ("information, 3 answers", "nats"),
+    "batch_mutual_information": ("BatchBALD", "what votes tell once others have come in"),
+    "epig": ("EPIG", "what votes tell about other galaxies' votes"),
+    "dirichlet_information": ("information, 3 answers", "the mutual information of votes on a question of three answers"),
     "nearest": ("nearest centre", "distances, for k-centre"),
     "most_wanted": ("top 128", "the galaxies of highest mutual information"),
     "random_scores": ("random scores", "of random acquisition"),
@@ -110,12 +110,16 @@ CHECKS = {  # each check of the conformance suite, by its name in records: its n
 def conformance() -> list[list[str]]:
     """The error of each check in each framework and precision, against the specification."""
     found = suites()
-    rows = [["check", *(f"{TITLES[name]}, {precision}" for name, precision in found), "compares"]]
+    rows = [["check", *(f"{TITLES[name]}, {precision}" for name, precision in found)]]
     for name in dict.fromkeys(check for suite in found.values() for check in suite):
-        title, compares = CHECKS.get(name, (name.replace("_", " "), ""))
-        cells = [shown(name, suite.get(name)) for suite in found.values()]
-        rows.append([title, *cells, compares])
+        title, _ = CHECKS.get(name, (name.replace("_", " "), ""))
+        rows.append([title, *(shown(name, suite.get(name)) for suite in found.values())])
     return rows
+
+
+def checks() -> str:
+    """What each check compares."""
+    return markdown([["check", "compares"], *map(list, CHECKS.values())])
 
 
 def conforms() -> str:
@@ -148,7 +152,7 @@ def speeds() -> str:
     heads, *rows = timed.gpu(RECORDS / "speed")
     there = [dict(zip(heads, row, strict=True)) for row in rows]
     card = ", ".join(
-        f"{row['']} {int(row['training'].split()[0]):,}"
+        f"{row['']} {row['training'].split()[0]}"
         for row in there
         if row["precision"] == "tf32" and row["training"] and row[""] in TITLES.values()
     )
@@ -248,7 +252,7 @@ def shown(name: str, entry: dict | None) -> str:
         return ""
     if name in EXACT:
         return "equal" if entry["error"] == 0 else f"{entry['error']:.0f} differ"
-    return f"{entry['error']:.0e}"
+    return f"{entry['error']:.0e}" if entry["error"] else "0"
 
 
 def training() -> list[list[str]]:
@@ -511,7 +515,7 @@ TABLES = {
         Made(pool_estimates, ("labels_saved.json",)),
     )
 }
-TEXTS = {made.make.__name__: made for made in (Made(conforms), Made(likelihoods), Made(speeds))}
+TEXTS = {made.make.__name__: made for made in map(Made, (checks, conforms, likelihoods, speeds))}
 
 
 def machines(*places: str) -> list[str]:
