@@ -1,4 +1,4 @@
-"""What is concluded from the timings, and whether whole runs of them agree: README's tables of speed.
+"""Conclusions from the timings, and whether whole runs of them agree: the tables of docs/benchmarks.md and docs/gpu.md.
 
     RECORDS/first, RECORDS/second, ...: records of `trizoo bench`, made in the same way at other times
     RECORDS/once: what was timed once, on the day of the last of them

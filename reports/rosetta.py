@@ -23,7 +23,7 @@ from shared.records import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "rosetta.html"
-ORDER = (  # of the files, as README.md shows them
+ORDER = (  # of the files: from the device to the results
     "device",
     "keys",
     "augment",

@@ -1,4 +1,4 @@
-"""What README concludes from the timings: the right ratios, the right way round, and whether runs agree."""
+"""The conclusions from the timings: the right ratios, the right way round, and whether runs agree."""
 
 import pytest
 
