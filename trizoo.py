@@ -29,8 +29,8 @@ from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 
-from shared.config import at, check_used, differences, identity, put, uses
-from shared.locks import file_lock, temporary_folder, try_lock
+from shared.run.config import at, check_used, differences, identity, put, uses
+from shared.run.locks import file_lock, temporary_folder, try_lock
 
 ROOT = Path(__file__).resolve().parent
 CONF = ROOT / "conf"
@@ -50,18 +50,9 @@ TASKS = {
     "report": "make the report of all runs under outputs",
     "demo": "all of it, small, in all three frameworks, on galaxies it draws itself (minutes)",
 }
-MODULES = {
-    "prepare": "shared.tasks",
-    "fit": "shared.tasks",
-    "predict": "shared.tasks",
-    "calibrate": "shared.calibration",
-    "active": "shared.tasks",
+MODULES = {  # each has a function of the task's name
+    **{task: f"shared.tasks.{task}" for task in TASKS if task != "demo"},
     "bench": "benchmarks.bench",
-    "conform": "shared.conformance",
-    "kit": "shared.kit",
-    "export": "shared.export",
-    "match": "shared.crossmatch",
-    "show": "shared.schema",
     "report": "reports.report",
 }
 HEIRS = (  # whose network and question are those of the weights they are given
@@ -205,7 +196,7 @@ def complain(error: Exception, folder: Path | None = None) -> int:
     The traceback of an error that nobody foresaw is kept in FOLDER, where there is one. Nothing is said if whoever read
     what is printed has gone, as in `trizoo ... | head`.
     """
-    from shared.progress import printable
+    from shared.run.progress import printable
 
     if isinstance(error, BrokenPipeError) and printed_in_vain():
         return 128 + signal.SIGPIPE
@@ -286,7 +277,7 @@ def hydra_words(words: list[str]) -> list[str]:
     Raises ValueError for a task that is none, for none at all, for a word that is not key=value, for a secret and for a
     value that Hydra cannot read.
     """
-    from shared import credentials
+    from shared.run import credentials
 
     tasks, overrides, flags = [], [], []
     for word in words:  # before a sweep's list of them is written, or a message shows one
@@ -349,7 +340,7 @@ def takes_text(key: str) -> bool:
     from dataclasses import is_dataclass
     from typing import get_args, get_origin, get_type_hints
 
-    from shared.spec import RunSpec
+    from shared.run.spec import RunSpec
 
     kind = RunSpec
     for name in key.split("."):
@@ -481,8 +472,8 @@ def trained_run(path: Path, config: dict) -> dict:
 
     Raises ValueError if it is no such file, or has keys that this version does not know.
     """
-    from shared.records import read_run
-    from shared.spec import RunSpec, completed
+    from shared.run.records import read_run
+    from shared.run.spec import RunSpec, completed
 
     needed = (*SETTLED, "dataset", "augmentation", "training", "backend")
     wanted = {*needed, *(key for keys in HERITAGE.values() for key in keys)}
@@ -500,7 +491,7 @@ def trained_run(path: Path, config: dict) -> dict:
 
 def tell_inherited(config: dict, made: dict, trained: dict) -> None:
     """Print what of a network's view and framework a run took from the fit, and what is not as there."""
-    from shared.progress import printable
+    from shared.run.progress import printable
 
     every = (*VIEW, *FRAMING, "backend.name", "backend.precision")
     keys = [key for key in every if uses(config["task"]["name"], key)]
@@ -534,7 +525,7 @@ def weights_file(weights: str) -> Path:
 
 def run_folder(config: dict) -> Path:
     """The folder of a run: what `folder` says, or a name made from the run itself."""
-    from shared.spec import digest
+    from shared.run.spec import digest
 
     if config["folder"] is not None:
         return Path(config["folder"])
@@ -554,7 +545,7 @@ def run_folder(config: dict) -> Path:
 
 def claim(folder: Path, config: dict) -> None:
     """Write run.json into FOLDER; raises ValueError if FOLDER holds something else."""
-    from shared.records import read_run, write_json
+    from shared.run.records import read_run, write_json
 
     file, anew = folder / "run.json", config["task"]["name"] in ALWAYS_ANEW
     if file.exists():
@@ -592,7 +583,7 @@ def clear(folder: Path, task: str) -> None:
 @contextmanager
 def held(folder: Path):
     """Hold FOLDER for one process and its child; raises ValueError if another holds it. Gives the lock's descriptor."""
-    from shared.records import make_folder
+    from shared.run.records import make_folder
 
     make_folder(folder)
     with file_lock(folder / LOCK) as lock:
@@ -624,10 +615,10 @@ def do(config: dict, command: str) -> int:
 
     Raises ValueError for a run that cannot be done, KeyboardInterrupt after one that the keyboard stopped.
     """
-    from shared.inputs import changed_since
-    from shared.progress import printable
-    from shared.records import sweep
-    from shared.spec import RunSpec, from_config, to_config
+    from shared.data.inputs import changed_since
+    from shared.run.progress import printable
+    from shared.run.records import sweep
+    from shared.run.spec import RunSpec, from_config, to_config
 
     config = to_config(from_config(RunSpec, config))
     task = config["task"]["name"]
@@ -691,8 +682,8 @@ def end_with_parent(pipe: int) -> None:
 
 def finished(folder: Path) -> dict | None:
     """The record of the run in `folder` if it is done: if there is a whole record.json. Says so if one is not whole."""
-    from shared.progress import say
-    from shared.records import read_record
+    from shared.run.progress import say
+    from shared.run.records import read_record
 
     try:
         return read_record(folder)
@@ -800,10 +791,10 @@ def interrupt_once(*_) -> None:
 
 def do_here(folder: Path, command: str) -> int:
     """Do the run that FOLDER's run.json spells out in this process, and write record.json; the exit status."""
-    from shared.inputs import inputs, store_inputs
-    from shared.progress import printable
-    from shared.records import host, read_run, write_json
-    from shared.spec import RunSpec, from_config
+    from shared.data.inputs import inputs, store_inputs
+    from shared.run.progress import printable
+    from shared.run.records import host, read_run, write_json
+    from shared.run.spec import RunSpec, from_config
 
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     config = read_run(folder)

@@ -36,17 +36,17 @@ from pathlib import Path
 import numpy as np
 
 import trizoo
-from shared.acquisition import States
-from shared.augment import reduction
-from shared.backend import open_backend
-from shared.batches import Cutouts
-from shared.cutouts import SIZE
-from shared.records import host, parse_json, write_json
-from shared.reference import log_votes
-from shared.sampling import sample_galaxies
-from shared.spec import RunSpec, from_config
-from shared.split import galaxy_hash
-from shared.weights import first_checkpoint
+from shared.data.cutouts import SIZE
+from shared.method.acquisition import States
+from shared.method.backend import open_backend
+from shared.method.batches import Cutouts
+from shared.method.sampling import sample_galaxies
+from shared.method.views import reduction
+from shared.network.weights import first_checkpoint
+from shared.proof.reference import log_votes
+from shared.run.keys import galaxy_hash
+from shared.run.records import host, parse_json, write_json
+from shared.run.spec import RunSpec, from_config
 
 GALAXIES, SAMPLES, VOTES = 300_000, 15, 40
 DIRECT = 500  # galaxies scored in plain Python

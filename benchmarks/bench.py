@@ -23,9 +23,9 @@ from benchmarks.floor import floor_seconds
 from benchmarks.programs import Program, program_of, run_of
 from benchmarks.programs.ours import TASKS
 from benchmarks.timed import BEGUN, STARTUP
-from shared.progress import say
-from shared.records import write_json
-from shared.spec import RunSpec, one_of, to_config
+from shared.run.progress import say
+from shared.run.records import write_json
+from shared.run.spec import RunSpec, one_of, to_config
 
 AGAINST = {
     "posterior": "predict",

@@ -47,7 +47,7 @@ import numpy as np
 from scipy.stats import t
 
 import trizoo
-from shared.records import host, read_records, write_json
+from shared.run.records import host, read_records, write_json
 
 MARGIN = 0.05  # nats per galaxy
 ALPHA = 0.05

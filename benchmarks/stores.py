@@ -23,19 +23,19 @@ import numpy as np
 from PIL import Image
 
 import trizoo
-from shared import prepare
-from shared.catalogue import read_catalogue
-from shared.cutouts import SIZE
-from shared.progress import in_order
-from shared.records import host, write_json
-from shared.sources import open_source
-from shared.spec import DatasetSpec, from_config, to_config
+from shared.data import prepare
+from shared.data.catalogue import read_catalogue
+from shared.data.cutouts import SIZE
+from shared.data.sources import open_source
+from shared.run.progress import in_order
+from shared.run.records import host, write_json
+from shared.run.spec import DatasetSpec, from_config, to_config
 
 PEAK = """
 import json, sys
 from pathlib import Path
-from shared.prepare import prepare
-from shared.spec import DatasetSpec, from_config
+from shared.data.prepare import prepare
+from shared.run.spec import DatasetSpec, from_config
 def most():
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -43,20 +43,20 @@ from pathlib import Path
 import numpy as np
 
 import trizoo
-from shared import keys
-from shared.augment import Views, reduction
-from shared.batches import Cutouts, Labelled, Plan, draw_plan
-from shared.cutouts import SIZE
-from shared.records import host, read_json, write_json
-from shared.spec import RunSpec, from_config
-from shared.weights import Weights, first_checkpoint
+from shared.data.cutouts import SIZE
+from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
+from shared.method.views import Views, reduction
+from shared.network.weights import Weights, first_checkpoint
+from shared.run import keys
+from shared.run.records import host, read_json, write_json
+from shared.run.spec import RunSpec, from_config
 
 COUNTS = (1, 3, 10, 30, 100, 300)  # steps after which weights are kept
 GALAXIES = 256
 KINDS = ("plain", "ulp", "permuted", "control")
 OWN = ("ulp", "permuted")  # the kinds that differ from plain by rounding alone
 CONTROL_STEPS = 30
-MOVED, MIXED = 1, 2  # first words of counters; those of shared.keys' purposes have 0
+MOVED, MIXED = 1, 2  # first words of counters; those of shared.run.keys' purposes have 0
 FACTOR = 3  # see above
 SMALL = ("model.image_size=32", "training.batch_size=16")
 HERE = "TRIZOO_TRAJECTORIES_HERE"  # set in the process that trains
@@ -89,7 +89,7 @@ def main(words: list[str]) -> int:
 
 def train(config: dict, seeds: int, record: Path) -> None:
     """All runs of CONFIG's framework, in this process; RECORD says which, the .npz beside it holds their weights."""
-    from shared.backend import open_backend
+    from shared.method.backend import open_backend
 
     begun, arrays, losses = time.perf_counter(), {}, {}
     backend = open_backend(from_config(RunSpec, config).backend)
@@ -115,8 +115,8 @@ def train(config: dict, seeds: int, record: Path) -> None:
 
 def drawn(run: RunSpec) -> tuple[Cutouts, Labelled]:
     """Galaxies of the run's own seed, with their votes."""
-    from shared.split import galaxy_hash
-    from shared.synthetic import draw_galaxies, render
+    from shared.data.synthetic import draw_galaxies, render
+    from shared.run.keys import galaxy_hash
 
     galaxies = draw_galaxies(GALAXIES, run.seed)
     images = np.stack([render(row) for row in galaxies.to_dict("records")])

@@ -16,9 +16,10 @@ from reports.calibration import outline
 from reports.pages import write_markdown
 from reports.report import SECTIONS
 from reports.runs import bound, read_runs
-from shared import calibration as module
-from shared import tasks
-from shared.calibration import (
+from shared.data.split import split
+from shared.data.synthetic import QUESTIONS, draw_galaxies
+from shared.method import calibration as module
+from shared.method.calibration import (
     best_rate,
     calibrate,
     calibration,
@@ -30,14 +31,13 @@ from shared.calibration import (
     pit_uniforms,
     truth_coverage,
 )
-from shared.keys import galaxy_keys
-from shared.metrics import coverage, log_score, log_scores
-from shared.oracle import true_chances
-from shared.records import write_json
-from shared.spec import RunSpec, from_config
-from shared.split import galaxy_hash, split
-from shared.synthetic import QUESTIONS, draw_galaxies
-from shared.weights import TRAINED_WITH, first_checkpoint, save_weights
+from shared.method.metrics import coverage, log_score, log_scores
+from shared.network.weights import TRAINED_WITH, first_checkpoint, save_weights
+from shared.output.oracle import true_chances
+from shared.run.keys import galaxy_hash, galaxy_keys
+from shared.run.records import write_json
+from shared.run.spec import RunSpec, from_config
+from shared.tasks.galaxies import SPLIT
 from tests.fake import Fake, run_of
 
 DOUBLED = 2**0.5  # of the standard deviation is twice the variance
@@ -380,10 +380,10 @@ def test_galaxies_that_were_trained_with_are_left_out(played):
     parts = split(ids, played.run.split)
     used = ids[(parts == "test")].tolist()[:100]
     table = pd.DataFrame({"id": used, "part": "train"})
-    table.to_parquet(played.fitted / tasks.SPLIT)
+    table.to_parquet(played.fitted / SPLIT)
     assert played.go()["results"]["chosen"]["galaxies"] == (parts == "test").sum() - 100
     table = pd.DataFrame({"id": ids[parts == "test"], "part": "train"})
-    table.to_parquet(played.fitted / tasks.SPLIT)
+    table.to_parquet(played.fitted / SPLIT)
     with pytest.raises(ValueError, match=r"no test galaxy with votes .* raise split\.test"):
         played.go()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import trizoo
-from shared.config import USES, at, check_used
-from shared.spec import RunSpec, from_config
-from shared.synthetic import QUESTIONS, draw_galaxies
+from shared.data.synthetic import QUESTIONS, draw_galaxies
+from shared.run.config import USES, at, check_used
+from shared.run.spec import RunSpec, from_config
 from trizoo import key_of
 
 GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]

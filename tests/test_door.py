@@ -16,8 +16,8 @@ import pyarrow
 import pytest
 
 import trizoo
-from shared.records import unfinished
-from shared.spec import RunSpec, from_config
+from shared.run.records import unfinished
+from shared.run.spec import RunSpec, from_config
 
 SMALL = ["dataset.galaxies=100", "model.image_size=16", "outputs=out"]
 STORED = ["dataset.galaxies=100", "outputs=out"]  # what prepare uses of it

@@ -10,7 +10,7 @@ import pytest
 from once import made_once
 
 import trizoo
-from shared.spec import BACKENDS
+from shared.run.spec import BACKENDS
 
 WORDS = (
     "task=active",

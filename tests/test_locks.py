@@ -10,14 +10,14 @@ import threading
 import pytest
 
 import trizoo
-from shared import locks
-from shared.locks import file_lock
+from shared.run import locks
+from shared.run.locks import file_lock
 
 HOLDER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from shared.locks import file_lock
+from shared.run.locks import file_lock
 with file_lock(Path(sys.argv[2])) as lock:
     print(lock is not None, flush=True)
     sys.stdin.read()

@@ -14,12 +14,12 @@ from disk import unsafe_disk
 from PIL import Image
 
 import trizoo
-from shared import draft, store
-from shared.prepare import prepare
-from shared.records import write_whole
-from shared.spec import RunSpec, from_config
-from shared.store import open_store
-from shared.volunteers import ask
+from shared.data import draft, store
+from shared.data.prepare import prepare
+from shared.data.store import open_store
+from shared.output.volunteers import ask
+from shared.run.records import write_whole
+from shared.run.spec import RunSpec, from_config
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 

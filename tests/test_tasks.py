@@ -15,16 +15,18 @@ import pytest
 from PIL import Image, ImageOps
 
 import trizoo
-from shared import sampling, tasks
-from shared.config import uses
-from shared.inputs import changed_since, inputs
-from shared.posterior import read_facts, read_posterior
-from shared.records import sweep, unfinished, write_json
-from shared.spec import BACKENDS, RunSpec, from_config, to_config
-from shared.split import split
-from shared.store import open_store, votes
-from shared.volunteers import COLUMNS
-from shared.weights import first_checkpoint, load_weights, save_weights
+from shared.data.inputs import changed_since, inputs
+from shared.data.split import split
+from shared.data.store import open_store, votes
+from shared.method import sampling
+from shared.network.weights import first_checkpoint, load_weights, save_weights
+from shared.output.posterior import read_facts, read_posterior
+from shared.output.volunteers import COLUMNS
+from shared.run.config import uses
+from shared.run.records import sweep, unfinished, write_json
+from shared.run.spec import BACKENDS, RunSpec, from_config, to_config
+from shared.tasks.fit import fit
+from shared.tasks.predict import predict
 
 torch = pytest.importorskip("torch")
 
@@ -71,7 +73,9 @@ def here(place, task, name, *words):
     config = trizoo.compose(words)
     config = trizoo.inherit(config, words) if task == "predict" else config
     write_json(place / name / "run.json", config)
-    outcome = getattr(tasks, task)(from_config(RunSpec, config), place / name)
+    outcome = getattr(import_module(trizoo.MODULES[task]), task)(
+        from_config(RunSpec, config), place / name
+    )
     return place / name, outcome["results"]
 
 
@@ -349,7 +353,7 @@ def test_predict_without_a_word_of_the_view_gives_the_posterior_of_the_fit(place
     words = ["task=predict", *network, f"outputs={place}", f"weights={fit}", *survey[:3]]
     config = trizoo.inherit(trizoo.compose(words), words)
     assert "as in the fit: dataset.crop=0.4, dataset.channels=3\n" in capsys.readouterr().out
-    tasks.predict(from_config(RunSpec, config), place / "again")
+    predict(from_config(RunSpec, config), place / "again")
     pd.testing.assert_frame_equal(posterior(place / "again"), posterior(fit), check_exact=True)
     assert posterior(fit)["in_training"].sum() > 20
     named = ("dataset.crop=1.0", "dataset.channels=3")
@@ -388,7 +392,7 @@ def test_a_fit_whose_images_or_votes_changed_does_not_go_on(place, survey):
     assert changed_since(made, config) == []
 
     def again():
-        return tasks.fit(from_config(RunSpec, config), folder)
+        return fit(from_config(RunSpec, config), folder)
 
     image, votes_before = (images / "g03.png").read_bytes(), table.read_bytes()
     os.utime(images / "g03.png", ns=(0, 0))  # another time, the same bytes
@@ -439,9 +443,9 @@ def test_every_key_that_a_task_reads_is_among_those_that_it_uses(place, fitted, 
         config = trizoo.compose(words)
         config = trizoo.inherit(config, words) if task in trizoo.HEIRS else config
         runs[task] = from_config(RunSpec, config)
-    monkeypatch.setattr("shared.prepare._identity", lambda dataset: {})
+    monkeypatch.setattr("shared.data.prepare._identity", lambda dataset: {})
     kept = to_config(runs["fit"])  # both read all, to tell one run from another
-    monkeypatch.setattr("shared.training.to_config", lambda run: kept)
+    monkeypatch.setattr("shared.method.training.to_config", lambda run: kept)
     for name in (*sorted(GROUPS - {"task"}), ""):
         noting(get_type_hints(RunSpec)[name] if name else RunSpec, f"{name}." if name else "")
     for task, run in runs.items():

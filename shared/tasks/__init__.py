@@ -1,0 +1,1 @@
+"""One file per task: what `trizoo TASK` does, in a process of its own."""
