@@ -22,11 +22,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import trizoo
+from conf.compose import compose
 from shared.data import prepare
 from shared.data.catalogue import read_catalogue
 from shared.data.cutouts import SIZE
 from shared.data.sources import open_source
+from shared.run.launch import ALLOCATOR, ROOT
 from shared.run.progress import in_order
 from shared.run.records import host, write_json
 from shared.run.spec import DatasetSpec, from_config, to_config
@@ -47,13 +48,13 @@ print(begun, most())
 
 def main(words: list[str]) -> int:
     """Time the three ways for the dataset that WORDS spell out and print what was found."""
-    if not trizoo.ALLOCATOR.items() <= os.environ.items():  # as the door does it for its runs
+    if not ALLOCATOR.items() <= os.environ.items():  # as the door does it for its runs
         command = [sys.executable, "-m", "benchmarks.stores", *words]
-        return subprocess.call(command, env={**os.environ, **trizoo.ALLOCATOR})
+        return subprocess.call(command, env={**os.environ, **ALLOCATOR})
     given = dict(word.split("=", 1) for word in words)
     record, rounds = given.pop("record", None), int(given.pop("rounds", 5))
     overrides = [f"{key}={value}" for key, value in given.items()]
-    dataset = from_config(DatasetSpec, trizoo.compose(overrides)["dataset"])
+    dataset = from_config(DatasetSpec, compose(overrides)["dataset"])
     found = measure(dataset, rounds)
     if record:
         write_json(Path(record), found)
@@ -122,7 +123,7 @@ def decode_and_reduce(data: bytes) -> np.ndarray:
 def peak_memory(dataset: DatasetSpec) -> tuple[int, int]:
     """The most bytes of memory that a process of its own held before and after it prepared DATASET (Linux)."""
     words = [sys.executable, "-c", PEAK, json.dumps(to_config(dataset))]
-    told = subprocess.run(words, cwd=trizoo.ROOT, check=True, capture_output=True, text=True)
+    told = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
     before, after = told.stdout.split()
     return int(before), int(after)
 

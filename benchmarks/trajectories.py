@@ -42,12 +42,15 @@ from pathlib import Path
 
 import numpy as np
 
-import trizoo
+from conf.compose import compose
 from shared.data.cutouts import SIZE
 from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
 from shared.method.views import Views, reduction
 from shared.network.weights import Weights, first_checkpoint
 from shared.run import keys
+from shared.run.config import differences
+from shared.run.errors import complain
+from shared.run.launch import child_environment
 from shared.run.records import host, read_json, write_json
 from shared.run.spec import RunSpec, from_config
 
@@ -69,18 +72,18 @@ def main(words: list[str]) -> int:
         try:
             found = compare(Path(given["compare"]))
         except (ValueError, OSError) as error:
-            return trizoo.complain(error)
+            return complain(error)
         print(table(found))
         if "record" in given:
             write_json(Path(given["record"]), found)
         return 0 if found["largest_ratio"] <= FACTOR else 1
     record, seeds = Path(given.pop("record")), int(given.pop("seeds", 5))
-    config = trizoo.compose([*SMALL, *(f"{key}={value}" for key, value in given.items())])
+    config = compose([*SMALL, *(f"{key}={value}" for key, value in given.items())])
     if HERE in os.environ:
         train(config, seeds, record)
         return 0
     python = config["backend"]["python"] or sys.executable
-    environment = {**trizoo.child_environment(config["backend"]), HERE: "1"}
+    environment = {**child_environment(config["backend"]), HERE: "1"}
     return subprocess.call([python, "-m", "benchmarks.trajectories", *words], env=environment)
 
 
@@ -255,7 +258,7 @@ def check(records: dict[Path, dict]) -> None:
         raise ValueError(f"records of {', '.join(names)}; keep one record of each framework")
     first, *others = records
     for path in others:
-        where = trizoo.differences(_alike(records[first]), _alike(records[path]))
+        where = differences(_alike(records[first]), _alike(records[path]))
         if where:
             raise ValueError(f"{path} differs from {first} in {', '.join(where)}; train both alike")
 

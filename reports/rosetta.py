@@ -26,7 +26,7 @@ PAGE = "rosetta.html"
 ORDER = (  # of the files, as README.md shows them
     "device",
     "keys",
-    "augment",
+    "views",
     "dropout",
     "model",
     "likelihood",

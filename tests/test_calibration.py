@@ -349,7 +349,7 @@ def test_what_calibrate_writes(played):
     assert results["gain"] == {"mean": 0, "error": 0}
     assert len(played.backend.seen) == len(module.RATES) + 1
     files = {path.name for path in played.folder.iterdir()} - {"again.json"}
-    assert files == set(trizoo.OUTPUT_FILES["calibrate"])
+    assert files == set(trizoo.TASKS["calibrate"].leaves)
 
 
 def test_the_trained_rate_is_always_tried_and_validation_bounded(played, monkeypatch):
@@ -407,7 +407,7 @@ def trained(tmp_path):
 
 def inherited(task, trained, *words):
     words = [f"task={task}", f"weights={trained}", *words]
-    config = trizoo.inherit(trizoo.compose(words), words)
+    config = trizoo.with_fit(trizoo.compose(words), words)
     return from_config(RunSpec, config)
 
 
@@ -443,9 +443,9 @@ def test_with_the_rate_of_training_it_is_the_posterior_of_the_fit(tmp_path, memb
     def done(task, *words):
         words = [f"task={task}", f"outputs={tmp_path}", "backend.threads=1", *words]
         config = trizoo.compose(words)
-        config = trizoo.inherit(config, words) if task in trizoo.HEIRS else config
+        config = trizoo.with_fit(config, words) if trizoo.TASKS[task].needs_fit else config
         write_json(tmp_path / task / "run.json", config)
-        do = getattr(import_module(trizoo.MODULES[task]), task)
+        do = getattr(import_module(trizoo.TASKS[task].module), task)
         return do(from_config(RunSpec, config), tmp_path / task)["results"]
 
     words = ["model.image_size=16", "model.blocks=[[2],[2],[2],[2]]", "model.dense=16", "seed=2"]

@@ -261,7 +261,7 @@ def exported(tmp_path, *words):
     model = from_config(RunSpec, config).model
     save_weights(fit / "weights.safetensors", init_weights(model, 0), {"backend": "jax"})
     words = ["task=export", f"weights={fit}", "seed=7", *words]
-    run = from_config(RunSpec, trizoo.inherit(trizoo.compose(words), words))
+    run = from_config(RunSpec, trizoo.with_fit(trizoo.compose(words), words))
     return folder, write(run, folder)
 
 
@@ -332,6 +332,6 @@ def test_without_onnxruntime_files_are_written_and_said_to_be_untried(tmp_path, 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     folder, outcome = exported(tmp_path)
     assert {path.name for path in folder.iterdir()} == set(export.FILES)
-    assert trizoo.OUTPUT_FILES["export"] == export.FILES
+    assert trizoo.TASKS["export"].leaves == export.FILES
     assert outcome["results"]["difference"] is None
     assert "for want of onnxruntime" in outcome["results"]["summary"]

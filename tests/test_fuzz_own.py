@@ -156,7 +156,7 @@ def of_runs(folder: Path) -> Iterator[Own]:
     """run.json, which the run itself, a run in the same folder and every run with its weights read."""
     import trizoo
 
-    trizoo.MODULES = dict.fromkeys(trizoo.MODULES, "stub")
+    trizoo.TASKS.update({name: task._replace(module="stub") for name, task in trizoo.TASKS.items()})
     stub = types.ModuleType("stub")
     stub.fit = lambda run, folder: {"where": {}, "results": {}}
     sys.modules["stub"] = stub
@@ -170,12 +170,12 @@ def of_runs(folder: Path) -> Iterator[Own]:
         return trizoo.run_here(run, "trizoo fit")
 
     yield Own("run.json of a run", text, put, partial(one_line, begin))
-    yield Own("run.json in a folder", text, put, partial(trizoo.claim, run, config))
+    yield Own("run.json in a folder", text, put, partial(trizoo.write_config, run, config))
     (put := written(trained / "run.json"))(text)
     (trained / "weights.safetensors").touch()
     for task in ("predict", "calibrate", "export"):
         heir = trizoo.compose([f"task={task}", f"weights={trained}"])
-        read = partial(trizoo.inherit, heir, [f"task={task}", f"weights={trained}"])
+        read = partial(trizoo.with_fit, heir, [f"task={task}", f"weights={trained}"])
         yield Own(f"run.json for {task}", text, put, read)
 
 

@@ -296,7 +296,7 @@ def test_a_fit_does_not_go_on_with_another_question(tmp_path):
 
 def test_a_folder_does_not_take_a_run_of_another_question(tmp_path):
     words = ["task=fit", f"folder={tmp_path}"]
-    trizoo.claim(tmp_path, trizoo.compose(words))
+    trizoo.write_config(tmp_path, trizoo.compose(words))
     other = trizoo.compose([*words, "question=bar", "positive=[strong]"])
     with pytest.raises(ValueError, match=r"it differs in question, positive.*another folder="):
-        trizoo.claim(tmp_path, other)
+        trizoo.write_config(tmp_path, other)

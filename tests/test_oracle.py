@@ -22,6 +22,7 @@ from shared.network.weights import load_checkpoint
 from shared.output import oracle
 from shared.output.oracle import revealed
 from shared.output.volunteers import COLUMNS
+from shared.run.config import identity
 from shared.run.keys import galaxy_hash
 from shared.run.spec import MOST_VOTES
 from shared.tasks import active as module
@@ -402,4 +403,4 @@ def test_how_answers_are_read_may_change_while_a_run_waits_and_nothing_else():
     ):
         words = ["task=active", *(() if word == "oracle=catalogue" else ("oracle=volunteers",))]
         other = trizoo.compose([*words, word])
-        assert (trizoo.identity(other) == trizoo.identity(usual)) == same
+        assert (identity(other) == identity(usual)) == same

@@ -58,10 +58,10 @@ def done(place, task, *words):
         *words,
     ]
     config = trizoo.compose([f"task={task}", *words])
-    config = trizoo.inherit(config, words) if task in trizoo.HEIRS else config
+    config = trizoo.with_fit(config, words) if trizoo.TASKS[task].needs_fit else config
     folder = trizoo.run_folder(config)
-    with trizoo.held(folder), patch.dict(os.environ):
-        trizoo.claim(folder, config)
+    with trizoo.folder_lock(folder), patch.dict(os.environ):
+        trizoo.write_config(folder, config)
         assert trizoo.run_here(folder, "trizoo") == 0
     return folder
 

@@ -1,9 +1,10 @@
 """The conformance kit: what a port to another language must reproduce, as files that need no Python to be read.
 
 `write_kit` has the specification (`shared.proof.reference`, `shared.run.keys`, `shared.method.views` and
-`shared.method.batches`) compute every check at 32 pixels: a safetensors file per rung with what goes in and what must come out, index.json, which says of
-each array what it is and how near an answer must be, and README.md with every formula (from kit_readme.md). `check_kit`
-compares what a port wrote, and `ladder` prints it. The kit depends on nothing but its seed.
+`shared.method.batches`) compute every check at 32 pixels: a safetensors file per check with what goes in and what must
+come out, index.json, which says of each array what it is and how near an answer must be, and README.md with every
+formula (from kit_readme.md). `check_kit` compares what a port wrote, and `ladder` prints it. The kit depends on nothing
+but its seed.
 """
 
 from collections.abc import Callable
