@@ -26,7 +26,7 @@ from conf.compose import compose
 from shared.data import prepare
 from shared.data.catalogue import read_catalogue
 from shared.data.cutouts import SIZE
-from shared.data.sources import open_source
+from shared.data.sources.opening import open_source
 from shared.run.launch import ALLOCATOR, ROOT
 from shared.run.progress import in_order
 from shared.run.records import host, write_json

@@ -18,10 +18,8 @@ from reports.report import SECTIONS
 from reports.runs import bound, read_runs
 from shared.data.split import split
 from shared.data.synthetic import QUESTIONS, draw_galaxies
-from shared.method import calibration as module
 from shared.method.calibration import (
     best_rate,
-    calibrate,
     calibration,
     coverage_error,
     coverage_test,
@@ -37,6 +35,8 @@ from shared.output.oracle import true_chances
 from shared.run.keys import galaxy_hash, galaxy_keys
 from shared.run.records import write_json
 from shared.run.spec import RunSpec, from_config
+from shared.tasks import calibrate as module
+from shared.tasks.calibrate import calibrate
 from shared.tasks.galaxies import SPLIT
 from tests.fake import Fake, run_of
 

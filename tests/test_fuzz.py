@@ -34,7 +34,8 @@ from PIL import Image
 import trizoo
 from shared.data.catalogue import read_catalogue
 from shared.data.cutouts import SIZE, cutout
-from shared.data.sources import open_source, tfrecord
+from shared.data.sources import tfrecord
+from shared.data.sources.opening import open_source
 from shared.output.volunteers import EXPORTS, MANIFEST, heard
 from shared.run.spec import DatasetSpec, OracleSpec, RunSpec, from_config
 

@@ -25,8 +25,10 @@ from PIL import Image
 import trizoo
 from shared.data import sources
 from shared.data.cutouts import LARGEST_FILE
-from shared.data.sources import archive, is_image, match, open_source, table, tfrecord
+from shared.data.sources import archive, table, tfrecord
 from shared.data.sources.folder import list_images
+from shared.data.sources.images import is_image, match
+from shared.data.sources.opening import open_source
 from shared.run.spec import RunSpec, from_config
 
 ROOT = Path(__file__).parents[1]

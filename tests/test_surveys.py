@@ -16,7 +16,7 @@ from surveys import dataset, stand_in
 import trizoo
 from shared.data import schema
 from shared.data.catalogue import read_catalogue
-from shared.data.sources import open_source
+from shared.data.sources.opening import open_source
 from shared.run.spec import RunSpec, from_config
 
 REAL = Path(os.environ.get("TRIZOO_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))

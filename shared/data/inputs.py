@@ -114,7 +114,7 @@ def sums(files: dict[str, os.stat_result]) -> str:
 
 def changed_images(record: dict, config: dict) -> list[str]:
     """How the images of `config` differ from those in the store that `record` names, by their bytes."""
-    from shared.data.sources import open_source
+    from shared.data.sources.opening import open_source
     from shared.data.store import open_store
     from shared.run.spec import DatasetSpec, from_config
 

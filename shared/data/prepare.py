@@ -26,7 +26,8 @@ import pandas as pd
 from shared.data import cutouts
 from shared.data.catalogue import fewer, list_catalogue, read_catalogue
 from shared.data.draft import Draft
-from shared.data.sources import Source, open_source
+from shared.data.sources.images import Source
+from shared.data.sources.opening import open_source
 from shared.data.store import FORMAT, MANIFEST, NAMED, Store, open_store, same_images, sha256
 from shared.run.locks import file_lock
 from shared.run.progress import in_order, say, track

@@ -25,7 +25,7 @@ from typing import IO, Any, NamedTuple
 import pandas as pd
 
 from shared.data.cutouts import LARGEST_FILE, SUFFIXES
-from shared.data.sources import (
+from shared.data.sources.images import (
     Loaded,
     any_changed,
     check_length,

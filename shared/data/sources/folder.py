@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from shared.data.cutouts import SUFFIXES
-from shared.data.sources import Loaded, check_length, is_image, is_text, match
+from shared.data.sources.images import Loaded, check_length, is_image, is_text, match
 
 
 @dataclass(frozen=True)

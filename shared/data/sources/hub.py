@@ -18,9 +18,9 @@ from typing import Any
 
 import pandas as pd
 
-from shared.data.sources import Loaded
 from shared.data.sources.downloads import inside
 from shared.data.sources.fetch import WHOLE_ANSWER
+from shared.data.sources.images import Loaded
 from shared.data.sources.table import Tables
 from shared.run.credentials import redacted
 from shared.run.records import read_json, write_json

@@ -18,9 +18,9 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 import pandas as pd
 
-from shared.data.sources import Loaded
 from shared.data.sources.downloads import Download, kept_images, sole_fetcher, stem
 from shared.data.sources.fetch import Fetch
+from shared.data.sources.images import Loaded
 from shared.run.spec import DatasetSpec, digest
 
 PLACES = ("id", "file", "ra", "dec", "scale", "width")  # what an address may hold in braces

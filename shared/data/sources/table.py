@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared.data.sources import (
+from shared.data.sources.images import (
     Loaded,
     any_changed,
     check_length,

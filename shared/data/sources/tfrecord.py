@@ -21,7 +21,15 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 
 from shared.data.cutouts import LARGEST_FILE
-from shared.data.sources import Loaded, any_changed, files, inventory, match, one_each, stamps
+from shared.data.sources.images import (
+    Loaded,
+    any_changed,
+    files,
+    inventory,
+    match,
+    one_each,
+    stamps,
+)
 
 LENGTH = struct.Struct("<QI")
 CHECKSUM = struct.Struct("<I")
