@@ -37,7 +37,7 @@ def commands() -> list[str]:
     found = []
     for text in TEXT.values():
         spans = re.findall(r"`([^`]+)`", prose(text))
-        found += [span for span in spans if "trizoo" in span.split()[:2]]
+        found += [span for span in spans if "trizoo" in span.split()[:2] and span != "trizoo"]
         found += [line for line in lines(text) if "trizoo" in line]
     return [line for line in dict.fromkeys(found) if "help" not in line and "..." not in line]
 
