@@ -2,9 +2,9 @@
 
     for name in tf torch jax; do
         trizoo fit experiment=demo backend=$name dataset.galaxies=2000 model.image_size=32 training.steps=400 \\
-            training.schedule=cosine posterior.samples=30 outputs=outputs/examples
+            training.schedule=cosine posterior.samples=30 outputs=outputs/picture
     done
-    python -m reports.examples outputs/examples    # their record, then the picture
+    python -m reports.examples outputs/picture    # their record, then the picture
 
 The galaxies are of the test set, at fixed quantiles of the predicted vote fraction (mean over the frameworks), so that
 their votes are fair draws; nobody picked them.
