@@ -31,7 +31,12 @@ from shared.run.records import write_json
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "reports" / "records" / "examples.json"
 PICTURE = ROOT / "docs" / "galaxies.png"
-QUANTILES = (0.95, 0.65, 0.35, 0.05)  # of the predicted vote fraction, among test galaxies: smoothest first
+QUANTILES = (
+    0.95,
+    0.65,
+    0.35,
+    0.05,
+)  # of the predicted vote fraction, among test galaxies: smoothest first
 PREFIX, YES, TOTAL = (
     "smooth_or_featured_smooth",
     "smooth-or-featured_smooth",
@@ -46,7 +51,7 @@ COLOURS = {  # of a picture that stands by itself
 
 
 def publish(outputs: Path) -> None:
-    """Write the record of the fits below `outputs`, one of each framework; ValueError if they do not belong together."""
+    """Write the record of the fits below `outputs`, one of each framework; ValueError if one is missing."""
     runs = {run.backend: run for run in read_runs(outputs) if run.task == "fit"}
     if runs.keys() != TITLES.keys():
         raise ValueError(f"{outputs} has fits of {sorted(runs)}; it needs one of {sorted(TITLES)}")

@@ -82,7 +82,10 @@ CHECKS = {  # each check of the conformance suite, by its name in records: its n
     "masks": ("dropout masks", "those of training and of posterior samples, at three rates"),
     "batches": ("batches", "which galaxies, votes and augmentations, read back from the device"),
     "seen": ("augmented images", "what the network sees, after one bilinear resampling"),
-    "seen_faithfully": ("augmented images, as W+20", "the same with two resamplings and black corners"),
+    "seen_faithfully": (
+        "augmented images, as W+20",
+        "the same with two resamplings and black corners",
+    ),
     "layers": ("layers", "the activation of every layer; the worst layer"),
     "features": ("features", "the output of the dense layer"),
     "answers": ("probabilities", "vote fractions from given features under given masks"),
@@ -93,14 +96,26 @@ CHECKS = {  # each check of the conformance suite, by its name in records: its n
     "training": ("training", "weights and moments after 4 steps of Adam"),
     "long_training": ("long training", "the same after 200 steps"),
     "samples": ("posterior samples", "of several chunks of galaxies, from given weights"),
-    "batch_invariance": ("other galaxies beside", "a galaxy's samples beside some and beside other galaxies"),
-    "place_invariance": ("place in a chunk", "a galaxy's samples at other places of a chunk, and in chunks of other sizes"),
-    "mutual_information": ("mutual information", "of the votes and the network, with one number of expected votes and with many"),
+    "batch_invariance": (
+        "other galaxies beside",
+        "a galaxy's samples beside some and beside other galaxies",
+    ),
+    "place_invariance": (
+        "place in a chunk",
+        "the same at other places of a chunk, and in chunks of other sizes",
+    ),
+    "mutual_information": (
+        "mutual information",
+        "of votes and network, for one number of votes and for many",
+    ),
     "entropy": ("predictive entropy", "of the votes"),
     "scores": ("variance and margin", "of the vote fraction"),
     "batch_mutual_information": ("BatchBALD", "what votes tell once others have come in"),
     "epig": ("EPIG", "what votes tell about other galaxies' votes"),
-    "dirichlet_information": ("information, 3 answers", "the mutual information of votes on a question of three answers"),
+    "dirichlet_information": (
+        "information, 3 answers",
+        "mutual information of votes on a question of three answers",
+    ),
     "nearest": ("nearest centre", "distances, for k-centre"),
     "most_wanted": ("top 128", "the galaxies of highest mutual information"),
     "random_scores": ("random scores", "of random acquisition"),
@@ -129,7 +144,9 @@ def conforms() -> str:
         entries.setdefault(precision, []).extend(suite.values())
     passed, worst = {}, {"training": 0.0, "other": 0.0}
     for precision, some in entries.items():
-        held = [one for one in some if one["budget"] is not None]  # float32 training has no tolerance
+        held = [
+            one for one in some if one["budget"] is not None
+        ]  # float32 training has no tolerance
         passed[precision] = f"{sum(one['verdict'] == 'ok' for one in held)} of {len(held)}"
     for one in entries["float64"]:
         if one["rung"] not in EXACT:
@@ -176,7 +193,7 @@ def suites() -> dict[tuple[str, str], dict[str, dict]]:
 
 
 def likelihoods() -> str:
-    """The likelihood in each framework, from its source: imports and code, without docstrings."""
+    """The likelihood in each framework, from its source without docstrings, as ruff formats it."""
     parts = []
     for name in BACKENDS:
         source = (ROOT / f"impl_{name}" / "likelihood.py").read_text()
@@ -185,9 +202,9 @@ def likelihoods() -> str:
         for node in tree.body:
             if isinstance(node, ast.FunctionDef):
                 node.body = [line for line in node.body if not docstring(line)]
-        code = "\n".join(ast.unparse(node) for node in tree.body)
+        code = "\n\n\n".join(ast.unparse(node) for node in tree.body)
         parts.append(f"# {TITLES[name]}: impl_{name}/likelihood.py\n{code}")
-    return "```python\n" + "\n\n".join(parts) + "\n```"
+    return "```python\n" + "\n\n\n".join(parts) + "\n```"
 
 
 def docstring(node: ast.stmt) -> bool:
@@ -439,7 +456,16 @@ def questions() -> dict[str, dict[str, list[Course]]]:
 
 def acquired() -> list[list[str]]:
     """Whether two frameworks, learning actively on their own from the same seed, choose the same galaxies (float64)."""
-    rows = [["", "seeds", "rounds", "galaxies", "same, in the same order", "largest difference of scores"]]
+    rows = [
+        [
+            "",
+            "seeds",
+            "rounds",
+            "galaxies",
+            "same, in the same order",
+            "largest difference of scores",
+        ]
+    ]
     runs = read_runs(RECORDS / "acquired")
     seeds = sorted({run.at("run.seed") for run in runs})
     asked = {(run.backend, run.at("run.seed")): run.at("results.rounds") for run in runs}

@@ -6,11 +6,12 @@ import shlex
 import pytest
 from PIL import Image
 
+from conf.compose import compose, hydra_words, key_of
 from reports.examples import PICTURE, fingerprint
 from reports.readme import PAGES, ROOT, TABLES, TEXTS, filled
 from shared.run.config import check_used
 from shared.run.spec import RunSpec, from_config
-from trizoo import TASKS, compose, hydra_words, key_of
+from shared.tasks import TASKS
 
 README = PAGES[0]
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
@@ -119,7 +120,8 @@ def test_the_tree_has_every_folder():
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES.values())
 def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\((?!http)([^)]+)\)", TEXT[page].replace("\n", " "))
+    text = TEXT[page].replace("\n", " ")
+    links = re.findall(r"\]\((?!http)([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text)
     assert links
     for link in links:
         name, _, anchor = link.partition("#")
