@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 import trizoo
-from shared.data import crossmatch
 from shared.data.crossmatch import cross_match
 from shared.run.spec import RunSpec, from_config
+from shared.tasks import match as task
 from shared.tasks.match import match
 
 ARCSEC = 1 / 3600
@@ -136,8 +136,8 @@ DECALS = store(
 @pytest.fixture
 def stores(monkeypatch):
     """SDSS, as if prepared, and DECALS, as if found in a folder."""
-    monkeypatch.setattr(crossmatch, "prepare", lambda dataset: SDSS)
-    monkeypatch.setattr(crossmatch, "open_store", {"decals": DECALS, "sdss": SDSS}.__getitem__)
+    monkeypatch.setattr(task, "prepare", lambda dataset: SDSS)
+    monkeypatch.setattr(task, "open_store", {"decals": DECALS, "sdss": SDSS}.__getitem__)
 
 
 def run(**changes):
@@ -178,7 +178,7 @@ def test_columns_of_a_match_have_no_hyphens(stores, tmp_path):
 
 def test_no_match_is_a_table_without_rows(stores, tmp_path, monkeypatch):
     far = store("far", {"id": ["x"], "ra": [200.0], "dec": [0.0]})
-    monkeypatch.setattr(crossmatch, "open_store", {"far": far}.get)
+    monkeypatch.setattr(task, "open_store", {"far": far}.get)
     results = match(run(store="far"), tmp_path)["results"]
     assert (results["matches"], results["median_separation"]) == (0, None)
     assert pd.read_csv(tmp_path / "matches.csv").empty
@@ -188,6 +188,6 @@ def test_a_match_without_a_store_or_places_says_what_to_do(stores, tmp_path, mon
     with pytest.raises(ValueError, match=r"match\.store is null; name the folder"):
         match(run(), tmp_path)
     lost = store("lost", {"id": ["x"], "ra": [np.nan], "dec": [np.nan]})
-    monkeypatch.setattr(crossmatch, "open_store", {"lost": lost}.get)
+    monkeypatch.setattr(task, "open_store", {"lost": lost}.get)
     with pytest.raises(ValueError, match=r"no galaxy of lost has a place.*dataset\.columns\.ra"):
         match(run(store="lost"), tmp_path)

@@ -529,7 +529,7 @@ def test_a_traceback_can_be_asked_for(place, capfd, monkeypatch):
 DOOR = (
     # where the tests run in the background, Ctrl-C and SIGQUIT are ignored, and would be by this process and its own
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "signal.signal(signal.SIGQUIT, signal.SIG_DFL); {first}"
+    "signal.signal(signal.SIGQUIT, signal.SIG_DFL); signal.signal(signal.SIGHUP, signal.SIG_DFL); {first}"
     "import sys; sys.path.insert(0, {root!r}); import trizoo; "
     "trizoo.program = lambda: [{stub!r}]; sys.exit(trizoo.main())"
 )

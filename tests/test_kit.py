@@ -18,6 +18,7 @@ from shared.network.weights import layer_shapes
 from shared.proof import kit, reference
 from shared.proof.kit import RUNGS, Verdict, check_kit, ladder, write_kit
 from shared.run import keys
+from shared.tasks import kit as task
 
 ROOT = Path(__file__).parent.parent
 PORT = ROOT / "tests" / "fourth" / "port.c"
@@ -217,8 +218,8 @@ def test_the_task_writes_the_kit_of_its_seed(tmp_path, monkeypatch):
         folder.mkdir()
         (folder / "README.md").write_text(f"{seed}")
 
-    monkeypatch.setattr(kit, "write_kit", write)
-    done = write(SimpleNamespace(seed=12), tmp_path)
+    monkeypatch.setattr(task, "write_kit", write)
+    done = task.kit(SimpleNamespace(seed=12), tmp_path)
     assert (tmp_path / "kit" / "README.md").read_text() == "12"
     assert done["where"] == {}
     assert (done["results"]["bytes"], done["results"]["kit"]) == (2, str(tmp_path / "kit"))
