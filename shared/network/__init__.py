@@ -1,0 +1,1 @@
+"""Networks as data, and the weights that belong to them."""
