@@ -1,0 +1,1 @@
+"""What makes the three programs one: the specification, and how they are compared with it."""
