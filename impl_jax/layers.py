@@ -1,4 +1,4 @@
-"""What each operation computes, as in `shared.proof.operations`: activations are (galaxy, y, x, channel) or (..., unit)."""
+"""What each operation computes, as in `shared.proof.operations`: of (galaxy, y, x, channel), or (..., unit)."""
 
 from functools import partial, reduce
 from typing import NamedTuple
@@ -39,7 +39,7 @@ def convolve(operation, kernel, bias, x):
         y = _depthwise(x, kernel, step, padding)
     elif groups == 1 and (operation.kernel == step == 1 or few(operation, x, 2)):
         # XLA computes these on a CPU in a loop over single numbers, 100 times slower than the same as one product
-        y = times(shifted(operation, x), kernel.reshape(-1, operation.filters))
+        y = _times(shifted(operation, x), kernel.reshape(-1, operation.filters))
     elif groups == step == 1 and 2 * padding == operation.kernel - 1:
         y = _same(x, kernel)
     else:
@@ -62,7 +62,7 @@ def shifted(operation, x):
     return jnp.concatenate(cuts, -1)
 
 
-def times(x, matrix):
+def _times(x, matrix):
     """The last axis times a matrix."""
     # of two axes, or XLA copies x to turn it
     return (x.reshape(-1, len(matrix)) @ matrix).reshape(*x.shape[:-1], -1)
@@ -70,7 +70,7 @@ def times(x, matrix):
 
 def dense(operation, weights, given, x):
     """The last axis times a matrix, plus a bias."""
-    return _shifted_by(times(x, weights["kernel"]), weights["bias"])
+    return _shifted_by(_times(x, weights["kernel"]), weights["bias"])
 
 
 def batch_norm(operation, weights, given, x):
@@ -275,9 +275,7 @@ def _windows(x, size, step, padding, beyond=0):
 
 def _spread(d, start, step, shape):
     """`d` at every `step`-th pixel of an image of `shape` from `start` on, zeros elsewhere."""
-    ends = [
-        shape[axis + 1] - start[axis] - step * (d.shape[axis + 1] - 1) - 1 for axis in (0, 1)
-    ]
+    ends = [shape[axis + 1] - start[axis] - step * (d.shape[axis + 1] - 1) - 1 for axis in (0, 1)]
     inner = [(before, after, step - 1) for before, after in zip(start, ends, strict=True)]
     return lax.pad(d, jnp.zeros((), d.dtype), [(0, 0, 0), *inner, (0, 0, 0)])
 

@@ -1,4 +1,4 @@
-"""What each operation computes, as in `shared.proof.operations`: activations are (galaxy, y, x, channel) or (..., unit)."""
+"""What each operation computes, as in `shared.proof.operations`: of (galaxy, y, x, channel), or (..., unit)."""
 
 import math
 from typing import NamedTuple
@@ -40,7 +40,7 @@ def convolve(operation, kernel, bias, x):
         strides, way = [1, step, step, 1], "SAME" if same else "VALID"
         y = tf.nn.depthwise_conv2d(x, filters, strides, way)
     elif operation.kernel == step == 1 or few(operation, x, 4):
-        y = times(shifted(operation, x), tf.reshape(kernel, [-1, operation.filters]))
+        y = _times(shifted(operation, x), tf.reshape(kernel, [-1, operation.filters]))
     else:
         y = tf.nn.conv2d(x, kernel, step, "SAME" if same else edges)
     return y if bias is None else tf.nn.bias_add(y, bias)
@@ -67,7 +67,7 @@ def shifted(operation, x):
     return tf.concat(cuts, -1)
 
 
-def times(x, matrix):
+def _times(x, matrix):
     """The last axis times a matrix."""
     rows = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), matrix)
     return tf.reshape(rows, tf.concat([tf.shape(x)[:-1], [matrix.shape[-1]]], 0))
@@ -75,7 +75,7 @@ def times(x, matrix):
 
 def dense(operation, weights, given, x):
     """The last axis times a matrix, plus a bias."""
-    return tf.nn.bias_add(times(x, weights["kernel"]), weights["bias"])
+    return tf.nn.bias_add(_times(x, weights["kernel"]), weights["bias"])
 
 
 def batch_norm(operation, weights, given, x):
@@ -164,7 +164,9 @@ def dropout(operation, weights, given, x):
     if given.kept is None:
         return x
     axes = [1] * (len(x.shape) - len(given.kept.shape))
-    kept = tf.reshape(given.kept, tf.concat([tf.shape(given.kept), axes], 0)) if axes else given.kept
+    kept = (
+        tf.reshape(given.kept, tf.concat([tf.shape(given.kept), axes], 0)) if axes else given.kept
+    )
     return tf.where(kept, x / (1 - operation.rate), tf.zeros([], x.dtype))
 
 

@@ -10,8 +10,8 @@ from .layers import Given
 def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict):
     """The last layer's activation, and the moments that batch norms found in this batch, by name.
 
-    `moments` None: batch norms divide by those of the batch. `kept` says what each layer that drops something keeps; one
-    that is not in it keeps all.
+    `moments` None: batch norms divide by those of the batch. `kept` says what each layer that drops something keeps;
+    one that is not in it keeps all.
     """
     weights, moments = nested(weights), None if moments is None else nested(moments)
     values, found = {source(network): x}, {}

@@ -1,4 +1,4 @@
-"""What each operation computes, as in `shared.proof.operations`: activations are (galaxy, y, x, channel) or (..., unit)."""
+"""What each operation computes, as in `shared.proof.operations`: of (galaxy, y, x, channel), or (..., unit)."""
 
 from typing import NamedTuple
 

@@ -172,7 +172,7 @@ def schedule(network: Network) -> Steps:
 
 
 def fused_schedule(network: Network) -> Steps:
-    """The same with convolution, ReLU and, if there is one, max-pool as one step where nothing else needs those between."""
+    """`schedule`, but convolution, ReLU and perhaps max-pool are one step where no other layer needs those."""
     used, steps, rest = uses(network), [], list(network)
     while rest:
         block = [rest.pop(0)]
@@ -216,9 +216,7 @@ def nested(named: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def flat(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What `nested` was made of."""
-    return {
-        f"{layer}/{part}": value for layer, own in parts.items() for part, value in own.items()
-    }
+    return {f"{layer}/{part}": value for layer, own in parts.items() for part, value in own.items()}
 
 
 def to_json(network: Network) -> list[dict]:

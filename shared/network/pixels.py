@@ -1,4 +1,4 @@
-"""Dieleman's views of a galaxy as places of pixels: an image turned, and its corners, mirrored and turned by quarters."""
+"""Dieleman's views of a galaxy as places of pixels: an image turned, and corners, mirrored and turned by quarters."""
 
 from functools import cache
 

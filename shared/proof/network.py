@@ -34,8 +34,8 @@ def forward(
 ) -> Pass:
     """Go through a network.
 
-    `moments` None: batch norms divide by those of the batch. `kept` says what each layer that drops something keeps; one
-    that is not in it keeps all. `kinks` are activations as somebody else computed them, who decides where a layer bends.
+    `moments` None: batch norms divide by those of the batch. `kept` says what each layer that drops something keeps;
+    one that is not in it keeps all. `kinks` are activations as somebody else has them, who decides where a layer bends.
     """
     parts, running = nested(weights), nested(moments or {})
     values, pullbacks, found = {source(network): x}, {}, {}

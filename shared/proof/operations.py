@@ -1,8 +1,8 @@
 """The specification of every operation: what it computes, and its vector-Jacobian product. numpy, float64, slow.
 
-An operation is a function (operation, weights, given, *inputs) -> (output, pullback). The pullback takes the gradient of
-a loss with respect to the output, and gives those with respect to each input, and to the weights by name. So no network
-needs a gradient of its own, see `shared.proof.network`.
+An operation is a function (operation, weights, given, *inputs) -> (output, pullback). The pullback takes the gradient
+of a loss with respect to the output, and gives those with respect to each input, and to the weights by name. So no
+network needs a gradient of its own, see `shared.proof.network`.
 """
 
 from typing import NamedTuple
@@ -97,7 +97,7 @@ def dense(operation, weights, given, x):
 
 
 def batch_norm(operation, weights, given, x):
-    """Each channel less its mean, over its standard deviation, scaled and shifted; the moments given, or the batch's."""
+    """Each channel less its mean, over its standard deviation, scaled and shifted; by moments given, or the batch's."""
     axes, running = tuple(range(x.ndim - 1)), given.moments
     mean, variance = (
         (running["mean"], running["variance"]) if running else (x.mean(axes), x.var(axes))

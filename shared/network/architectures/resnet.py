@@ -39,7 +39,7 @@ def _resnet(widths: Sizes, depths: Sizes, expansion: int) -> Network:
 
 
 def _residual(name: str, x: str, kernels, projected: tuple[int, int] | None) -> Network:
-    """Convolutions of `kernels` (filters, size, stride), and a shortcut, `projected` to (filters, stride) if it must."""
+    """Convolutions of `kernels` (filters, size, stride), and a shortcut, perhaps `projected` to (filters, stride)."""
     steps: list = []
     for number, (filters, size, stride) in enumerate(kernels):
         last = number == len(kernels) - 1
