@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from shared.keys import keep_threshold
+from shared.run.keys import keep_threshold
 
 from .keys import bits
 

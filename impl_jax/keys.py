@@ -1,8 +1,8 @@
-"""Threefry-2x32-20, bit for bit that of `shared.keys`."""
+"""Threefry-2x32-20, bit for bit that of `shared.run.keys`."""
 
 import jax.numpy as jnp
 
-from shared.keys import PARITY, ROTATIONS
+from shared.run.keys import PARITY, ROTATIONS
 
 from .device import put
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from shared.spec import ModelSpec
-from shared.weights import layer_shapes
+from shared.network.weights import layer_shapes
+from shared.run.spec import ModelSpec
 
 from .device import compute_type, device, number_type
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from shared.weights import Checkpoint, Weights
+from shared.network.weights import Checkpoint, Weights
 
 from .device import fetch, put
 

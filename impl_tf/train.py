@@ -7,17 +7,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shared.backend import compiled_once
-from shared.batches import Cutouts, Plan
-from shared.spec import BackendSpec, RunSpec
-from shared.weights import Checkpoint, Weights
+from shared.method.backend import compiled_once
+from shared.method.batches import Cutouts, Plan
+from shared.network.weights import Checkpoint, Weights
+from shared.run.spec import BackendSpec, RunSpec
 
-from .augment import see
 from .device import compiled, fetch, hold, number_type, on_gpu, one_launch, put, settings
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
 from .predict import every_layer, sample_chunk
+from .views import see
 from .weights import from_layout, import_weights, named_parameters, to_layout, values
 
 
@@ -156,7 +156,7 @@ def loss_and_slopes(
 
 
 def adam(run: RunSpec, scales, weights, first, second, slopes):
-    """Weights and their two moments after one step of Adam; SCALES are those of `shared.batches.adam_scales`."""
+    """Weights and their two moments after one step of Adam; SCALES are those of `shared.method.batches.adam_scales`."""
     spec = run.training
     first = spec.beta1 * first + (1 - spec.beta1) * slopes
     second = spec.beta2 * second + (1 - spec.beta2) * slopes * slopes

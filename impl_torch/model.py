@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from shared.spec import ModelSpec
-from shared.weights import layer_shapes
+from shared.network.weights import layer_shapes
+from shared.run.spec import ModelSpec
 
 from .device import compiled, compute_type, device, number_type
 

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from shared.augment import Views
-from shared.batches import chunks
+from shared.method.batches import chunks
+from shared.method.views import Views
 
-from .augment import see
 from .device import fetch, put, settings
 from .dropout import dropout, keep
+from .views import see
 from .weights import values
 
 

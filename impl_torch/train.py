@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from shared.backend import compiled_once
-from shared.batches import Cutouts, Plan
-from shared.spec import BackendSpec, RunSpec
-from shared.weights import Checkpoint, Weights
+from shared.method.backend import compiled_once
+from shared.method.batches import Cutouts, Plan
+from shared.network.weights import Checkpoint, Weights
+from shared.run.spec import BackendSpec, RunSpec
 
-from .augment import see
 from .device import fetch, hold, on_gpu, one_launch, put, settings
 from .dropout import dropout, keep
 from .likelihood import votes_nll
 from .model import GalaxyCNN
 from .predict import every_layer, sample_chunk
+from .views import see
 from .weights import from_layout, import_weights, named_parameters, to_layout, values
 
 
@@ -140,7 +140,7 @@ def loss_and_slopes(
 
 
 def adam(run: RunSpec, scales, weights, first, second, slopes):
-    """Weights and their two moments after one step of Adam; SCALES are those of `shared.batches.adam_scales`.
+    """Weights and their two moments after one step of Adam; SCALES are those of `shared.method.batches.adam_scales`.
 
     All are lists of arrays: an operation on a list is one kernel on a GPU, not one for each array.
     """

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from shared.weights import Checkpoint, Weights
+from shared.network.weights import Checkpoint, Weights
 
 from .device import fetch, put
 

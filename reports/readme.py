@@ -27,8 +27,8 @@ from reports.savings import (
     told,
     words,
 )
-from shared.conformance import EXACT
-from shared.spec import BACKENDS
+from shared.proof.conformance import EXACT
+from shared.run.spec import BACKENDS
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "reports" / "records"

@@ -29,8 +29,8 @@ from scipy.stats import norm, t
 from reports.blocks import Figure, number
 from reports.figures import BACKENDS, OTHER, drawn_figure
 from reports.runs import SHAPES, Record, gathered, read_runs, simulation
-from shared import keys
-from shared.records import read_json, write_json
+from shared.run import keys
+from shared.run.records import read_json, write_json
 
 BASELINE = "random"
 SAVED = "labels_saved.json"

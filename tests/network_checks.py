@@ -10,8 +10,7 @@ from importlib import import_module
 
 import numpy as np
 
-from shared import keys
-from shared.backend import load_backend
+from shared.method.backend import load_backend
 from shared.network import operations as ops
 from shared.network.architectures.convnext import convnext
 from shared.network.architectures.dieleman import dieleman
@@ -32,6 +31,7 @@ from shared.network.network import (
 )
 from shared.proof import network as proof
 from shared.proof import operations as specification
+from shared.run import keys
 
 IMAGE, UNITS, SMALL = (3, 9, 8, 6), (3, 6), (3, 8, 8, 6)
 CASES = {  # an operation, and the shapes of its inputs

@@ -4,7 +4,7 @@ import pytest
 
 from reports import conclusions
 from reports.conclusions import Spread
-from shared.records import write_json
+from shared.run.records import write_json
 
 
 def entry(task, size, program, precision="float32", **more):

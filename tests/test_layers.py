@@ -10,9 +10,9 @@ import pytest
 
 from shared.network.operations import OPERATIONS, RANDOM, BatchNorm, Dropout, function
 from shared.proof import operations as specification
-from shared.spec import BACKENDS
+from shared.run.launch import child_environment
+from shared.run.spec import BACKENDS
 from tests.network_checks import CASES, random_moments
-from trizoo import child_environment
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 # XLA's compiler is asked to hurry: a check runs once

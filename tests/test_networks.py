@@ -29,7 +29,7 @@ from shared.network.network import (
 )
 from shared.network.pixels import places, taps
 from shared.proof import network as proof
-from shared.spec import BACKENDS
+from shared.run.spec import BACKENDS
 from tests.network_checks import doubled, masks, networks, random_weights
 
 PARAMETERS = {  # with colours, without a head: those of timm 1.0.31

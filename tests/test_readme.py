@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from reports.readme import TABLES, filled
-from shared.config import check_used
-from shared.spec import RunSpec, from_config
+from shared.run.config import check_used
+from shared.run.spec import RunSpec, from_config
 from trizoo import compose, hydra_words, key_of
 
 ROOT = Path(__file__).parent.parent

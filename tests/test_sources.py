@@ -23,11 +23,13 @@ import pytest
 from PIL import Image
 
 import trizoo
-from shared import sources
-from shared.cutouts import LARGEST_FILE
-from shared.sources import archive, is_image, match, open_source, table, tfrecord
-from shared.sources.folder import list_images
-from shared.spec import RunSpec, from_config
+from shared.data import sources
+from shared.data.cutouts import LARGEST_FILE
+from shared.data.sources import archive, table, tfrecord
+from shared.data.sources.folder import list_images
+from shared.data.sources.images import is_image, match
+from shared.data.sources.opening import open_source
+from shared.run.spec import RunSpec, from_config
 
 ROOT = Path(__file__).parents[1]
 REAL = Path(os.environ.get("TRIZOO_REAL_DATA", ROOT.parent / "shared" / "data"))
@@ -195,7 +197,7 @@ def test_the_kind_of_place_is_told_by_its_name(tmp_path):
 def test_addresses_are_handed_on(images, module, name, monkeypatch):
     fake = types.ModuleType(module)
     setattr(fake, name, lambda dataset: dataset.images)
-    monkeypatch.setitem(sys.modules, f"shared.sources.{module}", fake)
+    monkeypatch.setitem(sys.modules, f"shared.data.sources.{module}", fake)
     assert opened(images) == images
 
 

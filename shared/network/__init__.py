@@ -1,1 +1,1 @@
-"""Networks as data, and the weights that belong to them."""
+"""Networks as data, and their weights."""

@@ -1,1 +1,1 @@
-"""What makes the three programs one: the specification, and how they are compared with it."""
+"""What makes the three one program: the specification, its checks, the kit and ONNX."""

@@ -1,0 +1,51 @@
+"""What the network is shown: the views drawn by `shared.method.views`, applied on the device."""
+
+import torch
+
+from shared.run.spec import RunSpec
+
+from .device import number_type
+
+
+def see(run: RunSpec, images, views):
+    """What the network is shown, (galaxy, y, x, 1), of uint8 images (galaxy, y, x, 1) under VIEWS (galaxy,)."""
+    turn, window, light = views
+    x = warp(images[..., 0], turn, window, run.model.image_size, run.augmentation.border)
+    x = x / 255 if run.model.scale == "unit" else x
+    return relight(x, light)[..., None]
+
+
+def warp(images, turn, window, size: int, border: str):
+    """Bilinear samples (galaxy, size, size) of images (galaxy, y, x)."""
+    pixel = torch.arange(size, device=images.device, dtype=window.dtype)
+    q = window[:, :2, None] + torch.div(
+        pixel * window[:, 2, None, None], size, rounding_mode="floor"
+    )
+    q = q.to(number_type())
+    rows, columns = (
+        turn[:, axis, 0, None, None] * q[:, 0, :, None]
+        + turn[:, axis, 1, None, None] * q[:, 1, None, :]
+        + turn[:, axis, 2, None, None]
+        for axis in (0, 1)
+    )
+    top, left = torch.floor(rows), torch.floor(columns)
+    down, right = rows - top, columns - left
+    flat, last = images.flatten(1), images.shape[1] - 1
+
+    def tap(y, x):
+        place = torch.clip(y, 0, last) * (last + 1) + torch.clip(x, 0, last)
+        value = (
+            torch.gather(flat, 1, place.flatten(1).long()).reshape(place.shape).to(number_type())
+        )
+        inside = (y >= 0) & (y <= last) & (x >= 0) & (x <= last)
+        return torch.where(inside, value, 0) if border == "zero" else value
+
+    above = (1 - right) * tap(top, left) + right * tap(top, left + 1)
+    below = (1 - right) * tap(top + 1, left) + right * tap(top + 1, left + 1)
+    return (1 - down) * above + down * below
+
+
+def relight(x, light):
+    """Images (galaxy, y, x) with another contrast about their mean, and another brightness."""
+    mean = torch.mean(x, (1, 2), keepdim=True)
+    return (x - mean) * light[:, 1, None, None] + mean + light[:, 0, None, None]
