@@ -33,6 +33,7 @@ def conv_relu_pool(operation, pool, weights, x):
 def convolve(operation, kernel, bias, x):
     """A convolution, by whatever is quickest."""
     step, padding, groups = operation.stride, operation.padding, operation.groups
+    kernel, bias = kernel.astype(x.dtype), None if bias is None else bias.astype(x.dtype)
     if on_gpu():
         y = _convolved(x, kernel, step, padding, groups)
     elif groups == x.shape[-1] == operation.filters:
@@ -70,30 +71,34 @@ def _times(x, matrix):
 
 def dense(operation, weights, given, x):
     """The last axis times a matrix, plus a bias."""
-    return _shifted_by(_times(x, weights["kernel"]), weights["bias"])
+    kernel, bias = weights["kernel"].astype(x.dtype), weights["bias"].astype(x.dtype)
+    return _shifted_by(_times(x, kernel), bias)
 
 
 def batch_norm(operation, weights, given, x):
     """Each channel normalised by the moments given or, without, the batch's; and the latter, where it was."""
     scale, bias, epsilon = weights["scale"], weights["bias"], operation.epsilon
+    exact = x.astype(scale.dtype)
     if given.moments is not None:
         mean, variance = given.moments["mean"], given.moments["variance"]
-        return _shifted_by(_scaled((x - mean) * lax.rsqrt(variance + epsilon), scale), bias), {}
-    y, mean, variance = _normalised(x, scale, bias, epsilon)
+        y = _scaled((exact - mean) * lax.rsqrt(variance + epsilon), scale)
+        return _shifted_by(y, bias).astype(x.dtype), {}
+    y, mean, variance = _normalised(exact, scale, bias, epsilon)
     count = x.size // x.shape[-1]
-    return y, {"mean": mean, "variance": variance * count / (count - 1)}
+    return y.astype(x.dtype), {"mean": mean, "variance": variance * count / (count - 1)}
 
 
 def layer_norm(operation, weights, given, x):
     """Each pixel's channels, or a galaxy's units, normalised by their own moments."""
-    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
-    unit = (x - mean) * lax.rsqrt(variance + operation.epsilon)
-    return _shifted_by(_scaled(unit, weights["scale"]), weights["bias"])
+    exact = x.astype(weights["scale"].dtype)
+    mean, variance = exact.mean(-1, keepdims=True), exact.var(-1, keepdims=True)
+    unit = (exact - mean) * lax.rsqrt(variance + operation.epsilon)
+    return _shifted_by(_scaled(unit, weights["scale"]), weights["bias"]).astype(x.dtype)
 
 
 def scale(operation, weights, given, x):
     """Each channel times its factor."""
-    return _scaled(x, weights["scale"])
+    return _scaled(x, weights["scale"].astype(x.dtype))
 
 
 def relu(operation, weights, given, x):

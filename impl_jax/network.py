@@ -5,12 +5,47 @@ from functools import partial
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from shared.network.network import Network, fused_schedule, nested, schedule, source
+from shared.network.network import (
+    Model,
+    Network,
+    dropped,
+    fused_schedule,
+    kept_shapes,
+    layer_numbers,
+    nested,
+    schedule,
+    source,
+)
 from shared.network.operations import BatchNorm, Conv, function
 
 from . import layers
-from .device import on_gpu
+from .device import compute_type, number_type, on_gpu
+from .keys import keep
 from .layers import Given
+
+
+def encode(model: Model, weights: dict, x, moments: dict | None, kept: dict):
+    """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name."""
+    units, found = forward(model.encoder, weights, x.astype(compute_type()), moments, kept)
+    return units.astype(number_type()), found
+
+
+def answer(model: Model, weights: dict, units, kept: dict):
+    """The logit ln(rho / (1 - rho)) (...) of units (..., unit)."""
+    two, _ = forward(model.head, weights, units, None, kept)
+    return two[..., 1] - two[..., 0]
+
+
+def masks(model: Model, network: Network, keys, index) -> dict:
+    """What each layer of a part of the model keeps, by name, for keys (..., 2) at each index (...)."""
+    rates, numbers = dropped(model.whole), layer_numbers(model)
+    start = model.image if network is model.encoder else (model.units,)
+    found = {}
+    for name, shape in kept_shapes(network, start).items():
+        found[name] = keep(keys, index, *(shape or (1,)), rates[name], numbers[name])
+        if not shape:
+            found[name] = found[name][..., 0]
+    return found
 
 
 def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict):

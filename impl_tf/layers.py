@@ -32,7 +32,7 @@ def convolve(operation, kernel, bias, x):
     """A convolution, by whatever is quickest."""
     # TensorFlow has no gradients of other groups on a CPU, and oneDNN's depthwise dies of edges written out. Up to 4
     # pixels on a side one product of matrices is quicker: oneDNN copies its weights.
-    step, padding = operation.stride, operation.padding
+    step, padding, kernel = operation.stride, operation.padding, tf.cast(kernel, x.dtype)
     same = step == 1 and 2 * padding == operation.kernel - 1
     edges = [[0, 0], [padding, padding], [padding, padding], [0, 0]]
     if operation.groups > 1:
@@ -43,7 +43,7 @@ def convolve(operation, kernel, bias, x):
         y = _times(shifted(operation, x), tf.reshape(kernel, [-1, operation.filters]))
     else:
         y = tf.nn.conv2d(x, kernel, step, "SAME" if same else edges)
-    return y if bias is None else tf.nn.bias_add(y, bias)
+    return y if bias is None else tf.nn.bias_add(y, tf.cast(bias, x.dtype))
 
 
 def few(operation, x, pixels: int) -> bool:
@@ -75,33 +75,38 @@ def _times(x, matrix):
 
 def dense(operation, weights, given, x):
     """The last axis times a matrix, plus a bias."""
-    return tf.nn.bias_add(_times(x, weights["kernel"]), weights["bias"])
+    kernel, bias = tf.cast(weights["kernel"], x.dtype), tf.cast(weights["bias"], x.dtype)
+    return tf.nn.bias_add(_times(x, kernel), bias)
 
 
 def batch_norm(operation, weights, given, x):
     """Each channel normalised by the moments given or, without, the batch's; and the latter, where it was."""
     scale, bias, epsilon = weights["scale"], weights["bias"], operation.epsilon
+    exact = tf.cast(x, scale.dtype)
     if given.moments is not None:
         moments = (given.moments["mean"], given.moments["variance"])
-        return tf.nn.batch_normalization(x, *moments, bias, scale, epsilon), {}
-    if x.dtype == tf.float32 and len(x.shape) == 4:  # there is no such operation for others
-        y, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, scale, bias, epsilon=epsilon)
-        return y, {"mean": mean, "variance": variance}
-    mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
-    count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
-    y = tf.nn.batch_normalization(x, mean, variance, bias, scale, epsilon)
+        y = tf.nn.batch_normalization(exact, *moments, bias, scale, epsilon)
+        return tf.cast(y, x.dtype), {}
+    if exact.dtype == tf.float32 and len(x.shape) == 4:  # there is no such operation for others
+        y, mean, variance = tf.compat.v1.nn.fused_batch_norm(exact, scale, bias, epsilon=epsilon)
+        return tf.cast(y, x.dtype), {"mean": mean, "variance": variance}
+    mean, variance = tf.nn.moments(exact, list(range(len(x.shape) - 1)))
+    count = tf.cast(tf.size(x) // x.shape[-1], exact.dtype)
+    y = tf.nn.batch_normalization(exact, mean, variance, bias, scale, epsilon)
     return y, {"mean": mean, "variance": variance * count / (count - 1)}
 
 
 def layer_norm(operation, weights, given, x):
     """Each pixel's channels, or a galaxy's units, normalised by their own moments."""
     affine = (weights["bias"], weights["scale"], operation.epsilon)
-    return tf.nn.batch_normalization(x, *tf.nn.moments(x, [-1], keepdims=True), *affine)
+    exact = tf.cast(x, weights["scale"].dtype)
+    moments = tf.nn.moments(exact, [-1], keepdims=True)
+    return tf.cast(tf.nn.batch_normalization(exact, *moments, *affine), x.dtype)
 
 
 def scale(operation, weights, given, x):
     """Each channel times its factor."""
-    return x * weights["scale"]
+    return x * tf.cast(weights["scale"], x.dtype)
 
 
 def relu(operation, weights, given, x):

@@ -88,7 +88,7 @@ def layer_norm(operation, weights, given, x):
 
 def scale(operation, weights, given, x):
     """Each channel times its factor."""
-    return x * weights["scale"]
+    return x * weights["scale"].to(x.dtype)
 
 
 def relu(operation, weights, given, x):

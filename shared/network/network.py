@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from shared.network.operations import (
     OPERATIONS,
     RANDOM,
+    BatchNorm,
     Conv,
     Dense,
     Dropout,
@@ -137,6 +138,16 @@ def copies(network: Network) -> dict[str, int]:
     for name, operation, inputs in network:
         views[name] = {Views: 16, Gather: 1}.get(type(operation), views[inputs[0]])
     return views
+
+
+def momenta(network: Network, names) -> dict[str, float]:
+    """How far each running moment of those `names` moves towards a batch's, as a share of the way."""
+    shares = {
+        layer.name: layer.operation.momentum
+        for layer in network
+        if isinstance(layer.operation, BatchNorm)
+    }
+    return {name: shares[name.rpartition("/")[0]] for name in names}
 
 
 def work(network: Network, start: Shape) -> dict[str, int]:

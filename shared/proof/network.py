@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shared.network.network import Network, nested, source
+from shared.network.network import Network, momenta, nested, source
 from shared.network.operations import BatchNorm, function
 from shared.proof import operations
 from shared.proof.operations import Given, Weights, batch_moments
@@ -62,13 +62,8 @@ def gradients(network: Network, done: Pass, d: np.ndarray) -> tuple[Weights, np.
 
 
 def blended(network: Network, running: Weights, found: Weights) -> Weights:
-    """The running moments after a batch that had the moments `found`."""
-    rates = {
-        layer.name: layer.operation.momentum
-        for layer in network
-        if isinstance(layer.operation, BatchNorm)
-    }
+    """The running moments after a batch that had the moments `found`, of all batch norms that found some."""
     return {
-        name: value + rates[name.rpartition("/")[0]] * (found[name] - value)
-        for name, value in running.items()
+        name: running[name] + share * (found[name] - running[name])
+        for name, share in momenta(network, found).items()
     }
