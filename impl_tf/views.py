@@ -8,11 +8,15 @@ from .device import number_type
 
 
 def see(run: RunSpec, images, views):
-    """What the network is shown, (galaxy, y, x, 1), of uint8 images (galaxy, y, x, 1) under VIEWS (galaxy,)."""
+    """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
     turn, window, light = views
-    x = warp(images[..., 0], turn, window, run.model.image_size, run.augmentation.border)
+    galaxies, channels, size = tf.shape(images)[0], images.shape[3], run.model.image_size
+    planes = tf.reshape(tf.transpose(images, [0, 3, 1, 2]), [-1, *images.shape[1:3]])
+    maps = (tf.repeat(one, channels, 0) for one in (turn, window))
+    x = warp(planes, *maps, size, run.augmentation.border)
     x = x / 255 if run.model.scale == "unit" else x
-    return relight(x, light)[..., None]
+    x = relight(tf.reshape(x, [galaxies, channels * size, size]), light)
+    return tf.transpose(tf.reshape(x, [galaxies, channels, size, size]), [0, 2, 3, 1])
 
 
 def warp(images, turn, window, size: int, border: str):

@@ -8,11 +8,15 @@ from .device import number_type
 
 
 def see(run: RunSpec, images, views):
-    """What the network is shown, (galaxy, y, x, 1), of uint8 images (galaxy, y, x, 1) under VIEWS (galaxy,)."""
+    """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
     turn, window, light = views
-    x = warp(images[..., 0], turn, window, run.model.image_size, run.augmentation.border)
+    galaxies, channels, size = len(images), images.shape[3], run.model.image_size
+    planes = images.permute(0, 3, 1, 2).flatten(0, 1)
+    maps = (torch.repeat_interleave(one, channels, 0) for one in (turn, window))
+    x = warp(planes, *maps, size, run.augmentation.border)
     x = x / 255 if run.model.scale == "unit" else x
-    return relight(x, light)[..., None]
+    x = relight(x.reshape(galaxies, channels * size, size), light)
+    return x.reshape(galaxies, channels, size, size).permute(0, 2, 3, 1)
 
 
 def warp(images, turn, window, size: int, border: str):

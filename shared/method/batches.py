@@ -18,14 +18,20 @@ AT_ONCE = 2048  # images that are put there together
 
 
 class Cutouts:
-    """A store's images as a network is given them: `cutouts[rows]` is uint8 (..., y, x, 1), box-averaged by a factor.
+    """A store's images as a network is given them: `cutouts[rows]` is uint8 (..., y, x, channel), box-averaged.
 
-    Colours are averaged too. Only the rows asked for are read, so a store may be larger than memory. Rows that are
-    expected are read beforehand, by a thread, while a framework computes.
+    Colours are averaged too, unless the network has three `channels`. Only the rows asked for are read, so a store may
+    be larger than memory. Rows that are expected are read beforehand, by a thread, while a framework computes.
     """
 
-    def __init__(self, images: Images | np.ndarray, factor: int, contents: str | None = None):
-        self.images, self.factor = images, factor
+    def __init__(
+        self,
+        images: Images | np.ndarray,
+        factor: int,
+        contents: str | None = None,
+        channels: int = 1,
+    ):
+        self.images, self.factor, self.channels = images, factor, channels
         self.contents = contents  # a digest of all images, where they are a store's
         self.size = images.shape[1] // factor
         self.expected: list[tuple[np.ndarray, Future]] = []
@@ -44,7 +50,7 @@ class Cutouts:
 
     def parts(self) -> Iterator[np.ndarray] | None:
         """All images, some at a time, for a device that is to keep them; None where they are too many, or kept."""
-        if self.held is not None or len(self) * self.size**2 > HELD:
+        if self.held is not None or len(self) * self.size**2 * self.channels > HELD:
             return None
         starts = range(0, len(self), AT_ONCE)
         return (self._read(slice(start, start + AT_ONCE)) for start in starts)
@@ -66,16 +72,19 @@ class Cutouts:
 
     def _read(self, rows) -> np.ndarray:
         rows = np.arange(len(self))[rows]
-        found = np.empty((*np.shape(rows), self.size, self.size, 1), np.uint8)
-        flat, places = found.reshape(-1, self.size, self.size, 1), np.ravel(rows)
+        found = np.empty((*np.shape(rows), self.size, self.size, self.channels), np.uint8)
+        flat, places = found.reshape(-1, *found.shape[-3:]), np.ravel(rows)
         for start in range(0, len(places), IN_CACHE):
             block = slice(start, start + IN_CACHE)
-            flat[block] = box_average(self.images[places[block]], self.factor)
+            some = self.images[places[block]]
+            channels = np.split(some, self.channels, -1) if self.channels > 1 else [some]
+            for number, part in enumerate(channels):
+                flat[block][..., number : number + 1] = box_average(part, self.factor)
         return found
 
 
 class Held:
-    """Some of the images that a device keeps: `held[places]` is uint8 (..., y, x, 1) there."""
+    """Some of the images that a device keeps: `held[places]` is uint8 (..., y, x, channel) there."""
 
     def __init__(self, gather: Callable, rows: np.ndarray):
         self.gather, self.rows = gather, rows
@@ -143,6 +152,20 @@ class Plan(NamedTuple):
     scales: np.ndarray  # float64 (step, 2): what Adam multiplies by, see `adam_scales`
 
 
+class Batch(NamedTuple):
+    """What one step of training is given, on the device."""
+
+    images: Any  # uint8 (galaxy, y, x, channel)
+    yes: Any  # (galaxy,)
+    total: Any  # (galaxy,)
+    turn: Any  # of the views, (galaxy, 2, 3)
+    window: Any  # (galaxy, 3)
+    light: Any  # (galaxy, 2)
+    keys: Any  # uint32 (galaxy, 2) of dropout
+    step: Any  # uint32, counted from the very first step of training
+    scales: Any  # (2,): what Adam multiplies by
+
+
 def draw_plan(
     run: RunSpec, labelled: Labelled, size: int, origin: int, first: int, steps: int
 ) -> Plan:
@@ -203,7 +226,7 @@ def learning_rates(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
 class Chunk(NamedTuple):
     """Galaxies for one pass of prediction, as many as every other chunk; the first COUNT of them are asked for."""
 
-    images: Any  # uint8 (galaxy, y, x, 1), numpy's or on the device
+    images: Any  # uint8 (galaxy, y, x, channel), numpy's or on the device
     views: Views  # (galaxy, ...)
     keys: np.ndarray  # uint32 (galaxy, 2)
     count: int

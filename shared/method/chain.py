@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.network.weights import Checkpoint
+from shared.network.weights import PARTS, Checkpoint
 from shared.run.records import plain
 
 FORMAT = 1  # raise it when a round says other things, or says them in other words
@@ -37,7 +37,7 @@ def sealed(entry: dict, before: list[dict], identity: dict) -> dict:
 def network_digest(checkpoint: Checkpoint) -> str:
     """The SHA-256 of a checkpoint's weights, moments and step, in hexadecimal."""
     whole = hashlib.sha256(str(checkpoint.step).encode())
-    for part in ("weights", "first", "second"):
+    for part in PARTS:
         for name, array in sorted(getattr(checkpoint, part).items()):
             array = np.ascontiguousarray(array)
             whole.update(f"{part}/{name} {array.dtype.str} {array.shape}".encode())

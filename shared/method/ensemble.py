@@ -25,7 +25,7 @@ from shared.method.acquisition import States
 from shared.method.backend import Backend, open_backend
 from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
 from shared.method.views import Views
-from shared.network.weights import Checkpoint, Weights, member, together
+from shared.network.weights import PARTS, Checkpoint, Weights, member, together
 from shared.run.keys import threefry2x32
 from shared.run.spec import BackendSpec, RunSpec
 
@@ -75,11 +75,13 @@ class Ensemble:
 
     def init(self, run: RunSpec, start: Checkpoint) -> list[Any]:
         """The members as they were at a checkpoint of theirs."""
-        moved = (start.weights, start.first, start.second)
         return [
             self.backend.init(
                 alone(run, number),
-                Checkpoint(*(member(part, number) for part in moved), start.step),
+                Checkpoint(
+                    step=start.step,
+                    **{part: member(getattr(start, part), number) for part in PARTS},
+                ),
             )
             for number in range(self.members)
         ]
@@ -101,20 +103,20 @@ class Ensemble:
         return float(np.mean([loss for loss, _ in found])), together([part for _, part in found])
 
     def seen(self, state: list, images: np.ndarray, views: Views) -> np.ndarray:
-        """What each member is shown, (galaxy, y, x, 1)."""
+        """What each member is shown, (galaxy, y, x, channel)."""
         return self.backend.seen(state[0], images, views)
 
     def features(self, state: list, images: np.ndarray, views: Views) -> list[Any]:
         """The units (galaxy, unit) of each member, on the device."""
         return [self.backend.features(one, images, views) for one in state]
 
-    def answers(self, state: list, units: list[Any], kept: np.ndarray) -> np.ndarray:
-        """rho (galaxy, sample) of the members' units, sample t under mask t of KEPT bool (galaxy, sample, unit)."""
-        turns = np.arange(kept.shape[1]) % self.members
-        found = {
-            number: self.backend.answers(state[number], units[number], kept[:, turns == number])
-            for number in np.unique(turns)
-        }
+    def answers(self, state: list, units: list[Any], kept: dict[str, np.ndarray]) -> np.ndarray:
+        """rho (galaxy, sample) of the members' units, sample t under each mask t of `kept` (galaxy, sample, unit)."""
+        turns = np.arange(next(iter(kept.values())).shape[1]) % self.members
+        found = {}
+        for number in np.unique(turns):
+            own = {name: mask[:, turns == number] for name, mask in kept.items()}
+            found[number] = self.backend.answers(state[number], units[number], own)
         return _interleaved(found, turns)
 
     def sample(
@@ -167,8 +169,10 @@ class Ensemble:
     def export_checkpoint(self, state: list) -> Checkpoint:
         """All that training changes, of all members."""
         parts = [self.backend.export_checkpoint(one) for one in state]
-        moved = zip(*(part[:3] for part in parts), strict=True)
-        return Checkpoint(*map(together, moved), parts[0].step)
+        return Checkpoint(
+            step=parts[0].step,
+            **{name: together([getattr(part, name) for part in parts]) for name in PARTS},
+        )
 
     def describe(self) -> dict[str, str]:
         """What the backend says of itself, and the number of members."""

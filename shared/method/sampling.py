@@ -8,6 +8,7 @@ import numpy as np
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts
 from shared.method.views import draw_views, still_views
+from shared.network.model import model_of
 from shared.run.keys import galaxy_keys
 from shared.run.progress import track
 from shared.run.spec import RunSpec
@@ -58,7 +59,9 @@ def embed_galaxies(
     for block in track(blocks, "features", len(rows), weight=lambda block: len(rows[block])):
         shown = images.some(rows[block])
         parts.append(backend.embed(state, shown, still_views(run, images.size, len(shown))))
-    return _finite(np.concatenate(parts or [np.zeros((0, run.model.dense), np.float32)]), "feature")
+    return _finite(
+        np.concatenate(parts or [np.zeros((0, model_of(run.model).units), np.float32)]), "feature"
+    )
 
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:

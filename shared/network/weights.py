@@ -8,13 +8,19 @@ of a fit also holds the hashes of the galaxies that it was trained with.
 
 import json
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
+from scipy.special import ndtri
 
+from shared.network.model import model_of
+from shared.network.network import moment_shapes, starts, weight_shapes
+from shared.network.operations import Shape, Shapes, Start
 from shared.run import keys
 from shared.run.records import parse_json, plain, write_whole
 from shared.run.spec import ModelSpec, RunSpec
@@ -22,6 +28,7 @@ from shared.run.spec import ModelSpec, RunSpec
 Weights = dict[str, np.ndarray]
 TRAINED_WITH = "trained_with"  # in the file of a fit: uint64 (galaxy,), rising
 TYPES = {"F32": "float32", "F64": "float64"}  # in which weights are kept
+PARTS = ("weights", "first", "second", "moments")  # of a checkpoint, in its file
 FACTS = {  # what a checkpoint says of itself
     "step": int,
     "settings?": dict,
@@ -41,44 +48,52 @@ class Checkpoint(NamedTuple):
     first: Weights  # Adam's first moments
     second: Weights  # and its second
     step: int
+    moments: Weights = MappingProxyType({})  # running ones, of batch norms
 
 
-def layer_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """The shape of every array, in the order in which an image meets them."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    channels, width, number = 1, spec.image_size, 0
-    for block in spec.blocks:
-        for filters in block:
-            shapes[f"conv{number}/kernel"], shapes[f"conv{number}/bias"] = (
-                (3, 3, channels, filters),
-                (filters,),
-            )
-            channels, number = filters, number + 1
-        width //= 2
-    shapes["hidden/kernel"], shapes["hidden/bias"] = (
-        (width * width * channels, spec.dense),
-        (spec.dense,),
-    )
-    shapes["answer/kernel"], shapes["answer/bias"] = (spec.dense, 2), (2,)
-    return shapes
+def model_shapes(spec: ModelSpec) -> Shapes:
+    """The shape of every weight, in the order in which an image meets them."""
+    model = model_of(spec)
+    return weight_shapes(model.whole, model.image)
+
+
+def state_shapes(spec: ModelSpec) -> Shapes:
+    """The shape of every weight, and of every running moment: all that prediction needs."""
+    model = model_of(spec)
+    return model_shapes(spec) | moment_shapes(model.whole, model.image)
 
 
 def parameters(spec: ModelSpec) -> int:
     """How many numbers are learned."""
-    return sum(int(np.prod(shape)) for shape in layer_shapes(spec).values())
+    return sum(map(prod, model_shapes(spec).values()))
 
 
 def init_weights(spec: ModelSpec, seed: int) -> Weights:
-    """The first weights, float32: Glorot and Bengio's (2010) uniform kernels, as W+20's layers had, and zero biases."""
-    weights, key = {}, keys.purpose_key(seed, "weights")
-    for number, (name, shape) in enumerate(layer_shapes(spec).items()):
-        weights[name] = np.zeros(shape, np.float32)
-        if name.endswith("kernel"):
-            field = int(np.prod(shape[:-2]))
-            limit = np.sqrt(6 / (field * (shape[-2] + shape[-1])))
-            u = keys.uniforms(key, number, int(np.prod(shape)))
-            weights[name] = (limit * (2 * u - 1)).astype(np.float32).reshape(shape)
-    return weights
+    """The first weights, float32, each drawn as its operation has it; W+20's layers have Glorot's uniform kernels."""
+    model, key = model_of(spec), keys.purpose_key(seed, "weights")
+    begin = starts(model.whole, model.image)
+    return {
+        name: draw(begin[name], key, number, shape)
+        for number, (name, shape) in enumerate(model_shapes(spec).items())
+    }
+
+
+def draw(start: Start, key: np.ndarray, number: int, shape: Shape) -> np.ndarray:
+    """The first values float32 of array `number`."""
+    if start.law == "constant":
+        return np.full(shape, start.size, np.float32)
+    u = keys.uniforms(key, number, prod(shape))
+    values = 2 * u - 1 if start.law == "uniform" else ndtri(u + 2.0**-25)
+    return (start.size * values).astype(np.float32).reshape(shape)
+
+
+def init_moments(spec: ModelSpec) -> Weights:
+    """The first running moments, float32: means of 0 and variances of 1."""
+    model = model_of(spec)
+    return {
+        name: np.full(shape, name.endswith("variance"), np.float32)
+        for name, shape in moment_shapes(model.whole, model.image).items()
+    }
 
 
 def together(members: Sequence[Weights]) -> Weights:
@@ -106,7 +121,7 @@ def first_checkpoint(spec: ModelSpec, seed: int, members: int = 1) -> Checkpoint
     """Where training starts; MEMBERS of an ensemble have the first weights of SEED, SEED + 1, ..."""
     weights = together([init_weights(spec, seed + number) for number in range(members)])
     zeros = {name: np.zeros_like(array) for name, array in weights.items()}
-    return Checkpoint(weights, zeros, zeros, 0)
+    return Checkpoint(weights, zeros, zeros, 0, together([init_moments(spec)] * members))
 
 
 def save_weights(path: Path, weights: Weights, about: dict) -> None:
@@ -117,10 +132,13 @@ def save_weights(path: Path, weights: Weights, about: dict) -> None:
 
 
 def load_weights(path: Path, spec: ModelSpec, members: int = 1) -> Weights:
-    """The weights in a safetensors file; ValueError if they do not fit the model, or are not of so many MEMBERS."""
+    """The weights and running moments in a safetensors file.
+
+    Raises ValueError if they do not fit the model, or are not of so many `members`.
+    """
     arrays, _ = _read(path, dict)
     arrays.pop(TRAINED_WITH, None)
-    return _fitting(path, arrays, spec, members, "")
+    return _fitting(path, arrays, state_shapes(spec), members, "")
 
 
 def trained_with(path: Path) -> np.ndarray | None:
@@ -130,9 +148,10 @@ def trained_with(path: Path) -> np.ndarray | None:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, about: dict) -> None:
     """Write a checkpoint to one safetensors file."""
-    parts = {"weights": checkpoint.weights, "first": checkpoint.first, "second": checkpoint.second}
     arrays = {
-        f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()
+        f"{part}/{name}": array
+        for part in PARTS
+        for name, array in getattr(checkpoint, part).items()
     }
     save_weights(path, arrays, {**about, "step": checkpoint.step})
 
@@ -145,18 +164,22 @@ def fitted(run: RunSpec) -> tuple[Path, Checkpoint]:
     path = Path(run.weights or "")
     path = path / "weights.safetensors" if path.is_dir() else path
     start = first_checkpoint(run.model, run.seed, run.training.members)
-    return path, start._replace(weights=load_weights(path, run.model, run.training.members))
+    arrays = load_weights(path, run.model, run.training.members)
+    weights, moments = (
+        {name: arrays[name] for name in part} for part in (start.weights, start.moments)
+    )
+    return path, start._replace(weights=weights, moments=moments)
 
 
 def load_checkpoint(path: Path, spec: ModelSpec, members: int = 1) -> tuple[Checkpoint, dict]:
     """A checkpoint and the facts written with it; ValueError if it does not fit the model, or MEMBERS."""
     arrays, about = _read(path, FACTS)
-    parts = [
-        _fitting(path, arrays, spec, members, f"{part}/") for part in ("weights", "first", "second")
-    ]
-    if any((array < 0).any() for array in parts[2].values()) or about["step"] < 0:
+    shapes = dict.fromkeys(PARTS, model_shapes(spec))
+    shapes["moments"] = {name: state_shapes(spec)[name] for name in init_moments(spec)}
+    parts = {part: _fitting(path, arrays, shapes[part], members, f"{part}/") for part in PARTS}
+    if any((array < 0).any() for array in parts["second"].values()) or about["step"] < 0:
         raise ValueError(f"{path} holds second moments or a step below 0; again=true begins anew")
-    return Checkpoint(*parts, about["step"]), about
+    return Checkpoint(step=about["step"], **parts), about
 
 
 def _read(path: Path, shape: Any) -> tuple[Weights, dict]:
@@ -185,8 +208,7 @@ def _read(path: Path, shape: Any) -> tuple[Weights, dict]:
     return arrays, parse_json(text, shape, f"what {path} says of itself", "fit again")
 
 
-def _fitting(path: Path, arrays: Weights, spec: ModelSpec, members: int, prefix: str) -> Weights:
-    shapes = layer_shapes(spec)
+def _fitting(path: Path, arrays: Weights, shapes: Shapes, members: int, prefix: str) -> Weights:
     wanted = together([shapes] * members)
     found = {
         name.removeprefix(prefix): array
@@ -194,7 +216,7 @@ def _fitting(path: Path, arrays: Weights, spec: ModelSpec, members: int, prefix:
         if name.startswith(prefix)
     }
     there = max(len({name.split("/")[0] for name in found if name.startswith("member")}), 1)
-    if there != members:
+    if wanted and there != members:
         raise ValueError(
             f"{path} holds {there} network{'s' if there > 1 else ''}, but training.members is {members}; "
             f"give training.members={there}, or the file of another fit"
@@ -208,7 +230,7 @@ def _fitting(path: Path, arrays: Weights, spec: ModelSpec, members: int, prefix:
         if found[name].shape != shape:
             raise ValueError(
                 f"{path}: {name} has the shape {found[name].shape}, but the model needs {shape}; "
-                "give the model group (image_size, blocks, dense) of the run that wrote it"
+                "give the model group (image_size, blocks, dense and so on) of the run that wrote it"
             )
         if not np.isfinite(found[name]).all():
             raise ValueError(

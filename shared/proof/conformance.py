@@ -19,8 +19,11 @@ from shared.method.backend import open_backend
 from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
 from shared.method.sampling import sample_galaxies
 from shared.method.views import Views, still_views
-from shared.network.weights import Weights, first_checkpoint
-from shared.proof import reference
+from shared.network.model import model_of
+from shared.network.network import Network, nested
+from shared.network.operations import MaxPool
+from shared.network.weights import PARTS, Checkpoint, Weights, first_checkpoint
+from shared.proof import network, reference
 from shared.run import keys
 from shared.run.keys import galaxy_hash
 from shared.run.spec import RunSpec
@@ -35,15 +38,14 @@ class Case:
 
     def __init__(self, run: RunSpec):
         self.run, self.backend = run, open_backend(run.backend)
-        self.start = first_checkpoint(run.model, run.seed)
-        self.weights = {
-            name: array.astype(np.float64) for name, array in self.start.weights.items()
-        }
+        self.start = unlike_any(first_checkpoint(run.model, run.seed), run.seed)
+        self.model = model_of(run.model)
+        self.weights = doubled(self.start.weights | self.start.moments)
         self.galaxies = draw_galaxies(GALAXIES, run.seed)
-        self.images = np.stack(
-            [render(row._asdict()) for row in self.galaxies.itertuples(index=False)]
-        )
-        self.cutouts = Cutouts(self.images, 2)
+        grey = np.stack([render(row._asdict()) for row in self.galaxies.itertuples(index=False)])
+        colours = [np.roll(grey, shift, 1) for shift in range(run.model.channels)]
+        self.images = np.concatenate(colours, -1)
+        self.cutouts = Cutouts(self.images, 2, channels=run.model.channels)
         self.ids = self.galaxies["id"].tolist()
         self.hashes = galaxy_hash(self.ids)
 
@@ -86,21 +88,19 @@ class Case:
         return self.backend.seen(self.state, images, views).astype(np.float64)
 
     def batch(self, step: int, images: Cutouts | None = None, plan: Plan | None = None):
-        """What the oracle needs of a step: images as shown, units kept, votes."""
+        """What the oracle needs of a step: images as shown, what each layer keeps, votes."""
         plan = plan or self.plan
         views = Views(*(array[step] for array in plan.views))
         x = self.shown((images or self.cutouts)[plan.rows[step]], views)
-        kept = keys.keep(
-            plan.keys[step], plan.steps[step], self.run.model.dense, self.run.model.dropout
-        )
+        kept = {}
+        for part in (self.model.encoder, self.model.head):
+            kept |= reference.masks(self.model, part, plan.keys[step], plan.steps[step])
         return x, kept, plan.yes[step].astype(np.float64), plan.total[step].astype(np.float64)
 
-    def layers(self, weights: Weights, images: Cutouts) -> list[np.ndarray]:
-        """The framework's activation of every layer for the first batch, at last the dense layer's units."""
+    def layers(self, weights: Weights, images: Cutouts) -> Weights:
+        """The framework's activation of every layer, for the first batch of training."""
         state = self.backend.init(self.run, self.start._replace(weights=weights))
-        views = Views(*(array[0] for array in self.plan.views))
-        found = self.module("predict").layers(state, images[self.plan.rows[0]], views)
-        return [layer.astype(np.float64) for layer in found]
+        return doubled(self.module("train").layers(state, images, self.plan))
 
     @property
     def at_prediction_or_not(self) -> list[RunSpec]:
@@ -128,6 +128,23 @@ class Case:
         rho = np.clip(centre + random.normal(0, 0.1, (count, samples)), 0, 1)
         rho[0], rho[1], rho[2] = 0, 1, [0, 1] * (samples // 2)
         return rho.astype(np.float32)
+
+
+def doubled(named: Weights) -> Weights:
+    """Arrays in float64."""
+    return {name: array.astype(np.float64) for name, array in named.items()}
+
+
+def unlike_any(start: Checkpoint, seed: int) -> Checkpoint:
+    """A checkpoint of first weights, but with scales that are not all 0, 1 or a millionth, and moments of no batch."""
+    random, weights, moments = np.random.default_rng(seed), dict(start.weights), {}
+    for name, array in start.weights.items():
+        if name.endswith("/scale"):
+            weights[name] = random.uniform(0.5, 1, array.shape).astype(np.float32)
+    for name, array in start.moments.items():
+        least, most = (0.5, 1.5) if name.endswith("/variance") else (-0.2, 0.2)
+        moments[name] = random.uniform(least, most, array.shape).astype(np.float32)
+    return start._replace(weights=weights, moments=moments)
 
 
 def apart(got, oracle) -> float:
@@ -158,15 +175,16 @@ def words(case: Case) -> int:
 
 
 def masks(case: Case) -> int:
-    """Dropout's masks, of training (galaxy, unit) and of the posterior (galaxy, sample, unit), at three rates."""
+    """Dropout's masks, of training (galaxy, unit) and of the posterior (galaxy, sample, unit), of three layers."""
     galaxy_keys, numbers, wrong = case.plan.keys[0], np.arange(30, dtype=np.uint32), 0
     for rate in (0.0, 0.2, 0.5):
         for some, index in ((galaxy_keys, np.uint32(7)), (galaxy_keys[:, None], numbers)):
-            got = case.module("dropout").keep(
-                case.put(some), case.put(np.asarray(index)), 128, rate
-            )
-            oracle_index = np.broadcast_to(index, (len(some), *np.shape(index)))
-            wrong += unequal(case.fetch(got), keys.keep(some, oracle_index, 128, rate))
+            for layer in (0, 1, 200):
+                got = case.module("keys").keep(
+                    case.put(some), case.put(np.asarray(index)), 128, rate, layer
+                )
+                oracle_index = np.broadcast_to(index, (len(some), *np.shape(index)))
+                wrong += unequal(case.fetch(got), keys.keep(some, oracle_index, 128, rate, layer))
     return wrong
 
 
@@ -223,17 +241,12 @@ def features(case: Case) -> float:
 
 
 def layers(case: Case) -> float:
-    """Every layer's activation before that, after ReLU or max-pool; the worst layer."""
-    x, _, _, _ = case.batch(0)
-    got, oracle = case.layers(case.start.weights, case.cutouts), []
-    trace: list = []
-    reference.features(case.run.model, case.weights, x, trace)
-    for kind, _, before, after in trace:
-        if kind == "conv":
-            oracle.append(np.maximum(after, 0))
-        elif kind == "pool":
-            oracle.append(reference.max_pool(before))
-    return max(apart(one, other) for one, other in zip(got[:-1], oracle, strict=True))
+    """Every layer's activation in training; the worst layer."""
+    x, kept, _, _ = case.batch(0)
+    got = case.layers(case.start.weights, case.cutouts)
+    moments = case.weights if case.run.training.moments == "frozen" else None
+    oracle = network.forward(case.model.whole, case.weights, x, moments, kept).values
+    return max(apart(got[layer.name], oracle[layer.name]) for layer in case.model.whole)
 
 
 def answers(case: Case) -> float:
@@ -241,15 +254,8 @@ def answers(case: Case) -> float:
     run = case.run
     x, _, _, _ = case.batch(0)
     units = reference.features(run.model, case.weights, x)
-    kept = keys.keep(
-        case.plan.keys[0][:, None],
-        np.tile(np.arange(5), (len(x), 1)),
-        run.model.dense,
-        run.model.dropout,
-    )
-    oracle = reference.answers(
-        case.weights, reference.dropout(units[:, None], kept, run.model.dropout)
-    )
+    kept = reference.masks(case.model, case.model.head, case.plan.keys[0][:, None], np.arange(5))
+    oracle = reference.answers(run.model, case.weights, units[:, None], kept)
     return apart(case.backend.answers(case.state, case.put(units), kept), 1 / (1 + np.exp(-oracle)))
 
 
@@ -297,47 +303,43 @@ def tied_gradient(case: Case) -> float:
 
     On flat sky it makes no difference which of four equals gets the gradient; with the kernel of zeros it does.
     """
-    flat = Cutouts(np.full_like(case.images, 200), 2)
-    worst, last = _gradient(case, flat), -1
-    for block in case.run.model.blocks:
-        last += len(block)
+    flat = Cutouts(np.full_like(case.images, 200), 2, channels=case.run.model.channels)
+    worst = _gradient(case, flat)
+    for name in convolutions_before_pools(case.model.encoder):
         weights = dict(case.start.weights)
-        weights[f"conv{last}/kernel"] = np.zeros_like(weights[f"conv{last}/kernel"])
-        weights[f"conv{last}/bias"] = np.full_like(weights[f"conv{last}/bias"], 0.25)
+        weights[f"{name}/kernel"] = np.zeros_like(weights[f"{name}/kernel"])
+        weights[f"{name}/bias"] = np.full_like(weights[f"{name}/bias"], 0.25)
         worst = max(worst, _gradient(case, case.cutouts, weights))
     return worst
+
+
+def convolutions_before_pools(encoder: Network) -> list[str]:
+    """The convolutions with a bias that, after ReLU, a max-pool follows."""
+    layers = {layer.name: layer for layer in encoder}
+    pools = [layer for layer in encoder if isinstance(layer.operation, MaxPool)]
+    before = [layers[layers[pool.inputs[0]].inputs[0]] for pool in pools]
+    return [layer.name for layer in before if getattr(layer.operation, "bias", False)]
 
 
 def _gradient(case: Case, images: Cutouts, weights: Weights | None = None) -> float:
     start = case.start if weights is None else case.start._replace(weights=weights)
     state, plan = case.backend.init(case.run, start), case.plan
-    exact = {name: array.astype(np.float64) for name, array in start.weights.items()}
-    batch = case.batch(0, images)
-    bends = decisions(case, case.layers(start.weights, images))
-    _, oracle = reference.gradients(case.run.model, exact, *batch, bends)
+    batch, kinks = case.batch(0, images), case.layers(start.weights, images)
+    exact = doubled(start.weights)
+    moments = case.weights if case.run.training.moments == "frozen" else None
+    oracle = reference.gradients(case.run.model, exact, *batch, kinks, moments).slopes
     _, got = case.backend.gradients(state, images, plan)
-    return max(
-        by_layer(layer, got, oracle)
-        for layer in dict.fromkeys(name.split("/")[0] for name in oracle)
-    )
+    layers = nested(oracle)
+    return max(by_layer(name, got, layers[name]) for name in layers)
 
 
 def by_layer(layer: str, got: Weights, oracle: Weights) -> float:
-    """max |difference| over a layer's kernel and bias, by the largest value of either: a bias may nearly cancel."""
-    names = (f"{layer}/kernel", f"{layer}/bias")
-    scale = max(np.abs(oracle[name]).max() for name in names) or 1
-    worst = [apart(got[name], oracle[name]) * (np.abs(oracle[name]).max() or 1) for name in names]
-    return float(max(worst) / scale)
-
-
-def decisions(case: Case, activations: list[np.ndarray]) -> list:
-    """A framework's ACTIVATIONS as `reference.gradients` wants them, where it can bend and None where not."""
-    bends, number = [], 0
-    for block in case.run.model.blocks:
-        bends += activations[number : number + len(block)]
-        bends.append(bends[-1])  # what the max-pool chose from
-        number += len(block) + 1  # and what it chose
-    return [*bends, None, activations[-1]]
+    """max |difference| over a layer's arrays, by the largest value of any: a bias may nearly cancel."""
+    sizes = {part: np.abs(array).max() for part, array in oracle.items()}
+    worst = [
+        apart(got[f"{layer}/{part}"], array) * (sizes[part] or 1) for part, array in oracle.items()
+    ]
+    return float(max(worst) / (max(sizes.values()) or 1))
 
 
 def training(case: Case) -> float:
@@ -355,19 +357,26 @@ def _training(case: Case, form: str, steps: int) -> float:
     plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, steps)
     state, _ = case.backend.train_steps(case.backend.init(run, case.start), case.cutouts, plan)
     got = case.backend.export_checkpoint(state)
-    weights = dict(case.weights)
+    weights, moments = doubled(case.start.weights), doubled(case.start.moments)
     first, second = (
         {name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2)
     )
     for step in range(steps):
-        _, slopes = reference.gradients(run.model, weights, *case.batch(step, plan=plan))
-        for name, slope in slopes.items():
+        running = moments if run.training.moments == "frozen" else None
+        batch = case.batch(step, plan=plan)
+        done = reference.gradients(run.model, weights, *batch, None, running)
+        moments = moments | network.blended(case.model.encoder, moments, done.moments)
+        for name, slope in done.slopes.items():
             after = reference.adam(
                 run.training, step, weights[name], first[name], second[name], slope
             )
             weights[name], first[name], second[name] = after
-    pairs = ((got.weights, weights), (got.first, first), (got.second, second))
-    worst = max(apart(one[name], oracle[name]) for one, oracle in pairs for name in oracle)
+    oracle = Checkpoint(weights, first, second, steps, moments)
+    worst = max(
+        apart(getattr(got, part)[name], array)
+        for part in PARTS
+        for name, array in getattr(oracle, part).items()
+    )
     return worst if got.step == steps else float("inf")
 
 

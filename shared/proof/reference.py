@@ -1,26 +1,34 @@
 """The specification, executable: a slow numpy program in float64 that every framework must agree with.
 
-In the order of a step: see (warp, relight), features, dropout, answers, votes_nll, gradients, adam. Then
-the posterior and what is asked of it: sample, the acquisitions (mutual_information ... nearest). Randomness comes from
-`shared.run.keys`, which is its own oracle.
+In the order of a step: see (warp, relight), masks, features, answers, votes_nll, gradients, adam. Then the posterior
+and what is asked of it: sample, the acquisitions (mutual_information ... nearest). A network's layers are in
+`shared.proof.network`; randomness comes from `shared.run.keys`, which is its own oracle.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import gammaln, logsumexp, xlog1py, xlogy
 
 from shared.method.acquisition import States
 from shared.method.views import Views
+from shared.network.model import model_of
+from shared.network.network import Model, Network, dropped, kept_shapes, layer_numbers
 from shared.network.weights import Weights
+from shared.proof.network import forward
+from shared.proof.network import gradients as backward
 from shared.run import keys
 from shared.run.spec import ModelSpec, RunSpec, TrainingSpec
 
 
 def see(run: RunSpec, images: np.ndarray, views: Views) -> np.ndarray:
-    """What the network is shown, (galaxy, y, x, 1), of uint8 images (galaxy, y, x, 1) under VIEWS (galaxy,)."""
-    x = warp(images[..., 0], views, run.model.image_size, run.augmentation.border)
+    """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
+    size, border = run.model.image_size, run.augmentation.border
+    planes = np.moveaxis(images, -1, 0)  # all channels are warped alike, and have one mean
+    x = np.stack([warp(plane, views, size, border) for plane in planes], -1)
     x = x / 255 if run.model.scale == "unit" else x
-    return relight(x, views.light.astype(np.float64))[..., None]
+    light = views.light.astype(np.float64)
+    return relight(x.reshape(len(x), size, -1), light).reshape(x.shape)
 
 
 def warp(images: np.ndarray, views: Views, size: int, border: str) -> np.ndarray:
@@ -57,66 +65,29 @@ def relight(x: np.ndarray, light: np.ndarray) -> np.ndarray:
     return (x - mean) * light[:, 1, None, None] + mean + light[:, 0, None, None]
 
 
-def features(
-    spec: ModelSpec, weights: Weights, x: np.ndarray, trace: list | None = None
-) -> np.ndarray:
-    """The dense layer's units (galaxy, unit) of images (galaxy, y, x, 1).
-
-    A TRACE list collects what `gradients` needs.
-    """
-    number = 0
-    for block in spec.blocks:
-        for _ in block:
-            before, x = (
-                x,
-                convolve(x, weights[f"conv{number}/kernel"]) + weights[f"conv{number}/bias"],
-            )
-            _keep(trace, ("conv", number, before, x))
-            x, number = np.maximum(x, 0), number + 1
-        _keep(trace, ("pool", number, x, None))
-        x = max_pool(x)
-    _keep(trace, ("flat", number, x, None))
-    flat = x.reshape(len(x), -1)
-    x = flat @ weights["hidden/kernel"] + weights["hidden/bias"]
-    _keep(trace, ("hidden", number, flat, x))
-    return np.maximum(x, 0)
-
-
-def convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """3x3 cross-correlation of (galaxy, y, x, input) with (3, 3, input, output), one pixel of zeros around."""
-    return patches(x) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def patches(x: np.ndarray) -> np.ndarray:
-    """Each pixel's 3x3 surroundings, (galaxy, y, x, 9 * channel), in the order row, column, channel."""
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    windows = sliding_window_view(padded, (3, 3), axis=(1, 2))
-    return windows.transpose(0, 1, 2, 4, 5, 3).reshape(*x.shape[:3], -1)
-
-
-def max_pool(x: np.ndarray) -> np.ndarray:
-    """The largest of each 2x2 square, (galaxy, y / 2, x / 2, channel)."""
-    return squares(x).max(-1)
-
-
-def squares(x: np.ndarray) -> np.ndarray:
-    """Each 2x2 square's four values, in row-major order, on a last axis."""
-    n, y, x_, c = x.shape
-    return (
-        x.reshape(n, y // 2, 2, x_ // 2, 2, c)
-        .transpose(0, 1, 3, 5, 2, 4)
-        .reshape(n, y // 2, x_ // 2, c, 4)
+def masks(model: Model, network: Network, galaxy_keys: np.ndarray, index) -> dict[str, np.ndarray]:
+    """What each layer of a part of the model keeps, by name, for keys (..., 2) at each index (...)."""
+    rates, numbers = dropped(model.whole), layer_numbers(model)
+    start = model.image if network is model.encoder else (model.units,)
+    index, found = (
+        np.broadcast_to(index, np.broadcast_shapes(np.shape(index), galaxy_keys.shape[:-1])),
+        {},
     )
+    for name, shape in kept_shapes(network, start).items():
+        found[name] = keys.keep(galaxy_keys, index, *(shape or (1,)), rates[name], numbers[name])
+        if not shape:
+            found[name] = found[name][..., 0]
+    return found
 
 
-def dropout(units: np.ndarray, kept: np.ndarray, rate: float) -> np.ndarray:
-    """Units that are kept, scaled up so that their mean stays; the others 0."""
-    return np.where(kept, units / (1 - rate), 0)
+def features(spec: ModelSpec, weights: Weights, x: np.ndarray) -> np.ndarray:
+    """The units (galaxy, unit) of what the network is shown; `weights` are those and the running moments."""
+    return forward(model_of(spec).encoder, weights, x, weights).output
 
 
-def answers(weights: Weights, units: np.ndarray) -> np.ndarray:
+def answers(spec: ModelSpec, weights: Weights, units: np.ndarray, kept: dict) -> np.ndarray:
     """The logit ln(rho / (1 - rho)) (...) of units (..., unit): W+20's softmax over two, the second being rho."""
-    two = units @ weights["answer/kernel"] + weights["answer/bias"]
+    two = forward(model_of(spec).head, weights, units, None, kept).output
     return two[..., 1] - two[..., 0]
 
 
@@ -126,59 +97,45 @@ def votes_nll(logits: np.ndarray, yes: np.ndarray, total: np.ndarray) -> np.ndar
 
 
 def loss(
-    spec: ModelSpec,
-    weights: Weights,
-    x: np.ndarray,
-    kept: np.ndarray,
-    yes: np.ndarray,
-    total: np.ndarray,
+    spec: ModelSpec, weights: Weights, x, kept: dict, yes: np.ndarray, total: np.ndarray
 ) -> float:
-    """The mean over a batch of the votes' negative log likelihood, in nats."""
-    units = dropout(features(spec, weights, x), kept, spec.dropout)
-    return float(votes_nll(answers(weights, units), yes, total).mean())
+    """The mean over a batch of the votes' negative log-likelihood, in nats, with the moments of the batch."""
+    units = forward(model_of(spec).encoder, weights, x, None, kept).output
+    return float(votes_nll(answers(spec, weights, units, kept), yes, total).mean())
+
+
+class Gradients(NamedTuple):
+    """What a batch says of the weights."""
+
+    loss: float
+    slopes: Weights  # the loss' gradient with respect to every weight
+    moments: Weights  # those of the batch
 
 
 def gradients(
-    spec: ModelSpec, weights: Weights, x, kept, yes, total, decisions: list | None = None
-) -> tuple[float, Weights]:
-    """The loss and its slope with respect to every weight, by hand.
+    spec: ModelSpec,
+    weights: Weights,
+    x,
+    kept: dict,
+    yes,
+    total,
+    kinks: Weights | None = None,
+    moments: Weights | None = None,
+) -> Gradients:
+    """The loss and its gradient with respect to every weight.
 
-    A square's gradient goes to its largest value, the first in row-major order where several are equal. DECISIONS, each
-    layer's activation in the order of `features` as somebody else computed it, say in this one's place which units are
-    above 0 and which of a square is the largest.
+    `kinks` are layers' activations as somebody else has them, who decides in this one's place which units are above 0
+    and which of a square is the largest. `moments` are those of frozen batch norms.
     """
-    trace: list = []
-    units = features(spec, weights, x, trace)
-    dropped = dropout(units, kept, spec.dropout)
-    logits = answers(weights, dropped)
-    bends = _bends(trace) if decisions is None else decisions
-    slope: Weights = {}
+    model = model_of(spec)
+    body = forward(model.encoder, weights, x, moments, kept, kinks)
+    top = forward(model.head, weights, body.output, None, kept, kinks)
+    logits = top.output[..., 1] - top.output[..., 0]
     d_logit = (total / (1 + np.exp(-logits)) - yes) / len(logits)
-    d_two = np.stack([-d_logit, d_logit], -1)
-    slope["answer/kernel"], slope["answer/bias"] = dropped.T @ d_two, d_two.sum(0)
-    d = dropout(d_two @ weights["answer/kernel"].T, kept, spec.dropout)
-    for (kind, number, before, _), bend in reversed(list(zip(trace, bends, strict=True))):
-        if kind == "hidden":
-            d = d * (bend > 0)
-            slope["hidden/kernel"], slope["hidden/bias"] = before.T @ d, d.sum(0)
-            d = d @ weights["hidden/kernel"].T
-        elif kind == "flat":
-            d = d.reshape(before.shape)
-        elif kind == "pool":
-            d = _unpool(bend, d)
-        else:
-            d, kernel = d * (bend > 0), weights[f"conv{number}/kernel"]
-            slope[f"conv{number}/kernel"] = (_flat(patches(before)).T @ _flat(d)).reshape(
-                kernel.shape
-            )
-            slope[f"conv{number}/bias"] = d.sum((0, 1, 2))
-            d = convolve(d, kernel[::-1, ::-1].transpose(0, 1, 3, 2))
-    return float(votes_nll(logits, yes, total).mean()), {name: slope[name] for name in weights}
-
-
-def _bends(trace: list) -> list:
-    """What decides at each entry of a trace: the values before a max-pool, those after a sum elsewhere."""
-    return [before if kind in ("pool", "flat") else after for kind, _, before, after in trace]
+    of_head, d_units = backward(model.head, top, np.stack([-d_logit, d_logit], -1))
+    slopes = backward(model.encoder, body, d_units)[0] | of_head
+    nll = float(votes_nll(logits, yes, total).mean())
+    return Gradients(nll, {name: slopes[name] for name in weights if name in slopes}, body.moments)
 
 
 def adam(spec: TrainingSpec, step: int, weight, first, second, slope):
@@ -206,15 +163,10 @@ def sample(
     samples: int,
 ):
     """rho (galaxy, sample) under the dropout masks of samples FIRST to FIRST + SAMPLES."""
-    units = features(run.model, weights, see(run, images, views))
+    units, model = features(run.model, weights, see(run, images, views)), model_of(run.model)
     numbers = np.arange(first, first + samples)
-    kept = keys.keep(
-        galaxy_keys[:, None],
-        np.broadcast_to(numbers, (len(units), samples)),
-        units.shape[1],
-        run.model.dropout,
-    )
-    return 1 / (1 + np.exp(-answers(weights, dropout(units[:, None], kept, run.model.dropout))))
+    kept = masks(model, model.head, galaxy_keys[:, None], numbers)
+    return 1 / (1 + np.exp(-answers(run.model, weights, units[:, None], kept)))
 
 
 def log_votes(samples: np.ndarray, votes: int) -> np.ndarray:
@@ -302,19 +254,3 @@ def _entropy(log_chances: np.ndarray) -> np.ndarray:
 
 def _mixed(log_chances: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return logsumexp(log_chances, axis=1, b=weights[:, None])
-
-
-def _unpool(before: np.ndarray, d: np.ndarray) -> np.ndarray:
-    n, y, x, c = before.shape
-    first = squares(before).argmax(-1)[..., None] == np.arange(4)
-    spread = np.where(first, d[..., None], 0).reshape(n, y // 2, x // 2, c, 2, 2)
-    return spread.transpose(0, 1, 4, 2, 5, 3).reshape(n, y, x, c)
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    return x.reshape(-1, x.shape[-1])
-
-
-def _keep(trace: list | None, entry: tuple) -> None:
-    if trace is not None:
-        trace.append(entry)

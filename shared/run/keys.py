@@ -79,15 +79,18 @@ def galaxy_keys(seed: int, purpose: str, ids) -> np.ndarray:
     return threefry2x32(purpose_key(seed, purpose), words(hashes))
 
 
-def bits(keys: np.ndarray, index: np.ndarray | int, count: int) -> np.ndarray:
-    """COUNT random words uint32 (..., count) for keys (..., 2) at each index (...), a step or a sample.
+LAYER_SHIFT = 24  # bits of a counter's second word below the layer's number
 
-    Words 2j and 2j + 1 are the two of the counter (index, j).
+
+def bits(keys: np.ndarray, index: np.ndarray | int, count: int, layer: int = 0) -> np.ndarray:
+    """`count` random words uint32 (..., count) for keys (..., 2) at each index (...), a step or a sample.
+
+    Words 2j and 2j + 1 are the two of the counter (index, j + 2^24 x `layer`): each layer has words of its own.
     """
     keys, index = np.asarray(keys, np.uint32), np.asarray(index, np.uint32)
     counters = np.zeros((*index.shape, (count + 1) // 2, 2), np.uint32)
     counters[..., 0] = index[..., None]
-    counters[..., 1] = np.arange((count + 1) // 2, dtype=np.uint32)
+    counters[..., 1] = np.arange((count + 1) // 2) + (layer << LAYER_SHIFT)
     pairs = threefry2x32(keys[..., None, :], counters)
     return pairs.reshape(*pairs.shape[:-2], 2 * pairs.shape[-2])[..., :count]
 
@@ -102,6 +105,8 @@ def keep_threshold(rate: float) -> int:
     return round(rate * 2**24)
 
 
-def keep(keys: np.ndarray, index: np.ndarray | int, units: int, rate: float) -> np.ndarray:
-    """Which units bool (..., unit) dropout at RATE keeps, for keys (..., 2) at each index (...)."""
-    return bits(keys, index, units) >> np.uint32(8) >= keep_threshold(rate)
+def keep(
+    keys: np.ndarray, index: np.ndarray | int, units: int, rate: float, layer: int = 0
+) -> np.ndarray:
+    """Which units bool (..., unit) of a layer dropout at `rate` keeps, for keys (..., 2) at each index (...)."""
+    return bits(keys, index, units, layer) >> np.uint32(8) >= keep_threshold(rate)

@@ -287,24 +287,78 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """W+20's CNN: blocks of 3x3 convolutions, each followed by a 2x2 max-pool; a dense layer; dropout; two logits."""
+    """The network: an architecture and its sizes, of which each architecture has its own (`SIZES`), the others null."""
 
+    name: str
     image_size: int  # pixels on a side, as the network sees them
-    blocks: tuple[tuple[int, ...], ...]  # filters of each convolution, block by block
-    dense: int
+    channels: int  # 1: the mean of the colours | 3: the colours, which the store then keeps
+    blocks: tuple[tuple[int, ...], ...] | None  # filters of each convolution, block by block
+    dense: int | None  # units of the dense layer, or of each of the head's
+    widths: (
+        tuple[int, ...] | None
+    )  # filters of each stage, with those of stem and top if they are on their own
+    depths: tuple[int, ...] | None  # blocks of each stage
+    stochastic_depth: (
+        float  # rate at which the last blocks are left out in training; earlier ones less often
+    )
     dropout: float
     scale: str  # unit: pixels enter as 0..1 | raw: as 0..255 (W20's departure 6)
 
     def __post_init__(self):
-        halvings = 2 ** len(self.blocks)
-        if self.image_size < halvings or self.image_size % halvings:
-            raise ValueError(
-                f"model.image_size is {self.image_size}, which cannot be halved {len(self.blocks)} times; "
-                f"use a multiple of {halvings}"
-            )
+        one_of("model.name", self.name, tuple(SIZES))
+        for size in ("blocks", "dense", "widths", "depths"):
+            if (getattr(self, size) is None) == (size in SIZES[self.name]):
+                wanted = "must be given" if size in SIZES[self.name] else "must be null"
+                raise ValueError(
+                    f"model.{size} is {getattr(self, size)}; it {wanted}: {self.name} has {', '.join(SIZES[self.name])}"
+                )
+        one_of("model.channels", self.channels, (1, 3))
+        at_least("model.image_size", self.image_size, 1)
+        if self.blocks is not None:
+            halvings = 2 ** len(self.blocks)
+            if self.image_size < halvings or self.image_size % halvings:
+                raise ValueError(
+                    f"model.image_size is {self.image_size}, which cannot be halved {len(self.blocks)} times; "
+                    f"use a multiple of {halvings}"
+                )
+        for size, count in SIZES[self.name].items():
+            values = getattr(self, size)
+            if count and len(values) != count:
+                raise ValueError(
+                    f"model.{size} is {list(values)}; {self.name} needs {count} numbers there"
+                )
+            for value in flattened(values):
+                at_least(f"model.{size}", value, 1)
         in_unit("model.dropout", self.dropout)
-        at_least("model.dense", self.dense, 1)
+        in_unit("model.stochastic_depth", self.stochastic_depth)
+        if self.stochastic_depth and self.name not in WITH_STOCHASTIC_DEPTH:
+            raise ValueError(
+                f"model.stochastic_depth is {self.stochastic_depth}; {self.name} has none: set it to 0"
+            )
         one_of("model.scale", self.scale, ("unit", "raw"))
+
+
+STAGES = {"widths": 4, "depths": 4}
+SIZES: dict[
+    str, dict[str, int | None]
+] = {  # how many numbers each size of an architecture has; None: as many as wanted
+    "w20": {"blocks": None, "dense": None},
+    "dieleman": {"widths": 4, "dense": None},
+    "resnet18": STAGES,
+    "resnet50": STAGES,
+    "efficientnet_b0": {"widths": 9, "depths": 7},
+    **{f"convnext_{size}": STAGES for size in ("atto", "femto", "pico", "nano", "tiny", "small")},
+}
+WITH_STOCHASTIC_DEPTH = tuple(
+    name for name in SIZES if name.startswith(("convnext", "efficientnet"))
+)
+
+
+def flattened(values) -> tuple[int, ...]:
+    """The numbers in a number, or in tuples of such."""
+    if isinstance(values, int):
+        return (values,)
+    return tuple(number for value in values for number in flattened(value))
 
 
 @dataclass(frozen=True)
@@ -351,6 +405,7 @@ class TrainingSpec:
     epsilon_form: (
         str  # textbook: outside the root, after bias correction | hat: before it (departure 11)
     )
+    moments: str  # of batch norms. batch: the batch's, by which running ones move | frozen: the running ones, which stay
     validate_every: int  # steps; 0: only at the end
     checkpoint_every: int  # steps; 0: only at the end
     members: int  # networks trained side by side, each from first weights and batches of its own
@@ -367,6 +422,7 @@ class TrainingSpec:
         in_unit("training.beta1", self.beta1)
         in_unit("training.beta2", self.beta2)
         one_of("training.epsilon_form", self.epsilon_form, ("textbook", "hat"))
+        one_of("training.moments", self.moments, ("batch", "frozen"))
 
 
 @dataclass(frozen=True)
