@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared.method.batches import draw_plan
 from shared.network.weights import Checkpoint, load_checkpoint, save_checkpoint
-from shared.proof.conformance import Case
+from shared.proof.case import Case
 from shared.run.spec import BACKENDS, RunSpec, from_config
 
 HALF, WHOLE, CALL = 50, 100, 25

@@ -21,7 +21,7 @@ from shared.method.sampling import sample_galaxies
 from shared.method.views import reduction, still_views
 from shared.network.weights import first_checkpoint, init_weights, load_weights, save_weights
 from shared.proof import export, reference
-from shared.proof.conformance import unlike_any
+from shared.proof.case import unlike_any
 from shared.run import keys
 from shared.run.keys import galaxy_hash
 from shared.run.records import host, write_json

@@ -26,7 +26,7 @@ from shared.network.weights import (
     load_weights,
     save_checkpoint,
 )
-from shared.proof.conformance import apart
+from shared.proof.case import apart
 from shared.run.keys import galaxy_hash
 from shared.run.spec import BACKENDS
 from shared.tasks.galaxies import cutouts, labelled_parts
