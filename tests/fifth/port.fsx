@@ -520,40 +520,85 @@ let firstWeights seed (shapes: (string * int[]) list) : (string * Tensor) list =
 
     shapes |> List.mapi (fun index (name, shape) -> name, { Shape = shape; Values = values index shape })
 
-/// Where in a convolution of `width` x `height` pixels input and output meet: for each output pixel and each of the nine
-/// kernel pixels, unless it falls into the border.
-let private eachTap (shape: int[]) (visit: int -> int -> int -> unit) =
-    let height, width = shape.[0], shape.[1]
+/// A matrix (rows, columns) as (columns, rows).
+let private transpose columns (values: float[]) : float[] =
+    let rows = values.Length / columns
+    let turned = Array.zeroCreate<float> values.Length
 
-    for y in 0 .. height - 1 do
-        for x in 0 .. width - 1 do
-            for tap in 0 .. 8 do
-                let row, column = y + tap / 3 - 1, x + tap % 3 - 1
+    for row in 0 .. rows - 1 do
+        for column in 0 .. columns - 1 do
+            turned.[column * rows + row] <- values.[row * columns + column]
 
-                if row >= 0 && row < height && column >= 0 && column < width then
-                    visit (y * width + x) tap (row * width + column)
+    turned
 
-/// `y` += `x` times the matrix (inputs, outputs) that begins at `offset` of `kernel`.
-let private multiply inputs outputs (x: float[]) xAt (kernel: float[]) offset (y: float[]) yAt =
-    for i in 0 .. inputs - 1 do
-        let value = x.[xAt + i]
-        let row = offset + i * outputs
+/// For each pixel the nine around it, one under the other, so that a convolution is a matrix product: where each number of
+/// the matrix (pixel, 9 x channels) lies in the image, -1 in the border of zeros.
+let private findPatches (shape: int[]) : int[] =
+    let height, width, channels = shape.[0], shape.[1], shape.[2]
 
-        for o in 0 .. outputs - 1 do
-            y.[yAt + o] <- y.[yAt + o] + value * kernel.[row + o]
+    let place i =
+        let pixel, tap, channel = i / channels / 9, i / channels % 9, i % channels
+        let row, column = pixel / width + tap / 3 - 1, pixel % width + tap % 3 - 1
+        let inside = row >= 0 && row < height && column >= 0 && column < width
+        if inside then (row * width + column) * channels + channel else -1
 
-/// What `multiply` does to gradients: `dx` += kernel `dy`, `dKernel` += the outer product of `x` and `dy`.
-let private multiplyBack inputs outputs (x: float[]) xAt (kernel: float[]) offset (dy: float[]) yAt (dx: float[]) (dKernel: float[]) =
-    for i in 0 .. inputs - 1 do
-        let value = x.[xAt + i]
-        let row = offset + i * outputs
-        let mutable sum = 0.0
+    Array.init (height * width * 9 * channels) place
 
-        for o in 0 .. outputs - 1 do
-            sum <- sum + kernel.[row + o] * dy.[yAt + o]
-            dKernel.[row + o] <- dKernel.[row + o] + value * dy.[yAt + o]
+let private known = Collections.Generic.Dictionary<string, int[]>()
 
-        dx.[xAt + i] <- dx.[xAt + i] + sum
+/// `findPatches`, once for every shape.
+let private patches (shape: int[]) : int[] =
+    let name = shape |> Array.map string |> String.concat " x "
+    if not (known.ContainsKey name) then known.[name] <- findPatches shape
+    known.[name]
+
+let private gather (places: int[]) (x: float[]) : float[] =
+    let gathered = Array.zeroCreate<float> places.Length
+
+    for i in 0 .. places.Length - 1 do
+        if places.[i] >= 0 then gathered.[i] <- x.[places.[i]]
+
+    gathered
+
+/// Each row of `x` times a kernel (input, output), plus the bias.
+let private multiply (x: float[]) (kernel: float[]) (bias: float[]) : float[] =
+    let outputs = bias.Length
+    let inputs = kernel.Length / outputs
+    let columns = transpose outputs kernel // so that the innermost loop runs along both arrays
+    let y = Array.zeroCreate<float> (x.Length / inputs * outputs)
+
+    for row in 0 .. x.Length / inputs - 1 do
+        for output in 0 .. outputs - 1 do
+            let mutable sum = bias.[output]
+
+            for i in 0 .. inputs - 1 do
+                sum <- sum + x.[row * inputs + i] * columns.[output * inputs + i]
+
+            y.[row * outputs + output] <- sum
+
+    y
+
+/// The gradients of what goes into `multiply`, from that of its result.
+let private multiplyBack (x: float[]) (kernel: float[]) outputs (dy: float[]) : float[] * float[] * float[] =
+    let inputs = kernel.Length / outputs
+    let columns = transpose outputs kernel
+    let dx = Array.zeroCreate<float> x.Length
+    let dColumns = Array.zeroCreate<float> kernel.Length
+    let dBias = Array.zeroCreate<float> outputs
+
+    for row in 0 .. x.Length / inputs - 1 do
+        for output in 0 .. outputs - 1 do
+            let d = dy.[row * outputs + output]
+
+            if d <> 0.0 then // most are 0 after a max-pool and a ReLU
+                dBias.[output] <- dBias.[output] + d
+
+                for i in 0 .. inputs - 1 do
+                    let one, other = row * inputs + i, output * inputs + i
+                    dx.[one] <- dx.[one] + d * columns.[other]
+                    dColumns.[other] <- dColumns.[other] + d * x.[one]
+
+    dx, transpose inputs dColumns, dBias
 
 /// For each output of a max-pool the place of its input: the first of the largest, in row-major order.
 let private largest (x: Tensor) : int[] =
@@ -569,61 +614,54 @@ let private largest (x: Tensor) : int[] =
 
         best)
 
-let private repeat times (bias: float[]) = Array.init (times * bias.Length) (fun i -> bias.[i % bias.Length])
-
 /// What a layer makes of its input; `kept` says which units dropout keeps.
 let forward (weights: Parameters) (kept: bool[]) (layer: Layer) (x: Tensor) : Tensor =
     let weight part = weights.[layer.Name + "/" + part].Values
 
     match layer.Operation with
     | Conv filters ->
-        let inputs, pixels = x.Shape.[2], x.Shape.[0] * x.Shape.[1]
-        let kernel, y = weight "kernel", repeat pixels (weight "bias")
-
-        eachTap x.Shape (fun output tap input ->
-            multiply inputs filters x.Values (input * inputs) kernel (tap * inputs * filters) y (output * filters))
-
-        { Shape = [| x.Shape.[0]; x.Shape.[1]; filters |]; Values = y }
-    | Dense units ->
-        let y = repeat 1 (weight "bias")
-        multiply x.Values.Length units x.Values 0 (weight "kernel") 0 y 0
-        { Shape = [| units |]; Values = y }
+        { Shape = [| x.Shape.[0]; x.Shape.[1]; filters |]
+          Values = multiply (gather (patches x.Shape) x.Values) (weight "kernel") (weight "bias") }
+    | Dense units -> { Shape = [| units |]; Values = multiply x.Values (weight "kernel") (weight "bias") }
     | Relu -> { x with Values = Array.map (max 0.0) x.Values }
     | MaxPool ->
         { Shape = [| x.Shape.[0] / 2; x.Shape.[1] / 2; x.Shape.[2] |]
-          Values = largest x |> Array.map (fun place -> x.Values.[place]) }
+          Values = gather (largest x) x.Values }
     | Flatten -> { x with Shape = [| x.Values.Length |] }
-    | Dropout rate -> { x with Values = Array.map2 (fun value keep -> if keep then value / (1.0 - rate) else 0.0) x.Values kept }
+    | Dropout rate ->
+        { x with Values = Array.map2 (fun value keep -> if keep then value / (1.0 - rate) else 0.0) x.Values kept }
 
 /// From the gradient of a layer's output those of its input and of its weights.
 let backward (weights: Parameters) (kept: bool[]) (layer: Layer) (x: Tensor) (dy: Tensor) : Tensor * (string * Tensor) list =
-    let dx = Array.zeroCreate<float> x.Values.Length
-    let named part shape values = layer.Name + "/" + part, { Shape = shape; Values = values }
-    let weight part = weights.[layer.Name + "/" + part]
+    /// The gradient of a gathered array goes to the places it was gathered from.
+    let scatter (places: int[]) (gradient: float[]) =
+        let dx = Array.zeroCreate<float> x.Values.Length
 
-    match layer.Operation with
-    | Conv filters ->
-        let kernel, inputs, pixels = weight "kernel", x.Shape.[2], x.Shape.[0] * x.Shape.[1]
-        let dKernel, dBias = Array.zeroCreate kernel.Values.Length, Array.zeroCreate filters
+        for i in 0 .. places.Length - 1 do
+            let place = places.[i]
+            if place >= 0 then dx.[place] <- dx.[place] + gradient.[i]
 
-        eachTap x.Shape (fun output tap input ->
-            multiplyBack inputs filters x.Values (input * inputs) kernel.Values (tap * inputs * filters) dy.Values (output * filters) dx dKernel)
+        dx
 
-        for i in 0 .. pixels * filters - 1 do
-            dBias.[i % filters] <- dBias.[i % filters] + dy.Values.[i]
+    let product rows outputs =
+        let name part = layer.Name + "/" + part
+        let kernel = weights.[name "kernel"]
+        let dRows, dKernel, dBias = multiplyBack rows kernel.Values outputs dy.Values
+        dRows, [ name "kernel", { kernel with Values = dKernel }; name "bias", { Shape = [| outputs |]; Values = dBias } ]
 
-        { x with Values = dx }, [ named "kernel" kernel.Shape dKernel; named "bias" [| filters |] dBias ]
-    | Dense units ->
-        let kernel = weight "kernel"
-        let dKernel = Array.zeroCreate kernel.Values.Length
-        multiplyBack x.Values.Length units x.Values 0 kernel.Values 0 dy.Values 0 dx dKernel
-        { x with Values = dx }, [ named "kernel" kernel.Shape dKernel; named "bias" [| units |] dy.Values ]
-    | Relu -> { x with Values = Array.map2 (fun value d -> if value > 0.0 then d else 0.0) x.Values dy.Values }, []
-    | MaxPool ->
-        largest x |> Array.iteri (fun i place -> dx.[place] <- dy.Values.[i])
-        { x with Values = dx }, []
-    | Flatten -> { x with Values = dy.Values }, []
-    | Dropout rate -> { x with Values = Array.map2 (fun d keep -> if keep then d / (1.0 - rate) else 0.0) dy.Values kept }, []
+    let dx, own =
+        match layer.Operation with
+        | Conv filters ->
+            let places = patches x.Shape
+            let dPatches, own = product (gather places x.Values) filters
+            scatter places dPatches, own
+        | Dense units -> product x.Values units
+        | Relu -> Array.map2 (fun value d -> if value > 0.0 then d else 0.0) x.Values dy.Values, []
+        | MaxPool -> scatter (largest x) dy.Values, []
+        | Flatten -> dy.Values, []
+        | Dropout rate -> Array.map2 (fun d keep -> if keep then d / (1.0 - rate) else 0.0) dy.Values kept, []
+
+    { x with Values = dx }, own
 
 /// The activations of all layers, by name, after those given.
 let run weights kept (network: Network) (given: Map<string, Tensor>) : Map<string, Tensor> =
@@ -709,24 +747,20 @@ type Adam =
       Beta2: float
       Epsilon: float }
 
-/// A weight and its first and second moments after a step, counted from 0 (Kingma and Ba 2015).
-let adam spec form (step: int) (weight, first, second) g =
+/// Weights and their first and second moments after a step, counted from 0 (Kingma and Ba 2015).
+let adam spec form (step: int) (weights: float[], firsts: float[], seconds: float[]) (gradient: float[]) =
     let c1 = 1.0 - spec.Beta1 ** float (step + 1)
     let c2 = 1.0 - spec.Beta2 ** float (step + 1)
-    let first = spec.Beta1 * first + (1.0 - spec.Beta1) * g
-    let second = spec.Beta2 * second + (1.0 - spec.Beta2) * g * g
+    let average beta old current = beta * old + (1.0 - beta) * current
+    let firsts = Array.map2 (average spec.Beta1) firsts gradient
+    let seconds = Array.map2 (fun old g -> average spec.Beta2 old (g * g)) seconds gradient
 
-    let change =
+    let change first second =
         match form with
         | Textbook -> first / c1 / (sqrt (second / c2) + spec.Epsilon)
         | Hat -> sqrt c2 / c1 * first / (sqrt second + spec.Epsilon)
 
-    weight - spec.Rate * change, first, second
-
-/// The same of whole arrays.
-let private adamEach spec form step (weights: float[], first: float[], second: float[]) (gradient: float[]) =
-    Array.init weights.Length (fun i -> adam spec form step (weights.[i], first.[i], second.[i]) gradient.[i])
-    |> Array.unzip3
+    Array.map3 (fun weight first second -> weight - spec.Rate * change first second) weights firsts seconds, firsts, seconds
 
 // ---- 9. Acquisition ----
 
@@ -876,7 +910,7 @@ let private manySteps (file: File) spec =
     let train (state: Map<string, float[] * float[] * float[]>) (number, step) =
         let now = weights |> Map.map (fun name tensor -> let w, _, _ = state.[name] in { tensor with Values = w })
         let loss, slopes = gradients network now (Array.init batch (fun i -> example step (number * batch + i)))
-        loss, state |> Map.map (fun name old -> adamEach spec Textbook step old slopes.[name].Values)
+        loss, state |> Map.map (fun name old -> adam spec Textbook step old slopes.[name].Values)
 
     let zeros (tensor: Tensor) = Array.zeroCreate<float> tensor.Values.Length
     let start = weights |> Map.map (fun _ tensor -> tensor.Values, zeros tensor, zeros tensor)
@@ -900,7 +934,7 @@ let checkAdam (file: File) _ =
     let shape = [ weight.Length; weight.[0].Length ]
 
     let once (form, name) =
-        let after = Array.init steps.Length (fun i -> adamEach spec form steps.[i] (weight.[i], first.[i], second.[i]) slope.[i])
+        let after = Array.init steps.Length (fun i -> adam spec form steps.[i] (weight.[i], first.[i], second.[i]) slope.[i])
         let w, m, v = Array.unzip3 after
         [ for part, values in [ "weight", w; "first", m; "second", v ] -> putFloats (sprintf "out/one/%s/%s" name part) shape (Array.concat values) ]
 
