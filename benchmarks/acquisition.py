@@ -35,18 +35,20 @@ from pathlib import Path
 
 import numpy as np
 
-import trizoo
-from shared.acquisition import States
-from shared.augment import reduction
-from shared.backend import open_backend
-from shared.batches import Cutouts
-from shared.cutouts import SIZE
-from shared.records import host, parse_json, write_json
-from shared.reference import log_votes
-from shared.sampling import sample_galaxies
-from shared.spec import RunSpec, from_config
-from shared.split import galaxy_hash
-from shared.weights import first_checkpoint
+from conf.compose import compose
+from shared.data.cutouts import SIZE
+from shared.method.acquisition import States
+from shared.method.backend import open_backend
+from shared.method.batches import Cutouts
+from shared.method.sampling import sample_galaxies
+from shared.method.views import reduction
+from shared.network.weights import first_checkpoint
+from shared.proof.reference import log_votes
+from shared.run.errors import complain
+from shared.run.keys import galaxy_hash
+from shared.run.launch import ROOT, child_environment
+from shared.run.records import host, parse_json, write_json
+from shared.run.spec import RunSpec, from_config
 
 GALAXIES, SAMPLES, VOTES = 300_000, 15, 40
 DIRECT = 500  # galaxies scored in plain Python
@@ -66,12 +68,12 @@ def main(words: list[str]) -> int:
     names = given.pop("backend", "tf,torch,jax").split(",")
     try:
         configs = {
-            name: trizoo.compose([f"backend={name}", *(f"{key}={given[key]}" for key in given)])
+            name: compose([f"backend={name}", *(f"{key}={given[key]}" for key in given)])
             for name in names
         }
         found = measure(configs, rounds)
     except ValueError as error:
-        return trizoo.complain(error)
+        return complain(error)
     print(table(found))
     if record:
         write_json(Path(record), found)
@@ -165,8 +167,8 @@ def waiting(configs: dict[str, dict]) -> Iterator[Callable[[str, str], dict]]:
         for name, config in configs.items():
             there[name] = subprocess.Popen(
                 [config["backend"]["python"] or sys.executable, "-m", "benchmarks.acquisition"],
-                cwd=trizoo.ROOT,
-                env={**trizoo.child_environment(config["backend"]), HERE: json.dumps(config)},
+                cwd=ROOT,
+                env={**child_environment(config["backend"]), HERE: json.dumps(config)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

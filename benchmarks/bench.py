@@ -16,16 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-import trizoo
 from benchmarks import load
 from benchmarks.child import Missing, child
 from benchmarks.floor import floor_seconds
 from benchmarks.programs import Program, program_of, run_of
 from benchmarks.programs.ours import TASKS
 from benchmarks.timed import BEGUN, STARTUP
-from shared.progress import say
-from shared.records import write_json
-from shared.spec import RunSpec, one_of, to_config
+from shared.run.launch import child_environment
+from shared.run.progress import say
+from shared.run.records import write_json
+from shared.run.spec import RunSpec, one_of, to_config
 
 AGAINST = {
     "posterior": "predict",
@@ -139,14 +139,14 @@ def program_process(run: RunSpec, file: Path, name: str, task: str):
 
 def environment_of(run: RunSpec, program: Program) -> dict[str, str]:
     """What PROGRAM's process finds: RUN's threads and allocator, and what its framework wants."""
-    return trizoo.child_environment(to_config(run_of(run, program))["backend"])
+    return child_environment(to_config(run_of(run, program))["backend"])
 
 
 def roof_process(run: RunSpec, devices: list[str]):
     """The process that measures the ceilings of what programs compute on, who call it DEVICES."""
     device = "cpu" if set(devices) == {"cpu"} else "gpu"
     words = [sys.executable, "-m", "benchmarks.ceilings", run.backend.precision, device]
-    return child(words, trizoo.child_environment(to_config(run)["backend"]))
+    return child(words, child_environment(to_config(run)["backend"]))
 
 
 def kept(stack: ExitStack, run: RunSpec, file: Path, name: str, task: str) -> Opened:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, NamedTuple
 
-from shared.records import parse_json
+from shared.run.records import parse_json
 
 LAST_WORDS = 1500  # characters of what it said, where it ended before it should
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.records import host
+from shared.run.records import host
 
 
 @pytest.hookimpl

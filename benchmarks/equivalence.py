@@ -46,8 +46,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-import trizoo
-from shared.records import host, read_records, write_json
+from shared.run.config import differences
+from shared.run.errors import complain
+from shared.run.records import host, read_records, write_json
 
 MARGIN = 0.05  # nats per galaxy
 ALPHA = 0.05
@@ -61,7 +62,7 @@ def main(words: list[str]) -> int:
     try:
         found = compare([record for folder in folders for record in read_records(folder)])
     except ValueError as error:
-        return trizoo.complain(error)
+        return complain(error)
     print(table(found))
     if "record" in given:
         write_json(Path(given["record"]), found)
@@ -127,7 +128,7 @@ def paired(fits: list[dict]) -> dict[str, dict[int, float]]:
 def check_alike(fits: list[dict]) -> None:
     """Raise ValueError if FITS differ in anything but framework, seed and where they are kept."""
     for fit in fits[1:]:
-        if where := trizoo.differences(alike(fits[0]), alike(fit)):
+        if where := differences(alike(fits[0]), alike(fit)):
             raise ValueError(
                 f"{fit['folder']} differs from {fits[0]['folder']} in {', '.join(where[:5])}; fit them alike"
             )

@@ -13,8 +13,8 @@ slope is written once. A program that fuses layers can go below; none of those t
 
 from math import prod
 
-from shared.spec import ModelSpec
-from shared.weights import layer_shapes, parameters
+from shared.network.weights import layer_shapes, parameters
+from shared.run.spec import ModelSpec
 
 WIDTH = {"float64": 8, "float32": 4, "tf32": 4, "bfloat16": 2}  # bytes of a number in a layer
 

@@ -32,8 +32,8 @@ import numpy as np
 from safetensors import safe_open
 
 from benchmarks.faults import Disk, library
-from shared.records import host, write_json
-from shared.training import CHECKPOINT
+from shared.method.training import CHECKPOINT
+from shared.run.records import host, write_json
 
 ROOT = Path(__file__).parent.parent
 RECORD = "record.json"
@@ -181,8 +181,8 @@ def ready(folder: Path, fitted: bool) -> Place:
     """FOLDER with what all cases begin from: photographs of galaxies, their votes and, if FITTED, a fit of them."""
     from PIL import Image
 
-    from shared.spreadsheet import write_csv
-    from shared.synthetic import draw_galaxies, render
+    from shared.data.synthetic import draw_galaxies, render
+    from shared.run.spreadsheet import write_csv
 
     photos = folder / "base" / "photos"
     photos.mkdir(parents=True)

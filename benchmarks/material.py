@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from shared.augment import Views, reduction, still_views
-from shared.batches import Cutouts, Held, Labelled
-from shared.cutouts import SIZE
-from shared.keys import galaxy_keys
-from shared.prepare import prepare
-from shared.spec import RunSpec
-from shared.split import galaxy_hash
-from shared.store import Store, votes
+from shared.data.cutouts import SIZE
+from shared.data.prepare import prepare
+from shared.data.store import Store, votes
+from shared.method.batches import Cutouts, Held, Labelled
+from shared.method.views import Views, reduction, still_views
+from shared.run.keys import galaxy_hash, galaxy_keys
+from shared.run.spec import RunSpec
 
 
 def labelled(run: RunSpec) -> tuple[Cutouts, Labelled]:

@@ -22,20 +22,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import trizoo
-from shared import prepare
-from shared.catalogue import read_catalogue
-from shared.cutouts import SIZE
-from shared.progress import in_order
-from shared.records import host, write_json
-from shared.sources import open_source
-from shared.spec import DatasetSpec, from_config, to_config
+from conf.compose import compose
+from shared.data import prepare
+from shared.data.catalogue import read_catalogue
+from shared.data.cutouts import SIZE
+from shared.data.sources.opening import open_source
+from shared.run.launch import ALLOCATOR, ROOT
+from shared.run.progress import in_order
+from shared.run.records import host, write_json
+from shared.run.spec import DatasetSpec, from_config, to_config
 
 PEAK = """
 import json, sys
 from pathlib import Path
-from shared.prepare import prepare
-from shared.spec import DatasetSpec, from_config
+from shared.data.prepare import prepare
+from shared.run.spec import DatasetSpec, from_config
 def most():
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
@@ -47,13 +48,13 @@ print(begun, most())
 
 def main(words: list[str]) -> int:
     """Time the three ways for the dataset that WORDS spell out and print what was found."""
-    if not trizoo.ALLOCATOR.items() <= os.environ.items():  # as the door does it for its runs
+    if not ALLOCATOR.items() <= os.environ.items():  # as the door does it for its runs
         command = [sys.executable, "-m", "benchmarks.stores", *words]
-        return subprocess.call(command, env={**os.environ, **trizoo.ALLOCATOR})
+        return subprocess.call(command, env={**os.environ, **ALLOCATOR})
     given = dict(word.split("=", 1) for word in words)
     record, rounds = given.pop("record", None), int(given.pop("rounds", 5))
     overrides = [f"{key}={value}" for key, value in given.items()]
-    dataset = from_config(DatasetSpec, trizoo.compose(overrides)["dataset"])
+    dataset = from_config(DatasetSpec, compose(overrides)["dataset"])
     found = measure(dataset, rounds)
     if record:
         write_json(Path(record), found)
@@ -122,7 +123,7 @@ def decode_and_reduce(data: bytes) -> np.ndarray:
 def peak_memory(dataset: DatasetSpec) -> tuple[int, int]:
     """The most bytes of memory that a process of its own held before and after it prepared DATASET (Linux)."""
     words = [sys.executable, "-c", PEAK, json.dumps(to_config(dataset))]
-    told = subprocess.run(words, cwd=trizoo.ROOT, check=True, capture_output=True, text=True)
+    told = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
     before, after = told.stdout.split()
     return int(before), int(after)
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from benchmarks.material import labelled
-from shared import keys
-from shared.batches import draw_plan
-from shared.synthetic import draw_galaxies, render
+from shared.data.synthetic import draw_galaxies, render
+from shared.method.batches import draw_plan
+from shared.run import keys
 from trizoo import compose
 
 
 @pytest.fixture(scope="module")
 def run():
-    from shared.spec import RunSpec, from_config
+    from shared.run.spec import RunSpec, from_config
 
     return from_config(
         RunSpec, compose(["model.image_size=64", "bench.batch_size=128", "training.batch_size=128"])

@@ -19,9 +19,9 @@ from pathlib import Path
 from benchmarks.clock import seconds, warm_up
 from benchmarks.programs import program_of, run_of
 from benchmarks.work import Work
-from shared.backend import hushed
-from shared.records import allocator
-from shared.spec import RunSpec, from_config
+from shared.method.backend import hushed
+from shared.run.records import allocator
+from shared.run.spec import RunSpec, from_config
 
 BEGUN = "TRIZOO_BEGUN"  # time.monotonic() when the process was asked for, which all processes share
 STARTUP = "startup"  # of any program: its own training task, one step, in a process that does nothing else

@@ -42,21 +42,24 @@ from pathlib import Path
 
 import numpy as np
 
-import trizoo
-from shared import keys
-from shared.augment import Views, reduction
-from shared.batches import Cutouts, Labelled, Plan, draw_plan
-from shared.cutouts import SIZE
-from shared.records import host, read_json, write_json
-from shared.spec import RunSpec, from_config
-from shared.weights import Weights, first_checkpoint
+from conf.compose import compose
+from shared.data.cutouts import SIZE
+from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
+from shared.method.views import Views, reduction
+from shared.network.weights import Weights, first_checkpoint
+from shared.run import keys
+from shared.run.config import differences
+from shared.run.errors import complain
+from shared.run.launch import child_environment
+from shared.run.records import host, read_json, write_json
+from shared.run.spec import RunSpec, from_config
 
 COUNTS = (1, 3, 10, 30, 100, 300)  # steps after which weights are kept
 GALAXIES = 256
 KINDS = ("plain", "ulp", "permuted", "control")
 OWN = ("ulp", "permuted")  # the kinds that differ from plain by rounding alone
 CONTROL_STEPS = 30
-MOVED, MIXED = 1, 2  # first words of counters; those of shared.keys' purposes have 0
+MOVED, MIXED = 1, 2  # first words of counters; those of shared.run.keys' purposes have 0
 FACTOR = 3  # see above
 SMALL = ("model.image_size=32", "training.batch_size=16")
 HERE = "TRIZOO_TRAJECTORIES_HERE"  # set in the process that trains
@@ -69,18 +72,18 @@ def main(words: list[str]) -> int:
         try:
             found = compare(Path(given["compare"]))
         except (ValueError, OSError) as error:
-            return trizoo.complain(error)
+            return complain(error)
         print(table(found))
         if "record" in given:
             write_json(Path(given["record"]), found)
         return 0 if found["largest_ratio"] <= FACTOR else 1
     record, seeds = Path(given.pop("record")), int(given.pop("seeds", 5))
-    config = trizoo.compose([*SMALL, *(f"{key}={value}" for key, value in given.items())])
+    config = compose([*SMALL, *(f"{key}={value}" for key, value in given.items())])
     if HERE in os.environ:
         train(config, seeds, record)
         return 0
     python = config["backend"]["python"] or sys.executable
-    environment = {**trizoo.child_environment(config["backend"]), HERE: "1"}
+    environment = {**child_environment(config["backend"]), HERE: "1"}
     return subprocess.call([python, "-m", "benchmarks.trajectories", *words], env=environment)
 
 
@@ -89,7 +92,7 @@ def main(words: list[str]) -> int:
 
 def train(config: dict, seeds: int, record: Path) -> None:
     """All runs of CONFIG's framework, in this process; RECORD says which, the .npz beside it holds their weights."""
-    from shared.backend import open_backend
+    from shared.method.backend import open_backend
 
     begun, arrays, losses = time.perf_counter(), {}, {}
     backend = open_backend(from_config(RunSpec, config).backend)
@@ -115,8 +118,8 @@ def train(config: dict, seeds: int, record: Path) -> None:
 
 def drawn(run: RunSpec) -> tuple[Cutouts, Labelled]:
     """Galaxies of the run's own seed, with their votes."""
-    from shared.split import galaxy_hash
-    from shared.synthetic import draw_galaxies, render
+    from shared.data.synthetic import draw_galaxies, render
+    from shared.run.keys import galaxy_hash
 
     galaxies = draw_galaxies(GALAXIES, run.seed)
     images = np.stack([render(row) for row in galaxies.to_dict("records")])
@@ -255,7 +258,7 @@ def check(records: dict[Path, dict]) -> None:
         raise ValueError(f"records of {', '.join(names)}; keep one record of each framework")
     first, *others = records
     for path in others:
-        where = trizoo.differences(_alike(records[first]), _alike(records[path]))
+        where = differences(_alike(records[first]), _alike(records[path]))
         if where:
             raise ValueError(f"{path} differs from {first} in {', '.join(where)}; train both alike")
 

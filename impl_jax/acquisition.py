@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shared.acquisition import States, check_units, checked, counts, pieces, stretches, weighed
+from shared.method.acquisition import (
+    States,
+    check_units,
+    checked,
+    counts,
+    pieces,
+    stretches,
+    weighed,
+)
 
 from .device import fetch, put
 from .keys import bits
@@ -76,7 +84,7 @@ def nearest(units, centres) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=0)
 def score(name: str, samples, yes, no, ways, *states):
-    """Scores (galaxy,) of one piece, whose arrays are those of `shared.acquisition.Piece`.
+    """Scores (galaxy,) of one piece, whose arrays are those of `shared.method.acquisition.Piece`.
 
     STATES are their chances (state,), their posterior (state, sample) and its mean over them (sample,).
     """

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shared.batches import Cutouts
-from shared.spec import BackendSpec
+from shared.method.batches import Cutouts
+from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
 
@@ -47,7 +47,7 @@ def settings() -> BackendSpec:
     """What was configured; RuntimeError if nothing was."""
     if chosen is None:
         raise RuntimeError(
-            "the backend is not configured; open it with shared.backend.load_backend"
+            "the backend is not configured; open it with shared.method.backend.load_backend"
         )
     return chosen
 

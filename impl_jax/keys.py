@@ -1,8 +1,8 @@
-"""Threefry-2x32-20, bit for bit that of `shared.keys`."""
+"""Threefry-2x32-20, bit for bit that of `shared.run.keys`."""
 
 import jax.numpy as jnp
 
-from shared.keys import PARITY, ROTATIONS
+from shared.run.keys import LAYER_SHIFT, PARITY, ROTATIONS, keep_threshold
 
 from .device import put
 
@@ -21,10 +21,16 @@ def threefry2x32(key, counter):
     return jnp.stack([x, y], -1)
 
 
-def bits(keys, index, count: int):
-    """COUNT random words uint32 (..., count) for keys (..., 2) at each index (...)."""
-    pairs = jnp.arange((count + 1) // 2, dtype=jnp.uint32)
+def bits(keys, index, count: int, layer: int = 0):
+    """`count` random words uint32 (..., count) of a layer for keys (..., 2) at each index (...)."""
+    begin = layer << LAYER_SHIFT
+    pairs = jnp.arange(begin, begin + (count + 1) // 2, dtype=jnp.uint32)
     first, second = jnp.broadcast_arrays(index[..., None], pairs)
     counters = jnp.stack([first, second], -1)
     result = threefry2x32(keys[..., None, :], counters)
     return result.reshape(*result.shape[:-2], -1)[..., :count]
+
+
+def keep(keys, index, units: int, rate: float, layer: int = 0):
+    """Which units bool (..., unit) of a layer dropout at `rate` keeps, for keys (..., 2) at each index (...)."""
+    return (bits(keys, index, units, layer) >> 8) >= keep_threshold(rate)

@@ -1,45 +1,32 @@
-"""The model's weights under shared names."""
+"""Weights and moments under shared names."""
 
 import numpy as np
 
-from shared.weights import Checkpoint, Weights
+from shared.network.weights import Checkpoint, Weights
 
 from .device import fetch, put
 
 
-def import_weights(model, weights: Weights) -> None:
-    """Set the model's weights from arrays under shared names."""
-    for name, parameter in named_parameters(model).items():
-        parameter[...] = to_layout(put(weights[name]))
+def import_arrays(named: Weights) -> dict:
+    """Arrays under shared names, on the device and in this framework's layout."""
+    return {name: to_layout(put(array)) for name, array in named.items()}
+
+
+def export_arrays(named: dict) -> Weights:
+    """What `import_arrays` was given."""
+    return {name: from_layout(value) for name, value in named.items()}
 
 
 def export_weights(state) -> Weights:
-    """The state's weights, as arrays under shared names."""
-    return {name: from_layout(value[...]) for name, value in named_parameters(state.model).items()}
+    """All that prediction needs: the state's weights and running moments, as arrays under shared names."""
+    return export_arrays(state.weights) | export_arrays(state.moments)
 
 
 def export_checkpoint(state) -> Checkpoint:
     """All that training changes, as arrays under shared names."""
-    moments = [
-        {name: from_layout(value) for name, value in part.items()}
-        for part in (state.first, state.second)
-    ]
-    return Checkpoint(export_weights(state), *moments, state.step)
-
-
-def named_parameters(model) -> dict:
-    """Each parameter under its shared name."""
-    layers = [(f"conv{i}", conv) for i, conv in enumerate(model.convs)]
-    layers += [("hidden", model.hidden), ("answer", model.answer)]
-    pairs = [
-        ((f"{name}/kernel", layer.kernel), (f"{name}/bias", layer.bias)) for name, layer in layers
-    ]
-    return dict(pair for both in pairs for pair in both)
-
-
-def values(model):
-    """The weights as a compiled call takes them."""
-    return {name: value[...] for name, value in named_parameters(model).items()}
+    parts = (state.weights, state.first, state.second, state.moments)
+    weights, first, second, moments = map(export_arrays, parts)
+    return Checkpoint(weights, first, second, state.step, moments)
 
 
 def to_layout(value):

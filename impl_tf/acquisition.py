@@ -3,7 +3,15 @@
 import numpy as np
 import tensorflow as tf
 
-from shared.acquisition import States, check_units, checked, counts, pieces, stretches, weighed
+from shared.method.acquisition import (
+    States,
+    check_units,
+    checked,
+    counts,
+    pieces,
+    stretches,
+    weighed,
+)
 
 from .device import fetch, number_type, put
 from .keys import bits
@@ -74,7 +82,7 @@ def nearest(units, centres) -> np.ndarray:
 # on a CPU, XLA makes one pass of many; on a GPU it needs parts of CUDA that need not be there
 @tf.function(jit_compile=not tf.config.list_physical_devices("GPU"))
 def score(name: str, samples, yes, no, ways, *states):
-    """Scores (galaxy,) of one piece, whose arrays are those of `shared.acquisition.Piece`.
+    """Scores (galaxy,) of one piece, whose arrays are those of `shared.method.acquisition.Piece`.
 
     STATES are their chances (state,), their posterior (state, sample) and its mean over them (sample,).
     """

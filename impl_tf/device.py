@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shared.batches import Cutouts
-from shared.spec import BackendSpec
+from shared.method.batches import Cutouts
+from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
 
@@ -49,7 +49,7 @@ def settings() -> BackendSpec:
     """What was configured; RuntimeError if nothing was."""
     if chosen is None:
         raise RuntimeError(
-            "the backend is not configured; open it with shared.backend.load_backend"
+            "the backend is not configured; open it with shared.method.backend.load_backend"
         )
     return chosen
 

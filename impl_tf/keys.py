@@ -1,8 +1,8 @@
-"""Threefry-2x32-20, bit for bit that of `shared.keys`."""
+"""Threefry-2x32-20, bit for bit that of `shared.run.keys`."""
 
 import tensorflow as tf
 
-from shared.keys import PARITY, ROTATIONS
+from shared.run.keys import LAYER_SHIFT, PARITY, ROTATIONS, keep_threshold
 
 from .device import put
 
@@ -27,10 +27,18 @@ def threefry2x32(key, counter):
     return tf.stack([x, y], -1)
 
 
-def bits(keys, index, count: int):
-    """COUNT random words uint32 (..., count) for keys (..., 2) at each index (...)."""
-    pairs = tf.cast(tf.range((count + 1) // 2), tf.uint32)
+def bits(keys, index, count: int, layer: int = 0):
+    """`count` random words uint32 (..., count) of a layer for keys (..., 2) at each index (...)."""
+    begin = layer << LAYER_SHIFT
+    pairs = tf.cast(tf.range(begin, begin + (count + 1) // 2, dtype=tf.int64), tf.uint32)
     first, second = tf.meshgrid(tf.reshape(index, [-1]), pairs, indexing="ij")
     counters = tf.reshape(tf.stack([first, second], -1), [*index.shape, len(pairs), 2])
     result = threefry2x32(keys[..., None, :], counters)
     return tf.reshape(result, tf.concat([tf.shape(result)[:-2], [-1]], 0))[..., :count]
+
+
+def keep(keys, index, units: int, rate: float, layer: int = 0):
+    """Which units bool (..., unit) of a layer dropout at `rate` keeps, for keys (..., 2) at each index (...)."""
+    word = bits(keys, index, units, layer)
+    word = tf.bitwise.right_shift(word, tf.constant(8, tf.uint32))
+    return tf.cast(word, tf.int32) >= keep_threshold(rate)

@@ -3,39 +3,29 @@
 import numpy as np
 import tensorflow as tf
 
-from shared.augment import Views
-from shared.batches import chunks
+from shared.method.batches import chunks
+from shared.method.views import Views
+from shared.network.model import model_of
 
-from .augment import see
 from .device import fetch, put, settings
-from .dropout import dropout, keep
-from .weights import values
+from .network import answer, masks
 
 
 def seen(state, images, views: Views) -> np.ndarray:
-    """What the network is shown, (galaxy, y, x, 1), of uint8 images (galaxy, y, x, 1) under VIEWS."""
-    shown = state.calls["seen"](values(state.model), put(images), *(put(array) for array in views))
-    return fetch(shown)
+    """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
+    return fetch(state.calls["seen"](put(images), *(put(array) for array in views)))
 
 
 def features(state, images, views: Views):
-    """The dense layer's units (galaxy, unit) of uint8 images (galaxy, y, x, 1) under VIEWS, on the device."""
-    return state.calls["features"](
-        values(state.model), put(images), *(put(array) for array in views)
-    )
+    """The units (galaxy, unit) of uint8 images (galaxy, y, x, channel) under `views`, on the device."""
+    arrays = (put(array) for array in (images, *views))
+    return state.calls["features"](state.weights, state.moments, *arrays)
 
 
-def layers(state, images, views: Views) -> list[np.ndarray]:
-    """Every layer's activation (galaxy, y, x, channel), and at last what `features` gives, of the same."""
-    found = state.calls["layers"](
-        values(state.model), put(images), *(put(array) for array in views)
-    )
-    return [fetch(layer) for layer in found]
-
-
-def answers(state, units, kept: np.ndarray) -> np.ndarray:
-    """rho (galaxy, sample) of units (galaxy, unit) when dropout keeps those of KEPT bool (galaxy, sample, unit)."""
-    return fetch(chances(state.run, state.model, units, put(kept)))
+def answers(state, units, kept: dict[str, np.ndarray]) -> np.ndarray:
+    """rho (galaxy, sample) of units (galaxy, unit); `kept` has a mask (galaxy, sample, unit) for each dropout."""
+    masks = {name: put(mask) for name, mask in kept.items()}
+    return fetch(probabilities(state.run, state.weights, units, masks))
 
 
 def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: int) -> np.ndarray:
@@ -44,10 +34,9 @@ def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: i
         np.arange(first, first + samples, dtype=np.uint32),
         [np.zeros((0, samples), np.float32)],
     )
-    weights = values(state.model)
     for chunk in chunks(images, views, keys, settings().chunk):
         arrays = [put(array) for array in (chunk.images, *chunk.views, chunk.keys, numbers)]
-        rho = state.calls["sample"](weights, *arrays)
+        rho = state.calls["sample"](state.weights, state.moments, *arrays)
         parts.append(fetch(rho)[: chunk.count])
     return np.concatenate(parts)
 
@@ -55,7 +44,7 @@ def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: i
 def embed(state, images, views: Views) -> np.ndarray:
     """What `features` gives (galaxy, unit) of any number of galaxies, chunk by chunk, as `sample` goes through them."""
     parts, no_keys = (
-        [np.zeros((0, state.run.model.dense), np.float32)],
+        [np.zeros((0, model_of(state.run.model).units), np.float32)],
         np.zeros((len(images), 2), np.uint32),
     )
     for chunk in chunks(images, views, no_keys, settings().chunk):
@@ -63,20 +52,14 @@ def embed(state, images, views: Views) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def every_layer(model, x) -> list:
-    """What `layers` gives, on the device."""
-    trace: list = []
-    units = model.features(x, trace)
-    return [*trace, units]
+def sample_chunk(run, units, weights, moments, images, turn, window, light, keys, numbers):
+    """rho (galaxy, sample) of one chunk of galaxies, `units` being the call that gives their units."""
+    model = model_of(run.model)
+    found = units(weights, moments, images, turn, window, light)
+    kept = masks(model, model.head, keys[:, None], numbers)
+    return probabilities(run, weights, found, kept)
 
 
-def sample_chunk(run, model, images, turn, window, light, keys, numbers):
-    """rho (galaxy, sample) of one chunk of galaxies."""
-    units = model.features(see(run, images, (turn, window, light)))
-    kept = keep(keys[:, None], numbers, run.model.dense, run.model.dropout)
-    return chances(run, model, units, kept)
-
-
-def chances(run, model, units, kept):
-    """rho (galaxy, sample) of units (galaxy, unit) under masks (galaxy, sample, unit)."""
-    return tf.sigmoid(model.answers(dropout(units[:, None], kept, run.model.dropout)))
+def probabilities(run, weights, units, kept):
+    """rho (galaxy, sample) of units (galaxy, unit) under the masks `kept` (galaxy, sample, unit)."""
+    return tf.sigmoid(answer(model_of(run.model), weights, units[:, None], kept))

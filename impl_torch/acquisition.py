@@ -3,7 +3,15 @@
 import numpy as np
 import torch
 
-from shared.acquisition import States, check_units, checked, counts, pieces, stretches, weighed
+from shared.method.acquisition import (
+    States,
+    check_units,
+    checked,
+    counts,
+    pieces,
+    stretches,
+    weighed,
+)
 
 from .device import fetch, put
 from .keys import bits
@@ -73,7 +81,7 @@ def nearest(units, centres) -> np.ndarray:
 
 
 def score(name: str, samples, yes, no, ways, *states):
-    """Scores (galaxy,) of one piece, whose arrays are those of `shared.acquisition.Piece`.
+    """Scores (galaxy,) of one piece, whose arrays are those of `shared.method.acquisition.Piece`.
 
     STATES are their chances (state,), their posterior (state, sample) and its mean over them (sample,).
     """

@@ -9,8 +9,8 @@ from copy import deepcopy
 import numpy as np
 import torch
 
-from shared.batches import Cutouts
-from shared.spec import BackendSpec
+from shared.method.batches import Cutouts
+from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
 
@@ -53,7 +53,7 @@ def settings() -> BackendSpec:
     """What was configured; RuntimeError if nothing was."""
     if chosen is None:
         raise RuntimeError(
-            "the backend is not configured; open it with shared.backend.load_backend"
+            "the backend is not configured; open it with shared.method.backend.load_backend"
         )
     return chosen
 

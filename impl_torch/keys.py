@@ -1,8 +1,8 @@
-"""Threefry-2x32-20, bit for bit that of `shared.keys`."""
+"""Threefry-2x32-20, bit for bit that of `shared.run.keys`."""
 
 import torch
 
-from shared.keys import PARITY, ROTATIONS
+from shared.run.keys import LAYER_SHIFT, PARITY, ROTATIONS, keep_threshold
 
 from .device import put
 
@@ -28,10 +28,17 @@ def threefry2x32(key, counter):
     return torch.stack([x, y], -1).view(torch.uint32)
 
 
-def bits(keys, index, count: int):
-    """COUNT random words uint32 (..., count) for keys (..., 2) at each index (...)."""
-    pairs = torch.arange((count + 1) // 2, device=index.device, dtype=torch.int32)
+def bits(keys, index, count: int, layer: int = 0):
+    """`count` random words uint32 (..., count) of a layer for keys (..., 2) at each index (...)."""
+    begin = layer << LAYER_SHIFT
+    pairs = torch.arange(begin, begin + (count + 1) // 2, device=index.device).to(torch.int32)
     first, second = torch.broadcast_tensors(index.view(torch.int32)[..., None], pairs)
     counters = torch.stack([first, second], -1).view(torch.uint32)
     result = threefry2x32(keys[..., None, :], counters)
     return result.flatten(-2)[..., :count]
+
+
+def keep(keys, index, units: int, rate: float, layer: int = 0):
+    """Which units bool (..., unit) of a layer dropout at `rate` keeps, for keys (..., 2) at each index (...)."""
+    word = bits(keys, index, units, layer).view(torch.int32)
+    return ((word >> 8) & 0xFFFFFF) >= keep_threshold(rate)

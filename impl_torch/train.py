@@ -6,18 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from shared.backend import compiled_once
-from shared.batches import Cutouts, Plan
-from shared.spec import BackendSpec, RunSpec
-from shared.weights import Checkpoint, Weights
+from shared.method.backend import compiled_once
+from shared.method.batches import Batch, Cutouts, Plan
+from shared.network.model import model_of
+from shared.network.network import UNITS, momenta
+from shared.network.weights import Checkpoint, Weights
+from shared.run.spec import BackendSpec, RunSpec
 
-from .augment import see
-from .device import fetch, hold, on_gpu, one_launch, put, settings
-from .dropout import dropout, keep
+from .device import compiled, fetch, hold, on_gpu, one_launch, put, settings
 from .likelihood import votes_nll
-from .model import GalaxyCNN
-from .predict import every_layer, sample_chunk
-from .weights import from_layout, import_weights, named_parameters, to_layout, values
+from .network import activations, answer, encode, masks
+from .predict import sample_chunk
+from .views import see
+from .weights import export_arrays, import_arrays
 
 
 @dataclass
@@ -25,51 +26,64 @@ class State:
     """All that training changes, and the compiled calls that change and read it."""
 
     run: RunSpec
-    model: GalaxyCNN
+    weights: dict
     first: dict
     second: dict
+    moments: dict
     step: int
     calls: dict[str, Callable]
 
 
 def init(run: RunSpec, start: Checkpoint) -> State:
-    """The model and its optimiser as they were at a checkpoint."""
-    model = GalaxyCNN(run.model)
-    import_weights(model, start.weights)
-    named = named_parameters(model)
-    first, second = (
-        {name: torch.empty_like(named[name]).copy_(to_layout(put(part[name]))) for name in named}
-        for part in (start.first, start.second)
-    )
-
-    return State(run, model, first, second, start.step, programs(run, settings()))
+    """The network and its optimiser as they were at a checkpoint."""
+    parts = (start.weights, start.first, start.second, start.moments)
+    weights, *others = (import_arrays(part) for part in parts)
+    for value in weights.values():
+        value.requires_grad_()
+    return State(run, weights, *others, start.step, programs(run, settings()))
 
 
 @compiled_once
 def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     """The calls of every run that is like this one; weights and moments are their arguments."""
+    model = model_of(run.model)
+    # all but this is left as it is: unrolled, Threefry's rounds keep the compiler busy without end
+    encoded = compiled(lambda *arrays: encode(model, *arrays))
 
-    def steps(model, first, second, *arrays):
-        return torch.stack(
-            [step(run, model, first, second, *batch) for batch in zip(*arrays, strict=True)]
-        )
+    def steps(weights, first, second, moments, *arrays):
+        losses = [
+            step(run, encoded, weights, first, second, moments, Batch(*batch))
+            for batch in zip(*arrays, strict=True)
+        ]
+        return torch.stack(losses)
+
+    def shown(images, *views):
+        return see(run, images, views)
+
+    def units(weights, moments, images, *views):
+        return encoded(weights, shown(images, *views), moments, {})[0]
+
+    def sample(weights, moments, *arrays):
+        return sample_chunk(run, units, weights, moments, *arrays)
 
     program = torch.inference_mode()
     return {
-        "steps": one_launch(steps, 3),
-        "slopes": lambda model, *batch: loss_and_slopes(run, model, *batch),
-        "sample": program(one_launch(lambda model, *arrays: sample_chunk(run, model, *arrays), 1)),
-        "seen": program(lambda model, images, *views: see(run, images, views)),
-        "features": program(lambda model, images, *views: model.features(see(run, images, views))),
+        "steps": one_launch(steps, 4),
+        "slopes": lambda weights, moments, *batch: loss_and_slopes(
+            run, encoded, weights, moments, Batch(*batch)
+        )[:2],
+        "sample": program(one_launch(sample, 2)),
+        "seen": program(shown),
+        "features": program(units),
         "layers": program(
-            lambda model, images, *views: every_layer(model, see(run, images, views))
+            lambda weights, moments, *batch: every_layer(run, weights, moments, Batch(*batch))
         ),
     }
 
 
 def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.ndarray]:
     """The state after all steps of a plan, and the mean loss (step,) of each batch before its step."""
-    before = (values(state.model), state.first, state.second)
+    before = (state.weights, state.first, state.second, state.moments)
     losses = state.calls["steps"](*before, *put_plan(images, plan))
     state.step += len(plan.steps)
     return state, fetch(losses)
@@ -77,13 +91,20 @@ def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.nd
 
 def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
     """The mean loss of a plan's first batch and its slope with respect to every weight; the state stays as it is."""
-    *batch, _ = (array[0] for array in put_plan(images, plan))
-    loss, slopes = state.calls["slopes"](values(state.model), *batch)
-    return float(loss), {name: from_layout(slope) for name, slope in slopes.items()}
+    batch = (array[0] for array in put_plan(images, plan))
+    loss, slopes = state.calls["slopes"](state.weights, state.moments, *batch)
+    return float(loss), export_arrays(slopes)
+
+
+def layers(state: State, images: Cutouts, plan: Plan) -> dict[str, np.ndarray]:
+    """Every layer's activation for a plan's first batch, by name."""
+    batch = (array[0] for array in put_plan(images, plan))
+    found = state.calls["layers"](state.weights, state.moments, *batch)
+    return {name: fetch(value) for name, value in found.items()}
 
 
 def put_plan(images: Cutouts, plan: Plan) -> tuple:
-    """A plan's arrays (step, ...) on the device, its images among them."""
+    """A plan's arrays (step, ...) on the device, its images among them, in the order of a Batch."""
     if on_gpu():
         hold(images)
     arrays = (
@@ -100,47 +121,51 @@ def put_plan(images: Cutouts, plan: Plan) -> tuple:
 
 def step(
     run: RunSpec,
-    model: GalaxyCNN,
+    encoded: Callable,
+    weights: dict,
     first: dict,
     second: dict,
-    images,
-    yes,
-    total,
-    turn,
-    window,
-    light,
-    keys,
-    number,
-    scales,
+    moments: dict,
+    batch: Batch,
 ):
     """One step of training, in place; gives the mean loss before it."""
-    loss, slopes = loss_and_slopes(
-        run, model, images, yes, total, turn, window, light, keys, number
-    )
-    named = named_parameters(model)
-    before = [[part[name] for name in named] for part in (named, first, second)]
+    loss, slopes, found = loss_and_slopes(run, encoded, weights, moments, batch)
+    before = [[part[name] for name in weights] for part in (weights, first, second)]
     with torch.no_grad():
-        after = adam(run, scales, *before, [slopes[name] for name in named])
+        after = adam(run, batch.scales, *before, [slopes[name] for name in weights])
         for place, value in zip(before, after, strict=True):
             torch._foreach_copy_(place, value)
+        for name, share in momenta(model_of(run.model).encoder, found).items():
+            moments[name].lerp_(found[name], share)
     return loss
 
 
-def loss_and_slopes(
-    run: RunSpec, model: GalaxyCNN, images, yes, total, turn, window, light, keys, number
-):
-    """A batch's mean loss in nats and its slope with respect to every weight, under shared names."""
-    named = named_parameters(model)
-    units = model.features(see(run, images, (turn, window, light)))
-    kept = keep(keys, number, run.model.dense, run.model.dropout)
-    logits = model.answers(dropout(units, kept, run.model.dropout))
-    loss = torch.mean(votes_nll(logits, yes, total))
-    slopes = torch.autograd.grad(loss, list(named.values()))
-    return loss.detach(), dict(zip(named, slopes, strict=True))
+def loss_and_slopes(run: RunSpec, encoded: Callable, weights: dict, moments: dict, batch: Batch):
+    """A batch's mean loss in nats, its slope with respect to every weight, and the moments found, by shared names."""
+    model = model_of(run.model)
+    x = see(run, batch.images, (batch.turn, batch.window, batch.light))
+    running = moments if run.training.moments == "frozen" else None
+    kept = masks(model, model.encoder, batch.keys, batch.step)
+    units, found = encoded(weights, x, running, kept)
+    kept = masks(model, model.head, batch.keys, batch.step)
+    loss = torch.mean(votes_nll(answer(model, weights, units, kept), batch.yes, batch.total))
+    slopes = torch.autograd.grad(loss, list(weights.values()))
+    return loss.detach(), dict(zip(weights, slopes, strict=True)), found
+
+
+def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dict:
+    """What `layers` gives, on the device."""
+    model = model_of(run.model)
+    x = see(run, batch.images, (batch.turn, batch.window, batch.light))
+    running = moments if run.training.moments == "frozen" else None
+    kept = masks(model, model.encoder, batch.keys, batch.step)
+    body = activations(model.encoder, weights, x, running, kept)
+    kept = masks(model, model.head, batch.keys, batch.step)
+    return body | activations(model.head, weights, body[UNITS], None, kept)
 
 
 def adam(run: RunSpec, scales, weights, first, second, slopes):
-    """Weights and their two moments after one step of Adam; SCALES are those of `shared.batches.adam_scales`.
+    """Weights and their two moments after one step of Adam; SCALES are those of `shared.method.batches.adam_scales`.
 
     All are lists of arrays: an operation on a list is one kernel on a GPU, not one for each array.
     """

@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 from reports.blocks import Section, Table, bare, from_files, prose, table
 from reports.errors import share
 from reports.runs import TITLES, Book, Record, beside, files, pairs
-from shared.posterior import column_prefix
+from shared.output.posterior import column_prefix
 
 
 def agreement(book: Book) -> Section:

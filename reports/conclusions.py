@@ -1,4 +1,4 @@
-"""What is concluded from the timings, and whether whole runs of them agree: README's tables of speed.
+"""Conclusions from the timings, and whether whole runs of them agree: the tables of docs/benchmarks.md and docs/gpu.md.
 
     RECORDS/first, RECORDS/second, ...: records of `trizoo bench`, made in the same way at other times
     RECORDS/once: what was timed once, on the day of the last of them
@@ -162,7 +162,7 @@ def conclusions(records: Path) -> list[list[str]]:
     """The table of CONCLUSIONS: what was asked, what each run says, their median, and whether they agree."""
     runs = [Run(records / name) for name in RUNS if (records / name).is_dir()]
     names = [f"{name} run" for name in RUNS[: len(runs)]]
-    rows = [["", "px", "asked", *names, "median of runs", "met", "runs agree"]]
+    rows = [["", "px", "target", *names, "median of runs", "met", "runs agree"]]
     for one in CONCLUSIONS:
         for size in SIZES:
             found = [one.find(run, size) for run in runs]
@@ -311,7 +311,7 @@ def _speed(row: dict | None) -> str:
     if row is None:
         return ""
     share = row["floor_share"]
-    return f"{row['images_per_second']:.0f}" + ("" if share is None else f" ({100 * share:.0f} %)")
+    return f"{row['images_per_second']:,.0f}" + ("" if share is None else f" ({100 * share:.0f} %)")
 
 
 def _part(row: dict | None) -> str:

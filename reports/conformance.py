@@ -26,7 +26,7 @@ from reports.blocks import (
 from reports.figures import BACKENDS, OTHER, drawn_figure
 from reports.origins import versions
 from reports.runs import TITLES, Book, Record, command, files, gathered
-from shared.conformance import BUDGETS, DOUBLE, EXACT, RUNGS
+from shared.proof.conformance import BUDGETS, DOUBLE, EXACT, RUNGS
 
 TITLE = "Conformance"
 KINDS = {  # of a framework against itself: what was changed, and how its band is filled

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from reports.blocks import NOTHING, Range, number
 from reports.runs import TITLES, Book, Record, gathered, without
-from shared.spec import digest
+from shared.run.spec import digest
 
 OURS = tuple(TITLES)  # programs that are what a framework does as it comes from this project
 NAMES = {

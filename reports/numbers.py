@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from reports.blocks import Measure, Range, Section, Table, Told, number, ranges
-from shared.spreadsheet import to_cell
+from shared.run.spreadsheet import to_cell
 
 NUMBERS = (
     "table",  # as tables.csv counts them, from 1

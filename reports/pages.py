@@ -11,7 +11,7 @@ from reports.blocks import Figure, Gallery, Section, ranges
 from reports.charts import slug
 from reports.figures import in_file, on_page
 from reports.numbers import numbers_csv, tables_csv
-from shared.records import write_whole
+from shared.run.records import write_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -11,8 +11,8 @@ from PIL import Image
 from reports.agreement import answers, held_out, positive
 from reports.blocks import Gallery, Picture, Section, bare, number, prose
 from reports.runs import Book, Record, gathered
-from shared.posterior import column_prefix, least_sure, most_sure, top_galaxies
-from shared.store import Store, open_store
+from shared.data.store import Store, open_store
+from shared.output.posterior import column_prefix, least_sure, most_sure, top_galaxies
 
 EACH = 6  # galaxies in a gallery
 SIZE = 144  # pixels on a side

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reports.agreement import compared
 from reports.runs import bound, read_runs
-from shared.records import write_json
+from shared.run.records import write_json
 
 
 def publish(outputs: Path, target: Path) -> int:

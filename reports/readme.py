@@ -1,17 +1,24 @@
-"""The README's numbers, from the committed records: `python -m reports.readme` writes them where they belong.
+"""The numbers in README.md and docs/, from the committed records: `python -m reports.readme` writes them.
 
-Each table stands between <!-- table NAME --> and <!-- end -->; a test sees to it that they are as made here.
+A table stands between <!-- table NAME --> and <!-- end -->, with the machine and the records it comes from below it; a
+text, which is a sentence or some code, between <!-- text NAME --> and <!-- end -->. A test holds every page equal to
+what is made here.
 """
 
+import ast
 import json
+import os
 import re
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t
 
 from reports import conclusions as timed
+from reports.examples import PICTURE, picture
 from reports.figures import in_file
 from reports.runs import TITLES, read_runs
 from reports.savings import (
@@ -27,17 +34,18 @@ from reports.savings import (
     told,
     words,
 )
-from shared.conformance import EXACT
-from shared.spec import BACKENDS
+from shared.proof.conformance import EXACT
+from shared.run.spec import BACKENDS
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "reports" / "records"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def real() -> list[list[str]]:
     """How well each framework tells smooth from featured on real galaxies it has not seen."""
     rows = [
-        ["", "seeds", "area under the ROC curve", "log loss (nat)", "accuracy", "training images/s"]
+        ["", "seeds", "area under the ROC curve", "NLL (nats)", "accuracy", "training images/s"]
     ]
     for name in BACKENDS:
         runs = [run for run in read_runs(RECORDS / "sdss_gz1") if run.backend == name]
@@ -52,7 +60,7 @@ def real() -> list[list[str]]:
 
 
 def agreement() -> list[list[str]]:
-    """How far apart the posteriors of two frameworks are, trained apart from the same seed."""
+    """How far apart the posteriors of two frameworks are, trained separately from the same seed."""
     pairs = json.loads((RECORDS / "sdss_gz1" / "agreement.json").read_text())["pairs"]
     rows = [["", "median difference", "largest", "rank correlation", "same majority"]]
     for names in sorted({tuple(pair["backends"]) for pair in pairs}):
@@ -69,25 +77,144 @@ def agreement() -> list[list[str]]:
     return rows
 
 
+CHECKS = {  # each check of the conformance suite, by its name in records: its name in words, and what it compares
+    "words": ("random bits", "Threefry's output for one key and for many"),
+    "masks": ("dropout masks", "those of training and of posterior samples, at three rates"),
+    "batches": ("batches", "which galaxies, votes and augmentations, read back from the device"),
+    "seen": ("augmented images", "what the network sees, after one bilinear resampling"),
+    "seen_faithfully": (
+        "augmented images, as W+20",
+        "the same with two resamplings and black corners",
+    ),
+    "layers": ("layers", "the activation of every layer; the worst layer"),
+    "features": ("features", "the output of the dense layer"),
+    "answers": ("probabilities", "vote fractions from given features under given masks"),
+    "likelihood": ("log-likelihood", "of ordinary and extreme votes and logits"),
+    "loss": ("loss", "the mean over a few batches, before training"),
+    "gradient": ("gradient", "of the loss by every weight; the worst array"),
+    "tied_gradient": ("gradient at ties", "the same, where max-pools have ties"),
+    "training": ("training", "weights and moments after 4 steps of Adam"),
+    "long_training": ("long training", "the same after 200 steps"),
+    "samples": ("posterior samples", "of several chunks of galaxies, from given weights"),
+    "batch_invariance": (
+        "other galaxies beside",
+        "a galaxy's samples beside some and beside other galaxies",
+    ),
+    "place_invariance": (
+        "place in a chunk",
+        "the same at other places of a chunk, and in chunks of other sizes",
+    ),
+    "mutual_information": (
+        "mutual information",
+        "of votes and network, for one number of votes and for many",
+    ),
+    "entropy": ("predictive entropy", "of the votes"),
+    "scores": ("variance and margin", "of the vote fraction"),
+    "batch_mutual_information": ("BatchBALD", "what votes tell once others have come in"),
+    "epig": ("EPIG", "what votes tell about other galaxies' votes"),
+    "dirichlet_information": (
+        "information, 3 answers",
+        "mutual information of votes on a question of three answers",
+    ),
+    "nearest": ("nearest centre", "distances, for k-centre"),
+    "most_wanted": ("top 128", "the galaxies of highest mutual information"),
+    "random_scores": ("random scores", "of random acquisition"),
+}
+
+
 def conformance() -> list[list[str]]:
-    """Each rung's error in each framework and precision, against the specification."""
-    found = {
-        (run.backend, run.at("run.backend.precision")): {
-            rung["rung"]: rung for rung in run.at("results.rungs")
-        }
-        for run in read_runs(RECORDS / "conformance")
-    }
-    columns = [(name, p) for p in ("float64", "float32") for name in BACKENDS if (name, p) in found]
-    rows = [["", *(f"{TITLES[name]}, {precision}" for name, precision in columns)]]
-    for rung in next(iter(found.values())) | found[columns[0]]:
-        cells = [shown(rung, found[column].get(rung)) for column in columns]
-        rows.append([rung.replace("_", " "), *cells])
+    """The error of each check in each framework and precision, against the specification."""
+    found = suites()
+    rows = [["check", *(f"{TITLES[name]}, {precision}" for name, precision in found)]]
+    for name in dict.fromkeys(check for suite in found.values() for check in suite):
+        title, _ = CHECKS.get(name, (name.replace("_", " "), ""))
+        rows.append([title, *(shown(name, suite.get(name)) for suite in found.values())])
     return rows
 
 
+def checks() -> str:
+    """What each check compares."""
+    return markdown([["check", "compares"], *map(list, CHECKS.values())])
+
+
+def conforms() -> str:
+    """What the conformance suite found, in one sentence."""
+    entries: dict[str, list[dict]] = {}
+    for (_, precision), suite in suites().items():
+        entries.setdefault(precision, []).extend(suite.values())
+    passed, worst = {}, {"training": 0.0, "other": 0.0}
+    for precision, some in entries.items():
+        held = [
+            one for one in some if one["budget"] is not None
+        ]  # float32 training has no tolerance
+        passed[precision] = f"{sum(one['verdict'] == 'ok' for one in held)} of {len(held)}"
+    for one in entries["float64"]:
+        if one["rung"] not in EXACT:
+            kind = "training" if "training" in one["rung"] else "other"
+            worst[kind] = max(worst[kind], one["error"])
+    return (
+        f"Each framework is compared with a specification in float64 numpy: {passed['float64']} checks pass in "
+        f"float64 (largest relative error {worst['other']:.0e}; after up to 200 steps of training "
+        f"{worst['training']:.0e}) and {passed['float32']} in float32, on {machines('conformance/conform')[0]}. "
+        "[Every check](docs/conformance.md)."
+    )
+
+
+def speeds() -> str:
+    """How fast the three train, on a CPU and on a GPU, in one sentence."""
+    cpu = timed.newest(RECORDS / "speed")[0]
+    here = ", ".join(
+        f"{TITLES[name]} {cpu.row('train', 64, name)['images_per_second']:.0f}" for name in BACKENDS
+    )
+    heads, *rows = timed.gpu(RECORDS / "speed")
+    there = [dict(zip(heads, row, strict=True)) for row in rows]
+    card = ", ".join(
+        f"{row['']} {row['training'].split()[0]}"
+        for row in there
+        if row["precision"] == "tf32" and row["training"] and row[""] in TITLES.values()
+    )
+    return (
+        f"Training images a second, W+20's network, batches of 128: {here} at 64 pixels in float32 on "
+        f"{machines('speed/fourth')[0]}; {card} at 128 pixels in TF32 on one {there[0]['device']} (TensorFlow was not "
+        "run there). [Benchmarks](docs/benchmarks.md), [on a GPU](docs/gpu.md)."
+    )
+
+
+def suites() -> dict[tuple[str, str], dict[str, dict]]:
+    """The entries of the conformance suite by (backend, precision), float64 first, and by check."""
+    found = {
+        (run.backend, run.at("run.backend.precision")): {
+            entry["rung"]: entry for entry in run.at("results.rungs")
+        }
+        for run in read_runs(RECORDS / "conformance")
+    }
+    order = [(name, p) for p in ("float64", "float32") for name in BACKENDS if (name, p) in found]
+    return {key: found[key] for key in order}
+
+
+def likelihoods() -> str:
+    """The likelihood in each framework, from its source without docstrings, as ruff formats it."""
+    parts = []
+    for name in BACKENDS:
+        source = (ROOT / f"impl_{name}" / "likelihood.py").read_text()
+        tree = ast.parse(source)
+        tree.body = [node for node in tree.body if not isinstance(node, ast.Expr)]
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef):
+                node.body = [line for line in node.body if not docstring(line)]
+        code = "\n\n\n".join(ast.unparse(node) for node in tree.body)
+        parts.append(f"# {TITLES[name]}: impl_{name}/likelihood.py\n{code}")
+    return "```python\n" + "\n\n\n".join(parts) + "\n```"
+
+
+def docstring(node: ast.stmt) -> bool:
+    """Whether a statement is a text and nothing else."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
 def ports() -> list[list[str]]:
-    """How the fourth implementation, in C, did with the kit: rungs, arrays, worst error against its budget."""
-    rows = [["rung", "arrays", "worst error", "budget"]]
+    """How the port in C did with the kit: the worst error of each group of arrays, and its tolerance."""
+    rows = [["check", "arrays", "largest error", "tolerance"]]
     (run,) = read_runs(RECORDS / "kit" / "conform")
     by_rung: dict[str, list[dict]] = {}
     for array in run.at("results.arrays"):
@@ -103,7 +230,7 @@ def ports() -> list[list[str]]:
 
 
 def divergence() -> list[list[str]]:
-    """How far float32 trainings come apart: two frameworks, and one of itself; medians over seeds."""
+    """How fast float32 trainings diverge: two frameworks, and one from itself; medians over seeds."""
     found = json.loads((RECORDS / "conformance" / "trajectories.json").read_text())
     steps = [str(step) for step in found["steps"]]
     rows = [["after steps", *steps]]
@@ -112,7 +239,7 @@ def divergence() -> list[list[str]]:
             one, _, kind = name.partition(" ")
             pair = " and ".join(TITLES[part] for part in one.split("-"))
             kinds = {
-                "ulp": ", first weights moved by one ulp",
+                "ulp": ", first weights moved by 1 ulp",
                 "permuted": ", rows of batches permuted",
             }
             rows.append([pair + kinds.get(kind, ""), *(f"{values[step]:.0e}" for step in steps)])
@@ -120,9 +247,9 @@ def divergence() -> list[list[str]]:
 
 
 def equivalence() -> list[list[str]]:
-    """Whether training in float32 comes to equally good networks: the paired test of benchmarks.equivalence."""
+    """Whether training in float32 gives equally good networks: the paired test of benchmarks.equivalence."""
     found = json.loads((RECORDS / "conformance" / "equivalence.json").read_text())
-    rows = [["", "mean difference (nat)", "90 % interval", "within the margin"]]
+    rows = [["", "mean difference (nats)", "90 % interval", "within the margin"]]
     for name, pair in found["pairs"].items():
         low, high = pair["interval"]
         rows.append(
@@ -136,13 +263,13 @@ def equivalence() -> list[list[str]]:
     return rows
 
 
-def shown(rung: str, entry: dict | None) -> str:
-    """What a rung's cell says; nothing where it was not climbed."""
+def shown(name: str, entry: dict | None) -> str:
+    """The cell of a check; empty where it was not run."""
     if entry is None:
         return ""
-    if rung in EXACT:
+    if name in EXACT:
         return "equal" if entry["error"] == 0 else f"{entry['error']:.0f} differ"
-    return f"{entry['error']:.0e}"
+    return f"{entry['error']:.0e}" if entry["error"] else "0"
 
 
 def training() -> list[list[str]]:
@@ -166,7 +293,7 @@ def samples() -> list[list[str]]:
 
 
 def ways() -> list[list[str]]:
-    """What compiling does to speed, start and memory."""
+    """What compiling changes in speed, first call and memory."""
     return timed.ways(RECORDS / "speed")
 
 
@@ -176,8 +303,8 @@ def gpu() -> list[list[str]]:
 
 
 def kills() -> list[list[str]]:
-    """What was left of runs that were hurt: `python -m benchmarks.kills`."""
-    rows = [["task", "", "SIGKILLs", "disk errors", "power cuts", "in the end"]]
+    """Whether interrupted runs end with the same files: `python -m benchmarks.kills`."""
+    rows = [["task", "framework", "kills", "disk errors", "power cuts", "final files"]]
     found = json.loads((RECORDS / "kills" / "kills.json").read_text())["runs"]
     sums = {}
     for one in found:
@@ -186,14 +313,15 @@ def kills() -> list[list[str]]:
     for (task, title), some in sums.items():
         counts = [str(sum(one[kind] for one in some)) for kind in ("kills", "errors", "cuts")]
         right = all(one["right"] for one in some)
-        rows.append([task, title, *counts, "the same bytes" if right else "not the same"])
+        rows.append([task, title, *counts, "identical" if right else "different"])
     return rows
 
 
 def survey_cost() -> list[list[str]]:
     """What scoring a survey costs, against plain Python and against the network: `python -m benchmarks.acquisition`."""
     found = json.loads((RECORDS / "acquisition.json").read_text())
-    rows = [["", "scores", "plain Python", "network", "memory", "BatchBALD", "EPIG"]]
+    heads = ("plain Python takes", "sampling takes", "memory", "a step of BatchBALD", "of EPIG")
+    rows = [["", "scoring", *heads]]
     for name in BACKENDS:
         one = found["frameworks"][name]
         network = [
@@ -217,25 +345,25 @@ def survey_cost() -> list[list[str]]:
 # What is published, from the surveys' papers and tables: rows, the size and kind of the images, where from, licence.
 SURVEYS = {
     "gz2": ("Galaxy Zoo 2, Hart et al. 2016", 239_695, "424 px JPEG in a zip file", "not stated"),
-    "gz2_sdss": ("the same, cut out anew", 239_695, "424 px JPEG, SDSS service", "not stated"),
-    "gz2_hub": ("the same, of a dataset hub", None, "in Parquet files", "CC BY-NC-SA 4.0"),
+    "gz2_sdss": ("the same, new cutouts", 239_695, "424 px JPEG, SDSS service", "not stated"),
+    "gz2_hub": ("the same, from a dataset hub", None, "in Parquet files", "CC BY-NC-SA 4.0"),
     "gz2_kaggle": ("Kaggle challenge of 2014", 61_578, "424 px JPEG", "the challenge's rules"),
     "gz_hubble": ("Galaxy Zoo Hubble, Willett et al. 2017", 119_849, "424 px JPEG", "not stated"),
     "gz_candels": ("Galaxy Zoo CANDELS, Simmons et al. 2017", 49_555, "424 px JPEG", "not stated"),
     "gz_decals12": ("GZ DECaLS 1 and 2, Walmsley et al. 2022", None, "424 px PNG", "CC BY 4.0"),
     "gz_decals5": ("GZ DECaLS 5", None, "424 px PNG in four zip files", "CC BY 4.0"),
-    "gz_decals5_legacy": ("the same, cut out anew", None, "grz FITS, Legacy Surveys", "not stated"),
+    "gz_decals5_legacy": ("the same, new cutouts", None, "grz FITS, Legacy Surveys", "not stated"),
     "gz_decals_auto": ("every galaxy of GZ DECaLS, no votes", 314_000, "424 px PNG", "CC BY 4.0"),
-    "gz1": ("Galaxy Zoo 1, Lintott et al. 2011", 893_212, "yours", "not stated"),
+    "gz1": ("Galaxy Zoo 1, Lintott et al. 2011", 893_212, "your own", "not stated"),
     "sdss_gz1": ("SDSS galaxies with Galaxy Zoo 1 classes", 5_674, "423 px JPEG", "not stated"),
 }
 
 
 def surveys() -> list[list[str]]:
-    """The surveys that have a configuration: how large each is, and what of it was run here."""
+    """The surveys that have a configuration: how large each is, and what of it was tested."""
     real = {run.at("run.dataset.name"): run for run in read_runs(RECORDS / "surveys")}
     speed = stores_record()["images_per_second"]["prepare"]
-    rows = [["`dataset=`", "survey", "rows", "images", "licence", "store", "minutes", "run here"]]
+    rows = [["`dataset=`", "survey", "rows", "images", "licence", "store", "minutes", "tested on"]]
     for name, (title, count, images, licence) in SURVEYS.items():
         size = "" if count is None else f"{count * 65536 / 1e9:.1f} GB"
         minutes = (count or 0) / speed / 60
@@ -247,7 +375,7 @@ def surveys() -> list[list[str]]:
             else "< 1"
         )
         run = real.get(name)
-        here = f"{run.at('results.galaxies'):,} real galaxies" if run else "a stand-in"
+        here = f"{run.at('results.galaxies'):,} real galaxies" if run else "made-up rows"
         shown = "" if count is None else f"{count:,}"
         rows.append([f"`{name}`", title, shown, images, licence, size, time, here])
     return rows
@@ -258,11 +386,11 @@ def stores() -> list[list[str]]:
     found = stores_record()
     per_second = found["images_per_second"]
     names = {
-        "decode": "Pillow decodes, and no more",
-        "decode_and_reduce": "Pillow decodes and reduces, numpy averages the colours",
-        "prepare": "`trizoo prepare`: reads the table, decodes, reduces, hashes, writes, commits",
+        "decode": "Pillow: decoding only",
+        "decode_and_reduce": "Pillow decodes and resizes, numpy averages the colours",
+        "prepare": "`trizoo prepare`: reads the table, decodes, resizes, hashes, writes",
     }
-    rows = [["", "images/s", "time of `prepare` against it"]]
+    rows = [["", "images/s", "`prepare` takes, relative to it"]]
     for way, title in names.items():
         ratio = found["prepare_against"].get(way)
         rows.append([title, f"{per_second[way]:.0f}", "" if ratio is None else f"{ratio:.2f} x"])
@@ -270,11 +398,11 @@ def stores() -> list[list[str]]:
 
 
 def stores_record() -> dict:
-    """What `python -m benchmarks.stores` found."""
+    """The record of `python -m benchmarks.stores`."""
     return json.loads((RECORDS / "stores.json").read_text())
 
 
-QUESTIONS = {  # what was asked, in words, in the order of the README
+QUESTIONS = {  # what was asked, in words, in the order of the page
     ("synthetic", "smooth-or-featured"): "synthetic: smooth",
     ("synthetic", "bar"): "synthetic: bar",
     ("sdss_gz1", "smooth-or-featured"): "SDSS: smooth",
@@ -286,8 +414,8 @@ SAVINGS, FIGURE = RECORDS / "labels_saved.json", ROOT / "reports" / "labels_save
 
 def labels_saved() -> list[list[str]]:
     """Labels that each acquisition saved against random acquisition, at errors along the latter's fall."""
-    heads = ("question", "labels", "measure", "random: first to last")
-    ends = ("saved half-way", "at 3/4", "at random's last error", "difference at the end")
+    heads = ("question", "labels", "measure", "random acquisition, first to last")
+    ends = ("labels saved half-way", "at 3/4", "at its last error", "difference at the end")
     rows = [[*heads, *ends]]
     for title, named in questions().items():
         for name, runs in named.items():
@@ -305,6 +433,17 @@ def labels_saved() -> list[list[str]]:
     return rows
 
 
+def pool_estimates() -> list[list[str]]:
+    """How well the galaxies that mutual information chose stand for the pool: mean NLL of both."""
+    rows = [["question", "galaxies chosen", "whole pool"]]
+    for title, named in questions().items():
+        pools = [run.pool for run in named.get("mutual_information", ()) if "all" in run.pool]
+        if pools:
+            means = [np.mean([pool[key] for pool in pools]) for key in ("plain", "all")]
+            rows.append([title, *(f"{mean:.2f}" for mean in means)])
+    return rows
+
+
 def questions() -> dict[str, dict[str, list[Course]]]:
     """The published runs of each question, those of the backend that has most; the runs of each acquisition."""
     found = {}
@@ -316,8 +455,17 @@ def questions() -> dict[str, dict[str, list[Course]]]:
 
 
 def acquired() -> list[list[str]]:
-    """Whether two frameworks, learning actively apart in float64 from the same seed, ask about the same galaxies."""
-    rows = [["", "seeds", "rounds", "galaxies", "the same in the same order", "scores differ by"]]
+    """Whether two frameworks, learning actively on their own from the same seed, choose the same galaxies (float64)."""
+    rows = [
+        [
+            "",
+            "seeds",
+            "rounds",
+            "galaxies",
+            "same, in the same order",
+            "largest difference of scores",
+        ]
+    ]
     runs = read_runs(RECORDS / "acquired")
     seeds = sorted({run.at("run.seed") for run in runs})
     asked = {(run.backend, run.at("run.seed")): run.at("results.rounds") for run in runs}
@@ -350,52 +498,98 @@ def figure() -> str:
 
 
 def mean_and_interval(values: list[float]) -> str:
-    """The mean of VALUES and its 95 % interval (Student's t)."""
+    """The mean of `values` and its 95 % interval (Student's t)."""
     half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
     return f"{np.mean(values):.3f} ± {half:.3f}"
 
 
 def markdown(rows: list[list[str]]) -> str:
-    """A table whose first row is its heading."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+    """A table whose first row is its heading; numbers do not break before % or ±."""
+    unbroken = [[re.sub(r" (?=[%±])|(?<=±) ", "\u00a0", cell) for cell in row] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in unbroken]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
+class Made(NamedTuple):
+    """A part of a page: how it is made, and the records it comes from, below reports/records."""
+
+    make: Callable[[], list[list[str]] | str]
+    records: tuple[str, ...] = ()
+
+
 TABLES = {
-    table.__name__: table
-    for table in (
-        real,
-        agreement,
-        conformance,
-        ports,
-        divergence,
-        equivalence,
-        training,
-        parts,
-        conclusions,
-        samples,
-        ways,
-        gpu,
-        kills,
-        survey_cost,
-        acquired,
-        surveys,
-        stores,
-        labels_saved,
+    made.make.__name__: made
+    for made in (
+        Made(real, ("sdss_gz1",)),
+        Made(agreement, ("sdss_gz1",)),
+        Made(conformance, ("conformance/conform",)),
+        Made(ports, ("kit",)),
+        Made(divergence, ("conformance/trajectories.json",)),
+        Made(equivalence, ("conformance/equivalence.json",)),
+        Made(training, ("speed/fourth", "speed/once")),
+        Made(parts, ("speed/fourth", "speed/once")),
+        Made(conclusions, ("speed/first", "speed/second", "speed/third", "speed/fourth")),
+        Made(samples, ("speed/fourth", "speed/once")),
+        Made(ways, ("speed/once",)),
+        Made(gpu, ("speed/gpu",)),
+        Made(kills, ("kills/kills.json",)),
+        Made(survey_cost, ("acquisition.json",)),
+        Made(acquired, ("acquired",)),
+        Made(surveys, ("surveys", "stores.json")),
+        Made(stores, ("stores.json",)),
+        Made(labels_saved, ("labels_saved.json",)),
+        Made(pool_estimates, ("labels_saved.json",)),
     )
 }
+TEXTS = {made.make.__name__: made for made in map(Made, (checks, conforms, likelihoods, speeds))}
 
 
-def filled(text: str) -> str:
-    """TEXT with every table as the records have it."""
+def machines(*places: str) -> list[str]:
+    """The machines that the records below `places` were made on, each once, in words."""
+    found = set()
+    for place in places:
+        path = RECORDS / place
+        for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
+            record = json.loads(file.read_text())
+            for one in (record, *record.get("settings", {}).values()):
+                if host := one.get("host"):
+                    found.add(machine(host, one.get("where", {}).get("device", "cpu")))
+    return sorted(found)
+
+
+def machine(host: dict, device: str) -> str:
+    """One machine in words: its accelerator if it was used, its processor and number of cores."""
+    processor = host["processor"].replace("(R)", "").replace(" Processor", "")
+    cores = "1 core" if host["cores"] == 1 else f"{host['cores']} cores"
+    return ("" if device == "cpu" else f"{device}, ") + f"{processor}, {cores}"
+
+
+def caption(made: Made, page: Path) -> str:
+    """Where the numbers of a table come from: machines, and links to the records from `page`."""
+    links = [
+        f"[{name}]({os.path.relpath(RECORDS / name, page.parent)})".replace(os.sep, "/")
+        for name in made.records
+    ]
+    return f"<sub>{'; '.join(machines(*made.records))}. Records: {', '.join(links)}.</sub>"
+
+
+def filled(text: str, page: Path) -> str:
+    """The `text` of `page` with every table and text as the records have it."""
 
     def table(match: re.Match) -> str:
-        return f"{match[1]}\n{markdown(TABLES[match[2]]())}\n{match[3]}"
+        kind, name = match[2], match[3]
+        made = TABLES[name] if kind == "table" else TEXTS[name]
+        content = made.make()
+        if kind == "table":
+            content = f"{markdown(content)}\n\n{caption(made, page)}"
+        return f"{match[1]}\n{content}\n{match[4]}"
 
-    return re.sub(r"(<!-- table (\w+) -->)\n.*?(<!-- end -->)", table, text, flags=re.DOTALL)
+    found = r"(<!-- (table|text) (\w+) -->)\n.*?(<!-- end -->)"
+    return re.sub(found, table, text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
-    file = ROOT / "README.md"
-    file.write_text(filled(file.read_text()))
+    for file in PAGES:
+        file.write_text(filled(file.read_text(encoding="utf-8"), file), encoding="utf-8")
     FIGURE.write_text(figure(), encoding="utf-8")
+    PICTURE.write_bytes(picture())

@@ -23,8 +23,8 @@ from reports.scaling import scaling
 from reports.shelf import shelf
 from reports.speed import speed
 from reports.timings import timings
-from shared.progress import printable, say
-from shared.spec import RunSpec
+from shared.run.progress import printable, say
+from shared.run.spec import RunSpec
 
 TITLE = "trizoo: three backends, the same galaxies"
 

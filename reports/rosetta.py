@@ -19,14 +19,14 @@ from pygments.token import Comment, Keyword, Name, Number, Operator, String
 from reports.blocks import Prose, Section
 from reports.pages import TEMPLATES, filled
 from reports.runs import TITLES, Book
-from shared.records import write_whole
+from shared.run.records import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "rosetta.html"
-ORDER = (  # of the files, as README.md shows them
+ORDER = (  # of the files: from the device to the results
     "device",
     "keys",
-    "augment",
+    "views",
     "dropout",
     "model",
     "likelihood",

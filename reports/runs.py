@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reports.blocks import NOTHING
-from shared.records import parse_json
-from shared.spec import digest
+from shared.run.records import parse_json
+from shared.run.spec import digest
 
 TITLES = {"tf": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
 PLACES = ("folder", "outputs", "again", "dataset.stores")  # where things are kept

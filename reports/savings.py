@@ -29,8 +29,8 @@ from scipy.stats import norm, t
 from reports.blocks import Figure, number
 from reports.figures import BACKENDS, OTHER, drawn_figure
 from reports.runs import SHAPES, Record, gathered, read_runs, simulation
-from shared import keys
-from shared.records import read_json, write_json
+from shared.run import keys
+from shared.run.records import read_json, write_json
 
 BASELINE = "random"
 SAVED = "labels_saved.json"
@@ -40,8 +40,8 @@ FALLS = (0.25, 0.5, 0.75, 1.0)
 DEVIATION = 0.2  # of the vote fraction, within which W+20 tell their coverage (section 4.3)
 MEASURES = {
     "rmse": "RMSE of the vote fraction",
-    "log_score": "log score (nat)",
-    "truth_rmse": "RMSE of the true chance",
+    "log_score": "NLL (nats)",
+    "truth_rmse": "RMSE of the true probability",
 }
 
 

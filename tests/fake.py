@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from shared import keys, reference
-from shared.batches import Cutouts, Labelled
-from shared.spec import RunSpec, from_config
-from shared.split import galaxy_hash
+from shared.method.batches import Cutouts, Labelled
+from shared.proof import reference
+from shared.run import keys
+from shared.run.keys import galaxy_hash
+from shared.run.spec import RunSpec, from_config
 from trizoo import compose
 
 TINY = ("model.image_size=16", "model.blocks=[[2],[2],[2],[2]]", "model.dense=4")

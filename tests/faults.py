@@ -12,7 +12,7 @@ from pathlib import Path
 import trizoo
 from benchmarks.faults import ERRORS, Disk
 from benchmarks.kills import contents, differences, unfinished
-from shared.records import sweep
+from shared.run.records import sweep
 
 ROOT = Path(__file__).parents[1]
 LOOP = """

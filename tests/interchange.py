@@ -9,10 +9,10 @@ import json
 import sys
 from pathlib import Path
 
-from shared.batches import draw_plan
-from shared.conformance import Case
-from shared.spec import BACKENDS, RunSpec, from_config
-from shared.weights import Checkpoint, load_checkpoint, save_checkpoint
+from shared.method.batches import draw_plan
+from shared.network.weights import Checkpoint, load_checkpoint, save_checkpoint
+from shared.proof.conformance import Case
+from shared.run.spec import BACKENDS, RunSpec, from_config
 
 HALF, WHOLE, CALL = 50, 100, 25
 

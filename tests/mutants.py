@@ -14,8 +14,9 @@ import torch
 import impl_torch
 import impl_torch.predict
 import impl_torch.train
-from shared import conformance, keys, reference
-from shared.spec import RunSpec, from_config
+from shared.proof import conformance, reference
+from shared.run import keys
+from shared.run.spec import RunSpec, from_config
 
 
 def transposed_kernel(x, kernel, real=reference.convolve):

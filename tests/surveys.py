@@ -1,6 +1,7 @@
 """Stand-ins for the published surveys: tables in exactly their columns, votes drawn along the graph, and images.
 
-The galaxies are synthetic, so that there is something to learn: the share of "smooth" is that of shared/synthetic.py.
+The galaxies are synthetic, so that there is something to learn: the share of "smooth" is that of
+shared/data/synthetic.py.
 """
 
 from functools import cache
@@ -12,9 +13,10 @@ import pandas as pd
 from PIL import Image
 
 import trizoo
-from shared import schema
-from shared.spec import DatasetSpec, RunSpec, from_config
-from shared.synthetic import draw_galaxies, render
+from shared.data import schema
+from shared.data.synthetic import draw_galaxies, render
+from shared.run.questions import layers
+from shared.run.spec import DatasetSpec, RunSpec, from_config
 
 WIDTH = 424  # pixels, as the surveys' images
 OBJID = 587722981741363000  # 18 digits, too many for a float
@@ -85,7 +87,7 @@ def draw_votes(survey: DatasetSpec, smooth: np.ndarray, seed: int) -> dict[str, 
     the chance of the first question's first answer.
     """
     rng = np.random.default_rng(seed)
-    depth = schema.layers(survey.questions, survey.leads)
+    depth = layers(survey.questions, survey.leads)
     everybody = np.maximum(5, rng.poisson(40, len(smooth)))
     if survey.columns.assumed_votes:
         everybody[:] = survey.columns.assumed_votes

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from scipy.special import gammaln
 
-from shared import reference
-from shared.acquisition import ELEMENTS, States, checked, counts, pieces, stretches, weighed
-from shared.keys import galaxy_keys
-from shared.spec import BACKENDS, MOST_VOTES
+from shared.method.acquisition import ELEMENTS, States, checked, counts, pieces, stretches, weighed
+from shared.proof import reference
+from shared.run.keys import galaxy_keys
+from shared.run.spec import BACKENDS, MOST_VOTES
 from trizoo import child_environment
 
 ROOT = Path(__file__).parent.parent
@@ -23,10 +23,12 @@ REAL = Path(os.environ.get("TRIZOO_REAL_DATA", ROOT.parent / "shared" / "data"))
 SCORED = """
 import importlib, json, resource, sys, time
 import numpy as np
-from shared import acquisition, keys, reference
-from shared.acquisition import States
-from shared.backend import load_backend
-from shared.spec import MOST_VOTES
+from shared.method import acquisition
+from shared.run import keys
+from shared.proof import reference
+from shared.method.acquisition import States
+from shared.method.backend import load_backend
+from shared.run.spec import MOST_VOTES
 name, precision, stored = sys.argv[1:]
 backend, found, lowest = load_backend(name, precision), {}, {}
 random = np.random.default_rng(0)
@@ -163,7 +165,7 @@ def states_of(chances=(0.5, 0.5), posterior=((0.5, 0.5), (0.1, 0.9))):
     ("wrong", "message"),
     [
         ({"name": "bald"}, "choose one of mutual_information"),
-        ({"name": "power"}, "power is a selection, made in shared.selection"),
+        ({"name": "power"}, "power is a selection, made in shared.method.selection"),
         ({"name": "gibbs"}, "is a selection"),
         ({"name": "k_centre"}, "is a selection"),
         ({"name": "mixture"}, "acquire has mutual_information, entropy"),
@@ -214,7 +216,7 @@ def test_refusals_of_concentrations(concentrations, votes, message):
 
 
 def test_refusals_of_units():
-    from shared.acquisition import check_units
+    from shared.method.acquisition import check_units
 
     for units, centres, message in (
         (np.ones(3), np.ones((1, 3)), "must be .galaxy, unit. and .centre, unit."),

@@ -9,16 +9,17 @@ import pytest
 from fake import Fake, Stopped, galaxies, noise
 from fake import run_of as composed
 
-from shared import keys, reference
-from shared.active import initial, rounds
-from shared.chain import sealed
-from shared.metrics import evaluate, log_scores, truth_rmse
-from shared.oracle import catalogue
-from shared.pool import Galaxies, choose, planned_votes, risk
-from shared.sampling import embed_galaxies, sample_galaxies
-from shared.selection import vote_plan
-from shared.training import CHECKPOINT, fingerprint
-from shared.weights import first_checkpoint, load_checkpoint, save_checkpoint
+from shared.method.active import initial, rounds
+from shared.method.chain import sealed
+from shared.method.metrics import evaluate, log_scores, truth_rmse
+from shared.method.pool import Galaxies, choose, planned_votes, risk
+from shared.method.sampling import embed_galaxies, sample_galaxies
+from shared.method.selection import vote_plan
+from shared.method.training import CHECKPOINT, fingerprint
+from shared.network.weights import first_checkpoint, load_checkpoint, save_checkpoint
+from shared.output.oracle import catalogue
+from shared.proof import reference
+from shared.run import keys
 
 WORDS = (
     "acquisition.initial=8",

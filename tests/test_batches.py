@@ -6,9 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shared import reference
-from shared.augment import Views, draw_views, reduction, still_views
-from shared.batches import (
+from shared.method.batches import (
     Cutouts,
     Labelled,
     adam_scales,
@@ -17,9 +15,10 @@ from shared.batches import (
     epoch_order,
     learning_rates,
 )
-from shared.keys import galaxy_keys
-from shared.spec import RunSpec, from_config
-from shared.split import galaxy_hash
+from shared.method.views import Views, draw_views, reduction, still_views
+from shared.proof import reference
+from shared.run.keys import galaxy_hash, galaxy_keys
+from shared.run.spec import RunSpec, from_config
 from trizoo import compose
 
 
@@ -247,7 +246,7 @@ def test_an_error_of_the_reading_thread_reaches_whoever_asks():
 def test_a_device_is_given_all_images_once_unless_they_are_too_many(monkeypatch):
     pixels = np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4, 1)
     images, plain = Cutouts(pixels, 2), Cutouts(pixels, 2)
-    monkeypatch.setattr("shared.batches.AT_ONCE", 3)
+    monkeypatch.setattr("shared.method.batches.AT_ONCE", 3)
     parts = list(images.parts())
     assert [len(part) for part in parts] == [3, 3, 2]
     whole = np.concatenate(parts)
@@ -261,7 +260,7 @@ def test_a_device_is_given_all_images_once_unless_they_are_too_many(monkeypatch)
     np.testing.assert_array_equal(some[np.array([1, 1, 0])], plain[np.array([1, 1, 3])])
     assert len(some) == 2
     np.testing.assert_array_equal(plain.some(rows[0]), plain[rows[0]])
-    monkeypatch.setattr("shared.batches.HELD", 8 * 4 - 1)
+    monkeypatch.setattr("shared.method.batches.HELD", 8 * 4 - 1)
     assert plain.parts() is None
-    monkeypatch.setattr("shared.batches.HELD", 8 * 4)
+    monkeypatch.setattr("shared.method.batches.HELD", 8 * 4)
     assert plain.parts() is not None

@@ -19,8 +19,8 @@ from benchmarks import bench, ceilings, child, clock, floor, load, material, tim
 from benchmarks.programs import ENVIRONMENT, PROGRAMS, program_of
 from benchmarks.programs import run_of as run_as
 from benchmarks.work import Work
-from shared.spec import to_config
-from shared.weights import layer_shapes
+from shared.network.weights import layer_shapes
+from shared.run.spec import to_config
 
 FOLDER = Path(benchmarks.__file__).parent
 TASKS = sorted(path.stem for path in (FOLDER / "tasks").glob("[!_]*.py"))

@@ -14,11 +14,11 @@ from fake import Fake, run_of
 
 import benchmarks
 from benchmarks import acquisition, kills, material
-from shared import reference
-from shared.backend import open_backend
-from shared.records import write_json
-from shared.spec import BACKENDS
-from shared.weights import Checkpoint, first_checkpoint, save_checkpoint
+from shared.method.backend import open_backend
+from shared.network.weights import Checkpoint, first_checkpoint, save_checkpoint
+from shared.proof import reference
+from shared.run.records import write_json
+from shared.run.spec import BACKENDS
 
 FOLDER = Path(benchmarks.__file__).parent
 WORDS = ("bench.batch_size=6", "bench.warmup=1", "bench.repeats=3")
@@ -198,7 +198,7 @@ def test_every_part_of_the_acquisition_is_timed(monkeypatch):
     assert acquisition.first(backend, rho)["seconds"] == 1
     assert acquisition.direct(rho)["seconds"] == 60 / 3
     assert acquisition.difference(backend, rho)["nats"] < 1e-12
-    monkeypatch.setattr("shared.sampling.track", lambda blocks, *_, **__: blocks)
+    monkeypatch.setattr("shared.method.sampling.track", lambda blocks, *_, **__: blocks)
     assert acquisition.network(backend, run_of()) == {16: 60 / 4}
     assert backend.sampled == [4, 4]
     assert acquisition.batch(backend, rho[:4])["seconds"] == 1

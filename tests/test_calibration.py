@@ -16,11 +16,10 @@ from reports.calibration import outline
 from reports.pages import write_markdown
 from reports.report import SECTIONS
 from reports.runs import bound, read_runs
-from shared import calibration as module
-from shared import tasks
-from shared.calibration import (
+from shared.data.split import split
+from shared.data.synthetic import QUESTIONS, draw_galaxies
+from shared.method.calibration import (
     best_rate,
-    calibrate,
     calibration,
     coverage_error,
     coverage_test,
@@ -30,14 +29,15 @@ from shared.calibration import (
     pit_uniforms,
     truth_coverage,
 )
-from shared.keys import galaxy_keys
-from shared.metrics import coverage, log_score, log_scores
-from shared.oracle import true_chances
-from shared.records import write_json
-from shared.spec import RunSpec, from_config
-from shared.split import galaxy_hash, split
-from shared.synthetic import QUESTIONS, draw_galaxies
-from shared.weights import TRAINED_WITH, first_checkpoint, save_weights
+from shared.method.metrics import coverage, log_score, log_scores
+from shared.network.weights import TRAINED_WITH, first_checkpoint, save_weights
+from shared.output.oracle import true_chances
+from shared.run.keys import galaxy_hash, galaxy_keys
+from shared.run.records import write_json
+from shared.run.spec import RunSpec, from_config
+from shared.tasks import calibrate as module
+from shared.tasks.calibrate import calibrate
+from shared.tasks.galaxies import SPLIT
 from tests.fake import Fake, run_of
 
 DOUBLED = 2**0.5  # of the standard deviation is twice the variance
@@ -349,7 +349,7 @@ def test_what_calibrate_writes(played):
     assert results["gain"] == {"mean": 0, "error": 0}
     assert len(played.backend.seen) == len(module.RATES) + 1
     files = {path.name for path in played.folder.iterdir()} - {"again.json"}
-    assert files == set(trizoo.OUTPUT_FILES["calibrate"])
+    assert files == set(trizoo.TASKS["calibrate"].leaves)
 
 
 def test_the_trained_rate_is_always_tried_and_validation_bounded(played, monkeypatch):
@@ -380,10 +380,10 @@ def test_galaxies_that_were_trained_with_are_left_out(played):
     parts = split(ids, played.run.split)
     used = ids[(parts == "test")].tolist()[:100]
     table = pd.DataFrame({"id": used, "part": "train"})
-    table.to_parquet(played.fitted / tasks.SPLIT)
+    table.to_parquet(played.fitted / SPLIT)
     assert played.go()["results"]["chosen"]["galaxies"] == (parts == "test").sum() - 100
     table = pd.DataFrame({"id": ids[parts == "test"], "part": "train"})
-    table.to_parquet(played.fitted / tasks.SPLIT)
+    table.to_parquet(played.fitted / SPLIT)
     with pytest.raises(ValueError, match=r"no test galaxy with votes .* raise split\.test"):
         played.go()
 
@@ -407,7 +407,7 @@ def trained(tmp_path):
 
 def inherited(task, trained, *words):
     words = [f"task={task}", f"weights={trained}", *words]
-    config = trizoo.inherit(trizoo.compose(words), words)
+    config = trizoo.with_fit(trizoo.compose(words), words)
     return from_config(RunSpec, config)
 
 
@@ -443,9 +443,9 @@ def test_with_the_rate_of_training_it_is_the_posterior_of_the_fit(tmp_path, memb
     def done(task, *words):
         words = [f"task={task}", f"outputs={tmp_path}", "backend.threads=1", *words]
         config = trizoo.compose(words)
-        config = trizoo.inherit(config, words) if task in trizoo.HEIRS else config
+        config = trizoo.with_fit(config, words) if trizoo.TASKS[task].needs_fit else config
         write_json(tmp_path / task / "run.json", config)
-        do = getattr(import_module(trizoo.MODULES[task]), task)
+        do = getattr(import_module(trizoo.TASKS[task].module), task)
         return do(from_config(RunSpec, config), tmp_path / task)["results"]
 
     words = ["model.image_size=16", "model.blocks=[[2],[2],[2],[2]]", "model.dense=16", "seed=2"]

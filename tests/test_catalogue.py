@@ -14,10 +14,11 @@ from astropy.io import fits
 from astropy.table import Table
 
 import trizoo
-from shared import tables
-from shared.catalogue import list_catalogue, read_catalogue
-from shared.spec import JoinSpec, RunSpec, ScaleSpec, from_config
-from shared.split import galaxy_hash, split
+from shared.data import tables
+from shared.data.catalogue import list_catalogue, read_catalogue
+from shared.data.split import split
+from shared.run.keys import galaxy_hash
+from shared.run.spec import JoinSpec, RunSpec, ScaleSpec, from_config
 
 IDS = ["587722984435351614", "587722984435351615", "587722984435351613"]  # alike as floats
 QUESTION = {"bar": ("yes", "no")}

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 from apart import told
 
-from shared.backend import DEFAULT, open_backend
-from shared.conformance import BUDGETS
+from shared.method.backend import DEFAULT, open_backend
+from shared.proof.conformance import BUDGETS
 
 RUNGS = ("gradient", "training", "samples")
 SCRIPT = """
 import json, os, sys
-from shared import conformance
-from shared.spec import RunSpec, from_config
+from shared.proof import conformance
+from shared.run.spec import RunSpec, from_config
 case = conformance.Case(from_config(RunSpec, json.loads(sys.argv[1])))
 errors = {rung: float(conformance.RUNGS[rung](case)) for rung in sys.argv[2:]}
 def workers(name):
@@ -85,8 +85,8 @@ import json, sys
 import torch
 from torch.nn import functional as F
 from impl_torch import model
-from shared.backend import open_backend
-from shared.spec import RunSpec, from_config
+from shared.method.backend import open_backend
+from shared.run.spec import RunSpec, from_config
 open_backend(from_config(RunSpec, json.loads(sys.argv[1])).backend)
 torch.manual_seed(0)
 conv, other = (model.convolution(3, 8) for _ in range(2))

@@ -1,10 +1,10 @@
-"""What README concludes from the timings: the right ratios, the right way round, and whether runs agree."""
+"""The conclusions from the timings: the right ratios, the right way round, and whether runs agree."""
 
 import pytest
 
 from reports import conclusions
 from reports.conclusions import Spread
-from shared.records import write_json
+from shared.run.records import write_json
 
 
 def entry(task, size, program, precision="float32", **more):
@@ -132,7 +132,7 @@ def test_what_a_gpu_said_stands_by_device_precision_and_size(tmp_path):
         ["", "device", "precision", "px", *tasks],
         ["PyTorch", "Card", "bfloat16", "128", "", "", "100", ""],
         ["JAX", "Card", "bfloat16", "128", "", "", "", "50 (25 %)"],
-        ["PyTorch", "Card", "tf32", "128", "12000 (12 %)", "", "", ""],
+        ["PyTorch", "Card", "tf32", "128", "12,000 (12 %)", "", "", ""],
     ]
 
 

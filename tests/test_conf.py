@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import trizoo
-from shared.config import USES, at, check_used
-from shared.spec import RunSpec, from_config
-from shared.synthetic import QUESTIONS, draw_galaxies
+from shared.data.synthetic import QUESTIONS, draw_galaxies
+from shared.run.config import USES, at, check_used, differences
+from shared.run.spec import RunSpec, from_config
 from trizoo import key_of
 
 GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]
@@ -59,7 +59,7 @@ def test_every_file_composes_into_a_run(choice):
 
 def test_every_task_but_the_demo_has_a_file():
     files = {path.stem for path in (trizoo.CONF / "task").iterdir()}
-    assert files == set(trizoo.MODULES) == set(trizoo.TASKS) - {"demo"}
+    assert files == set(trizoo.TASKS)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ FAITHFUL = {
 
 def test_faithful_switches_these_departures_and_no_more():
     corrected, faithful = trizoo.compose([]), trizoo.compose(["mode=faithful"])
-    assert set(trizoo.differences(corrected, faithful)) == set(FAITHFUL)
+    assert set(differences(corrected, faithful)) == set(FAITHFUL)
     for key, value in FAITHFUL.items():
         group, name = key.split(".")
         assert faithful[group][name] == value
@@ -114,7 +114,7 @@ def test_each_departure_can_be_undone_by_itself(key):
     today = trizoo.compose([])[group][name]
     undone = trizoo.compose(["mode=faithful", f"{key}={today}"])
     assert undone[group][name] == today
-    assert len(trizoo.differences(undone, trizoo.compose(["mode=faithful"]))) == 1
+    assert len(differences(undone, trizoo.compose(["mode=faithful"]))) == 1
 
 
 def test_an_experiment_may_choose_the_mode_and_the_command_line_another():
@@ -156,7 +156,7 @@ def test_labels_saved_is_a_sweep_of_pairs_with_equal_schedules(experiment, monke
         trizoo.compose(["task=active", f"acquisition={name}", f"experiment={experiment}"])
         for name in params["acquisition"].split(",")
     )
-    assert trizoo.differences(one, other) == ["acquisition.name"]
+    assert differences(one, other) == ["acquisition.name"]
     asked = composed(f"experiment={experiment}").acquisition
     assert 32 <= asked.initial <= 64
     assert 16 <= asked.per_round <= 32
@@ -207,7 +207,7 @@ def test_a_number_that_is_none_is_named(word, said):
 
 
 def test_every_task_says_what_it_uses():
-    assert set(USES) == set(trizoo.MODULES)
+    assert set(USES) == set(trizoo.TASKS)
     config = trizoo.compose([]) | {"mode": None}
     for names in USES.values():
         assert all(at(config, name.removeprefix("~"), ...) is not ... for name in names)

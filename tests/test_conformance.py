@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.conformance import BUDGETS, DOUBLE, EXACT, RUNGS
-from shared.spec import BACKENDS
+from shared.proof.conformance import BUDGETS, DOUBLE, EXACT, RUNGS
+from shared.run.spec import BACKENDS
 from trizoo import child_environment, compose
 
 ROOT = Path(__file__).parent.parent

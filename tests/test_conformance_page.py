@@ -11,7 +11,7 @@ import pytest
 from reports.conformance import conformance
 from reports.report import write_report
 from reports.runs import bound, read_runs
-from shared.conformance import DOUBLE, EXACT, RUNGS
+from shared.proof.conformance import DOUBLE, EXACT, RUNGS
 
 RECORDS = Path(__file__).parent.parent / "reports" / "records" / "conformance"
 STEPS = (1, 10, 100)

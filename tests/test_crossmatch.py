@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 import trizoo
-from shared import crossmatch
-from shared.crossmatch import cross_match
-from shared.spec import RunSpec, from_config
+from shared.data.crossmatch import cross_match
+from shared.run.spec import RunSpec, from_config
+from shared.tasks import match as task
+from shared.tasks.match import match
 
 ARCSEC = 1 / 3600
 
@@ -135,8 +136,8 @@ DECALS = store(
 @pytest.fixture
 def stores(monkeypatch):
     """SDSS, as if prepared, and DECALS, as if found in a folder."""
-    monkeypatch.setattr(crossmatch, "prepare", lambda dataset: SDSS)
-    monkeypatch.setattr(crossmatch, "open_store", {"decals": DECALS, "sdss": SDSS}.__getitem__)
+    monkeypatch.setattr(task, "prepare", lambda dataset: SDSS)
+    monkeypatch.setattr(task, "open_store", {"decals": DECALS, "sdss": SDSS}.__getitem__)
 
 
 def run(**changes):
@@ -145,7 +146,7 @@ def run(**changes):
 
 
 def test_a_match_writes_both_stores_votes_side_by_side(stores, tmp_path):
-    done = crossmatch.match(run(store="decals"), tmp_path)
+    done = match(run(store="decals"), tmp_path)
     table = pd.read_parquet(tmp_path / "matches.parquet")
     assert table.columns.tolist() == [
         *("id", "other_id", "separation", "ra", "dec"),
@@ -169,7 +170,7 @@ def test_a_match_writes_both_stores_votes_side_by_side(stores, tmp_path):
 
 
 def test_columns_of_a_match_have_no_hyphens(stores, tmp_path):
-    crossmatch.match(run(store="sdss", radius=10.0), tmp_path)
+    match(run(store="sdss", radius=10.0), tmp_path)
     table = pd.read_parquet(tmp_path / "matches.parquet")
     assert {"this_how_rounded_round", "other_how_rounded_total"} <= set(table)
     assert not [name for name in table if "-" in name]
@@ -177,16 +178,16 @@ def test_columns_of_a_match_have_no_hyphens(stores, tmp_path):
 
 def test_no_match_is_a_table_without_rows(stores, tmp_path, monkeypatch):
     far = store("far", {"id": ["x"], "ra": [200.0], "dec": [0.0]})
-    monkeypatch.setattr(crossmatch, "open_store", {"far": far}.get)
-    results = crossmatch.match(run(store="far"), tmp_path)["results"]
+    monkeypatch.setattr(task, "open_store", {"far": far}.get)
+    results = match(run(store="far"), tmp_path)["results"]
     assert (results["matches"], results["median_separation"]) == (0, None)
     assert pd.read_csv(tmp_path / "matches.csv").empty
 
 
 def test_a_match_without_a_store_or_places_says_what_to_do(stores, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"match\.store is null; name the folder"):
-        crossmatch.match(run(), tmp_path)
+        match(run(), tmp_path)
     lost = store("lost", {"id": ["x"], "ra": [np.nan], "dec": [np.nan]})
-    monkeypatch.setattr(crossmatch, "open_store", {"lost": lost}.get)
+    monkeypatch.setattr(task, "open_store", {"lost": lost}.get)
     with pytest.raises(ValueError, match=r"no galaxy of lost has a place.*dataset\.columns\.ra"):
-        crossmatch.match(run(store="lost"), tmp_path)
+        match(run(store="lost"), tmp_path)

@@ -14,7 +14,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image, ImageFile
 
-from shared.cutouts import (
+from shared.data.cutouts import (
     LARGEST,
     LARGEST_FILE,
     SIZE,
@@ -557,7 +557,7 @@ def test_a_band_of_one_value_is_refused():
 BOUNDED = """
 import resource, sys
 import numpy, PIL.Image, scipy.sparse, astropy.io.fits
-from shared.cutouts import cutout
+from shared.data.cutouts import cutout
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + (400 << 20),) * 2)
 try:

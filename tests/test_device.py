@@ -42,7 +42,7 @@ found, wanted = sys.argv[2] == "found", sys.argv[3]
 def broken(*_, **__):
     raise RuntimeError("no kernel image is available for execution on the device")
 {played}
-from shared.backend import DEFAULT, open_backend
+from shared.method.backend import DEFAULT, open_backend
 try:
     open_backend(replace(DEFAULT, name=sys.argv[1], device=wanted))
 except ValueError as error:

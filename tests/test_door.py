@@ -16,8 +16,11 @@ import pyarrow
 import pytest
 
 import trizoo
-from shared.records import unfinished
-from shared.spec import RunSpec, from_config
+from shared.run import launch
+from shared.run.launch import ROOT
+from shared.run.records import unfinished
+from shared.run.spec import RunSpec, from_config
+from shared.tasks import Task
 
 SMALL = ["dataset.galaxies=100", "model.image_size=16", "outputs=out"]
 STORED = ["dataset.galaxies=100", "outputs=out"]  # what prepare uses of it
@@ -47,7 +50,7 @@ def task(run, folder):
 
 sys.modules["stub"] = sys.modules[__name__]
 fit = predict = active = prepare = bench = report = conform = task
-trizoo.MODULES = dict.fromkeys(trizoo.MODULES, "stub")
+trizoo.TASKS.update({{name: task._replace(module="stub") for name, task in trizoo.TASKS.items()}})
 sys.exit(trizoo.main())
 """
 
@@ -56,7 +59,7 @@ sys.exit(trizoo.main())
 def place(tmp_path, monkeypatch):
     """An empty working folder in which every task is the stub."""
     stub = tmp_path / "stub.py"
-    stub.write_text(STUB.format(root=str(trizoo.ROOT)))
+    stub.write_text(STUB.format(root=str(ROOT)))
     monkeypatch.setattr(trizoo, "program", lambda: [str(stub)])
     place = tmp_path / "work"
     place.mkdir()
@@ -123,9 +126,7 @@ def test_help_imports_nothing_heavy():
         "import sys, trizoo; trizoo.main(['--help']); "
         "sys.exit(bool({'hydra', 'numpy', 'pandas', 'torch', 'tensorflow', 'jax'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", look], cwd=trizoo.ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for task in trizoo.TASKS:
         assert f"\n  {task} " in done.stdout
@@ -289,7 +290,7 @@ def test_a_done_run_is_not_done_again_unless_told(place, capfd):
 def test_again_removes_what_a_run_wrote_and_nothing_of_the_user(place):
     assert trizoo.main(["fit", *SMALL]) == 0
     (folder,) = folders(place, "fit")
-    for name in trizoo.OUTPUT_FILES["fit"]:
+    for name in trizoo.TASKS["fit"].leaves:
         (folder / name).touch()
     mine = {
         *("checkpoint-best.pt", "posterior.png", "posterior.parquet.old", "mine.onnx", "rho.onnx"),
@@ -378,7 +379,7 @@ def test_a_folder_of_something_else_is_refused(place, capsys):
 
 
 def test_a_folder_serves_one_process_at_a_time(place, capsys):
-    with trizoo.held(place / "mine"):
+    with trizoo.folder_lock(place / "mine"):
         assert trizoo.main(["fit", *SMALL, "folder=mine"]) == 2
     assert "another process is at work" in capsys.readouterr().err
     assert trizoo.main(["fit", *SMALL, "folder=mine"]) == 0
@@ -395,15 +396,15 @@ def test_threads_allocator_and_environment_reach_the_child(place, monkeypatch):
 
 
 def test_all_cores_and_the_kept_memory_are_the_default(monkeypatch):
-    for name in trizoo.ALLOCATOR:
+    for name in launch.ALLOCATOR:
         monkeypatch.delenv(name, raising=False)
     environment = trizoo.child_environment(trizoo.compose(["backend=tf"])["backend"])
     cores = str(len(os.sched_getaffinity(0)))
     assert environment["TF_NUM_INTRAOP_THREADS"] == environment["PJRT_NPROC"] == cores
     assert environment["TF_NUM_INTEROP_THREADS"] == "1"
     assert environment["KERAS_BACKEND"] == "tensorflow"
-    assert trizoo.ALLOCATOR.items() <= environment.items()
-    assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(trizoo.ROOT)
+    assert launch.ALLOCATOR.items() <= environment.items()
+    assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
 
 
 @pytest.mark.parametrize(
@@ -477,7 +478,7 @@ def test_what_is_known_to_fail_is_one_line_that_says_what_to_do(
     assert trizoo.main(["fit", *SMALL, "folder=mine", "seed=7"]) == 2
     capsys.readouterr()
     monkeypatch.setitem(sys.modules, "failing", types.SimpleNamespace(fit=fail))
-    monkeypatch.setitem(trizoo.MODULES, "fit", "failing")
+    monkeypatch.setitem(trizoo.TASKS, "fit", Task("", "failing"))
     monkeypatch.setattr(trizoo, "settings", lambda backend: {})
     monkeypatch.setattr(trizoo.signal, "signal", lambda *_: None)
     assert trizoo.main(["--run", "mine"]) == 2
@@ -502,7 +503,7 @@ def test_a_framework_that_runs_out_of_memory_is_understood(name):
     ):  # not imported: it would stay in this process
         pytest.skip(f"{name} is not installed")
     script = (
-        f"import sys; sys.path.insert(0, {str(trizoo.ROOT)!r}); import trizoo\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import trizoo\n"
         f"try:\n    {ALLOCATE[name]}\n"
         "except Exception as error:\n    sys.exit(trizoo.complain(error))"
     )
@@ -528,7 +529,7 @@ def test_a_traceback_can_be_asked_for(place, capfd, monkeypatch):
 DOOR = (
     # where the tests run in the background, Ctrl-C and SIGQUIT are ignored, and would be by this process and its own
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "signal.signal(signal.SIGQUIT, signal.SIG_DFL); {first}"
+    "signal.signal(signal.SIGQUIT, signal.SIG_DFL); signal.signal(signal.SIGHUP, signal.SIG_DFL); {first}"
     "import sys; sys.path.insert(0, {root!r}); import trizoo; "
     "trizoo.program = lambda: [{stub!r}]; sys.exit(trizoo.main())"
 )
@@ -536,7 +537,7 @@ DOOR = (
 
 def door_words(place, first="") -> list[str]:
     """What starts a door, whose tasks are those of the stub, after FIRST."""
-    script = DOOR.format(root=str(trizoo.ROOT), stub=str(place.parent / "stub.py"), first=first)
+    script = DOOR.format(root=str(ROOT), stub=str(place.parent / "stub.py"), first=first)
     return [sys.executable, "-c", script]
 
 
@@ -570,7 +571,7 @@ def test_a_door_that_is_ended_ends_its_run(place, name):
     assert door.returncode == (128 + number if handled else -number)
     assert "Traceback" not in error
     (folder,) = folders(place, "fit")
-    with trizoo.held(folder):
+    with trizoo.folder_lock(folder):
         pass
     assert {path.name for path in folder.iterdir()} == {"run.json"}
 
@@ -598,7 +599,7 @@ def test_a_run_is_done_where_standard_streams_are_closed(place, closed):
 def test_a_reader_who_leaves_ends_it_without_a_word():
     reading, writing = os.pipe()
     os.close(reading)
-    words = [sys.executable, str(trizoo.ROOT / "trizoo.py"), "help"]
+    words = [sys.executable, str(ROOT / "trizoo.py"), "help"]
     done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
@@ -733,7 +734,7 @@ def trained(place):
 def inherited(*overrides: str) -> dict:
     """The config of a predict run of OVERRIDES."""
     words = ["task=predict", *overrides]
-    return trizoo.inherit(trizoo.compose(words), words)
+    return trizoo.with_fit(trizoo.compose(words), words)
 
 
 def test_predict_takes_network_view_and_question_from_the_fit(trained):
@@ -787,7 +788,7 @@ def test_all_of_the_networks_view_of_a_galaxy_is_the_fits(place, task, capsys):
     jax = ["backend=jax", "backend.precision=float64", "+backend.environment.MARK=x"]
     fit = fit_of(place, *ON_PHOTOS, *VIEW, *jax, "model.scale=raw")
     words = [f"task={task}", "weights=trained", *(ON_PHOTOS if task == "predict" else ())]
-    config = trizoo.inherit(trizoo.compose(words), words)
+    config = trizoo.with_fit(trizoo.compose(words), words)
     for key in ("crop", "stretch", "channels"):
         assert config["dataset"][key] == fit["dataset"][key]
     assert (config["model"], config["augmentation"]) == (fit["model"], fit["augmentation"])
@@ -850,7 +851,7 @@ def test_one_key_of_what_is_inherited_leaves_the_others_as_they_were(place):
     )
     words = ["task=calibrate", "weights=trained", "dataset.skip_bad_images=true"]
     words += ["posterior.samples=9", "split.validation=0.3"]
-    config = trizoo.inherit(trizoo.compose(words), words)
+    config = trizoo.with_fit(trizoo.compose(words), words)
     assert (config["dataset"]["images"], config["dataset"]["skip_bad_images"]) == ("photos", True)
     assert config["posterior"] == {"samples": 9, "expected_votes": 7, "galaxies": "all"}
     assert config["split"] == {"validation": 0.3, "test": 0.4}
@@ -916,8 +917,8 @@ CORES = """
 import os, sys, time
 os.sched_getaffinity = lambda _: {3, 5}
 sys.path.insert(0, sys.argv[1])
-import trizoo
-print(*trizoo.cores(int(sys.argv[2])), flush=True)
+from shared.run import launch
+print(*launch.cores(int(sys.argv[2])), flush=True)
 sys.stdin.read()
 """
 
@@ -926,7 +927,7 @@ def test_runs_side_by_side_are_bound_to_different_cores(tmp_path):
     held = []
 
     def bound(count):
-        words = [sys.executable, "-c", CORES, str(trizoo.ROOT), str(count)]
+        words = [sys.executable, "-c", CORES, str(ROOT), str(count)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         held.append(subprocess.Popen(words, env={**os.environ, "TMPDIR": str(tmp_path)}, **pipes))
         return held[-1].stdout.readline().split()

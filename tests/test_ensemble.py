@@ -14,17 +14,13 @@ import pytest
 from fake import Fake, Stopped, galaxies, noise, run_of
 
 import trizoo
-from shared import reference
-from shared.augment import draw_views, still_views
-from shared.backend import compiled_once
-from shared.batches import draw_plan
-from shared.config import uses
-from shared.ensemble import Ensemble, alone, draw_plans, masks, open_networks
-from shared.keys import galaxy_keys, threefry2x32, uniforms
-from shared.sampling import sample_galaxies
-from shared.spec import BACKENDS, RunSpec, from_config
-from shared.training import CHECKPOINT, fit
-from shared.weights import (
+from shared.method.backend import compiled_once
+from shared.method.batches import draw_plan
+from shared.method.ensemble import Ensemble, alone, draw_plans, masks, open_networks
+from shared.method.sampling import sample_galaxies
+from shared.method.training import CHECKPOINT, fit
+from shared.method.views import draw_views, still_views
+from shared.network.weights import (
     Checkpoint,
     first_checkpoint,
     init_weights,
@@ -34,6 +30,10 @@ from shared.weights import (
     save_weights,
     together,
 )
+from shared.proof import reference
+from shared.run.config import uses
+from shared.run.keys import galaxy_keys, threefry2x32, uniforms
+from shared.run.spec import BACKENDS, RunSpec, from_config
 
 WORDS = (
     "training.steps=10",

@@ -10,7 +10,8 @@ import pytest
 from once import made_once
 
 import trizoo
-from shared.spec import BACKENDS
+from shared.run.launch import ROOT
+from shared.run.spec import BACKENDS
 
 WORDS = (
     "task=active",
@@ -42,7 +43,7 @@ def start(place, name):
     (folder / "run.json").write_text(json.dumps(config))
     with (place / f"{name}.log").open("w") as log:
         return subprocess.Popen(
-            [sys.executable, trizoo.ROOT / "trizoo.py", "--run", folder],
+            [sys.executable, ROOT / "trizoo.py", "--run", folder],
             env=trizoo.child_environment(config["backend"]),
             stdout=log,
             stderr=log,

@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 
 import trizoo
-from shared import export, keys, reference
-from shared.augment import reduction, still_views
-from shared.backend import open_backend
-from shared.batches import Cutouts, Labelled, draw_plan
-from shared.records import host, write_json
-from shared.sampling import sample_galaxies
-from shared.spec import BACKENDS, RunSpec, from_config
-from shared.split import galaxy_hash
-from shared.synthetic import draw_galaxies, render
-from shared.weights import first_checkpoint, init_weights, load_weights, save_weights
+from shared.data.synthetic import draw_galaxies, render
+from shared.method.backend import open_backend
+from shared.method.batches import Cutouts, Labelled, draw_plan
+from shared.method.sampling import sample_galaxies
+from shared.method.views import reduction, still_views
+from shared.network.weights import first_checkpoint, init_weights, load_weights, save_weights
+from shared.proof import export, reference
+from shared.run import keys
+from shared.run.keys import galaxy_hash
+from shared.run.records import host, write_json
+from shared.run.spec import BACKENDS, RunSpec, from_config
+from shared.tasks.export import export as write
 
 ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-5
@@ -259,8 +261,8 @@ def exported(tmp_path, *words):
     model = from_config(RunSpec, config).model
     save_weights(fit / "weights.safetensors", init_weights(model, 0), {"backend": "jax"})
     words = ["task=export", f"weights={fit}", "seed=7", *words]
-    run = from_config(RunSpec, trizoo.inherit(trizoo.compose(words), words))
-    return folder, export.export(run, folder)
+    run = from_config(RunSpec, trizoo.with_fit(trizoo.compose(words), words))
+    return folder, write(run, folder)
 
 
 def test_the_task(tmp_path):
@@ -317,9 +319,9 @@ def test_what_cannot_be_exported_is_refused(tmp_path, monkeypatch):
         exported(tmp_path, "augmentation.at_prediction=true")
     run = run_of(*TINY, "model.dense=11", f"weights={tmp_path / 'fit'}")
     with pytest.raises(ValueError, match=r"hidden/kernel has the shape .* the model needs"):
-        export.export(run, tmp_path / "out")
+        write(run, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="there is no file"):
-        export.export(replace(run, weights=str(tmp_path / "none")), tmp_path / "out")
+        write(replace(run, weights=str(tmp_path / "none")), tmp_path / "out")
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ValueError, match=r"pip install 'trizoo\[onnx\]'"):
         exported(tmp_path)
@@ -330,6 +332,6 @@ def test_without_onnxruntime_files_are_written_and_said_to_be_untried(tmp_path, 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     folder, outcome = exported(tmp_path)
     assert {path.name for path in folder.iterdir()} == set(export.FILES)
-    assert trizoo.OUTPUT_FILES["export"] == export.FILES
+    assert trizoo.TASKS["export"].leaves == export.FILES
     assert outcome["results"]["difference"] is None
     assert "for want of onnxruntime" in outcome["results"]["summary"]

@@ -32,11 +32,12 @@ from fuzzing import MEMORY, child, tried, unclear
 from PIL import Image
 
 import trizoo
-from shared.catalogue import read_catalogue
-from shared.cutouts import SIZE, cutout
-from shared.sources import open_source, tfrecord
-from shared.spec import DatasetSpec, OracleSpec, RunSpec, from_config
-from shared.volunteers import EXPORTS, MANIFEST, heard
+from shared.data.catalogue import read_catalogue
+from shared.data.cutouts import SIZE, cutout
+from shared.data.sources import tfrecord
+from shared.data.sources.opening import open_source
+from shared.output.volunteers import EXPORTS, MANIFEST, heard
+from shared.run.spec import DatasetSpec, OracleSpec, RunSpec, from_config
 
 CASES, CASES_FILE = 2000, "cases.json"
 HTML = b"<!DOCTYPE html><html><body><h1>503 Service Unavailable</h1></body></html>" * 40

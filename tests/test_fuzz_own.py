@@ -156,7 +156,7 @@ def of_runs(folder: Path) -> Iterator[Own]:
     """run.json, which the run itself, a run in the same folder and every run with its weights read."""
     import trizoo
 
-    trizoo.MODULES = dict.fromkeys(trizoo.MODULES, "stub")
+    trizoo.TASKS.update({name: task._replace(module="stub") for name, task in trizoo.TASKS.items()})
     stub = types.ModuleType("stub")
     stub.fit = lambda run, folder: {"where": {}, "results": {}}
     sys.modules["stub"] = stub
@@ -170,12 +170,12 @@ def of_runs(folder: Path) -> Iterator[Own]:
         return trizoo.run_here(run, "trizoo fit")
 
     yield Own("run.json of a run", text, put, partial(one_line, begin))
-    yield Own("run.json in a folder", text, put, partial(trizoo.claim, run, config))
+    yield Own("run.json in a folder", text, put, partial(trizoo.write_config, run, config))
     (put := written(trained / "run.json"))(text)
     (trained / "weights.safetensors").touch()
     for task in ("predict", "calibrate", "export"):
         heir = trizoo.compose([f"task={task}", f"weights={trained}"])
-        read = partial(trizoo.inherit, heir, [f"task={task}", f"weights={trained}"])
+        read = partial(trizoo.with_fit, heir, [f"task={task}", f"weights={trained}"])
         yield Own(f"run.json for {task}", text, put, read)
 
 
@@ -203,11 +203,18 @@ def of_stores(folder: Path) -> Iterator[Own]:
     import test_report as of
 
     import trizoo
-    from shared.draft import JOURNAL
-    from shared.prepare import PARTIAL, prepare
-    from shared.sources.downloads import MANIFEST, MISSING, file_name, kept_images, read_lines, stem
-    from shared.spec import RunSpec, from_config
-    from shared.store import verify
+    from shared.data.draft import JOURNAL
+    from shared.data.prepare import PARTIAL, prepare
+    from shared.data.sources.downloads import (
+        MANIFEST,
+        MISSING,
+        file_name,
+        kept_images,
+        read_lines,
+        stem,
+    )
+    from shared.data.store import verify
+    from shared.run.spec import RunSpec, from_config
 
     store = of.store(folder / "a store", 4)
     path = store / "store.json"
@@ -272,7 +279,7 @@ def of_checkpoints(folder: Path) -> Iterator[Own]:
     from safetensors import safe_open
     from safetensors.numpy import save_file
 
-    from shared.training import CHECKPOINT
+    from shared.method.training import CHECKPOINT
 
     for name, play in (
         ("fit", lambda place: test_training.trained(place, Fake(), "training.checkpoint_every=6")),
@@ -293,7 +300,7 @@ def of_checkpoints(folder: Path) -> Iterator[Own]:
 
 def of_volunteers(folder: Path) -> Iterator[Own]:
     """uploaded.json: what of an ask is on Zooniverse."""
-    from shared.volunteers import UPLOADED, upload
+    from shared.output.volunteers import UPLOADED, upload
 
     asked = folder / "ask-00"
     note = {"project": 7, "subject_set": "12", "subjects": {"g1": "5"}, "whole": True}
@@ -306,7 +313,7 @@ def of_kits(folder: Path) -> Iterator[Own]:
     """index.json: what a conformance kit holds."""
     from safetensors.numpy import save_file
 
-    from shared.kit import FORMAT, RUNGS, check_kit
+    from shared.proof.kit import FORMAT, RUNGS, check_kit
 
     kit, answers = folder / "kit", folder / "answers"
     put = written(kit / "index.json")

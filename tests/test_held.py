@@ -7,13 +7,13 @@ SCRIPT = """
 import json, sys
 from importlib import import_module
 import numpy as np
-from shared.augment import still_views
-from shared.backend import open_backend
-from shared.batches import Cutouts, Labelled, draw_plan
-from shared.keys import galaxy_keys
-from shared.spec import RunSpec, from_config
-from shared.split import galaxy_hash
-from shared.weights import first_checkpoint
+from shared.method.views import still_views
+from shared.method.backend import open_backend
+from shared.method.batches import Cutouts, Labelled, draw_plan
+from shared.run.keys import galaxy_keys
+from shared.run.spec import RunSpec, from_config
+from shared.run.keys import galaxy_hash
+from shared.network.weights import first_checkpoint
 
 run = from_config(RunSpec, json.loads(sys.argv[1]))
 backend = open_backend(run.backend)

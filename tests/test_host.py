@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from shared import records
+from shared.run import records
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

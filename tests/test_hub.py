@@ -23,9 +23,9 @@ import pytest
 from server import render
 
 import trizoo
-from shared.sources import hub
-from shared.sources.hub import open_hub
-from shared.spec import DatasetSpec, from_config, to_config
+from shared.data.sources import hub
+from shared.data.sources.hub import open_hub
+from shared.run.spec import DatasetSpec, from_config, to_config
 
 ROOT = Path(__file__).parents[1]
 COMMIT, OTHER = "c0ffee" + 34 * "1", 40 * "a"
@@ -167,11 +167,11 @@ CHILD = """
 import hashlib, json, sys
 import huggingface_hub.constants
 import pandas as pd
-from shared.sources import hub
-from shared.sources.hub import open_hub
+from shared.data.sources import hub
+from shared.data.sources.hub import open_hub
 hub.WHOLE_ANSWER = 2.0
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 500  # it keeps whole chunks of a broken download
-from shared.spec import DatasetSpec, from_config
+from shared.run.spec import DatasetSpec, from_config
 source = open_hub(from_config(DatasetSpec, json.load(sys.stdin)))
 try:
     names = source.names()

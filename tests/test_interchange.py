@@ -18,18 +18,18 @@ from once import made_once
 from safetensors.numpy import load_file, save_file
 
 import trizoo
-from shared.conformance import apart
-from shared.prepare import prepare
-from shared.spec import BACKENDS
-from shared.split import galaxy_hash
-from shared.tasks import cutouts, labelled_parts
-from shared.training import CHECKPOINT, begin, fit, made_of
-from shared.weights import (
+from shared.data.prepare import prepare
+from shared.method.training import CHECKPOINT, begin, fit, made_of
+from shared.network.weights import (
     first_checkpoint,
     load_checkpoint,
     load_weights,
     save_checkpoint,
 )
+from shared.proof.conformance import apart
+from shared.run.keys import galaxy_hash
+from shared.run.spec import BACKENDS
+from shared.tasks.galaxies import cutouts, labelled_parts
 
 ROOT = Path(__file__).parent.parent
 # W+20's network at a quarter of its width; rung long_training has the whole of it
@@ -296,7 +296,7 @@ def test_a_fit_does_not_go_on_with_another_question(tmp_path):
 
 def test_a_folder_does_not_take_a_run_of_another_question(tmp_path):
     words = ["task=fit", f"folder={tmp_path}"]
-    trizoo.claim(tmp_path, trizoo.compose(words))
+    trizoo.write_config(tmp_path, trizoo.compose(words))
     other = trizoo.compose([*words, "question=bar", "positive=[strong]"])
     with pytest.raises(ValueError, match=r"it differs in question, positive.*another folder="):
-        trizoo.claim(tmp_path, other)
+        trizoo.write_config(tmp_path, other)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shared import keys
+from shared.run import keys
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from scipy import ndimage, special, stats
 
-from shared import keys, kit, reference
-from shared.kit import RUNGS, Verdict, check_kit, ladder, write_kit
-from shared.weights import layer_shapes
+from shared.network.weights import layer_shapes
+from shared.proof import kit, reference
+from shared.proof.kit import RUNGS, Verdict, check_kit, ladder, write_kit
+from shared.run import keys
+from shared.tasks import kit as task
 
 ROOT = Path(__file__).parent.parent
 PORT = ROOT / "tests" / "fourth" / "port.c"
@@ -48,7 +50,7 @@ MUTANTS = {  # number in port.c: the mistake, the rung that finds it, others tha
 def written(tmp_path_factory):
     """A kit, made by one thread: several, on cores that others use, are slower."""
     folder = tmp_path_factory.mktemp("kit")
-    code = f"from pathlib import Path; from shared.kit import write_kit; write_kit(Path({str(folder)!r}))"
+    code = f"from pathlib import Path; from shared.proof.kit import write_kit; write_kit(Path({str(folder)!r}))"
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -216,8 +218,8 @@ def test_the_task_writes_the_kit_of_its_seed(tmp_path, monkeypatch):
         folder.mkdir()
         (folder / "README.md").write_text(f"{seed}")
 
-    monkeypatch.setattr(kit, "write_kit", write)
-    done = kit.kit(SimpleNamespace(seed=12), tmp_path)
+    monkeypatch.setattr(task, "write_kit", write)
+    done = task.kit(SimpleNamespace(seed=12), tmp_path)
     assert (tmp_path / "kit" / "README.md").read_text() == "12"
     assert done["where"] == {}
     assert (done["results"]["bytes"], done["results"]["kit"]) == (2, str(tmp_path / "kit"))

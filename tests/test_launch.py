@@ -12,13 +12,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from impl_torch import device, train
-from shared.augment import still_views
-from shared.backend import open_backend
-from shared.batches import Cutouts, Labelled, draw_plan
-from shared.keys import galaxy_keys
-from shared.spec import RunSpec, from_config
-from shared.split import galaxy_hash
-from shared.weights import first_checkpoint
+from shared.method.views import still_views
+from shared.method.backend import open_backend
+from shared.method.batches import Cutouts, Labelled, draw_plan
+from shared.run.keys import galaxy_keys
+from shared.run.spec import RunSpec, from_config
+from shared.run.keys import galaxy_hash
+from shared.network.weights import first_checkpoint
 
 class Graph(TorchDispatchMode):
     made, launches = 0, 0

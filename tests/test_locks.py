@@ -9,15 +9,15 @@ import threading
 
 import pytest
 
-import trizoo
-from shared import locks
-from shared.locks import file_lock
+from shared.run import locks
+from shared.run.launch import ROOT
+from shared.run.locks import file_lock
 
 HOLDER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from shared.locks import file_lock
+from shared.run.locks import file_lock
 with file_lock(Path(sys.argv[2])) as lock:
     print(lock is not None, flush=True)
     sys.stdin.read()
@@ -26,7 +26,7 @@ with file_lock(Path(sys.argv[2])) as lock:
 
 def holder(path, temporary):
     """A process that holds the lock at `path` until its standard input ends."""
-    words = [sys.executable, "-c", HOLDER, str(trizoo.ROOT), str(path)]
+    words = [sys.executable, "-c", HOLDER, str(ROOT), str(path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     child = subprocess.Popen(words, env=os.environ | {"TMPDIR": str(temporary)}, **pipes)
     assert child.stdout.readline() == "True\n"

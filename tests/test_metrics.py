@@ -6,8 +6,8 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import binom
 
-from shared import metrics
-from shared.metrics import (
+from shared.method import metrics
+from shared.method.metrics import (
     accuracy,
     auc,
     confusion,
@@ -20,7 +20,7 @@ from shared.metrics import (
     truth_rmse,
     vote_chances,
 )
-from shared.spec import MOST_VOTES
+from shared.run.spec import MOST_VOTES
 
 SAMPLES = np.array([[0.2, 0.4], [0.9, 0.7], [0.0, 1.0], [0.5, 0.6]])
 YES, TOTAL = np.array([1, 4, 2, 0]), np.array([5, 5, 2, 0])

@@ -25,7 +25,8 @@ def outline(body):
         if isinstance(node, ast.FunctionDef):
             name = "forward" if node.name in ("__call__", "call") else node.name
             first = (ast.get_docstring(node) or "").split("\n")[0]
-            found.append((name, *parameters(node), first))
+            if not name.startswith("_"):  # what only one of them needs
+                found.append((name, *parameters(node), first))
         if isinstance(node, ast.ClassDef):
             fields = [
                 ast.unparse(part.target) for part in node.body if isinstance(part, ast.AnnAssign)

@@ -13,16 +13,21 @@ from fake import run_of as composed
 from scipy.stats import hypergeom
 
 import trizoo
-from shared import oracle, tasks
-from shared.batches import Labelled
-from shared.metrics import log_scores
-from shared.oracle import revealed
-from shared.sampling import sample_galaxies
-from shared.spec import MOST_VOTES
-from shared.split import galaxy_hash, split
-from shared.store import votes
-from shared.volunteers import COLUMNS
-from shared.weights import load_checkpoint
+from shared.data.split import split
+from shared.data.store import votes
+from shared.method.batches import Labelled
+from shared.method.metrics import log_scores
+from shared.method.sampling import sample_galaxies
+from shared.network.weights import load_checkpoint
+from shared.output import oracle
+from shared.output.oracle import revealed
+from shared.output.volunteers import COLUMNS
+from shared.run.config import identity
+from shared.run.keys import galaxy_hash
+from shared.run.spec import MOST_VOTES
+from shared.tasks import active as module
+from shared.tasks.active import active, partition
+from shared.tasks.galaxies import cutouts
 
 WORDS = (
     "oracle=volunteers",
@@ -98,10 +103,10 @@ def survey(monkeypatch):
 
     def go(folder, *words, backend=None, asked=30, columns=True):
         store = made(asked, columns, folder)
-        monkeypatch.setattr(tasks, "prepare_store", lambda dataset: store)
-        monkeypatch.setattr(tasks, "open_networks", lambda run: backend or Fake())
+        monkeypatch.setattr(module, "prepare_store", lambda dataset: store)
+        monkeypatch.setattr(module, "open_networks", lambda run: backend or Fake())
         folder.mkdir(exist_ok=True)
-        return tasks.active(run_of(*WORDS, *words), folder)
+        return active(run_of(*WORDS, *words), folder)
 
     return go
 
@@ -227,7 +232,7 @@ def test_what_answers_say_of_the_network_that_asked(tmp_path, survey):
     _, about = load_checkpoint(folder / "checkpoint.safetensors", run.model)
     told, rows = about["rounds"][0], np.array(waiting["rows"])
     hashes = galaxy_hash([f"00{row}" for row in rows])
-    shown = tasks.cutouts(run, made(30, True, folder))
+    shown = cutouts(run, made(30, True, folder))
     samples = sample_galaxies(Fake(), run, checkpoint, shown, rows, hashes, 5)
     losses = log_scores(samples, 1 + np.arange(4), 4 + np.arange(4))
     assert told["pool"]["plain"] == pytest.approx(losses.mean(), rel=1e-12)
@@ -338,7 +343,7 @@ def test_the_catalogue_reveals_what_it_is_told_to_and_test_galaxies_everything(t
     survey(tmp_path / "run", *words, backend=backend, asked=60)
     assert {int(total) for plan in backend.plans for total in plan.total.ravel()} == {4}
     store, run = made(60, True, tmp_path), run_of(*WORDS, *words)
-    galaxies, _ = tasks.taking_part(run, store, tmp_path)
+    galaxies, _ = partition(run, store, tmp_path)
     _, total = votes(store, QUESTION, ("smooth",))
     assert galaxies.test.total.tolist() == total[galaxies.test.rows].tolist()
     assert len(galaxies.test.rows) > 5
@@ -348,14 +353,14 @@ def test_the_catalogue_reveals_what_it_is_told_to_and_test_galaxies_everything(t
 
 def test_the_truth_is_that_of_the_test_galaxies(tmp_path):
     store, run = made(60, True, tmp_path), run_of(*WORDS, "oracle=catalogue", "positive=[artifact]")
-    galaxies, _ = tasks.taking_part(run, store, tmp_path)
+    galaxies, _ = partition(run, store, tmp_path)
     assert galaxies.truth is None
     store.galaxies[f"true_{QUESTION}_artifact"] = np.linspace(0, 0.5, GALAXIES)
-    galaxies, _ = tasks.taking_part(run, store, tmp_path)
+    galaxies, _ = partition(run, store, tmp_path)
     np.testing.assert_array_equal(galaxies.truth, galaxies.test.rows * 0.5 / (GALAXIES - 1))
     two = run_of(*WORDS, "oracle=catalogue", "positive=[artifact,smooth]")
     store.galaxies[f"true_{QUESTION}_smooth"] = 0.25
-    both, _ = tasks.taking_part(two, store, tmp_path)
+    both, _ = partition(two, store, tmp_path)
     np.testing.assert_allclose(both.truth, galaxies.truth + 0.25)
 
 
@@ -367,7 +372,7 @@ def test_targets_are_galaxies_of_the_dataset(tmp_path, survey):
     backend = Fake()
     survey(tmp_path / "run", *words, backend=backend, asked=50)
     store = made(50, True, tmp_path)
-    galaxies, _ = tasks.taking_part(run_of(*WORDS, *words), store, tmp_path)
+    galaxies, _ = partition(run_of(*WORDS, *words), store, tmp_path)
     assert galaxies.targets.rows.tolist() == [3, 58]
     assert galaxies.targets.total.tolist() == [8, 0]  # one of too few votes counts as of none
     assert backend.sampled.count(2) == 2
@@ -398,4 +403,4 @@ def test_how_answers_are_read_may_change_while_a_run_waits_and_nothing_else():
     ):
         words = ["task=active", *(() if word == "oracle=catalogue" else ("oracle=volunteers",))]
         other = trizoo.compose([*words, word])
-        assert (trizoo.identity(other) == trizoo.identity(usual)) == same
+        assert (identity(other) == identity(usual)) == same

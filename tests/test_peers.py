@@ -16,11 +16,11 @@ from once import made_once
 
 from benchmarks import material
 from benchmarks.programs import PROGRAMS, environment, peers, run_of
-from shared import reference
-from shared.augment import still_views
-from shared.batches import Cutouts
-from shared.spec import RunSpec, from_config, to_config
-from shared.weights import init_weights
+from shared.method.batches import Cutouts
+from shared.method.views import still_views
+from shared.network.weights import init_weights
+from shared.proof import reference
+from shared.run.spec import RunSpec, from_config, to_config
 from trizoo import child_environment, compose
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +49,7 @@ from importlib import import_module
 from pathlib import Path
 import numpy as np
 from benchmarks.programs import peers
-from shared.spec import RunSpec, from_config
+from shared.run.spec import RunSpec, from_config
 
 name, folder = sys.argv[1], Path(sys.argv[2])
 config = json.loads((folder / "run.json").read_text())

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
-from shared import metrics
-from shared.posterior import (
+from shared.method import metrics
+from shared.output.posterior import (
     column_prefix,
     describe_columns,
     least_sure,
@@ -20,7 +20,7 @@ from shared.posterior import (
     votes_interval,
     write_posterior,
 )
-from shared.spec import MOST_VOTES
+from shared.run.spec import MOST_VOTES
 
 SMOOTH = "smooth_or_featured_smooth"
 OTHER = "smooth_or_featured_featured_or_disk_or_artifact"

@@ -14,12 +14,12 @@ from disk import unsafe_disk
 from PIL import Image
 
 import trizoo
-from shared import draft, store
-from shared.prepare import prepare
-from shared.records import write_whole
-from shared.spec import RunSpec, from_config
-from shared.store import open_store
-from shared.volunteers import ask
+from shared.data import draft, store
+from shared.data.prepare import prepare
+from shared.data.store import open_store
+from shared.output.volunteers import ask
+from shared.run.records import write_whole
+from shared.run.spec import RunSpec, from_config
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -58,10 +58,10 @@ def done(place, task, *words):
         *words,
     ]
     config = trizoo.compose([f"task={task}", *words])
-    config = trizoo.inherit(config, words) if task in trizoo.HEIRS else config
+    config = trizoo.with_fit(config, words) if trizoo.TASKS[task].needs_fit else config
     folder = trizoo.run_folder(config)
-    with trizoo.held(folder), patch.dict(os.environ):
-        trizoo.claim(folder, config)
+    with trizoo.folder_lock(folder), patch.dict(os.environ):
+        trizoo.write_config(folder, config)
         assert trizoo.run_here(folder, "trizoo") == 0
     return folder
 

@@ -20,14 +20,14 @@ from astropy.io import fits
 from PIL import Image
 
 import trizoo
-from shared import cutouts, draft, prepare, synthetic
-from shared.cutouts import SIZE, cutout
-from shared.progress import in_order
-from shared.sources.folder import Folder
-from shared.spec import DatasetSpec, RunSpec, SplitSpec, from_config, to_config
-from shared.split import galaxy_hash
-from shared.store import GALAXIES, MANIFEST, open_store, shard_name, verify, votes
-from shared.tasks import parts_with_votes
+from shared.data import cutouts, draft, prepare, synthetic
+from shared.data.cutouts import SIZE, cutout
+from shared.data.sources.folder import Folder
+from shared.data.store import GALAXIES, MANIFEST, open_store, shard_name, verify, votes
+from shared.run.keys import galaxy_hash
+from shared.run.progress import in_order
+from shared.run.spec import DatasetSpec, RunSpec, SplitSpec, from_config, to_config
+from shared.tasks.galaxies import parts_with_votes
 
 ROOT = Path(__file__).parents[1]
 REAL = Path(os.environ.get("TRIZOO_REAL_DATA", ROOT.parent / "shared" / "data"))
@@ -304,7 +304,7 @@ def test_galaxies_with_an_image_each_are_split_by_their_own_ids(survey, capsys):
 
 
 def test_pixels_decide_where_their_checksums_agree(survey, monkeypatch):
-    monkeypatch.setattr("shared.draft.zlib.crc32", lambda data: 7)
+    monkeypatch.setattr("shared.data.draft.zlib.crc32", lambda data: 7)
     store = prepare.prepare(survey)
     assert store.source["same_image"] == []
 
@@ -469,8 +469,10 @@ def test_synthetic_galaxies_keep_how_they_were_drawn(survey):
 
 SLOW = """
 import json, os, sys, time
-from shared import cutouts, draft, prepare
-from shared.spec import DatasetSpec, from_config
+from shared.data import cutouts
+from shared.data import draft
+from shared.data import prepare
+from shared.run.spec import DatasetSpec, from_config
 draft.COMMIT = 0
 read = cutouts.cutout
 def slow(*how):

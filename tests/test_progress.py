@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from shared import progress
-from shared.progress import printable, say, track
+from shared.run import progress
+from shared.run.progress import printable, say, track
 
 
 class Clock:

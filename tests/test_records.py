@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import records
-from shared.records import (
+from shared.run import records
+from shared.run.records import (
     make_folder,
     parse_json,
     publish_folder,

@@ -6,10 +6,10 @@ from scipy.ndimage import map_coordinates
 from scipy.signal import correlate2d
 from scipy.stats import binom
 
-from shared import reference
-from shared.augment import Views
-from shared.spec import ModelSpec
-from shared.weights import init_weights
+from shared.method.views import Views
+from shared.network.weights import init_weights
+from shared.proof import reference
+from shared.run.spec import ModelSpec
 
 SPEC = ModelSpec(16, ((3, 3), (4,), (4,), (5,)), 8, 0.5, "unit")
 

@@ -32,7 +32,7 @@ from reports.runs import (
     setting,
 )
 from reports.timings import sampling_speed
-from shared.draft import Draft
+from shared.data.draft import Draft
 
 QUESTION, ANSWERS = "smooth-or-featured", ("smooth", "featured-or-disk", "artifact")
 YES, NO = "smooth_or_featured_smooth", "smooth_or_featured_featured_or_disk_or_artifact"

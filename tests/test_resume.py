@@ -3,7 +3,7 @@
 import hurt
 import pytest
 
-from shared.spec import BACKENDS
+from shared.run.spec import BACKENDS
 
 
 @pytest.fixture

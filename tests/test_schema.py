@@ -8,8 +8,10 @@ import pytest
 from surveys import dataset
 
 import trizoo
-from shared import schema
-from shared.spec import RunSpec, from_config
+from shared.data import schema
+from shared.run.questions import check, layers
+from shared.run.spec import RunSpec, from_config
+from shared.tasks.show import show
 
 FILES = sorted(file.stem for file in (trizoo.CONF / "dataset").glob("*.yaml"))
 GRAPHS = ["gz2", "gz2_hub", "gz_hubble", "gz_candels", "gz_decals12", "gz_decals5"]
@@ -20,7 +22,7 @@ LEADS = {"b": {"a": ("x",)}, "c": {"a": ("y",)}, "d": {"b": ("x", "z"), "c": ("y
 
 
 def volunteers(questions, leads):
-    """Every way through a schema: what a volunteer answers, {question: answer}; independent of shared/schema.py."""
+    """Every way through a schema: what a volunteer answers, {question: answer}, independent of our own code."""
 
     def on(given, left):
         ready = [q for q in left if all(e not in left for e in leads.get(q, {}))]
@@ -91,8 +93,8 @@ def test_axes():
 
 
 def test_layers_are_the_longest_ways():
-    assert schema.layers(QUESTIONS, LEADS) == {"d": 2, "a": 0, "b": 1, "c": 1}
-    assert schema.layers(QUESTIONS, {**LEADS, "c": {"b": ("y",)}})["d"] == 3
+    assert layers(QUESTIONS, LEADS) == {"d": 2, "a": 0, "b": 1, "c": 1}
+    assert layers(QUESTIONS, {**LEADS, "c": {"b": ("y",)}})["d"] == 3
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_layers_are_the_longest_ways():
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused(leads, told):
     with pytest.raises(ValueError, match=told):
-        schema.check(QUESTIONS, leads)
+        check(QUESTIONS, leads)
 
 
 def test_the_nearest_name_is_offered():
@@ -120,15 +122,15 @@ def test_the_nearest_name_is_offered():
         with pytest.raises(
             ValueError, match=r"\(the nearest is '(spiral-winding|has-spiral-arms)'\)"
         ):
-            schema.check(questions, leads)
+            check(questions, leads)
     with pytest.raises(ValueError, match=r"'yess', .*the nearest is 'yes'"):
-        schema.check(questions, {"spiral-winding": {"has-spiral-arms": ("yess",)}})
+        check(questions, {"spiral-winding": {"has-spiral-arms": ("yess",)}})
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_dataset_passes(name):
     survey = dataset(name)
-    schema.check(survey.questions, survey.leads)
+    check(survey.questions, survey.leads)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -190,7 +192,7 @@ def test_chances_by_name_are_the_same():
 @pytest.mark.parametrize("seed", range(25))
 def test_chances_of_any_graph_are_those_of_its_volunteers(seed):
     questions, leads = graph(seed)
-    schema.check(questions, leads)
+    check(questions, leads)
     fractions = draw_fractions(questions, 3, seed)
     chance = schema.chance_asked(questions, leads, fractions)
     np.testing.assert_allclose(chance, enumerated(questions, leads, fractions), rtol=1e-12)
@@ -358,7 +360,7 @@ def test_show_writes_both_drawings_and_says_the_words(tmp_path, capsys):
     config = trizoo.compose(["task=show", "dataset=gz2"])  # no images, no table
     run = from_config(RunSpec, config)
     assert run.task.name == "show"
-    done = schema.show(run, tmp_path / "new")
+    done = show(run, tmp_path / "new")
     survey = run.dataset
     words = schema.mermaid(survey.questions, survey.leads)
     assert capsys.readouterr().out == words
@@ -379,4 +381,4 @@ def test_show_writes_both_drawings_and_says_the_words(tmp_path, capsys):
 def test_a_schema_without_leads_can_be_drawn(tmp_path):
     run = from_config(RunSpec, trizoo.compose(["task=show"]))
     run = dataclasses.replace(run, dataset=dataset("gz1"))
-    assert schema.show(run, tmp_path)["results"]["answers"] == 6
+    assert show(run, tmp_path)["results"]["answers"] == 6

@@ -10,10 +10,13 @@ from fake import Fake, run_of
 from scipy.optimize import linprog
 from scipy.stats import binom, chisquare
 
-from shared import keys, reference, schema, selection
-from shared.selection import Others, Pool, select
-from shared.spec import ACQUISITIONS, MOST_VOTES, SCORES
-from shared.split import galaxy_hash
+from shared.data import schema
+from shared.method import selection
+from shared.method.selection import Others, Pool, select
+from shared.proof import reference
+from shared.run import keys
+from shared.run.keys import galaxy_hash
+from shared.run.spec import ACQUISITIONS, MOST_VOTES, SCORES
 
 NOBODY = Others(None, None, None)
 DRAWS = 2000  # in 50 seeds

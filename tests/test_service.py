@@ -26,11 +26,11 @@ import urllib3
 from server import Sky, render
 
 import trizoo
-from shared import cutouts
-from shared.records import unfinished
-from shared.sources import downloads, fetch
-from shared.sources.service import open_service
-from shared.spec import DatasetSpec, RunSpec, from_config, to_config
+from shared.data import cutouts
+from shared.data.sources import downloads, fetch
+from shared.data.sources.service import open_service
+from shared.run.records import unfinished
+from shared.run.spec import DatasetSpec, RunSpec, from_config, to_config
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 256
@@ -851,8 +851,8 @@ def test_a_full_disk_is_no_missing_image(survey, monkeypatch):
 NURSERY = """
 import json, os, sys
 from contextlib import suppress
-from shared.sources import fetch, service
-from shared.spec import DatasetSpec, from_config
+from shared.data.sources import fetch, service
+from shared.run.spec import DatasetSpec, from_config
 fetch.BACK_OFF = 0.01
 config, names = json.loads(sys.stdin.readline())
 source = service.open_service(from_config(DatasetSpec, config))

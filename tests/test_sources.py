@@ -23,11 +23,12 @@ import pytest
 from PIL import Image
 
 import trizoo
-from shared import sources
-from shared.cutouts import LARGEST_FILE
-from shared.sources import archive, is_image, match, open_source, table, tfrecord
-from shared.sources.folder import list_images
-from shared.spec import RunSpec, from_config
+from shared.data.cutouts import LARGEST_FILE
+from shared.data.sources import archive, images, table, tfrecord
+from shared.data.sources.folder import list_images
+from shared.data.sources.images import is_image, match
+from shared.data.sources.opening import open_source
+from shared.run.spec import RunSpec, from_config
 
 ROOT = Path(__file__).parents[1]
 REAL = Path(os.environ.get("TRIZOO_REAL_DATA", ROOT.parent / "shared" / "data"))
@@ -195,7 +196,7 @@ def test_the_kind_of_place_is_told_by_its_name(tmp_path):
 def test_addresses_are_handed_on(images, module, name, monkeypatch):
     fake = types.ModuleType(module)
     setattr(fake, name, lambda dataset: dataset.images)
-    monkeypatch.setitem(sys.modules, f"shared.sources.{module}", fake)
+    monkeypatch.setitem(sys.modules, f"shared.data.sources.{module}", fake)
     assert opened(images) == images
 
 
@@ -415,7 +416,7 @@ def test_an_archive_without_images_is_refused(tmp_path, way):
 @EVERY_WAY
 def test_a_member_that_is_too_large_is_refused_unread(tmp_path, way, monkeypatch):
     source = opened(packed(tmp_path, way, {"a.jpg": b"x" * 501, "b.jpg": b"y" * 500}))
-    monkeypatch.setattr(sources, "LARGEST_FILE", 500)
+    monkeypatch.setattr(images, "LARGEST_FILE", 500)
     monkeypatch.setattr(archive, "LARGEST_FILE", 500)
     reads = dict(source.load(["a.jpg", "b.jpg"]))
     with pytest.raises(
@@ -667,7 +668,7 @@ def test_what_is_wrong_with_a_table_of_images_is_told(tmp_path):
 
 
 def test_an_image_in_a_table_may_not_be_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "LARGEST_FILE", 500)
+    monkeypatch.setattr(images, "LARGEST_FILE", 500)
     path = parquet(tmp_path / "a.parquet", ["1"], [b"x" * 501], pa.binary(), "image")
     ((_, read),) = opened(path, "dr7objid").load(["1"])
     with pytest.raises(ValueError, match=r"the image of galaxy 1 in .* has 501 bytes"):

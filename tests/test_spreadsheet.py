@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shared.spreadsheet import from_cell, to_cell, write_csv
+from shared.run.spreadsheet import from_cell, to_cell, write_csv
 
 FORMULAS = [
     "=1+1",
@@ -85,4 +85,4 @@ def test_nothing_writes_csv_in_any_other_way():
         for path in [*files, root / "trizoo.py"]
         if re.search(r"\bto_csv\(|csv\.writer\(|DictWriter\(", path.read_text())
     }
-    assert found == {"shared/spreadsheet.py", "reports/numbers.py"}
+    assert found == {"shared/run/spreadsheet.py", "reports/numbers.py"}

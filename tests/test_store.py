@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shared import draft, store
-from shared.cutouts import SIZE
-from shared.draft import JOURNAL, Draft
-from shared.store import (
+from shared.data import draft, store
+from shared.data.cutouts import SIZE
+from shared.data.draft import JOURNAL, Draft
+from shared.data.store import (
     GALAXIES,
     MANIFEST,
     open_store,

@@ -17,9 +17,9 @@ from surveys import stand_in
 from test_service import Troubled
 
 import trizoo
-from shared.prepare import prepare
-from shared.spec import BACKENDS, DatasetSpec, from_config, to_config
-from shared.store import GALAXIES, MANIFEST, open_store, shard_name, verify
+from shared.data.prepare import prepare
+from shared.data.store import GALAXIES, MANIFEST, open_store, shard_name, verify
+from shared.run.spec import BACKENDS, DatasetSpec, from_config, to_config
 
 ROOT = Path(__file__).parents[1]
 SURVEYS = ("gz2", "gz_hubble", "gz_candels", "gz_decals12", "gz_decals5")
@@ -80,10 +80,10 @@ def test_every_survey_is_fitted_in_every_framework(surveys, backend, tmp_path):
 # reads; the fork prepares.
 NURSERY = """
 import json, os, sys
-from shared import draft
-from shared.prepare import prepare
-from shared.sources import fetch
-from shared.spec import DatasetSpec, from_config
+from shared.data import draft
+from shared.data.prepare import prepare
+from shared.data.sources import fetch
+from shared.run.spec import DatasetSpec, from_config
 fetch.BACK_OFF, draft.COMMIT = 0.01, 0.05
 dataset = from_config(DatasetSpec, json.loads(sys.stdin.readline()))
 while sys.stdin.readline():
@@ -109,7 +109,7 @@ def nursery(dataset):
 
 
 def test_ten_kills_of_prepare_from_a_service_that_misbehaves(tmp_path, monkeypatch):
-    monkeypatch.setattr("shared.sources.fetch.BACK_OFF", 0.01)
+    monkeypatch.setattr("shared.data.sources.fetch.BACK_OFF", 0.01)
     count, draw = 200, random.Random(3)
     trouble = dict.fromkeys(["500", "cut", "short", "html", "size", "reset", "slow"], 0.06)
     gone = {f"{number}.0000000,1.0000000": ["404"] * 99 for number in (3, 150)}

@@ -14,10 +14,10 @@ from PIL import Image
 from surveys import dataset, stand_in
 
 import trizoo
-from shared import schema
-from shared.catalogue import read_catalogue
-from shared.sources import open_source
-from shared.spec import RunSpec, from_config
+from shared.data import schema
+from shared.data.catalogue import read_catalogue
+from shared.data.sources.opening import open_source
+from shared.run.spec import RunSpec, from_config
 
 REAL = Path(os.environ.get("TRIZOO_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 COLUMNS = REAL / "columns" / "columns"

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from shared.synthetic import QUESTIONS, chances, draw_galaxies, render, visible
+from shared.data.synthetic import QUESTIONS, chances, draw_galaxies, render, visible
 
 FIRST = "smooth-or-featured"
 

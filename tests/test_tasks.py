@@ -15,16 +15,19 @@ import pytest
 from PIL import Image, ImageOps
 
 import trizoo
-from shared import sampling, tasks
-from shared.config import uses
-from shared.inputs import changed_since, inputs
-from shared.posterior import read_facts, read_posterior
-from shared.records import sweep, unfinished, write_json
-from shared.spec import BACKENDS, RunSpec, from_config, to_config
-from shared.split import split
-from shared.store import open_store, votes
-from shared.volunteers import COLUMNS
-from shared.weights import first_checkpoint, load_weights, save_weights
+from shared.data.inputs import changed_since, inputs
+from shared.data.split import split
+from shared.data.store import open_store, votes
+from shared.method import sampling
+from shared.network.weights import first_checkpoint, load_weights, save_weights
+from shared.output.posterior import read_facts, read_posterior
+from shared.output.volunteers import COLUMNS
+from shared.run.config import uses
+from shared.run.launch import ROOT
+from shared.run.records import sweep, unfinished, write_json
+from shared.run.spec import BACKENDS, RunSpec, from_config, to_config
+from shared.tasks.fit import fit
+from shared.tasks.predict import predict
 
 torch = pytest.importorskip("torch")
 
@@ -69,9 +72,11 @@ def here(place, task, name, *words):
     """The folder and the results of a run in this process."""
     words = [f"task={task}", *SMALL, f"outputs={place}", f"folder={place / name}", *words]
     config = trizoo.compose(words)
-    config = trizoo.inherit(config, words) if task == "predict" else config
+    config = trizoo.with_fit(config, words) if task == "predict" else config
     write_json(place / name / "run.json", config)
-    outcome = getattr(tasks, task)(from_config(RunSpec, config), place / name)
+    outcome = getattr(import_module(trizoo.TASKS[task].module), task)(
+        from_config(RunSpec, config), place / name
+    )
     return place / name, outcome["results"]
 
 
@@ -119,7 +124,7 @@ def on(folder, *words):
 
 def test_a_fit_leaves_its_files_and_nothing_else(fitted):
     files = {path.name for path in fitted.iterdir()}
-    assert files == {"run.json", "record.json", *trizoo.OUTPUT_FILES["fit"]}
+    assert files == {"run.json", "record.json", *trizoo.TASKS["fit"].leaves}
 
 
 def test_the_record_of_a_fit(fitted, place):
@@ -347,9 +352,9 @@ def test_predict_without_a_word_of_the_view_gives_the_posterior_of_the_fit(place
     fit, _ = here(place, "fit", "small", *survey, *VIEW, "training.steps=8")
     network = [word for word in SMALL if not word.startswith("model.")]
     words = ["task=predict", *network, f"outputs={place}", f"weights={fit}", *survey[:3]]
-    config = trizoo.inherit(trizoo.compose(words), words)
+    config = trizoo.with_fit(trizoo.compose(words), words)
     assert "as in the fit: dataset.crop=0.4, dataset.channels=3\n" in capsys.readouterr().out
-    tasks.predict(from_config(RunSpec, config), place / "again")
+    predict(from_config(RunSpec, config), place / "again")
     pd.testing.assert_frame_equal(posterior(place / "again"), posterior(fit), check_exact=True)
     assert posterior(fit)["in_training"].sum() > 20
     named = ("dataset.crop=1.0", "dataset.channels=3")
@@ -388,7 +393,7 @@ def test_a_fit_whose_images_or_votes_changed_does_not_go_on(place, survey):
     assert changed_since(made, config) == []
 
     def again():
-        return tasks.fit(from_config(RunSpec, config), folder)
+        return fit(from_config(RunSpec, config), folder)
 
     image, votes_before = (images / "g03.png").read_bytes(), table.read_bytes()
     os.utime(images / "g03.png", ns=(0, 0))  # another time, the same bytes
@@ -420,10 +425,7 @@ def test_every_key_that_a_task_reads_is_among_those_that_it_uses(place, fitted, 
 
         def get(self, name):
             reader = sys._getframe(1).f_code  # not dataclasses, which copy and hash whole runs
-            ours = (
-                reader.co_filename.startswith(str(trizoo.ROOT))
-                and "post_init" not in reader.co_name
-            )
+            ours = reader.co_filename.startswith(str(ROOT)) and "post_init" not in reader.co_name
             if ours and name in kind.__dataclass_fields__ and name not in GROUPS:
                 read.add(f"{prefix}{name}")
             return plain(self, name)
@@ -435,18 +437,18 @@ def test_every_key_that_a_task_reads_is_among_those_that_it_uses(place, fitted, 
     for task in ("fit", "predict", "active", "calibrate"):
         words = [f"task={task}", *(word for word in SMALL if uses(task, trizoo.key_of(word)))]
         words += [f"outputs={place}", "posterior.samples=4"]
-        words += [f"weights={fitted}"] if task in trizoo.HEIRS else []
+        words += [f"weights={fitted}"] if trizoo.TASKS[task].needs_fit else []
         config = trizoo.compose(words)
-        config = trizoo.inherit(config, words) if task in trizoo.HEIRS else config
+        config = trizoo.with_fit(config, words) if trizoo.TASKS[task].needs_fit else config
         runs[task] = from_config(RunSpec, config)
-    monkeypatch.setattr("shared.prepare._identity", lambda dataset: {})
+    monkeypatch.setattr("shared.data.prepare._identity", lambda dataset: {})
     kept = to_config(runs["fit"])  # both read all, to tell one run from another
-    monkeypatch.setattr("shared.training.to_config", lambda run: kept)
+    monkeypatch.setattr("shared.method.training.to_config", lambda run: kept)
     for name in (*sorted(GROUPS - {"task"}), ""):
         noting(get_type_hints(RunSpec)[name] if name else RunSpec, f"{name}." if name else "")
     for task, run in runs.items():
         read.clear()
-        do = getattr(import_module(trizoo.MODULES[task]), task)
+        do = getattr(import_module(trizoo.TASKS[task].module), task)
         do(run, place / f"{task} read")
         assert {key for key in read if not uses(task, key)} == set(), task
         assert len(read) > 20, task

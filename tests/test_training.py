@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fake import Fake, Stopped, galaxies, noise, run_of
 
-from shared.training import (
+from shared.method.training import (
     CHECKPOINT,
     begin,
     call_length,
@@ -14,7 +14,7 @@ from shared.training import (
     made_of,
     passed,
 )
-from shared.weights import first_checkpoint, load_checkpoint, save_checkpoint
+from shared.network.weights import first_checkpoint, load_checkpoint, save_checkpoint
 
 WORDS = ("training.steps=34", "backend.steps=6", "training.batch_size=8")
 

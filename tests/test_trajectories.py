@@ -9,10 +9,10 @@ from fake import galaxies, noise, run_of
 
 import trizoo
 from benchmarks import equivalence, trajectories
-from shared.batches import draw_plan
-from shared.records import write_json
-from shared.spec import RunSpec, from_config
-from shared.weights import first_checkpoint, init_weights
+from shared.method.batches import draw_plan
+from shared.network.weights import first_checkpoint, init_weights
+from shared.run.records import write_json
+from shared.run.spec import RunSpec, from_config
 
 # Trajectories
 

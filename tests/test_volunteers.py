@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shared import volunteers
-from shared.prepare import prepare
-from shared.records import write_whole
-from shared.spec import OracleSpec, RunSpec, from_config
-from shared.volunteers import ask, heard, upload
+from shared.data.prepare import prepare
+from shared.output import volunteers
+from shared.output.volunteers import ask, heard, upload
+from shared.run.records import write_whole
+from shared.run.spec import OracleSpec, RunSpec, from_config
 from trizoo import compose
 
 QUESTIONS = {

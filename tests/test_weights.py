@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from shared.spec import ModelSpec
-from shared.weights import (
+from shared.network.weights import (
     Checkpoint,
     first_checkpoint,
     init_weights,
@@ -18,6 +17,7 @@ from shared.weights import (
     save_checkpoint,
     save_weights,
 )
+from shared.run.spec import ModelSpec
 
 W20 = ((32, 32), (64, 64), (128,), (128,))
 SMALL = ModelSpec(16, ((2,), (3,), (4,), (5,)), 6, 0.5, "unit")

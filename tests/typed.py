@@ -3,8 +3,8 @@
 import impl_jax
 import impl_tf
 import impl_torch
-from shared.backend import Backend
-from shared.ensemble import Ensemble
+from shared.method.backend import Backend
+from shared.method.ensemble import Ensemble
 
 BACKENDS: list[Backend] = [impl_tf, impl_torch, impl_jax]
 ENSEMBLE: Backend = Ensemble(BACKENDS[0], 2)

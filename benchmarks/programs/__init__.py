@@ -8,7 +8,7 @@ device, the precision, the threads and how it is compiled, all as text. RUN is t
 from dataclasses import replace
 from typing import NamedTuple
 
-from shared.spec import RunSpec
+from shared.run.spec import RunSpec
 
 OURS = "benchmarks.programs.ours"
 

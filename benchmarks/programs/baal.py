@@ -16,7 +16,7 @@ from baal.modelwrapper import ModelWrapper, TrainingArgs
 
 from benchmarks.programs import peers, plain_torch
 from benchmarks.work import Work
-from shared.spec import RunSpec
+from shared.run.spec import RunSpec
 
 
 def work(run: RunSpec, task: str) -> Work:

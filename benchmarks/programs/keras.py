@@ -10,8 +10,8 @@ from scipy.special import expit
 
 from benchmarks.programs import peers
 from benchmarks.work import Work
-from shared.spec import RunSpec
-from shared.weights import init_weights
+from shared.network.weights import init_weights
+from shared.run.spec import RunSpec
 
 BACKEND = keras.backend.backend()
 FIRST = BACKEND == "torch"  # channels: with PyTorch faster so, with the other two slower

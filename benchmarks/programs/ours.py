@@ -4,8 +4,8 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.work import Work
-from shared.backend import open_backend
-from shared.spec import RunSpec
+from shared.method.backend import open_backend
+from shared.run.spec import RunSpec
 
 TASKS = tuple(sorted(path.stem for path in (Path(__file__).parents[1] / "tasks").glob("[!_]*.py")))
 

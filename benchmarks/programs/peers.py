@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.material import labelled
-from shared import reference
-from shared.augment import still_views
-from shared.spec import RunSpec
+from shared.method.views import still_views
+from shared.proof import reference
+from shared.run.spec import RunSpec
 
 
 class Galaxies(NamedTuple):

@@ -13,8 +13,8 @@ from jax.scipy.ndimage import map_coordinates
 
 from benchmarks.programs import peers
 from benchmarks.work import Work
-from shared.spec import AugmentationSpec, ModelSpec, RunSpec
-from shared.weights import Weights, init_weights, layer_shapes
+from shared.network.weights import Weights, init_weights, layer_shapes
+from shared.run.spec import AugmentationSpec, ModelSpec, RunSpec
 
 
 class Network(nnx.Module):

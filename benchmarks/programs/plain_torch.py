@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.programs import peers
 from benchmarks.work import Work
-from shared.spec import ModelSpec, RunSpec
-from shared.weights import Weights, init_weights
+from shared.network.weights import Weights, init_weights
+from shared.run.spec import ModelSpec, RunSpec
 
 
 def work(run: RunSpec, task: str) -> Work:

@@ -16,7 +16,7 @@ from zoobot.shared.schemas import Schema
 
 from benchmarks.programs import peers, plain_torch
 from benchmarks.work import Work
-from shared.spec import RunSpec
+from shared.run.spec import RunSpec
 
 SCHEMA = Schema({"smooth": ["_no", "_yes"]}, {"smooth": None})
 

@@ -3,8 +3,7 @@
 import numpy as np
 
 from benchmarks.work import Work
-from shared.keys import galaxy_keys
-from shared.split import galaxy_hash
+from shared.run.keys import galaxy_hash, galaxy_keys
 
 POOL = 20_000
 

@@ -2,9 +2,9 @@
 
 from benchmarks.material import labelled
 from benchmarks.work import Work
-from shared.augment import draw_views
-from shared.keys import galaxy_keys
-from shared.weights import first_checkpoint
+from shared.method.views import draw_views
+from shared.network.weights import first_checkpoint
+from shared.run.keys import galaxy_keys
 
 
 def work(backend, run) -> Work:

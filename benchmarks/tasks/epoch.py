@@ -5,10 +5,10 @@ from functools import partial
 from benchmarks.floor import training_bytes, training_flops
 from benchmarks.material import forget, stored, trained_on
 from benchmarks.work import Work
-from shared.augment import reduction
-from shared.batches import Cutouts
-from shared.training import calls
-from shared.weights import first_checkpoint
+from shared.method.batches import Cutouts
+from shared.method.training import calls
+from shared.method.views import reduction
+from shared.network.weights import first_checkpoint
 
 
 def work(backend, run) -> Work:

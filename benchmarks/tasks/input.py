@@ -7,8 +7,8 @@ import numpy as np
 
 from benchmarks.material import forget, stored, trained_on
 from benchmarks.work import Work
-from shared.augment import reduction
-from shared.batches import Cutouts
+from shared.method.batches import Cutouts
+from shared.method.views import reduction
 
 
 def work(backend, run) -> Work:

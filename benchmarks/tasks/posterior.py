@@ -3,7 +3,7 @@
 from benchmarks.floor import forward_bytes, forward_flops
 from benchmarks.material import resident, shown
 from benchmarks.work import Work
-from shared.weights import first_checkpoint
+from shared.network.weights import first_checkpoint
 
 
 def work(backend, run) -> Work:

@@ -4,12 +4,12 @@ import numpy as np
 
 from benchmarks.material import stored, trained_on
 from benchmarks.work import Work
-from shared.augment import reduction
-from shared.batches import Cutouts
-from shared.metrics import evaluate
-from shared.sampling import sample_galaxies
-from shared.training import calls
-from shared.weights import first_checkpoint
+from shared.method.batches import Cutouts
+from shared.method.metrics import evaluate
+from shared.method.sampling import sample_galaxies
+from shared.method.training import calls
+from shared.method.views import reduction
+from shared.network.weights import first_checkpoint
 
 EVERY = 40  # steps between looks at the score
 HELD = 4  # one galaxy in so many is not learned from

@@ -4,12 +4,12 @@ import numpy as np
 
 from benchmarks.material import stored
 from benchmarks.work import Work
-from shared.active import join
-from shared.augment import reduction
-from shared.batches import Cutouts
-from shared.pool import Galaxies, choose
-from shared.training import calls
-from shared.weights import first_checkpoint
+from shared.method.active import join
+from shared.method.batches import Cutouts
+from shared.method.pool import Galaxies, choose
+from shared.method.training import calls
+from shared.method.views import reduction
+from shared.network.weights import first_checkpoint
 
 
 def work(backend, run) -> Work:

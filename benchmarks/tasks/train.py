@@ -3,8 +3,8 @@
 from benchmarks.floor import training_bytes, training_flops
 from benchmarks.material import labelled, trained_on
 from benchmarks.work import Work
-from shared.batches import draw_plan
-from shared.weights import first_checkpoint
+from shared.method.batches import draw_plan
+from shared.network.weights import first_checkpoint
 
 
 def work(backend, run) -> Work:

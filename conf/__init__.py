@@ -1,0 +1,1 @@
+"""The settings of every run, and how Hydra composes them."""

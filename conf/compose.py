@@ -1,0 +1,220 @@
+"""From the words of a command line to the configuration of a run, by Hydra; of a sweep, to those of each run."""
+
+import json
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import get_args, get_origin, get_type_hints
+
+from shared.run import credentials
+from shared.run.errors import complain, short
+from shared.run.spec import RunSpec
+from shared.tasks import TASKS
+from shared.tasks.inherit import inherit
+
+RunOne = Callable[
+    [dict, list[str], list[str]], int
+]  # its configuration, its overrides, those that a user named
+
+
+CONF = Path(__file__).resolve().parent
+NAMES = (*TASKS, "demo")
+HYDRA_FLAGS_THAT_SHOW = ("--hydra-help", "--info", "-i", "--cfg", "-c", "--shell-completion", "-sc")
+HYDRA_FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd")
+
+
+def hydra_words(words: list[str]) -> list[str]:
+    """Hydra's words for WORDS: the task as an override, then the overrides, then the flags.
+
+    Raises ValueError for a task that is none, for none at all, for a word that is not key=value, for a secret and for a
+    value that Hydra cannot read.
+    """
+    tasks, overrides, flags = [], [], []
+    for word in words:  # before a sweep's list of them is written, or a message shows one
+        credentials.refuse(word.partition("=")[0], word)
+    for before, word in zip(["", *words], words, strict=False):
+        if word.startswith("-") or (before in HYDRA_FLAGS_WITH_VALUE and word not in NAMES):
+            flags.append(word)
+        elif "=" in word or word.startswith("~"):
+            overrides.append(word)
+        elif tasks:
+            raise ValueError(
+                f"{word} is not key=value (the task is {tasks[0]} already); a value with spaces needs quotes: "
+                "'key=its value'"
+            )
+        else:
+            tasks.append(known_task(word))
+    named = any(word.startswith("task=") for word in overrides)
+    if not (tasks or named or set(flags) & set(HYDRA_FLAGS_THAT_SHOW)):
+        raise ValueError(f"name a task first: {', '.join(NAMES)}")
+    sweep = bool({"-m", "--multirun"} & set(flags)) or "hydra.mode=MULTIRUN" in overrides
+    overrides = [readable(word, sweep) for word in overrides]
+    return [f"task={task}" for task in tasks] + overrides + flags
+
+
+def readable(word: str, sweep: bool) -> str:
+    """The override WORD, its value quoted if it is a text that Hydra would refuse or take for something else.
+
+    A key that takes a text takes it as it stands: a path with signs of Hydra's own, ~/ (the home folder), a name that
+    looks like a number. What begins with a quote, is null, refers to another key (${...}) or, in a SWEEP, has commas
+    is Hydra's. Raises ValueError, saying how to quote it, for what Hydra cannot read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Quote, QuotedString, Sweep
+    from hydra.errors import HydraException
+
+    key, _, value = word.partition("=")
+    text = takes_text(key.lstrip("+"))
+    as_text = text and value[:1] not in ("", "'", '"') and "${" not in value
+    as_text = as_text and not (sweep and "," in value)
+    if at_home := as_text and (value == "~" or value.startswith("~/")):
+        value = os.path.expanduser(value)  # noqa: PTH111, Path's cannot leave it where there is no home
+    quoted = f"{key}={QuotedString(value, Quote.double).with_quotes()}"
+    try:
+        meant = OverridesParser.create().parse_override(word).value()
+    except HydraException as error:
+        if as_text:
+            return quoted
+        why = re.split(r"See https| expecting | Available:", short(str(error)))[0].strip()
+        example = shlex.quote(quoted) if text else """'positive=["a (b)",c]'"""
+        raise ValueError(
+            f"{short(word)} cannot be read ({why}); a text with spaces, any of = , : ~ ( ) [ ] {{ }} ' or letters "
+            f"beyond a to z needs double quotes, and all of it single ones for the shell, as in {example}"
+        ) from error
+    misread = at_home or isinstance(meant, bool | int | float | list | dict | Sweep)
+    return quoted if as_text and misread else word
+
+
+def takes_text(key: str) -> bool:
+    """Whether the value of KEY of a run is one text."""
+    kind = RunSpec
+    for name in key.split("."):
+        if is_dataclass(kind):
+            kind = get_type_hints(kind).get(name)
+        else:
+            kind = get_args(kind)[1] if get_origin(kind) is dict else None
+        if type(None) in get_args(kind):
+            kind = get_args(kind)[0]
+    return kind is str
+
+
+def known_task(word: str) -> str:
+    """WORD, if it is a task; raises ValueError, naming the nearest, if not."""
+    if word in NAMES:
+        return word
+    raise ValueError(f"no task {word}; {nearest(word, NAMES)}")
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """Which of `names` was meant by `word`, or what there is."""
+    near = get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+
+
+def compose(overrides: list[str]) -> dict:
+    """The plain config of one run; raises ValueError for what Hydra refuses."""
+    from hydra import compose as compose_config
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+
+    check_choices(overrides)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return plain(compose_config("config", overrides))
+    except HydraException as error:
+        raise ValueError(str(error)) from error
+
+
+def plain(config) -> dict:
+    """Nested plain data of a Hydra config; raises ValueError for a key that still waits for its value."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ValueError(f"{missing[0]} has no value; give one: {missing[0]}=...")
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error)) from error
+
+
+def with_fit(config: dict, overrides: list[str]) -> dict:
+    """`config`, which `overrides` composed, of a task that needs a fit, with what it takes from there."""
+    from omegaconf import OmegaConf
+
+    usual = {"dataset": OmegaConf.load(CONF / "dataset" / "folder.yaml")}
+    return inherit(config, [key_of(override) for override in overrides], usual)
+
+
+def key_of(override: str) -> str:
+    """The full name of the key, or of the group, that `override` gives a value."""
+    return override.split("=")[0].lstrip("+~").split("@")[0]
+
+
+def check_choices(overrides: list[str]) -> None:
+    """Raise ValueError, naming the nearest, for a file of a group of conf/ that is not there."""
+    for override in overrides:
+        group, names = key_of(override), override.partition("=")[2]
+        folder = CONF / group
+        if not re.fullmatch(r"\w+", group) or not folder.is_dir():
+            continue
+        there = sorted(file.stem for file in folder.glob("*.yaml"))
+        for name in names.split(",") if re.fullmatch(r"[\w.,-]+", names) else ():
+            if name not in (*there, "null"):
+                raise ValueError(f"no {group} {name}; {nearest(name, there)}")
+
+
+def run_all(words: list[str], run_one: RunOne) -> int:
+    """Have Hydra compose the run or the sweep that `words` ask for, and `run_one` do each; the worst exit status.
+
+    A sweep does all its runs, whatever becomes of some, then names those that failed. They may be done in other
+    processes (hydra/launcher=parallel), so each enters its status in a file.
+    """
+    import hydra
+    from hydra.errors import HydraException
+
+    sweep = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words))
+    done: list[tuple[int, list[str]]] = []
+    named = [word for word in words if word[0] == "~" or ("=" in word and word[0] != "-")]
+    check_choices(named)
+    with tempfile.TemporaryDirectory() if sweep else nullcontext() as place:
+
+        def job(config) -> None:
+            from hydra.core.hydra_config import HydraConfig
+
+            overrides = list(HydraConfig.get().overrides.task)
+            try:
+                status = run_one(plain(config), overrides, named)
+            except Exception as error:
+                status = complain(error)
+            done.append((status, overrides))
+            if place is not None:
+                with Path(place, "ledger").open("a") as file:
+                    file.write(json.dumps(done[-1]) + "\n")
+
+        arguments, sys.argv = sys.argv, ["trizoo", *words]
+        try:
+            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+        except SystemExit as end:
+            if end.code == 1:  # Hydra has said why
+                return 2
+            raise
+        except HydraException as error:
+            raise ValueError(str(error)) from error
+        finally:
+            sys.argv = arguments
+        if place is not None and (ledger := Path(place, "ledger")).exists():
+            done = [json.loads(line) for line in ledger.read_text().splitlines()]
+    failed = [(status, overrides) for status, overrides in done if status]
+    if len(done) > 1:
+        print(f"{len(done)} runs, {len(failed)} failed", file=sys.stderr if failed else sys.stdout)
+        for status, overrides in failed:
+            print(f"  exit {status}: {shlex.join(overrides)}", file=sys.stderr)
+    return max((status for status, _ in failed), default=0)

@@ -1,0 +1,56 @@
+"""What the network is shown: the views drawn by `shared.method.views`, applied on the device."""
+
+import jax.numpy as jnp
+
+from shared.run.spec import RunSpec
+
+from .device import number_type
+
+
+def see(run: RunSpec, images, views):
+    """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
+    turn, window, light = views
+    galaxies, channels, size = len(images), images.shape[3], run.model.image_size
+    planes = images.transpose(0, 3, 1, 2).reshape(-1, *images.shape[1:3])
+    maps = (jnp.repeat(one, channels, 0) for one in (turn, window))
+    x = warp(planes, *maps, size, run.augmentation.border)
+    x = x / 255 if run.model.scale == "unit" else x
+    x = relight(x.reshape(galaxies, channels * size, size), light)
+    return x.reshape(galaxies, channels, size, size).transpose(0, 2, 3, 1)
+
+
+def warp(images, turn, window, size: int, border: str):
+    """Bilinear samples (galaxy, size, size) of images (galaxy, y, x)."""
+    pixel = jnp.arange(size, dtype=window.dtype)
+    q = window[:, :2, None] + pixel * window[:, 2, None, None] // size
+    q = q.astype(number_type())
+    rows, columns = (
+        turn[:, axis, 0, None, None] * q[:, 0, :, None]
+        + turn[:, axis, 1, None, None] * q[:, 1, None, :]
+        + turn[:, axis, 2, None, None]
+        for axis in (0, 1)
+    )
+    top, left = jnp.floor(rows), jnp.floor(columns)
+    down, right = rows - top, columns - left
+    flat, last = images.reshape(len(images), -1), images.shape[1] - 1
+
+    def tap(y, x):
+        place = jnp.clip(y, 0, last) * (last + 1) + jnp.clip(x, 0, last)
+        places = place.reshape(len(flat), -1).astype(jnp.int32)
+        value = (
+            jnp.take_along_axis(flat, places, 1, mode="promise_in_bounds")
+            .reshape(place.shape)
+            .astype(number_type())
+        )
+        inside = (y >= 0) & (y <= last) & (x >= 0) & (x <= last)
+        return jnp.where(inside, value, 0) if border == "zero" else value
+
+    above = (1 - right) * tap(top, left) + right * tap(top, left + 1)
+    below = (1 - right) * tap(top + 1, left) + right * tap(top + 1, left + 1)
+    return (1 - down) * above + down * below
+
+
+def relight(x, light):
+    """Images (galaxy, y, x) with another contrast about their mean, and another brightness."""
+    mean = jnp.mean(x, (1, 2), keepdims=True)
+    return (x - mean) * light[:, 1, None, None] + mean + light[:, 0, None, None]

@@ -1,0 +1,1 @@
+"""From a survey to arrays: tables, images, the store and the split."""

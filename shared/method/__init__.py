@@ -1,0 +1,1 @@
+"""Training, sampling, acquisition and what measures them, over any framework."""

@@ -1,0 +1,141 @@
+"""Active learning: train, sample the pool, ask about the galaxies that teach most, repeat (W+20, section 4)."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.method.backend import Backend
+from shared.method.batches import Cutouts, Labelled
+from shared.method.chain import network_digest, sealed, verified
+from shared.method.metrics import evaluate, truth_rmse
+from shared.method.pool import Galaxies, choose, planned_votes, risk, shuffled, with_answers
+from shared.method.sampling import sample_galaxies
+from shared.method.training import CHECKPOINT, begin, calls, fingerprint, made_of
+from shared.network.weights import first_checkpoint, save_checkpoint
+from shared.run.progress import say, track
+from shared.run.spec import RunSpec
+
+Answers = Callable[[int, Labelled, list[int]], Labelled | None]
+
+
+def initial(run: RunSpec, pool: Labelled) -> np.ndarray:
+    """The places (galaxy,) of the random galaxies that active learning begins with."""
+    return shuffled(run, "start", pool, 0)[: run.acquisition.initial]
+
+
+def rounds(
+    backend: Backend,
+    run: RunSpec,
+    images: Cutouts,
+    galaxies: Galaxies,
+    folder: Path,
+    answers: Answers,
+) -> Iterator[dict]:
+    """Each round in turn, as a record keeps it: who was labelled, how well the test galaxies were told, who is next.
+
+    ANSWERS(number of the ask, pool, rows) gives those of the pool whose votes have come in since ROWS of it were asked
+    about, or None if none of these has: then the rounds end, and go on from there another time. The last round asks
+    nobody; it proposes. Every round leaves a checkpoint in FOLDER, and a run that was stopped yields the rounds it had
+    done, then goes on. Raises ValueError if the checkpoint is not what the run left.
+    """
+    spec, path = run.acquisition, folder / CHECKPOINT
+    facts = made_of(run, images, *galaxies.parts)
+    start, about = begin(run, path, facts)
+    identity = {"seed": run.seed, "galaxies": facts["galaxies"]}
+    done = verified(path, about.get("rounds", []), start, identity)
+    if done:
+        say(f"going on after round {len(done) - 1} of {spec.rounds}")
+    state, labelled, pool = backend.init(run, start), galaxies.labelled, galaxies.pool
+    for number in range(spec.rounds + 1):
+        if number == len(done):
+            begun = time.perf_counter()
+            state, entry = _round(
+                backend, run, state, images, galaxies, labelled, pool, number, start.step
+            )
+            start = backend.export_checkpoint(state)
+            entry |= {"network": network_digest(start), "seconds": time.perf_counter() - begun}
+            done = _kept(path, start, done, entry, facts, identity)
+        entry = done[number]
+        if entry["learned"] != fingerprint(labelled):
+            raise ValueError(
+                f"round {number} in {path} learned from other votes than are in {folder} now; put back the votes.csv "
+                "that the run wrote, or begin anew with again=true"
+            )
+        answered = None if number == spec.rounds else answers(number + 1, pool, entry["rows"])
+        if answered is not None and entry["unanswered"] is None:
+            entry = with_answers(backend, run, state, images, entry, pool, answered)
+            done = _kept(path, start, done[:number], entry, facts, identity)
+        yield done[number]
+        if answered is None:
+            return
+        labelled = join(labelled, answered)
+        pool = pool.take(~np.isin(pool.rows, answered.rows))
+
+
+def join(one: Labelled, other: Labelled) -> Labelled:
+    """The galaxies of both, in the order of the store."""
+    both = Labelled(*(np.concatenate(arrays) for arrays in zip(one, other, strict=True)))
+    return both.take(np.argsort(both.rows, kind="stable"))
+
+
+def _round(
+    backend, run, state, images, galaxies, labelled, pool, number: int, step: int
+) -> tuple[Any, dict]:
+    spec, last = run.acquisition, number == run.acquisition.rounds
+    if number and spec.start == "cold":
+        first = first_checkpoint(run.model, run.seed, run.training.members)
+        state, step = backend.init(run, first), 0
+    state, loss = _learned(backend, run, state, images, labelled, number, step)
+    test = _tested(backend, run, state, images, galaxies)
+    wanted = galaxies.unknown if last and len(galaxies.unknown.rows) else pool
+    now = galaxies._replace(labelled=labelled, pool=wanted)
+    chosen = choose(backend, run, state, images, now, number)
+    asked, choice = chosen.galaxies, chosen.choice
+    votes = planned_votes(backend, spec, chosen) if last else chosen.votes
+    return state, {
+        "number": number,
+        "labelled": len(labelled.rows),
+        "learned": fingerprint(labelled),
+        "rows": asked.rows.tolist(),
+        "scores": choice.scores.tolist(),
+        "chances": choice.chances.tolist(),
+        "votes": votes.tolist(),
+        "unanswered": [] if asked.total.all() else None,
+        "loss": loss,
+        "test": test,
+        "pool": risk(spec, asked, chosen.samples, choice.chances, chosen.scored, chosen.everyone),
+    }
+
+
+def _learned(backend, run, state, images, labelled, number: int, step: int) -> tuple[Any, float]:
+    spec, losses = run.acquisition, []
+    steps = spec.first_steps if number == 0 or spec.start == "cold" else spec.round_steps
+    work = calls(backend, run, state, images, labelled, step, step, step + steps)
+    seen = min(run.training.batch_size, len(labelled.rows))
+    what = f"round {number}, {len(labelled.rows)} galaxies"
+    for call in track(
+        work, what, steps * seen, "images", weight=lambda call: len(call.losses) * seen
+    ):
+        state = call.state
+        losses += call.losses.tolist()
+    return state, float(np.mean(losses))
+
+
+def _tested(backend, run, state, images, galaxies) -> dict | None:
+    test, truth = galaxies.test, galaxies.truth
+    if not len(test.rows):
+        return None
+    samples = sample_galaxies(
+        backend, run, state, images, test.rows, test.hashes, run.posterior.samples
+    )
+    measured = evaluate(samples, test.yes, test.total)
+    return measured if truth is None else measured | {"truth_rmse": truth_rmse(samples, truth)}
+
+
+def _kept(path, checkpoint, before: list[dict], entry: dict, facts: dict, identity: dict) -> list:
+    done = [*before, sealed(entry, before, identity)]
+    save_checkpoint(path, checkpoint, facts | {"rounds": done})
+    return done

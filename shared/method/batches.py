@@ -1,0 +1,246 @@
+"""The same batches, in the same order, for every backend."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shared.data.store import Images
+from shared.method.views import STEPS_PER_CALL, Views, draw_views
+from shared.run import keys
+from shared.run.spec import RunSpec, TrainingSpec
+
+IN_CACHE = 8  # stored images that are averaged together
+HELD = 4 << 30  # bytes of images that a framework keeps on a GPU
+AT_ONCE = 2048  # images that are put there together
+
+
+class Cutouts:
+    """A store's images as a network is given them: `cutouts[rows]` is uint8 (..., y, x, channel), box-averaged.
+
+    Colours are averaged too, unless the network has three `channels`. Only the rows asked for are read, so a store may
+    be larger than memory. Rows that are expected are read beforehand, by a thread, while a framework computes.
+    """
+
+    def __init__(
+        self,
+        images: Images | np.ndarray,
+        factor: int,
+        contents: str | None = None,
+        channels: int = 1,
+    ):
+        self.images, self.factor, self.channels = images, factor, channels
+        self.contents = contents  # a digest of all images, where they are a store's
+        self.size = images.shape[1] // factor
+        self.expected: list[tuple[np.ndarray, Future]] = []
+        self.held: Callable | None = None  # gives rows from the device that keeps all images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Begin to read ROWS; `self[ROWS]`, of the very same array, then gives what was read."""
+        if self.held is not None:
+            return
+        answer: Future = Future()
+        self.expected.append((rows, answer))
+        Thread(target=_answer, args=(answer, self._read, rows), daemon=True).start()
+
+    def parts(self) -> Iterator[np.ndarray] | None:
+        """All images, some at a time, for a device that is to keep them; None where they are too many, or kept."""
+        if self.held is not None or len(self) * self.size**2 * self.channels > HELD:
+            return None
+        starts = range(0, len(self), AT_ONCE)
+        return (self._read(slice(start, start + AT_ONCE)) for start in starts)
+
+    def at(self, rows: np.ndarray) -> Any:
+        """Images of ROWS as a framework best gets them: from the device that keeps all, or `self[ROWS]`."""
+        return self[rows] if self.held is None else self.held(rows)
+
+    def some(self, rows: np.ndarray) -> "np.ndarray | Held":
+        """Images of ROWS for `Backend.sample` and the like, read once; only named where a device keeps them."""
+        return self[rows] if self.held is None else Held(self.held, rows)
+
+    def __getitem__(self, rows) -> np.ndarray:
+        for place, (expected, answer) in enumerate(self.expected):
+            if expected is rows:
+                del self.expected[: place + 1]  # what was expected before it is not wanted any more
+                return answer.result()
+        return self._read(rows)
+
+    def _read(self, rows) -> np.ndarray:
+        rows = np.arange(len(self))[rows]
+        found = np.empty((*np.shape(rows), self.size, self.size, self.channels), np.uint8)
+        flat, places = found.reshape(-1, *found.shape[-3:]), np.ravel(rows)
+        for start in range(0, len(places), IN_CACHE):
+            block = slice(start, start + IN_CACHE)
+            some = self.images[places[block]]
+            channels = np.split(some, self.channels, -1) if self.channels > 1 else [some]
+            for number, part in enumerate(channels):
+                flat[block][..., number : number + 1] = box_average(part, self.factor)
+        return found
+
+
+class Held:
+    """Some of the images that a device keeps: `held[places]` is uint8 (..., y, x, channel) there."""
+
+    def __init__(self, gather: Callable, rows: np.ndarray):
+        self.gather, self.rows = gather, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, places) -> Any:
+        return self.gather(self.rows[places])
+
+
+def box_average(images: np.ndarray, factor: int) -> np.ndarray:
+    """uint8 (galaxy, y, x, channel), the mean of each square FACTOR (a power of two) wide, of all colours: one channel.
+
+    Halves are rounded up.
+    """
+    colours = images.shape[-1]
+    count = factor * factor * colours
+    if count == 1:
+        return images
+    kind = np.dtype(np.uint16 if 255 * count < 2**16 else np.uint32)
+    planes = [
+        images[:, start::factor, :, colour] for start in range(factor) for colour in range(colours)
+    ]
+    total = planes[0].astype(kind)
+    for plane in planes[1:]:
+        total += plane
+    for _ in range(
+        factor.bit_length() - 1
+    ):  # a number and its neighbour, as the two halves of a wider one
+        pairs = total.view(f"u{2 * kind.itemsize}")
+        total = ((pairs & np.iinfo(kind).max) + (pairs >> 8 * kind.itemsize)).astype(kind)
+    return ((total + count // 2) // count).astype(np.uint8)[..., None]
+
+
+def _answer(answer: Future, read: Callable, rows: np.ndarray) -> None:
+    try:
+        answer.set_result(read(rows))
+    except BaseException as error:  # the reader is told, not the thread
+        answer.set_exception(error)
+
+
+class Labelled(NamedTuple):
+    """The galaxies to train on."""
+
+    rows: np.ndarray  # int64 (galaxy,) in the store
+    hashes: np.ndarray  # uint64 (galaxy,) of their ids
+    yes: np.ndarray  # int64 (galaxy,) votes counted as yes
+    total: np.ndarray  # int64 (galaxy,) votes
+
+    def take(self, chosen: np.ndarray) -> "Labelled":
+        """Those of the places CHOSEN."""
+        return Labelled(*(array[chosen] for array in self))
+
+
+class Plan(NamedTuple):
+    """Many steps of training, for one call into a framework."""
+
+    rows: np.ndarray  # int64 (step, galaxy)
+    yes: np.ndarray  # float32 (step, galaxy)
+    total: np.ndarray  # float32 (step, galaxy)
+    views: Views  # (step, galaxy, ...)
+    keys: np.ndarray  # uint32 (step, galaxy, 2) of dropout
+    steps: np.ndarray  # uint32 (step,), counted from the very first step of training
+    scales: np.ndarray  # float64 (step, 2): what Adam multiplies by, see `adam_scales`
+
+
+class Batch(NamedTuple):
+    """What one step of training is given, on the device."""
+
+    images: Any  # uint8 (galaxy, y, x, channel)
+    yes: Any  # (galaxy,)
+    total: Any  # (galaxy,)
+    turn: Any  # of the views, (galaxy, 2, 3)
+    window: Any  # (galaxy, 3)
+    light: Any  # (galaxy, 2)
+    keys: Any  # uint32 (galaxy, 2) of dropout
+    step: Any  # uint32, counted from the very first step of training
+    scales: Any  # (2,): what Adam multiplies by
+
+
+def draw_plan(
+    run: RunSpec, labelled: Labelled, size: int, origin: int, first: int, steps: int
+) -> Plan:
+    """Steps FIRST to FIRST + STEPS of training on galaxies that were labelled at step ORIGIN.
+
+    An epoch goes through the galaxies once, in an order of its own, in whole batches; the few that are left over wait
+    for the next. SIZE is the width of the images that are sampled.
+    """
+    batch = min(run.training.batch_size, len(labelled.rows))
+    per_epoch = len(labelled.rows) // batch
+    numbers = np.arange(first, first + steps)
+    epochs = origin + (numbers - origin) // per_epoch * per_epoch
+    orders = {epoch: epoch_order(run.seed, labelled.hashes, epoch) for epoch in np.unique(epochs)}
+    places = [(number - epoch) * batch for number, epoch in zip(numbers, epochs, strict=True)]
+    chosen = np.stack(
+        [orders[epoch][at : at + batch] for epoch, at in zip(epochs, places, strict=True)]
+    )
+    hashes, index = labelled.hashes[chosen], np.broadcast_to(numbers[:, None], chosen.shape)
+    view_keys = keys.galaxy_keys(run.seed, "view", hashes)
+    return Plan(
+        labelled.rows[chosen],
+        labelled.yes[chosen].astype(np.float32),
+        labelled.total[chosen].astype(np.float32),
+        draw_views(run, size, view_keys, index, index // STEPS_PER_CALL),
+        keys.galaxy_keys(run.seed, "dropout", hashes),
+        numbers.astype(np.uint32),
+        adam_scales(run.training, numbers),
+    )
+
+
+def epoch_order(seed: int, hashes: np.ndarray, epoch: int) -> np.ndarray:
+    """The order (galaxy,) of an epoch that begins at step EPOCH: by random words of each galaxy's own key."""
+    random = keys.bits(keys.galaxy_keys(seed, "order", hashes), np.uint32(epoch), 2)
+    return np.lexsort((hashes, random[:, 1], random[:, 0]))
+
+
+def adam_scales(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
+    """Adam's (a, b) float64 (step, 2) at steps counted from 0: weight -= a * first / (b * sqrt(second) + epsilon).
+
+    Both forms of epsilon (Kingma and Ba 2015, algorithm 1 and section 2) are this, with other a and b; so is a rate
+    that falls (Loshchilov and Hutter 2017, equation 5, without restarts).
+    """
+    t, rate = np.asarray(steps, np.float64) + 1, learning_rates(spec, steps)
+    bias1, root2 = 1 - spec.beta1**t, np.sqrt(1 - spec.beta2**t)
+    if spec.epsilon_form == "textbook":
+        return np.stack([rate / bias1, 1 / root2], -1)
+    return np.stack([rate * root2 / bias1, np.ones_like(t)], -1)
+
+
+def learning_rates(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
+    """The rate float64 (step,) at steps counted from 0; cosine is whole at first and comes to 0 after the last step."""
+    if spec.schedule == "constant":
+        return np.full(np.shape(steps), spec.learning_rate)
+    share = np.asarray(steps, np.float64) / spec.steps
+    return spec.learning_rate * ((1 + np.cos(np.pi * share)) / 2)
+
+
+class Chunk(NamedTuple):
+    """Galaxies for one pass of prediction, as many as every other chunk; the first COUNT of them are asked for."""
+
+    images: Any  # uint8 (galaxy, y, x, channel), numpy's or on the device
+    views: Views  # (galaxy, ...)
+    keys: np.ndarray  # uint32 (galaxy, 2)
+    count: int
+
+
+def chunks(images, views: Views, galaxy_keys: np.ndarray, size: int) -> Iterator[Chunk]:
+    """All galaxies in chunks of SIZE, the last one filled up by repeating its last galaxy.
+
+    Every pass has the same shape, so a galaxy's result depends on its own pixels and, in its last bits, on its place
+    in the chunk and on SIZE, by which kernels choose in what order they add; never on the other galaxies.
+    """
+    for start in range(0, len(galaxy_keys), size):
+        count = min(size, len(galaxy_keys) - start)
+        rows = np.minimum(np.arange(start, start + size), start + count - 1)
+        yield Chunk(
+            images[rows], Views(*(array[rows] for array in views)), galaxy_keys[rows], count
+        )

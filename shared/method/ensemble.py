@@ -1,0 +1,200 @@
+"""Deep ensembles (Lakshminarayanan et al. 2017): networks trained side by side, whose disagreement is the posterior's.
+
+Member m is the network that a run with seed + m would train alone: its first weights, batches, views and dropout masks
+are those of that seed. Of T samples of the posterior, sample t is member t mod M's own sample t div M, with a dropout
+mask of its own (`masks`), and, with augmentation at prediction, a view of its own.
+
+Members take turns in one compiled program rather than being one program together (`jax.vmap`, `torch.func` with
+stacked weights, a TensorFlow graph with a branch for each). That was tried with 4 members on 2 CPU cores. The processor
+time of turns, in that of one program, first with blocks [[8],[16],[32],[32]] at 32 pixels, then with W+20's at 64:
+
+                    JAX            PyTorch        TensorFlow
+    training     0.75   0.38     0.69   0.42     0.89   1.02
+    sampling     1.77   0.25     0.81   0.42     1.97   1.09
+
+A convolution of several networks is a grouped one, which CPUs do slowly. Small networks gain in sampling, where most of
+the work is the view, made once for all; networks that are large enough to learn much do not.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from shared.method.acquisition import States
+from shared.method.backend import Backend, open_backend
+from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
+from shared.method.views import Views
+from shared.network.weights import PARTS, Checkpoint, Weights, member, together
+from shared.run.keys import threefry2x32
+from shared.run.spec import BackendSpec, RunSpec
+
+NEVER = 2**32 - 1  # no step or sample has this number, so its words of a key are free
+
+
+def open_networks(run: RunSpec) -> Backend:
+    """The backend of RUN: of one network or, with training.members above 1, of an ensemble of them."""
+    backend, members = open_backend(run.backend), run.training.members
+    return backend if members == 1 else Ensemble(backend, members)
+
+
+def alone(run: RunSpec, number: int) -> RunSpec:
+    """The run that trains member NUMBER of RUN's ensemble, and nothing else."""
+    return replace(run, seed=run.seed + number, training=replace(run.training, members=1))
+
+
+def draw_plans(
+    run: RunSpec, labelled: Labelled, size: int, origin: int, first: int, steps: int
+) -> Plan:
+    """What `draw_plan` gives; of an ensemble, the plans of its members in one, each array (member, step, ...)."""
+    plans = [
+        draw_plan(alone(run, number), labelled, size, origin, first, steps)
+        for number in range(run.training.members)
+    ]
+    return plans[0] if len(plans) == 1 else _stacked(plans)
+
+
+def masks(keys: np.ndarray, number: int) -> np.ndarray:
+    """The keys uint32 (galaxy, 2) of member NUMBER's dropout, of those of the ensemble's; member 0 has the same."""
+    counter = np.array([NEVER, number], np.uint32)
+    return threefry2x32(keys, counter) if number else keys
+
+
+class Ensemble:
+    """Networks of one backend, as one backend: it satisfies the Protocol of `shared.method.backend`.
+
+    A state is a list of the members' own. They take turns in the same compiled calls.
+    """
+
+    def __init__(self, backend: Backend, members: int):
+        self.backend, self.members = backend, members
+
+    def configure(self, spec: BackendSpec) -> None:
+        """Configure the backend."""
+        self.backend.configure(spec)
+
+    def init(self, run: RunSpec, start: Checkpoint) -> list[Any]:
+        """The members as they were at a checkpoint of theirs."""
+        return [
+            self.backend.init(
+                alone(run, number),
+                Checkpoint(
+                    step=start.step,
+                    **{part: member(getattr(start, part), number) for part in PARTS},
+                ),
+            )
+            for number in range(self.members)
+        ]
+
+    def train_steps(self, state: list, images: Cutouts, plan: Plan) -> tuple[list, np.ndarray]:
+        """The members after all steps of their plans, and the mean over them of the loss (step,)."""
+        done = [
+            self.backend.train_steps(one, images, _part(plan, number))
+            for number, one in enumerate(state)
+        ]
+        return [after for after, _ in done], np.mean([losses for _, losses in done], 0)
+
+    def gradients(self, state: list, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
+        """The mean over members of the loss of a plan's first batch, and the slopes of each member's own loss."""
+        found = [
+            self.backend.gradients(one, images, _part(plan, number))
+            for number, one in enumerate(state)
+        ]
+        return float(np.mean([loss for loss, _ in found])), together([part for _, part in found])
+
+    def seen(self, state: list, images: np.ndarray, views: Views) -> np.ndarray:
+        """What each member is shown, (galaxy, y, x, channel)."""
+        return self.backend.seen(state[0], images, views)
+
+    def features(self, state: list, images: np.ndarray, views: Views) -> list[Any]:
+        """The units (galaxy, unit) of each member, on the device."""
+        return [self.backend.features(one, images, views) for one in state]
+
+    def answers(self, state: list, units: list[Any], kept: dict[str, np.ndarray]) -> np.ndarray:
+        """rho (galaxy, sample) of the members' units, sample t under each mask t of `kept` (galaxy, sample, unit)."""
+        turns = np.arange(next(iter(kept.values())).shape[1]) % self.members
+        found = {}
+        for number in np.unique(turns):
+            own = {name: mask[:, turns == number] for name, mask in kept.items()}
+            found[number] = self.backend.answers(state[number], units[number], own)
+        return _interleaved(found, turns)
+
+    def sample(
+        self,
+        state: list,
+        images: np.ndarray,
+        views: Views,
+        keys: np.ndarray,
+        first: int,
+        samples: int,
+    ) -> np.ndarray:
+        """rho (galaxy, sample) of samples FIRST to FIRST + SAMPLES, sample t of member t mod M."""
+        numbers = np.arange(first, first + samples)
+        turns, found = numbers % self.members, {}
+        for number in np.unique(turns):
+            own = numbers[turns == number] // self.members
+            found[number] = self.backend.sample(
+                state[number], images, views, masks(keys, number), int(own[0]), len(own)
+            )
+        return _interleaved(found, turns)
+
+    def acquire(
+        self,
+        name: str,
+        samples: np.ndarray,
+        expected_votes: int | np.ndarray,
+        keys: np.ndarray | None = None,
+        index: int = 0,
+        states: States | None = None,
+    ) -> np.ndarray:
+        """The backend's scores (galaxy,)."""
+        return self.backend.acquire(name, samples, expected_votes, keys, index, states)
+
+    def dirichlet_information(self, concentrations: np.ndarray, expected_votes: int) -> np.ndarray:
+        """The backend's information (galaxy,) in nats."""
+        return self.backend.dirichlet_information(concentrations, expected_votes)
+
+    def embed(self, state: list, images: np.ndarray, views: Views) -> np.ndarray:
+        """The units of all members side by side, (galaxy, member x unit)."""
+        return np.concatenate([self.backend.embed(one, images, views) for one in state], 1)
+
+    def nearest(self, units: np.ndarray, centres: np.ndarray) -> np.ndarray:
+        """The backend's distances (galaxy,)."""
+        return self.backend.nearest(units, centres)
+
+    def export_weights(self, state: list) -> Weights:
+        """The weights of all members, each under its member's name."""
+        return together([self.backend.export_weights(one) for one in state])
+
+    def export_checkpoint(self, state: list) -> Checkpoint:
+        """All that training changes, of all members."""
+        parts = [self.backend.export_checkpoint(one) for one in state]
+        return Checkpoint(
+            step=parts[0].step,
+            **{name: together([getattr(part, name) for part in parts]) for name in PARTS},
+        )
+
+    def describe(self) -> dict[str, str]:
+        """What the backend says of itself, and the number of members."""
+        return {**self.backend.describe(), "members": str(self.members)}
+
+    def peak_memory(self) -> int:
+        """The most bytes held so far, of all members."""
+        return self.backend.peak_memory()
+
+
+def _stacked(parts):
+    if isinstance(parts[0], np.ndarray):
+        return np.stack(parts)
+    return type(parts[0])(*map(_stacked, zip(*parts, strict=True)))
+
+
+def _part(whole, number: int):
+    if isinstance(whole, np.ndarray):
+        return whole[number]
+    return type(whole)(*(_part(part, number) for part in whole))
+
+
+def _interleaved(found: dict[int, np.ndarray], turns: np.ndarray) -> np.ndarray:
+    columns = np.argsort(np.argsort(turns, kind="stable"))
+    return np.concatenate([found[number] for number in sorted(found)], 1)[:, columns]

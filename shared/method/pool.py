@@ -1,0 +1,215 @@
+"""The pool of galaxies that may be asked about: seen by the network, chosen from, and spoken for by those chosen."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shared.method.backend import Backend
+from shared.method.batches import Cutouts, Labelled
+from shared.method.metrics import log_scores, mean
+from shared.method.sampling import embed_galaxies, sample_galaxies
+from shared.method.selection import (
+    Choice,
+    Others,
+    Pool,
+    drawn,
+    joint,
+    lure,
+    needs_targets,
+    needs_units,
+    select,
+    vote_plan,
+)
+from shared.run import keys
+from shared.run.progress import say
+from shared.run.spec import AcquisitionSpec, RunSpec
+
+UNSAMPLED = ("random", "k_centre")  # acquisitions that need no sample of the pool
+UNKNOWN = "their votes are not known yet"
+
+
+class Galaxies(NamedTuple):
+    """Who takes part. A galaxy whose votes are not known has a total of 0."""
+
+    labelled: Labelled  # learned from at the start
+    pool: Labelled  # may be asked about
+    test: Labelled  # held out
+    unknown: Labelled  # whom the last round proposes; nobody: it proposes galaxies of the pool
+    targets: Labelled | None = None  # epig: whose votes are to be foretold; None: the pool's
+    truth: np.ndarray | None = (
+        None  # float64 (galaxy,), true rho of the test galaxies, if synthetic
+    )
+
+    @property
+    def parts(self) -> tuple[Labelled, ...]:
+        """All whose votes, or whose presence, decide a run."""
+        return (*self[:4], *(() if self.targets is None else (self.targets,)))
+
+
+class Chosen(NamedTuple):
+    """Who is asked about, the most wanted first, and what the network said of them before it learned from them."""
+
+    galaxies: Labelled
+    votes: np.ndarray  # int64 (galaxy,) expected
+    choice: Choice
+    samples: np.ndarray  # (galaxy, sample) of rho
+    scored: int  # galaxies that they were chosen from
+    everyone: float | None  # mean log score of all of those, where all their votes are known
+
+
+def choose(
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    images: Cutouts,
+    galaxies: Galaxies,
+    number: int,
+) -> Chosen:
+    """The galaxies of the pool, or of some shards of it, that round NUMBER asks about.
+
+    Of GALAXIES, those labelled are the ones learned from by now, and the pool those left.
+    """
+    spec, pool = run.acquisition, galaxies.pool
+    if spec.shards:
+        pool = pool.take(shuffled(run, "shards", pool, number)[: spec.shards * spec.shard_size])
+    seen, everyone = _seen(backend, run, state, images, galaxies.labelled, pool), None
+    if spec.name not in UNSAMPLED and len(pool.rows) and pool.total.all():
+        everyone = mean(log_scores(seen.samples, pool.yes, pool.total))
+    others = _others(backend, run, state, images, galaxies, number)
+    choice = select(backend, spec, run.seed, number, seen, others, spec.per_round)
+    asked = pool.take(choice.places)
+    samples = seen.samples[choice.places]
+    if spec.name in UNSAMPLED:
+        samples = _sampled(backend, run, state, images, asked)
+    return Chosen(asked, seen.votes[choice.places], choice, samples, len(pool.rows), everyone)
+
+
+def expected_votes(spec: AcquisitionSpec, galaxies: Labelled, labelled: Labelled) -> np.ndarray:
+    """The votes int64 (galaxy,) that each of GALAXIES would get; with acquisition.expected_votes = 0 as many as it has.
+
+    Of a galaxy whose votes are not known then as many as the median of those LABELLED.
+    """
+    if spec.expected_votes:
+        return np.full(len(galaxies.rows), spec.expected_votes)
+    silent = galaxies.total == 0
+    if not silent.any():
+        return galaxies.total
+    median = int(np.median(labelled.total))
+    say(f"{silent.sum()} galaxies have no votes: {median} are expected, the median of the labelled")
+    return np.where(silent, median, galaxies.total)
+
+
+def risk(
+    spec: AcquisitionSpec,
+    asked: Labelled,
+    samples: np.ndarray,
+    chances: np.ndarray,
+    scored: int,
+    everyone: float | None,
+) -> dict:
+    """The mean log score of the pool of SCORED galaxies, told by those ASKED about, before they were learned from.
+
+    "plain" is their own mean; "lure" corrects it for how they were drawn (Farquhar et al. 2021), or "lure_refused" says
+    why it cannot; "all" is EVERYONE, the truth that both estimate, where it is known.
+    """
+    told = asked.total > 0
+    losses, estimate = log_scores(samples, asked.yes, asked.total), None
+    refused = _refusal(spec, told)
+    if refused is None:
+        try:
+            estimate = lure(losses, chances, scored)
+        except ValueError as error:  # a draw that was no draw
+            refused = str(error)
+    return {
+        "galaxies": scored,
+        "plain": mean(losses[told]) if told.any() else None,
+        "lure": estimate,
+        "lure_refused": refused,
+        "all": everyone,
+    }
+
+
+def _refusal(spec: AcquisitionSpec, told: np.ndarray) -> str | None:
+    if not drawn(spec):
+        guarded = "; or set acquisition.guard to 0" if spec.guard else ""
+        return (
+            f"{spec.name} chooses with chances of 0 and 1, and no weight can make those speak who had none; draw "
+            f"instead: acquisition=random, power, gibbs or mixture{guarded}"
+        )
+    if not told.any():
+        return UNKNOWN
+    if not told.all():
+        return f"{(~told).sum()} of the {len(told)} galaxies drawn were not answered"
+    return None
+
+
+def _seen(backend, run, state, images, labelled, pool) -> Pool:
+    spec, units = run.acquisition, None
+    samples = np.zeros((len(pool.rows), 1))
+    if spec.name not in UNSAMPLED:
+        samples = _sampled(backend, run, state, images, pool)
+    if needs_units(spec):
+        units = embed_galaxies(backend, run, state, images, pool.rows)
+    return Pool(samples, expected_votes(spec, pool, labelled), pool.hashes, units)
+
+
+def _others(backend, run, state, images, galaxies, number: int) -> Others:
+    spec, (labelled, targets) = run.acquisition, (galaxies.labelled, galaxies.targets)
+    units = samples = votes = None
+    if spec.name == "k_centre":
+        units = embed_galaxies(backend, run, state, images, labelled.rows)
+    if needs_targets(spec) and targets is not None:
+        targets = targets.take(shuffled(run, "targets", targets, number)[: spec.targets])
+        samples = _sampled(backend, run, state, images, targets)
+        votes = expected_votes(spec, targets, labelled)
+    return Others(units, samples, votes)
+
+
+def _sampled(backend, run, state, images, galaxies) -> np.ndarray:
+    spec, hashes = run.acquisition, galaxies.hashes
+    if joint(spec):
+        hashes = np.zeros_like(hashes)  # the same masks for all: a sample is one network
+    return sample_galaxies(backend, run, state, images, galaxies.rows, hashes, spec.samples)
+
+
+def planned_votes(backend: Backend, spec: AcquisitionSpec, chosen: Chosen) -> np.ndarray:
+    """How many votes int64 (galaxy,) to ask for of those CHOSEN: as expected, or by acquisition.vote_budget."""
+    if spec.vote_budget is None:
+        return chosen.votes
+    told = [
+        backend.acquire("mutual_information", chosen.samples, votes) for votes in spec.vote_choices
+    ]
+    return vote_plan(np.stack(told, -1), spec.vote_choices, spec.vote_budget)
+
+
+def with_answers(
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    images: Cutouts,
+    entry: dict,
+    pool: Labelled,
+    answered: Labelled,
+) -> dict:
+    """The round ENTRY once galaxies of the POOL have been ANSWERED, STATE being the network that had chosen them."""
+    rows = np.array(entry["rows"], np.int64)
+    there = np.isin(rows, answered.rows)
+    asked = pool.take(_places(pool.rows, rows))
+    told = answered.take(_places(answered.rows, rows[there]))
+    yes, total = np.zeros_like(asked.yes), np.zeros_like(asked.total)
+    yes[there], total[there] = told.yes, told.total
+    asked, chances = asked._replace(yes=yes, total=total), np.array(entry["chances"])
+    samples, scored = _sampled(backend, run, state, images, asked), entry["pool"]["galaxies"]
+    found = risk(run.acquisition, asked, samples, chances, scored, entry["pool"]["all"])
+    return {**entry, "unanswered": rows[~there].tolist(), "pool": found}
+
+
+def _places(rows: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    order = np.argsort(rows)
+    return order[np.searchsorted(rows, wanted, sorter=order)]
+
+
+def shuffled(run: RunSpec, purpose: str, pool: Labelled, index: int) -> np.ndarray:
+    """The places (galaxy,) of the POOL in an order that is random, but for every INDEX its own."""
+    random = keys.bits(keys.galaxy_keys(run.seed, purpose, pool.hashes), index, 2)
+    return np.lexsort((pool.hashes, random[:, 1], random[:, 0]))

@@ -1,0 +1,90 @@
+"""Samples of the posterior, or the features, of any number of galaxies, in a stream."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from shared.method.backend import Backend
+from shared.method.batches import Cutouts
+from shared.method.views import draw_views, still_views
+from shared.network.model import model_of
+from shared.run.keys import galaxy_keys
+from shared.run.progress import track
+from shared.run.spec import RunSpec
+
+BLOCK = 2048  # galaxies whose images are in memory together
+
+
+def sample_galaxies(
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    images: Cutouts,
+    rows: np.ndarray,
+    hashes: np.ndarray,
+    samples: int,
+) -> np.ndarray:
+    """rho (galaxy, sample) of the galaxies in ROWS of the store, whose ids have HASHES uint64 (galaxy,).
+
+    With augmentation at prediction (W20's departure 3) each sample sees every galaxy in another way.
+    """
+    blocks = _blocks(run, len(rows))
+    parts = [np.zeros((0, samples), np.float32)]
+    for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
+        shown = images.some(rows[block])
+        keys = galaxy_keys(run.seed, "posterior", hashes[block])
+        if run.augmentation.at_prediction:
+            views = list(_random_views(run, images.size, hashes[block], samples))
+            columns = [
+                backend.sample(state, shown, view, keys, number, 1)
+                for number, view in enumerate(views)
+            ]
+            parts.append(np.concatenate(columns, 1))
+        else:
+            parts.append(
+                backend.sample(
+                    state, shown, still_views(run, images.size, len(keys)), keys, 0, samples
+                )
+            )
+    return _finite(np.concatenate(parts), "chance")
+
+
+def embed_galaxies(
+    backend: Backend, run: RunSpec, state: Any, images: Cutouts, rows: np.ndarray
+) -> np.ndarray:
+    """The features (galaxy, unit) of the galaxies in ROWS of the store, each seen as it is."""
+    blocks = _blocks(run, len(rows))
+    parts = []
+    for block in track(blocks, "features", len(rows), weight=lambda block: len(rows[block])):
+        shown = images.some(rows[block])
+        parts.append(backend.embed(state, shown, still_views(run, images.size, len(shown))))
+    return _finite(
+        np.concatenate(parts or [np.zeros((0, model_of(run.model).units), np.float32)]), "feature"
+    )
+
+
+def _finite(values: np.ndarray, what: str) -> np.ndarray:
+    """VALUES (galaxy, ...) of a network; ValueError if they are not numbers, as a network gives that diverged."""
+    if bad := int((~np.isfinite(values)).any(1).sum()):
+        raise ValueError(
+            f"the network gives no finite {what} for {bad} of {len(values)} galaxies: its training diverged; "
+            "train anew with a lower training.learning_rate"
+        )
+    return values
+
+
+def _blocks(run: RunSpec, galaxies: int) -> list[slice]:
+    """The galaxies in blocks of whole chunks, so that a galaxy's place in its chunk is the same without blocks.
+
+    On many processors a kernel rounds the last bits of a row by the row's place; see `shared.method.batches.chunks`.
+    """
+    size = max(1, BLOCK // run.backend.chunk) * run.backend.chunk
+    return [slice(start, start + size) for start in range(0, galaxies, size)]
+
+
+def _random_views(run: RunSpec, size: int, hashes: np.ndarray, samples: int) -> Iterator:
+    keys = galaxy_keys(run.seed, "posterior view", hashes)
+    for number in range(samples):
+        index = np.full(len(hashes), number)
+        yield draw_views(run, size, keys, index, np.zeros_like(index))

@@ -1,0 +1,175 @@
+"""Training, the same for every backend: calls of many steps, with checkpoints that a killed run goes on from."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shared.method.backend import Backend
+from shared.method.batches import Cutouts, Labelled, Plan
+from shared.method.ensemble import draw_plans
+from shared.network.weights import Checkpoint, first_checkpoint, load_checkpoint, save_checkpoint
+from shared.run.config import at, differences, identity, put
+from shared.run.progress import say, track
+from shared.run.spec import RunSpec, to_config
+
+CHECKPOINT = "checkpoint.safetensors"
+APART = ("task", "backend", "posterior", "training.validate_every", "training.checkpoint_every")
+
+
+class Call(NamedTuple):
+    """One call into a framework."""
+
+    state: Any
+    losses: np.ndarray  # (step,) mean loss of each batch, in nats
+    step: int  # how many steps were done after it, from the very first
+    seconds: float
+
+
+class History(NamedTuple):
+    """What training went through, from its very first step; plain lists, so that a checkpoint can hold it."""
+
+    losses: list[float]  # of each step
+    validation: list[list[float]]  # [step, loss]
+    seconds: list[list[float]]  # of each call: [steps, seconds]
+
+
+def call_length(steps: int, wanted: int) -> int:
+    """The largest divisor of STEPS up to WANTED, so that every call is alike and compiled once.
+
+    WANTED itself where that would be less than half of it.
+    """
+    length = max(length for length in range(1, wanted + 1) if steps % length == 0)
+    return length if 2 * length >= wanted else min(wanted, steps)
+
+
+def calls(
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    images: Cutouts,
+    labelled: Labelled,
+    origin: int,
+    first: int,
+    last: int,
+) -> Iterator[Call]:
+    """Steps FIRST to LAST on galaxies that were labelled at step ORIGIN, call by call.
+
+    While the framework is at one call, the images of the next are read (not of an ensemble, whose members read their
+    own).
+    """
+    length = call_length(last - origin, run.backend.steps)
+
+    def planned(start: int) -> Plan:
+        return draw_plans(run, labelled, images.size, origin, start, min(length, last - start))
+
+    following = planned(first) if first < last else None
+    for start in range(first, last, length):
+        begun, plan = time.perf_counter(), following
+        if start + length < last:
+            following = planned(start + length)
+            if run.training.members == 1:
+                images.expect(following.rows)
+        state, losses = backend.train_steps(state, images, plan)
+        if not np.isfinite(losses).all():
+            bad = start + int(np.argmin(np.isfinite(losses)))
+            raise ValueError(
+                f"the loss is {losses[bad - start]} at step {bad}: training diverged; "
+                f"lower training.learning_rate, which is {run.training.learning_rate}"
+            )
+        yield Call(state, losses, start + len(losses), time.perf_counter() - begun)
+
+
+def fit(
+    backend: Backend, run: RunSpec, images: Cutouts, labelled: Labelled, validate, folder: Path
+) -> tuple[Any, History]:
+    """A model trained from the seed's own first weights, or on from a checkpoint in FOLDER, to the last step.
+
+    VALIDATE gives the validation loss of a state. The checkpoint that is left in FOLDER is that of the last step.
+    """
+    spec, path = run.training, folder / CHECKPOINT
+    facts = made_of(run, images, labelled)
+    start, about = begin(run, path, facts)
+    history = History(*(about.get(name, []) for name in History._fields))
+    if start.step > spec.steps:
+        raise ValueError(
+            f"{path} is of step {start.step}, but training.steps is {spec.steps}; again=true begins anew"
+        )
+    if not start.step == len(history.losses) == sum(one[0] for one in history.seconds):
+        raise ValueError(
+            f"{path} is of step {start.step}, but tells of {len(history.losses)}; again=true begins anew"
+        )
+    if start.step:
+        say(f"going on from step {start.step} of {spec.steps}")
+    state = backend.init(run, start)
+    work = calls(backend, run, state, images, labelled, 0, start.step, spec.steps)
+    seen = min(spec.batch_size, len(labelled.rows))
+    total = (spec.steps - start.step) * seen
+    for call in track(
+        work, "training", total, "images", weight=lambda call: len(call.losses) * seen
+    ):
+        before = call.step - len(call.losses)
+        history.losses.extend(call.losses.tolist())
+        history.seconds.append([len(call.losses), call.seconds])
+        at_end = call.step == spec.steps
+        if at_end or passed(before, call.step, spec.validate_every):
+            history.validation.append([call.step, validate(call.state)])
+        if at_end or passed(before, call.step, spec.checkpoint_every):
+            kept = backend.export_checkpoint(call.state)
+            save_checkpoint(path, kept, facts | history._asdict())
+        state = call.state
+    return state, history
+
+
+def begin(run: RunSpec, path: Path, facts: dict) -> tuple[Checkpoint, dict]:
+    """The checkpoint at `path` and what was written with it; the seed's own first weights and {} if there is none.
+
+    Raises ValueError, saying what differs, if it was `made_of` anything else than `facts`: files of a dataset can
+    change, and files of checkpoints can be moved.
+    """
+    if not path.exists():
+        return first_checkpoint(run.model, run.seed, run.training.members), {}
+    start, about = load_checkpoint(path, run.model, run.training.members)
+    if missing := [name for name in facts if name not in about]:
+        raise ValueError(
+            f"{path} does not say which {missing[0]} it was made of, as those of older versions; "
+            "again=true begins anew"
+        )
+    if where := differences(about["settings"], facts["settings"]):
+        raise ValueError(
+            f"{path} was written by another run (it differs in {', '.join(where[:5])}); again=true begins anew"
+        )
+    for name, what in (("galaxies", "galaxies or their votes"), ("images", "images")):
+        if about[name] != facts[name]:
+            raise ValueError(
+                f"the {what} have changed since {path} was written; again=true begins anew"
+            )
+    return start, about
+
+
+def made_of(run: RunSpec, images: Cutouts, *galaxies: Labelled) -> dict:
+    """All that decides training on `galaxies`, as plain data that a checkpoint keeps: "settings", "galaxies", "images".
+
+    Not the framework, as checkpoints travel; nor how long training goes on and what is looked at on the way.
+    """
+    settings = identity(to_config(run))
+    for key in (*APART, *(("training.steps",) if run.training.schedule == "constant" else ())):
+        if at(settings, key, ...) is not ...:
+            put(settings, key, ...)
+    settings["dataset"] = {"crop": run.dataset.crop}
+    return {"settings": settings, "galaxies": fingerprint(*galaxies), "images": images.contents}
+
+
+def fingerprint(*galaxies: Labelled) -> str:
+    """A short name for galaxies and their votes: the same in the same order, the same name."""
+    arrays = [np.asarray(array).astype("<u8") for part in galaxies for array in part]
+    named = b"".join(hashlib.sha256(array.tobytes()).digest() for array in arrays)
+    return hashlib.sha256(named).hexdigest()[:16]
+
+
+def passed(before: int, after: int, every: int) -> bool:
+    """Whether a multiple of EVERY lies above BEFORE and not above AFTER; never for 0."""
+    return every > 0 and before // every < after // every

@@ -1,0 +1,1 @@
+"""What leaves the house: catalogues of posteriors, and what volunteers are asked."""

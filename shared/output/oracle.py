@@ -1,0 +1,100 @@
+"""Who tells the votes of the galaxies that are asked about: the catalogue at once, or volunteers in their own time.
+
+Of volunteers, ask number NN is the folder ask-NN of a run: what is uploaded (see `shared/output/volunteers.py`) and
+votes.csv, the votes that the run went on with. It is written once, so that classifications that come later change no
+past round.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from shared.data.store import Store
+from shared.method.batches import Labelled
+from shared.method.metrics import pieces
+from shared.output.volunteers import EXPORTS, ask, heard, upload
+from shared.run.keys import galaxy_keys, uniforms
+from shared.run.progress import say
+from shared.run.spec import RunSpec
+from shared.run.spreadsheet import from_cell, write_csv
+
+VOTES = "votes.csv"
+
+
+def revealed(galaxies: Labelled, votes: int | None, seed: int) -> Labelled:
+    """GALAXIES with so many of their VOTES, or with all if they have fewer or if it is None.
+
+    They are drawn without replacement, one after the other, by random numbers of the galaxy's own: so the first five of
+    ten are those that five would be.
+    """
+    if votes is None:
+        return galaxies
+    yes, left = galaxies.yes.copy(), galaxies.total.copy()
+    for piece in pieces(len(yes), votes):  # views, which are changed in place
+        some_yes, some_left = yes[piece], left[piece]
+        for luck in uniforms(galaxy_keys(seed, "votes", galaxies.hashes[piece]), 0, votes).T:
+            some_yes -= luck * some_left < some_yes
+            some_left -= some_left > 0
+    return galaxies._replace(yes=galaxies.yes - yes, total=galaxies.total - left)
+
+
+def catalogue(number: int, pool: Labelled, rows: list[int]) -> Labelled:
+    """Those of the POOL that are in ROWS: the catalogue answers whatever it is asked."""
+    return pool.take(np.isin(pool.rows, rows))
+
+
+def volunteers(
+    store: Store, run: RunSpec, folder: Path, number: int, pool: Labelled, rows: list[int]
+) -> Labelled | None:
+    """Those of the POOL whom volunteers have answered since ask NUMBER, which is about ROWS of STORE.
+
+    The ask is written into FOLDER and, where there is an oracle.project, uploaded, unless it was before. None if no
+    galaxy of it has minimum_votes yet; else, once and for all, everyone who has, of this ask or of one before.
+    """
+    ids = store.galaxies["id"]
+    place = ask(store, rows, ids.iloc[rows], folder, number)
+    if not (place / VOTES).exists():
+        if run.oracle.project is not None:
+            upload(place, run.oracle.project)
+        table = _enough(heard(folder, run.oracle, run.dataset.questions), run)
+        table = table[table.index.isin(ids.iloc[pool.rows])]
+        if not table.index.isin(ids.iloc[rows]).any():
+            return None
+        write_csv(place / VOTES, table.reset_index())
+    table = pd.read_csv(place / VOTES, dtype={"id": str}, keep_default_na=False)
+    table = table.assign(id=table["id"].map(from_cell)).set_index("id")
+    answered = pool.take(np.flatnonzero(ids.iloc[pool.rows].isin(table.index)))
+    table = table.loc[ids.iloc[answered.rows]]
+    yes = table[[f"{run.question}_{answer}" for answer in run.positive]].to_numpy(np.int64).sum(1)
+    return answered._replace(yes=yes, total=table[f"{run.question}_total"].to_numpy(np.int64))
+
+
+def waiting(run: RunSpec, folder: Path, number: int, count: int) -> str:
+    """What to do now that ask NUMBER is about COUNT galaxies and waits for volunteers."""
+    place, project = folder / f"ask-{number:02d}", run.oracle.project
+    there = f"they are in project {project}" if project is not None else f"upload {place}"
+    return (
+        f"{count} galaxies wait for volunteers: {there}; collect classifications, put the project's classification "
+        f"export into {folder / EXPORTS}, and give the same command again: it goes on from there"
+    )
+
+
+def true_chances(store: Store, run: RunSpec) -> np.ndarray | None:
+    """The true rho (galaxy,) of synthetic galaxies, of the positive answers together; None of any others."""
+    columns = [f"true_{run.question}_{answer}" for answer in run.positive]
+    if not set(columns) <= set(store.galaxies):
+        return None
+    return store.galaxies[columns].to_numpy(np.float64).sum(1)
+
+
+def _enough(table: pd.DataFrame, run: RunSpec) -> pd.DataFrame:
+    """The votes on the run's question of those that have minimum_votes, telling whoever watches what was left out."""
+    for line in table.attrs["told"]:
+        say(line)
+    answers = (*run.dataset.questions[run.question], "total")
+    columns = [f"{run.question}_{answer}" for answer in answers]
+    enough = table.loc[table[columns[-1]] >= run.minimum_votes, columns]
+    some, least = (table[columns[-1]] > 0).sum(), run.minimum_votes
+    say(f"{some} of {len(table)} galaxies were classified so far, {len(enough)} by {least} or more")
+    return enough

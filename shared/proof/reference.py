@@ -1,0 +1,256 @@
+"""The specification, executable: a slow numpy program in float64 that every framework must agree with.
+
+In the order of a step: see (warp, relight), masks, features, answers, votes_nll, gradients, adam. Then the posterior
+and what is asked of it: sample, the acquisitions (mutual_information ... nearest). A network's layers are in
+`shared.proof.network`; randomness comes from `shared.run.keys`, which is its own oracle.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import gammaln, logsumexp, xlog1py, xlogy
+
+from shared.method.acquisition import States
+from shared.method.views import Views
+from shared.network.model import model_of
+from shared.network.network import Model, Network, dropped, kept_shapes, layer_numbers
+from shared.network.weights import Weights
+from shared.proof.network import forward
+from shared.proof.network import gradients as backward
+from shared.run import keys
+from shared.run.spec import ModelSpec, RunSpec, TrainingSpec
+
+
+def see(run: RunSpec, images: np.ndarray, views: Views) -> np.ndarray:
+    """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
+    size, border = run.model.image_size, run.augmentation.border
+    planes = np.moveaxis(images, -1, 0)  # all channels are warped alike, and have one mean
+    x = np.stack([warp(plane, views, size, border) for plane in planes], -1)
+    x = x / 255 if run.model.scale == "unit" else x
+    light = views.light.astype(np.float64)
+    return relight(x.reshape(len(x), size, -1), light).reshape(x.shape)
+
+
+def warp(images: np.ndarray, views: Views, size: int, border: str) -> np.ndarray:
+    """Bilinear samples (galaxy, size, size) of images (galaxy, y, x); see `shared.method.views` for the map."""
+    turn, window = views.turn.astype(np.float64), views.window
+    pixel = np.arange(size)
+    q = window[:, :2, None] + pixel * window[:, 2, None, None] // size
+    rows, columns = (
+        turn[:, axis, 0, None, None] * q[:, 0, :, None]
+        + turn[:, axis, 1, None, None] * q[:, 1, None, :]
+        + turn[:, axis, 2, None, None]
+        for axis in (0, 1)
+    )
+    top, left = np.floor(rows), np.floor(columns)
+    down, right = rows - top, columns - left
+    galaxy = np.arange(len(images))[:, None, None]
+    result = 0.0
+    for y, x, share in (
+        (top, left, (1 - down) * (1 - right)),
+        (top, left + 1, (1 - down) * right),
+        (top + 1, left, down * (1 - right)),
+        (top + 1, left + 1, down * right),
+    ):
+        last = images.shape[1] - 1
+        inside = (y >= 0) & (y <= last) & (x >= 0) & (x <= last)
+        value = images[galaxy, np.clip(y, 0, last).astype(int), np.clip(x, 0, last).astype(int)]
+        result = result + share * (np.where(inside, value, 0) if border == "zero" else value)
+    return result
+
+
+def relight(x: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """Images (galaxy, y, x) with another contrast about their mean, and another brightness."""
+    mean = x.mean((1, 2), keepdims=True)
+    return (x - mean) * light[:, 1, None, None] + mean + light[:, 0, None, None]
+
+
+def masks(model: Model, network: Network, galaxy_keys: np.ndarray, index) -> dict[str, np.ndarray]:
+    """What each layer of a part of the model keeps, by name, for keys (..., 2) at each index (...)."""
+    rates, numbers = dropped(model.whole), layer_numbers(model)
+    start = model.image if network is model.encoder else (model.units,)
+    index, found = (
+        np.broadcast_to(index, np.broadcast_shapes(np.shape(index), galaxy_keys.shape[:-1])),
+        {},
+    )
+    for name, shape in kept_shapes(network, start).items():
+        found[name] = keys.keep(galaxy_keys, index, *(shape or (1,)), rates[name], numbers[name])
+        if not shape:
+            found[name] = found[name][..., 0]
+    return found
+
+
+def features(spec: ModelSpec, weights: Weights, x: np.ndarray) -> np.ndarray:
+    """The units (galaxy, unit) of what the network is shown; `weights` are those and the running moments."""
+    return forward(model_of(spec).encoder, weights, x, weights).output
+
+
+def answers(spec: ModelSpec, weights: Weights, units: np.ndarray, kept: dict) -> np.ndarray:
+    """The logit ln(rho / (1 - rho)) (...) of units (..., unit): W+20's softmax over two, the second being rho."""
+    two = forward(model_of(spec).head, weights, units, None, kept).output
+    return two[..., 1] - two[..., 0]
+
+
+def votes_nll(logits: np.ndarray, yes: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """-ln of rho^k (1 - rho)^(N - k), per galaxy (W+20, equation 2, without the binomial coefficient)."""
+    return yes * np.logaddexp(0, -logits) + (total - yes) * np.logaddexp(0, logits)
+
+
+def loss(
+    spec: ModelSpec, weights: Weights, x, kept: dict, yes: np.ndarray, total: np.ndarray
+) -> float:
+    """The mean over a batch of the votes' negative log-likelihood, in nats, with the moments of the batch."""
+    units = forward(model_of(spec).encoder, weights, x, None, kept).output
+    return float(votes_nll(answers(spec, weights, units, kept), yes, total).mean())
+
+
+class Gradients(NamedTuple):
+    """What a batch says of the weights."""
+
+    loss: float
+    slopes: Weights  # the loss' gradient with respect to every weight
+    moments: Weights  # those of the batch
+
+
+def gradients(
+    spec: ModelSpec,
+    weights: Weights,
+    x,
+    kept: dict,
+    yes,
+    total,
+    kinks: Weights | None = None,
+    moments: Weights | None = None,
+) -> Gradients:
+    """The loss and its gradient with respect to every weight.
+
+    `kinks` are layers' activations as somebody else has them, who decides in this one's place which units are above 0
+    and which of a square is the largest. `moments` are those of frozen batch norms.
+    """
+    model = model_of(spec)
+    body = forward(model.encoder, weights, x, moments, kept, kinks)
+    top = forward(model.head, weights, body.output, None, kept, kinks)
+    logits = top.output[..., 1] - top.output[..., 0]
+    d_logit = (total / (1 + np.exp(-logits)) - yes) / len(logits)
+    of_head, d_units = backward(model.head, top, np.stack([-d_logit, d_logit], -1))
+    slopes = backward(model.encoder, body, d_units)[0] | of_head
+    nll = float(votes_nll(logits, yes, total).mean())
+    return Gradients(nll, {name: slopes[name] for name in weights if name in slopes}, body.moments)
+
+
+def adam(spec: TrainingSpec, step: int, weight, first, second, slope):
+    """Weight and moments after step STEP, counted from 0 (Kingma and Ba 2015, algorithm 1; "hat": its section 2)."""
+    first = spec.beta1 * first + (1 - spec.beta1) * slope
+    second = spec.beta2 * second + (1 - spec.beta2) * slope**2
+    bias1, bias2 = 1 - spec.beta1 ** (step + 1), 1 - spec.beta2 ** (step + 1)
+    if spec.epsilon_form == "textbook":
+        change = (first / bias1) / (np.sqrt(second / bias2) + spec.epsilon)
+    else:
+        change = np.sqrt(bias2) / bias1 * first / (np.sqrt(second) + spec.epsilon)
+    rate = spec.learning_rate
+    if spec.schedule == "cosine":
+        rate *= np.cos(np.pi * step / spec.steps / 2) ** 2
+    return weight - rate * change, first, second
+
+
+def sample(
+    run: RunSpec,
+    weights: Weights,
+    images: np.ndarray,
+    views: Views,
+    galaxy_keys,
+    first: int,
+    samples: int,
+):
+    """rho (galaxy, sample) under the dropout masks of samples FIRST to FIRST + SAMPLES."""
+    units, model = features(run.model, weights, see(run, images, views)), model_of(run.model)
+    numbers = np.arange(first, first + samples)
+    kept = masks(model, model.head, galaxy_keys[:, None], numbers)
+    return 1 / (1 + np.exp(-answers(run.model, weights, units[:, None], kept)))
+
+
+def log_votes(samples: np.ndarray, votes: int) -> np.ndarray:
+    """ln Binomial(k | N, rho) (galaxy, sample, k), for k = 0 ... N."""
+    k = np.arange(votes + 1)
+    ways = gammaln(votes + 1) - gammaln(k + 1) - gammaln(votes - k + 1)
+    rho = np.asarray(samples, np.float64)[..., None]
+    return ways + xlogy(k, rho) + xlog1py(votes - k, -rho)
+
+
+def mutual_information(samples: np.ndarray, votes: int) -> np.ndarray:
+    """What N votes would tell about the network (galaxy,), in nats: H[p(k)] - mean H[p(k | rho)] (W+20, equation 9)."""
+    each = log_votes(samples, votes)
+    mixed = logsumexp(each, axis=1) - np.log(each.shape[1])
+    return _entropy(mixed) - _entropy(each).mean(1)
+
+
+def entropy(samples: np.ndarray, votes: int) -> np.ndarray:
+    """The entropy (galaxy,) of the predicted number of yes votes out of N, in nats."""
+    each = log_votes(samples, votes)
+    return _entropy(logsumexp(each, axis=1) - np.log(each.shape[1]))
+
+
+def variance(samples: np.ndarray, votes: int) -> np.ndarray:
+    """The variance (galaxy,) of rho over samples; VOTES play no part."""
+    return np.var(samples, 1, dtype=np.float64)
+
+
+def margin(samples: np.ndarray, votes: int) -> np.ndarray:
+    """How near (galaxy,) the mean rho is to one half: 1 there, 0 at 0 and 1; VOTES play no part."""
+    return 1 - np.abs(2 * np.mean(samples, 1, dtype=np.float64) - 1)
+
+
+def batch_mutual_information(samples: np.ndarray, votes: int, states: States) -> np.ndarray:
+    """What N votes would yet tell about the network (galaxy,), in nats, once the votes of others have come in.
+
+    The mean over states s of I(k; network | s); the sum of it over a batch, each galaxy given those before, is the
+    batch's joint mutual information (BatchBALD, Kirsch et al. 2019, equation 8, for counts).
+    """
+    each = log_votes(samples, votes)
+    known = _entropy(each)
+    return sum(
+        chance * (_entropy(_mixed(each, posterior)) - known @ posterior)
+        for chance, posterior in zip(*states, strict=True)
+    )
+
+
+def epig(samples: np.ndarray, votes: int, states: States) -> np.ndarray:
+    """What N votes would tell about the votes of others (galaxy,), in nats: H[k] less its mean over states.
+
+    Where the states are all counts of a target's votes, their chances those of the counts, it is I(k; k*), and of
+    several targets in equal parts its mean over them (Bickford Smith et al. 2023, equation 6, for counts).
+    """
+    each = log_votes(samples, votes)
+    left = sum(
+        chance * _entropy(_mixed(each, posterior))
+        for chance, posterior in zip(*states, strict=True)
+    )
+    return _entropy(_mixed(each, states.chances @ states.posterior)) - left
+
+
+def dirichlet_information(concentrations: np.ndarray, votes: int) -> np.ndarray:
+    """What N votes on one question would tell about the network (galaxy,), in nats, by enumeration.
+
+    CONCENTRATIONS (galaxy, sample, answer) are those of a Dirichlet-multinomial (Walmsley et al. 2022, equation 3).
+    """
+    answers = concentrations.shape[-1]
+    counts = np.array([k for k in np.ndindex(*[votes + 1] * answers) if sum(k) == votes])
+    a = np.asarray(concentrations, np.float64)[:, :, None, :]
+    whole = a.sum(-1)
+    each = gammaln(whole) - gammaln(whole + votes) + (gammaln(a + counts) - gammaln(a)).sum(-1)
+    each = each + gammaln(votes + 1) - gammaln(counts + 1).sum(-1)
+    return _entropy(logsumexp(each, axis=1) - np.log(each.shape[1])) - _entropy(each).mean(1)
+
+
+def nearest(units: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The Euclidean distance (galaxy,) of units (galaxy, unit) to the nearest of CENTRES (centre, unit)."""
+    return np.sqrt(((units[:, None] - centres) ** 2).sum(-1)).min(1)
+
+
+def _entropy(log_chances: np.ndarray) -> np.ndarray:
+    chances = np.exp(log_chances)
+    return -np.where(chances > 0, chances * np.where(chances > 0, log_chances, 0), 0).sum(-1)
+
+
+def _mixed(log_chances: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return logsumexp(log_chances, axis=1, b=weights[:, None])

@@ -1,0 +1,156 @@
+"""A run in a process of its own: its environment, its start, how it ends with the process that began it."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from shared.run.locks import temporary_folder, try_lock
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# glibc returns large blocks to the kernel and faults them in again at every step; kept, training on
+# a CPU is up to twice as fast.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+}
+GOES_ON = "the same command (without again=true) goes on where it stopped"
+
+
+def run_child(words: list[str], command: str, environment: dict[str, str], lock: int) -> int:
+    """Start the process of WORDS, which does the run of COMMAND, and wait for it; its exit status.
+
+    It holds LOCK too, and the other end of a pipe: when this process ends, however it does, the pipe is closed and the
+    run ends.
+    """
+    reading, writing = os.pipe()
+    try:
+        words = [*words, f"--parent={reading}", *shlex.split(command)]
+        child = subprocess.Popen(words, env=environment, pass_fds=[lock, reading])
+        return wait(child)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def told_by_parent(words: list[str]) -> tuple[str, int | None]:
+    """The command and the pipe, if there is one, that a run's process was told of in WORDS."""
+    if words and (pipe := re.fullmatch(r"--parent=(\d+)", words[0])):
+        return shlex.join(words[1:]), int(pipe[1])
+    return shlex.join(words), None
+
+
+def end_with_parent(pipe: int) -> None:
+    """End this process as soon as the one that holds the other end of PIPE has ended."""
+
+    def watch() -> None:
+        os.read(pipe, 1)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def in_checkout() -> bool:
+    """Whether this file lies in the project itself, not among installed packages."""
+    return (ROOT / "pyproject.toml").exists()
+
+
+def program() -> list[str]:
+    """What an interpreter is told to run; from a checkout, one that has nothing of trizoo installed can."""
+    return [str(ROOT / "trizoo.py")] if in_checkout() else ["-P", "-m", "trizoo"]
+
+
+def child_environment(backend: dict) -> dict[str, str]:
+    """The environment of a run's process; raises ValueError if it asks for more cores than there are."""
+    environment = ALLOCATOR | dict(os.environ) | settings(backend)
+    if in_checkout():
+        paths = [str(ROOT), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return environment
+
+
+def settings(backend: dict) -> dict[str, str]:
+    """The variables that bind each framework to BACKEND's threads, and those that BACKEND names itself."""
+    there = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if backend["threads"] > there:
+        raise ValueError(
+            f"backend.threads is {backend['threads']}, but there are {there} cores; 0 takes them all"
+        )
+    names = (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "TF_NUM_INTRAOP_THREADS",
+        "NPROC",
+        "PJRT_NPROC",
+    )
+    threads = dict.fromkeys(names, str(backend["threads"] or there))
+    return threads | {"TF_NUM_INTEROP_THREADS": "1"} | backend["environment"]
+
+
+def wait(child: subprocess.Popen) -> int:
+    """The exit status of CHILD, 128 + n where signal n killed it; never leaves it behind.
+
+    A first Ctrl-C interrupts CHILD and waits for it; a second ends it; either way it then raises KeyboardInterrupt.
+    """
+    stopped = 0
+    while True:
+        try:
+            status = child.wait()
+            break
+        except KeyboardInterrupt:
+            stopped += 1
+            child.send_signal(signal.SIGINT if stopped == 1 else signal.SIGTERM)
+        except BaseException:
+            child.terminate()
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            raise
+    if stopped:
+        print(f"\ntrizoo: stopped; {GOES_ON}", file=sys.stderr)
+        raise KeyboardInterrupt
+    if status < 0:
+        starved = -status in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
+        hint = " (was there enough memory, and room on the disk?)" if starved else ""
+        print(
+            f"trizoo: the run was killed by {signal.Signals(-status).name}{hint}", file=sys.stderr
+        )
+    return status if status >= 0 else 128 - status
+
+
+def interrupt_once(*_) -> None:
+    """Raise KeyboardInterrupt, and be deaf from then on: a terminal's Ctrl-C comes from the parent process as well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def cores(count: int) -> list[int]:
+    """COUNT cores for this process, as long as it lives: the first that no other run of the user holds.
+
+    Runs of a parallel sweep are so kept apart. Where too few are free, the first ones, held or not.
+    """
+    there, free = sorted(os.sched_getaffinity(0)), []
+    try:
+        place = temporary_folder()
+        for core in there:
+            lock = os.open(place / f"core-{core}", os.O_RDWR | os.O_CREAT, 0o600)
+            if not try_lock(lock):
+                os.close(lock)
+                continue
+            free.append(core)  # the lock stays open, and goes with the process
+            if len(free) == count:
+                return free
+    except OSError:
+        pass  # no place for locks, or none there
+    return there[:count]

@@ -1,0 +1,731 @@
+"""A run, as plain frozen data: what conf/ spells out and everything is built from.
+
+YAML holds numbers and names; these classes hold their meaning and refuse what cannot be run. Every error says
+the value, the rule and the way out. Only `trizoo.py` knows Hydra; what arrives here is a plain nested dict.
+"""
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from shared.run import credentials
+from shared.run.config import USES, uses
+from shared.run.questions import check
+
+BACKENDS = ("tf", "torch", "jax")
+PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+SCORES = ("mutual_information", "entropy", "variance", "margin")  # of one galaxy by itself
+ACQUISITIONS = (
+    *SCORES,
+    "random",
+    "power",
+    "gibbs",
+    "batch_mutual_information",
+    "epig",
+    "k_centre",
+    "mixture",
+)
+
+
+def one_of(name: str, value: Any, allowed: tuple) -> None:
+    """Raise ValueError unless VALUE is one of ALLOWED."""
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(str, allowed))}")
+
+
+MOST_VOTES = 10_000  # that a galaxy may be expected to get: sums over all counts take as long
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raise ValueError unless VALUE is at least LEAST."""
+    if not value >= least:
+        raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def votes_within(name: str, value: int, least: int) -> None:
+    """Raise ValueError unless VALUE is a number of votes from LEAST to MOST_VOTES."""
+    if not least <= value <= MOST_VOTES:
+        raise ValueError(f"{name} is {value}; it must be from {least} to {MOST_VOTES} votes")
+
+
+def in_unit(name: str, value: float) -> None:
+    """Raise ValueError unless VALUE lies in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value}; it must be at least 0 and below 1")
+
+
+def file_name(name: str, value: str) -> None:
+    """Raise ValueError unless VALUE can begin the name of a file, in the folder that it is meant for."""
+    if not re.fullmatch(r"[^./\\][^/\\]{0,99}", value) or not value.isprintable():
+        raise ValueError(
+            f"{name} is {value!r}; it begins the name of a folder: up to 100 characters, no / or \\ among them, no "
+            "control characters, and no dot first"
+        )
+
+
+@dataclass(frozen=True)
+class BackendSpec:
+    """Which framework, where, and how exactly."""
+
+    name: str  # tf | torch | jax
+    device: str  # auto | cpu | gpu
+    precision: str  # float64 | float32 | tf32 | bfloat16
+    compiled: (
+        str  # auto: as is usual there | eager: operation by operation | full: torch.compile, XLA
+    )
+    threads: int  # 0: every core this process may use
+    chunk: int  # galaxies in one pass of prediction; the last one is padded. Another chunk rounds otherwise
+    steps: int  # training steps in one call into the framework
+    python: str | None  # the interpreter of the child process; null: this one
+    environment: dict[str, str]  # set before the framework is imported
+
+    def __post_init__(self):
+        one_of("backend.name", self.name, BACKENDS)
+        one_of("backend.device", self.device, ("auto", "cpu", "gpu"))
+        one_of("backend.precision", self.precision, PRECISIONS)
+        one_of("backend.compiled", self.compiled, ("auto", "eager", "full"))
+        at_least("backend.threads", self.threads, 0)
+        at_least("backend.chunk", self.chunk, 1)
+        at_least("backend.steps", self.steps, 1)
+        for name in filter(credentials.names_secret, self.environment):
+            raise ValueError(
+                f"backend.environment sets {name}, a secret, which the run's record would keep; "
+                "leave it out and set it where trizoo is started: every run inherits that"
+            )
+
+
+@dataclass(frozen=True)
+class ColumnsSpec:
+    """What a table calls its columns; null: there is none. a|b: whichever of the two is there, a first."""
+
+    id: str
+    file: str | None  # null: the image of galaxy ID is ID.jpg, .jpeg, .png or .fits
+    ra: str | None
+    dec: str | None
+    label: str | None  # a class per galaxy (then dataset.classes says what each class answers)
+    count: str | None  # votes per answer, a pattern of {question} and {answer}
+    fraction: (
+        str | None
+    )  # where count is null: votes / all votes on the question; votes = round(fraction x total)
+    total: str | None  # votes per question, a pattern of {question}; null: the sum over the answers
+    assumed_votes: int | None  # total, for every question, of fractions without any: an assumption
+    # question -> what {question} is in the table, then what each {answer} is, in order; none: the same as here
+    names: dict[str, tuple[str, ...]]
+
+    def __post_init__(self):
+        if self.assumed_votes is not None:
+            votes_within("dataset.columns.assumed_votes", self.assumed_votes, 1)
+
+
+@dataclass(frozen=True)
+class JoinSpec:
+    """Another table, whose columns are found as if they were the table's own."""
+
+    table: str | None  # null: not used
+    key: str  # its column of galaxies' ids; a|b: whichever is there
+
+
+@dataclass(frozen=True)
+class ScaleSpec:
+    """The arcseconds in a pixel of a cutout: max(least, min over COLUMNS of factor x column), or FIXED."""
+
+    columns: dict[str, float]  # a column in arcseconds -> its factor; a|b: whichever is there
+    least: float
+    fixed: float | None
+
+    def __post_init__(self):
+        at_least("dataset.service.scale.least", self.least, 0)
+        if self.fixed is not None and not 0 < self.fixed < 60:
+            raise ValueError(
+                f"dataset.service.scale.fixed is {self.fixed}; it must be in arcseconds per pixel, above 0 and below 60"
+            )
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """How images are fetched where dataset.images is the address of a cutout service or of a dataset hub."""
+
+    downloads: str  # the folder that keeps every image as it came
+    width: int  # pixels on a side, the {width} of the address; an answer of another size is refused
+    scale: ScaleSpec  # the {scale} of the address
+    at_once: int  # requests under way together
+    per_second: float  # requests begun in a second, at most
+    attempts: int  # for one image, before it is listed as missing
+    timeout: float  # seconds without a byte
+    contact: str | None  # an address of yours, told to the service
+
+    def __post_init__(self):
+        for name in ("at_once", "attempts"):
+            at_least(f"dataset.service.{name}", getattr(self, name), 1)
+        at_least("dataset.service.width", self.width, 256)
+        for name in ("per_second", "timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(
+                    f"dataset.service.{name} is {getattr(self, name)}; it must be above 0"
+                )
+        if self.timeout > 3600:
+            raise ValueError(
+                f"dataset.service.timeout is {self.timeout}; it must be in seconds, at most 3600"
+            )
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Where galaxies come from, and how they are stored."""
+
+    name: str  # synthetic | folder | gz2 | ..., or any name: it begins the store's
+    stores: str  # the folder that holds every store
+    # null: synthetic galaxies | a folder | a zip, tar, Parquet or TFRecord file, or several (*) | hub:OWNER/NAME |
+    # the address of a cutout service, of {ra} {dec} {scale} {width} {id}
+    images: str | None
+    licence: str | None  # of the images, as far as known; kept in the store
+    table: str | None  # CSV, Parquet or FITS; null: no labels, ids are file stems
+    table_hdu: (
+        str | None
+    )  # of a table in FITS: the number or name of its HDU; null: the first that holds a table
+    joins: dict[str, JoinSpec]
+    columns: ColumnsSpec
+    select: dict[str, tuple[str, ...]]  # a column -> the values of the galaxies that are taken
+    questions: dict[str, tuple[str, ...]]  # each question's answers, in order
+    leads: dict[
+        str, dict[str, tuple[str, ...]]
+    ]  # question -> earlier question -> those of its answers after which it is asked; none: asked of everybody
+    classes: (
+        dict[str, tuple[str, ...]] | None
+    )  # answer -> values of columns.label that give it one vote
+    galaxies: (
+        int | None
+    )  # at most so many, drawn by a hash of their id that is not the split's; synthetic: how many
+    seed: int  # of synthetic galaxies
+    channels: (
+        int  # 1: the mean of the colours is stored | 3: the colours; the network sees their mean
+    )
+    stretch: str  # of FITS: noise: by each image's own noise | grz: three bands in nanomaggies, as GZ DECaLS
+    hdu: (
+        str | None
+    )  # of FITS images: the number (0: the first) or EXTNAME of the one that is read; null: the science image
+    skip_bad_images: (
+        bool  # leave out unreadable images and list them, instead of stopping at the first
+    )
+    crop: float  # the share of the stored width, about the centre, that a network sees at zoom 1
+    service: ServiceSpec
+
+    def __post_init__(self):
+        credentials.refuse("dataset.images", self.images or "")
+        file_name("dataset.name", self.name)
+        if self.images is None and self.galaxies is None:
+            raise ValueError(
+                "dataset.galaxies is null; synthetic galaxies need a number, e.g. dataset.galaxies=2000"
+            )
+        if self.images is None and self.channels != 1:
+            raise ValueError(
+                "dataset.channels is 3; synthetic galaxies have no colours: set it to 1"
+            )
+        if self.galaxies is not None:
+            at_least("dataset.galaxies", self.galaxies, 1)
+        one_of("dataset.channels", self.channels, (1, 3))
+        one_of("dataset.stretch", self.stretch, ("noise", "grz"))
+        if not 0 < self.crop <= 1:
+            raise ValueError(
+                f"dataset.crop is {self.crop}; it must be above 0 and at most 1 (the whole image)"
+            )
+        for question, answers in self.questions.items():
+            if len(set(answers)) != len(answers) or len(answers) < 2:
+                raise ValueError(
+                    f"question {question!r} has answers {list(answers)}; it needs two or more, all different"
+                )
+        check(self.questions, self.leads)
+        if self.classes is not None and len(self.questions) != 1:
+            raise ValueError(
+                f"dataset.classes answers one question, but dataset.questions has {len(self.questions)}"
+            )
+
+
+@dataclass(frozen=True)
+class MatchSpec:
+    """The same galaxies in two stores."""
+
+    store: str | None  # the folder of the other store
+    radius: float  # arcseconds
+
+    def __post_init__(self):
+        if not 0 < self.radius <= 3600:
+            raise ValueError(
+                f"match.radius is {self.radius}; it must be in arcseconds, above 0 and at most 3600"
+            )
+
+
+@dataclass(frozen=True)
+class ConformSpec:
+    """What is compared with the specification."""
+
+    kit: str | None  # a conformance kit; null: the backend of this run itself
+    answers: str | None  # the folder of what another program made of the kit
+
+    def __post_init__(self):
+        if (self.kit is None) != (self.answers is None):
+            raise ValueError(
+                "conform.kit and conform.answers belong together; give both or neither"
+            )
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """Shares of galaxies held out, by the hash of their id."""
+
+    validation: float
+    test: float
+
+    def __post_init__(self):
+        in_unit("split.validation", self.validation)
+        in_unit("split.test", self.test)
+        in_unit("split.validation + split.test", self.validation + self.test)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The network: an architecture and its sizes, of which each architecture has its own (`SIZES`), the others null."""
+
+    name: str
+    image_size: int  # pixels on a side, as the network sees them
+    channels: int  # 1: the mean of the colours | 3: the colours, which the store then keeps
+    blocks: tuple[tuple[int, ...], ...] | None  # filters of each convolution, block by block
+    dense: int | None  # units of the dense layer, or of each of the head's
+    widths: (
+        tuple[int, ...] | None
+    )  # filters of each stage, with those of stem and top if they are on their own
+    depths: tuple[int, ...] | None  # blocks of each stage
+    stochastic_depth: (
+        float  # rate at which the last blocks are left out in training; earlier ones less often
+    )
+    dropout: float
+    scale: str  # unit: pixels enter as 0..1 | raw: as 0..255 (W20's departure 6)
+
+    def __post_init__(self):
+        one_of("model.name", self.name, tuple(SIZES))
+        for size in ("blocks", "dense", "widths", "depths"):
+            if (getattr(self, size) is None) == (size in SIZES[self.name]):
+                wanted = "must be given" if size in SIZES[self.name] else "must be null"
+                raise ValueError(
+                    f"model.{size} is {getattr(self, size)}; it {wanted}: {self.name} has {', '.join(SIZES[self.name])}"
+                )
+        one_of("model.channels", self.channels, (1, 3))
+        at_least("model.image_size", self.image_size, 1)
+        if self.blocks is not None:
+            halvings = 2 ** len(self.blocks)
+            if self.image_size < halvings or self.image_size % halvings:
+                raise ValueError(
+                    f"model.image_size is {self.image_size}, which cannot be halved {len(self.blocks)} times; "
+                    f"use a multiple of {halvings}"
+                )
+        for size, count in SIZES[self.name].items():
+            values = getattr(self, size)
+            if count and len(values) != count:
+                raise ValueError(
+                    f"model.{size} is {list(values)}; {self.name} needs {count} numbers there"
+                )
+            for value in flattened(values):
+                at_least(f"model.{size}", value, 1)
+        in_unit("model.dropout", self.dropout)
+        in_unit("model.stochastic_depth", self.stochastic_depth)
+        if self.stochastic_depth and self.name not in WITH_STOCHASTIC_DEPTH:
+            raise ValueError(
+                f"model.stochastic_depth is {self.stochastic_depth}; {self.name} has none: set it to 0"
+            )
+        one_of("model.scale", self.scale, ("unit", "raw"))
+
+
+STAGES = {"widths": 4, "depths": 4}
+SIZES: dict[
+    str, dict[str, int | None]
+] = {  # how many numbers each size of an architecture has; None: as many as wanted
+    "w20": {"blocks": None, "dense": None},
+    "dieleman": {"widths": 4, "dense": None},
+    "resnet18": STAGES,
+    "resnet50": STAGES,
+    "efficientnet_b0": {"widths": 9, "depths": 7},
+    **{f"convnext_{size}": STAGES for size in ("atto", "femto", "pico", "nano", "tiny", "small")},
+}
+WITH_STOCHASTIC_DEPTH = tuple(
+    name for name in SIZES if name.startswith(("convnext", "efficientnet"))
+)
+
+
+def flattened(values) -> tuple[int, ...]:
+    """The numbers in a number, or in tuples of such."""
+    if isinstance(values, int):
+        return (values,)
+    return tuple(number for value in values for number in flattened(value))
+
+
+@dataclass(frozen=True)
+class AugmentationSpec:
+    """How a galaxy is turned, zoomed and relit each time it is seen."""
+
+    zoom: tuple[float, float]  # uniform between the two
+    shift: str  # anywhere: the zoomed window lies anywhere in the crop | centred
+    rotation: str  # full: 0 to 2 pi | half: 0 to pi (W20's departure 4) | none
+    border: str  # edge: beyond the image, its nearest pixel | zero (departure 4)
+    resampling: str  # bilinear: one sampling | nearest: bilinear rotation, then nearest-neighbour zoom (departure 5)
+    zoom_per: str  # image | call: one for 15 steps, one for a whole prediction pass (departure 2)
+    brightness: float  # added, uniform in +- this
+    contrast: tuple[float, float]  # about the image's mean, uniform between the two
+    at_prediction: bool  # also at prediction, for every sample anew (departure 3)
+
+    def __post_init__(self):
+        low, high = self.zoom
+        if not 1 <= low <= high:
+            raise ValueError(f"augmentation.zoom is [{low}, {high}]; it must rise from at least 1")
+        if not 0 < self.contrast[0] <= self.contrast[1]:
+            raise ValueError(
+                f"augmentation.contrast is {list(self.contrast)}; it must rise from above 0"
+            )
+        at_least("augmentation.brightness", self.brightness, 0)
+        one_of("augmentation.shift", self.shift, ("anywhere", "centred"))
+        one_of("augmentation.rotation", self.rotation, ("full", "half", "none"))
+        one_of("augmentation.border", self.border, ("edge", "zero"))
+        one_of("augmentation.resampling", self.resampling, ("bilinear", "nearest"))
+        one_of("augmentation.zoom_per", self.zoom_per, ("image", "call"))
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """Adam on the mean negative log likelihood of a batch's votes."""
+
+    batch_size: int
+    steps: int
+    learning_rate: float
+    schedule: str  # constant | cosine: the rate falls to 0 along half a wave over all steps
+    beta1: float
+    beta2: float
+    epsilon: float
+    epsilon_form: (
+        str  # textbook: outside the root, after bias correction | hat: before it (departure 11)
+    )
+    moments: str  # of batch norms. batch: the batch's, by which running ones move | frozen: the running ones, which stay
+    validate_every: int  # steps; 0: only at the end
+    checkpoint_every: int  # steps; 0: only at the end
+    members: int  # networks trained side by side, each from first weights and batches of its own
+
+    def __post_init__(self):
+        at_least("training.batch_size", self.batch_size, 1)
+        at_least("training.steps", self.steps, 1)
+        at_least("training.members", self.members, 1)
+        at_least("training.validate_every", self.validate_every, 0)
+        at_least("training.checkpoint_every", self.checkpoint_every, 0)
+        if not self.learning_rate > 0:
+            raise ValueError(f"training.learning_rate is {self.learning_rate}; it must be above 0")
+        one_of("training.schedule", self.schedule, ("constant", "cosine"))
+        in_unit("training.beta1", self.beta1)
+        in_unit("training.beta2", self.beta2)
+        one_of("training.epsilon_form", self.epsilon_form, ("textbook", "hat"))
+        one_of("training.moments", self.moments, ("batch", "frozen"))
+
+
+@dataclass(frozen=True)
+class PosteriorSpec:
+    """What is asked of the trained network."""
+
+    samples: int  # dropout samples per galaxy
+    expected_votes: int  # N of the predicted count interval and of the mutual information
+    galaxies: str  # all | test: whose posterior is written
+
+    def __post_init__(self):
+        at_least("posterior.samples", self.samples, 1)
+        votes_within("posterior.expected_votes", self.expected_votes, 1)
+        one_of("posterior.galaxies", self.galaxies, ("all", "test"))
+
+
+@dataclass(frozen=True)
+class AcquisitionSpec:
+    """Which galaxies are asked about next, and the schedule of asking."""
+
+    name: str
+    samples: int
+    expected_votes: int  # 0: as many as the catalogue has of each galaxy
+    of: str  # power, gibbs, mixture: the score they draw by
+    coldness: float  # power, gibbs: how much the score decides; 0: nothing, all are alike
+    share: float  # mixture: the chance that a place goes to any galaxy at all
+    guard: float  # the share of the pool that no score may choose: those whose features lie farthest out
+    states: int  # batch_mutual_information: joint counts of a batch, all of them or, if more, so many drawn
+    targets: int  # epig: how many galaxies' votes are to be foretold
+    target: (
+        str | None
+    )  # epig: null: galaxies of the pool | a CSV file whose column id names galaxies of the dataset
+    initial: int
+    per_round: int
+    rounds: int
+    first_steps: int
+    round_steps: int
+    start: str  # warm: each round trains on | cold: each round begins at the first weights
+    shards: int  # 0: score the whole pool | n: score n random shards of it (departure 9)
+    shard_size: int
+    vote_choices: tuple[int, ...]  # ask_next.csv: numbers of votes that may be asked for
+    vote_budget: int | None  # ask_next.csv: votes to hand out; null: expected_votes for each galaxy
+
+    def __post_init__(self):
+        one_of("acquisition.name", self.name, ACQUISITIONS)
+        one_of("acquisition.of", self.of, SCORES)
+        one_of("acquisition.start", self.start, ("warm", "cold"))
+        for name in (
+            "samples",
+            "states",
+            "targets",
+            "initial",
+            "per_round",
+            "first_steps",
+            "round_steps",
+            "shard_size",
+        ):
+            at_least(f"acquisition.{name}", getattr(self, name), 1)
+        votes_within("acquisition.expected_votes", self.expected_votes, 0)
+        for name in ("coldness", "rounds", "shards"):
+            at_least(f"acquisition.{name}", getattr(self, name), 0)
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"acquisition.share is {self.share}; it must be from 0 to 1")
+        in_unit("acquisition.guard", self.guard)
+        choices = self.vote_choices
+        if not choices or choices[0] < 1 or list(choices) != sorted(set(choices)):
+            raise ValueError(
+                f"acquisition.vote_choices is {list(choices)}; it must rise from at least 1"
+            )
+        votes_within("acquisition.vote_choices", choices[-1], 1)
+        if self.vote_budget is not None:
+            at_least("acquisition.vote_budget", self.vote_budget, 1)
+
+
+@dataclass(frozen=True)
+class OracleSpec:
+    """Who tells the votes of the galaxies that are asked about."""
+
+    name: str  # catalogue: the dataset's own votes | volunteers: classifications put in the run's folder
+    votes: int | None  # catalogue: so many of a galaxy's votes, drawn; null: all of them
+    tasks: dict[str, str]  # volunteers: a task of the workflow (T0) -> the question it asks
+    answers: dict[
+        str, str
+    ]  # volunteers: an answer's text -> ours; none: alike but for case and punctuation
+    project: (
+        int | None
+    )  # volunteers: the project that galaxies are uploaded to; null: they are only written
+    workflow: (
+        str | None
+    )  # volunteers: the number or the name of the one that counts; null: the only one
+
+    def __post_init__(self):
+        one_of("oracle.name", self.name, ("catalogue", "volunteers"))
+        if self.votes is not None:
+            votes_within("oracle.votes", self.votes, 1)
+
+
+@dataclass(frozen=True)
+class BenchSpec:
+    """What is timed, of whom, and how often; see benchmarks/METHOD.md."""
+
+    programs: tuple[
+        str, ...
+    ]  # of benchmarks/programs, timed turn about; none: this run's backend alone
+    tasks: tuple[str, ...]  # files of benchmarks/tasks
+    batch_size: int
+    warmup: int  # calls, at most, until a task is steady
+    rounds: int  # in each, every program has its turn
+    repeats: int  # calls in a turn
+    galaxies: int  # of the dataset, for the tasks that read a store
+    target: float  # log score (nat), the less the better, that the task quality trains to
+    pythons: dict[str, str]  # the interpreter of each program that needs an environment of its own
+    price_per_hour: float  # of the machine, for the report's ledger of costs
+    patience: float  # seconds that a program may take over its first call, its warm-up or a turn
+
+    def __post_init__(self):
+        at_least("bench.batch_size", self.batch_size, 1)
+        at_least("bench.warmup", self.warmup, 1)
+        at_least("bench.rounds", self.rounds, 1)
+        at_least("bench.repeats", self.repeats, 1)
+        at_least("bench.galaxies", self.galaxies, 1)
+        at_least("bench.price_per_hour", self.price_per_hour, 0)
+        at_least("bench.patience", self.patience, 1)
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What to do."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: one task, one framework, one process, one folder."""
+
+    task: TaskSpec
+    seed: int
+    question: str
+    positive: tuple[str, ...]  # the answers counted as yes
+    minimum_votes: (
+        int  # galaxies with fewer votes on the question are not trained on or tested with
+    )
+    outputs: str  # where runs are kept
+    folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
+    weights: str | None  # predict, calibrate, export: a run folder of fit, or a weights.safetensors
+    again: bool  # do a finished run anew
+    backend: BackendSpec
+    dataset: DatasetSpec
+    match: MatchSpec
+    conform: ConformSpec
+    split: SplitSpec
+    model: ModelSpec
+    augmentation: AugmentationSpec
+    training: TrainingSpec
+    posterior: PosteriorSpec
+    acquisition: AcquisitionSpec
+    oracle: OracleSpec
+    bench: BenchSpec
+
+    def __post_init__(self):
+        one_of("task.name", self.task.name, tuple(USES))
+        if uses(self.task.name, "question"):
+            self._check_question()
+        at_least("minimum_votes", self.minimum_votes, 1)
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed is {self.seed}; it must be at least 0 and below 2^64")
+        if self.training.batch_size > 65536:
+            raise ValueError(
+                f"training.batch_size is {self.training.batch_size}; it must be at most 65536"
+            )
+        members, task = self.training.members, self.task.name
+        if task == "active" and self.training.schedule != "constant":
+            raise ValueError(
+                f"training.schedule is {self.training.schedule}; active trains on in every round, "
+                "so its rate must be constant"
+            )
+        if self.seed + members > 2**64:
+            raise ValueError(
+                f"seed is {self.seed} and training.members {members}; each member has a seed of its own, up to 2^64"
+            )
+        asked = {}
+        if task in ("fit", "predict", "calibrate", "active"):
+            asked["posterior.samples"] = self.posterior.samples
+        if task == "active":
+            asked["acquisition.samples"] = self.acquisition.samples
+        for name, samples in asked.items():
+            if samples % members:
+                raise ValueError(
+                    f"{name} is {samples}; it must be a multiple of training.members, {members}: "
+                    "each member gives as many samples"
+                )
+        if members > 1 and task in ("bench", "export"):
+            raise ValueError(
+                f"training.members is {members}; {task} is of one network: that of a fit with training.members=1, "
+                "whose seed may be that of a member (seed, seed + 1, ...)"
+            )
+
+    def _check_question(self) -> None:
+        answers = self.dataset.questions.get(self.question)
+        if answers is None:
+            raise ValueError(
+                f"question is {self.question!r}; dataset {self.dataset.name} asks {', '.join(self.dataset.questions)}"
+            )
+        strange = [answer for answer in self.positive if answer not in answers]
+        if strange or not self.positive or set(self.positive) == set(answers):
+            raise ValueError(
+                f"positive is {list(self.positive)}; {self.question} has the answers {', '.join(answers)}: "
+                "name at least one of them and not all"
+            )
+
+    @property
+    def negative(self) -> tuple[str, ...]:
+        """The answers counted as no."""
+        return tuple(
+            answer
+            for answer in self.dataset.questions[self.question]
+            if answer not in self.positive
+        )
+
+
+T = TypeVar("T")
+
+
+def from_config(kind: type[T], config: dict) -> T:
+    """A KIND from nested plain data.
+
+    Raises ValueError, with the full name of the key, for a key too many, a key too few or a value of the wrong type.
+    """
+    return _read(kind, config, "")
+
+
+def _read(kind, value, name: str):
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} is {value!r}; it must be a group of keys")
+        hints = get_type_hints(kind)
+        prefix = f"{name}." if name else ""
+        for key in value.keys() - hints.keys():
+            raise ValueError(f"no key {prefix}{key}; there are {', '.join(hints)}")
+        for key in hints.keys() - value.keys():
+            raise ValueError(f"the key {prefix}{key} is missing")
+        return kind(
+            **{
+                field.name: _read(hints[field.name], value[field.name], prefix + field.name)
+                for field in fields(kind)
+            }
+        )
+    origin, inner = get_origin(kind), get_args(kind)
+    if type(None) in inner:
+        return None if value is None else _read(inner[0], value, name)
+    if origin is tuple and isinstance(value, list | tuple):
+        kinds = inner[:1] * len(value) if inner[-1] is ... else inner
+        if len(kinds) != len(value):
+            raise ValueError(f"{name} is {list(value)}; it must have {len(kinds)} values")
+        return tuple(
+            _read(k, v, f"{name}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True))
+        )
+    if origin is dict and isinstance(value, dict):
+        return {str(key): _read(inner[1], entry, f"{name}.{key}") for key, entry in value.items()}
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _finite(value, name)
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise ValueError(f"{name} is {value!r}, which is not {getattr(kind, '__name__', kind)}")
+
+
+def completed(kind, held: dict, default: dict, name: str = "") -> dict:
+    """The config `held` of a `kind`, of which keys that it lacks are as in `default`: a file older than they are.
+
+    Raises ValueError for a key that a `kind` has not, or a group that is none.
+    """
+    if not isinstance(held, dict):
+        raise ValueError(f"{name or 'it'} is {held!r}, not a group of keys")
+    hints, whole = get_type_hints(kind), {}
+    if strange := held.keys() - hints.keys():
+        raise ValueError(f"{name}{min(strange)} is no key")
+    for key, inner in hints.items():
+        whole[key] = held.get(key, default[key])
+        if is_dataclass(inner):
+            whole[key] = completed(inner, whole[key], default[key], f"{name}{key}.")
+    return whole
+
+
+def _finite(value: float, name: str) -> float:
+    """`value` as a float; ValueError for one that JSON cannot hold, and that nothing can be reckoned with."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {number}; it must be a finite number")
+    return number
+
+
+def to_config(spec) -> dict:
+    """The nested plain data that `from_config` makes SPEC from; JSON can hold it."""
+    return json.loads(json.dumps(asdict(spec)))
+
+
+def digest(value: Any, length: int = 10) -> str:
+    """A short name for plain data: the same data, the same name."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -1,0 +1,80 @@
+"""One file per task: what `trizoo TASK` does, in a process of its own. Here: what the command line knows of each."""
+
+from typing import NamedTuple
+
+
+class Task(NamedTuple):
+    """A task of the command line."""
+
+    help: str
+    module: str  # which has a function of the task's name: (run, folder) -> what its record keeps
+    leaves: tuple[
+        str, ...
+    ] = ()  # its files in the run's folder, which again=true removes; a user's have other names
+    needs_fit: bool = False  # its network, view of a galaxy and question are those of the weights that it is given
+    inherits: tuple[
+        str, ...
+    ] = ()  # what else it takes from there, unless the command line names it
+    cached: bool = True  # not done twice; the others are quick where nothing changed, and their sources may have
+
+
+TASKS = {
+    "prepare": Task("read images and votes into a store", "shared.tasks.prepare", cached=False),
+    "fit": Task(
+        "train the network, then write every galaxy's posterior",
+        "shared.tasks.fit",
+        (
+            "checkpoint.safetensors",
+            "weights.safetensors",
+            "losses.parquet",
+            "split.parquet",
+            "posterior.parquet",
+        ),
+    ),
+    "predict": Task(
+        "write the posterior of other galaxies with the weights of a fit",
+        "shared.tasks.predict",
+        ("posterior.parquet",),
+        needs_fit=True,
+    ),
+    "calibrate": Task(
+        "measure how honest a fit's posterior is, and find its best dropout rate",
+        "shared.tasks.calibrate",
+        ("calibration.json", "calibration.csv"),
+        needs_fit=True,
+        inherits=("dataset", "split", "minimum_votes", "training", "posterior", "seed"),
+    ),
+    "active": Task(
+        "train, label the galaxies that teach most, repeat",
+        "shared.tasks.active",
+        ("checkpoint.safetensors", "ask_next.csv"),
+    ),
+    "bench": Task("time training, prediction and posterior sampling", "benchmarks.bench"),
+    "conform": Task(
+        "check a framework, or another program's answers, against the specification",
+        "shared.tasks.conform",
+    ),
+    "kit": Task(
+        "write the conformance kit: what a port in any language must give", "shared.tasks.kit"
+    ),
+    "export": Task(
+        "write the networks of a fit as ONNX, for other languages",
+        "shared.tasks.export",
+        ("rho.onnx", "features.onnx", "head.onnx"),
+        needs_fit=True,
+        inherits=("dataset",),
+    ),
+    "match": Task(
+        "find the same galaxies in two stores, by position",
+        "shared.tasks.match",
+        ("matches.parquet", "matches.csv"),
+        cached=False,
+    ),
+    "show": Task(
+        "draw a dataset's questions, and which answers lead to which",
+        "shared.tasks.show",
+        ("schema.svg", "schema.mmd"),
+        cached=False,
+    ),
+    "report": Task("make the report of all runs under outputs", "reports.report", cached=False),
+}

@@ -1,0 +1,161 @@
+"""`trizoo active`: train, label the galaxies that teach most, repeat."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from shared.data.prepare import prepare as prepare_store
+from shared.data.split import NAMES, split
+from shared.data.store import Store
+from shared.method.active import Answers, initial, rounds
+from shared.method.batches import Labelled
+from shared.method.ensemble import open_networks
+from shared.method.pool import Galaxies
+from shared.method.selection import needs_targets
+from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
+from shared.run.keys import galaxy_hash
+from shared.run.spec import RunSpec
+from shared.run.spreadsheet import from_cell, write_csv
+from shared.tasks.galaxies import cutouts, labelled_parts, parts_with_votes
+from shared.tasks.results import summarise, where
+
+TEST_GALAXIES = 2500  # at most so many are sampled after each round of active learning, as by W+20
+
+
+def active(run: RunSpec, folder: Path) -> dict:
+    """Active learning on galaxies whose votes come as they are asked about; then whom to ask about next.
+
+    Where volunteers have yet to answer, the outcome has no results, but says under "waiting" what to do.
+    """
+    store = prepare_store(run.dataset)
+    galaxies, answers = partition(run, store, folder)
+    if not len(galaxies.labelled.rows):
+        return {"waiting": waiting(run, folder, 0, run.acquisition.initial)}
+    backend, images = open_networks(run), cutouts(run, store)
+    done = list(rounds(backend, run, images, galaxies, folder, answers))
+    last = done[-1]
+    if last["number"] < run.acquisition.rounds:
+        return {"waiting": waiting(run, folder, last["number"] + 1, len(last["rows"]))}
+    asked = store.galaxies.iloc[last["rows"]][["id", "ra", "dec"]]
+    asked = asked.assign(score=last["scores"], chance=last["chances"], votes=last["votes"])
+    asked.insert(0, "rank", np.arange(1, len(asked) + 1))
+    write_csv(folder / "ask_next.csv", asked)
+    results = {
+        "store": str(store.folder),
+        "rounds": [round_record(store, entry) for entry in done],
+        "peak_memory_bytes": backend.peak_memory(),
+        "summary": f"{last['labelled']} galaxies labelled; {summarise(last['test'])}; "
+        f"ask next: {folder / 'ask_next.csv'}",
+    }
+    return {"where": where(backend), "results": results}
+
+
+def round_record(store: Store, entry: dict) -> dict:
+    """A round as a record keeps it: galaxies by their ids, "acquired" and "unanswered" (null: not heard of yet)."""
+    names = ("labelled", "scores", "chances", "votes", "loss", "seconds", "test", "pool", "digest")
+    ids, unanswered = store.galaxies["id"], entry["unanswered"]
+    return {name: entry[name] for name in names} | {
+        "acquired": ids.iloc[entry["rows"]].tolist(),
+        "unanswered": None if unanswered is None else ids.iloc[unanswered].tolist(),
+    }
+
+
+def partition(run: RunSpec, store: Store, folder: Path) -> tuple[Galaxies, Answers]:
+    """Who takes part in active learning, and who answers.
+
+    The catalogue reveals the votes of its own galaxies as they are asked about. Volunteers are asked about galaxies
+    without votes, and all that have some are learned from at the start; if none has, then random ones are asked about
+    first, and empty is labelled until these have been answered.
+    Raises ValueError if there are too few to ask about, no test galaxy, or targets that the dataset has not.
+    """
+    galaxies = with_and_without_votes(run, store)
+    if run.oracle.name == "catalogue":
+        known = revealed(galaxies.labelled, run.oracle.votes, run.seed)
+        enough_to_ask(run, known, run.acquisition.initial)
+        if not len(galaxies.test.rows):
+            raise ValueError(
+                "there is no test galaxy with votes; raise split.test or lower minimum_votes"
+            )
+        first = np.isin(np.arange(len(known.rows)), initial(run, known))
+        return galaxies._replace(labelled=known.take(first), pool=known.take(~first)), catalogue
+    pool, answers = galaxies.unknown, partial(volunteers, store, run, folder)
+    galaxies, begun = galaxies._replace(pool=pool, unknown=galaxies.pool), galaxies.labelled
+    enough_to_ask(run, pool, 0 if len(begun.rows) else run.acquisition.initial)
+    if not len(begun.rows):
+        first = answers(0, pool, pool.rows[initial(run, pool)].tolist()) or begun
+        left = pool.take(~np.isin(pool.rows, first.rows))
+        galaxies = galaxies._replace(labelled=first, pool=left)
+    return galaxies, answers
+
+
+def with_and_without_votes(run: RunSpec, store: Store) -> Galaxies:
+    """The training galaxies that have votes as labelled, the test galaxies, the others as unknown, and no pool."""
+    ids = store.galaxies["id"]
+    hashes, none = galaxy_hash(ids), np.zeros(len(ids), np.int64)
+    all_galaxies = Labelled(np.arange(len(ids)), hashes, none, none)
+    empty = all_galaxies.take(np.arange(0))
+    if run.oracle.name == "catalogue":
+        parts = labelled_parts(run, store, hashes)
+    elif f"{run.question}_total" in store.galaxies:
+        parts = parts_with_votes(run, store, hashes)
+    else:
+        parts = dict.fromkeys(NAMES, empty)
+    with_votes = np.concatenate([part.rows for part in parts.values()])
+    unlabelled = np.setdiff1d(
+        np.flatnonzero(split(store.split_ids, run.split) != "test"), with_votes
+    )
+    test, truth = parts["test"], true_chances(store, run)
+    order = np.argsort(galaxy_hash(ids.iloc[test.rows], "few of test"))
+    test = test.take(np.sort(order[:TEST_GALAXIES]))
+    targets = None
+    if needs_targets(run.acquisition):
+        yes, total = np.zeros_like(none), np.zeros_like(none)
+        for part in parts.values():
+            yes[part.rows], total[part.rows] = part.yes, part.total
+        rows = named_rows(Path(run.acquisition.target), ids)
+        targets = all_galaxies._replace(yes=yes, total=total).take(rows)
+        targets = revealed(targets, run.oracle.votes, run.seed)
+    truth = None if truth is None else truth[test.rows]
+    return Galaxies(parts["train"], empty, test, all_galaxies.take(unlabelled), targets, truth)
+
+
+def named_rows(path: Path, ids: pd.Series) -> np.ndarray:
+    """Where the galaxies that the column id of the CSV file at PATH names are among IDS.
+
+    Raises ValueError if there is no such column, empty in it, or somebody who is not among IDS; OSError if there is
+    no such file.
+    """
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if "id" not in table:
+        raise ValueError(
+            f"acquisition.target is {path}, whose columns are {', '.join(table)}; it needs one called id"
+        )
+    names = table["id"].drop_duplicates()
+    names = names.where(names.isin(ids), names.map(from_cell))  # of a file of ours
+    strange = names[~names.isin(ids)].tolist()
+    if strange:
+        raise ValueError(
+            f"acquisition.target is {path}, which names {len(strange)} galaxies that the dataset has not "
+            f"({', '.join(strange[:5])}); name galaxies of the dataset"
+        )
+    if not len(names):
+        raise ValueError(f"acquisition.target is {path}, which names no galaxy; name one or more")
+    return np.flatnonzero(ids.isin(names))
+
+
+def enough_to_ask(run: RunSpec, pool: Labelled, first: int) -> None:
+    """Raise ValueError unless the POOL is enough for the rounds, after the FIRST galaxies of it."""
+    if not len(pool.rows):
+        raise ValueError(
+            f"every galaxy that is not held out has votes on {run.question} already, so that volunteers can be asked "
+            "about none; give galaxies without votes, or oracle=catalogue"
+        )
+    need = first + run.acquisition.rounds * run.acquisition.per_round
+    if need > len(pool.rows):
+        what = "learned from" if run.oracle.name == "catalogue" else "asked about"
+        raise ValueError(
+            f"{run.acquisition.rounds} rounds ask about {need} galaxies, but only {len(pool.rows)} can be {what}; "
+            "lower acquisition.rounds, per_round or initial"
+        )

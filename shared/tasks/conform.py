@@ -1,0 +1,38 @@
+"""`trizoo conform`: how far a framework, or another program's answers, are from the specification."""
+
+from pathlib import Path
+
+from shared.method.backend import open_backend
+from shared.proof.conformance import climb, ladder
+from shared.run.spec import RunSpec
+
+
+def conform(run: RunSpec, folder: Path) -> dict:
+    """How far the run's backend, or another program's answers to a kit, are from the specification."""
+    if run.conform.kit is not None:
+        return _conform_kit(run)
+    verdicts = climb(run)
+    print(ladder(verdicts), flush=True)
+    over = [verdict.rung for verdict in verdicts if verdict.verdict != "ok"]
+    backend = open_backend(run.backend)
+    results = {
+        "rungs": [verdict._asdict() for verdict in verdicts],
+        "seconds": sum(verdict.seconds for verdict in verdicts),
+        "summary": f"{len(verdicts) - len(over)} of {len(verdicts)} rungs of {run.backend.name} in "
+        f"{run.backend.precision} are within their budget"
+        + (f"; not {', '.join(over)}" if over else ""),
+    }
+    return {"where": backend.describe(), "results": results, "status": 1 if over else 0}
+
+
+def _conform_kit(run: RunSpec) -> dict:
+    from shared.proof import kit
+
+    verdicts = kit.check_kit(Path(run.conform.kit or ""), Path(run.conform.answers or ""))
+    print(kit.ladder(verdicts), flush=True)
+    wrong = sum(verdict.verdict != "ok" for verdict in verdicts)
+    results = {
+        "arrays": [verdict._asdict() for verdict in verdicts],
+        "summary": f"{len(verdicts) - wrong} of {len(verdicts)} arrays are as the specification has them",
+    }
+    return {"where": {}, "results": results, "status": 1 if wrong else 0}

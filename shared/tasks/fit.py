@@ -1,0 +1,87 @@
+"""`trizoo fit`: train the network, then write every galaxy's posterior."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from shared.data.prepare import prepare as prepare_store
+from shared.data.split import split
+from shared.method.ensemble import open_networks
+from shared.method.metrics import evaluate
+from shared.method.sampling import sample_galaxies
+from shared.method.training import fit as train
+from shared.network.weights import TRAINED_WITH, parameters, save_weights
+from shared.run.keys import galaxy_hash
+from shared.run.records import write_whole
+from shared.run.spec import RunSpec
+from shared.tasks.galaxies import cutouts, labelled_parts, write_split
+from shared.tasks.results import facts, on_part, summarise, where, write_catalogue
+
+
+def fit(run: RunSpec, folder: Path) -> dict:
+    """Train on the training galaxies, then write the posterior of all, or of the test galaxies."""
+    store = prepare_store(run.dataset)
+    hashes = galaxy_hash(store.galaxies["id"])
+    parts = labelled_parts(run, store, hashes)
+    backend, images = open_networks(run), cutouts(run, store)
+
+    def validate(state) -> float | None:
+        part = parts["validation"]
+        if not len(part.rows):
+            return None
+        samples = sample_galaxies(
+            backend, run, state, images, part.rows, part.hashes, run.posterior.samples
+        )
+        return evaluate(samples, part.yes, part.total)["loss"]
+
+    state, history = train(backend, run, images, parts["train"], validate, folder)
+    write_split(store, parts, folder)
+    weights = backend.export_weights(state) | {TRAINED_WITH: np.sort(parts["train"].hashes)}
+    save_weights(folder / "weights.safetensors", weights, facts(run))
+    losses = pd.DataFrame(
+        {"step": np.arange(len(history.losses)), "loss": history.losses, "validation_loss": np.nan}
+    )
+    for step, loss in history.validation:
+        losses.loc[step - 1, "validation_loss"] = loss
+    write_whole(folder / "losses.parquet", lambda beside: losses.to_parquet(beside, index=False))
+
+    begun = time.perf_counter()
+    all_galaxies = run.posterior.galaxies == "all"
+    rows = (
+        np.arange(len(hashes))
+        if all_galaxies
+        else np.flatnonzero(split(store.split_ids, run.split) == "test")
+    )
+    samples = sample_galaxies(
+        backend, run, state, images, rows, hashes[rows], run.posterior.samples
+    )
+    seconds = time.perf_counter() - begun
+    in_training = np.isin(rows, parts["train"].rows)
+    information = write_catalogue(backend, run, store, rows, samples, in_training, folder)
+    measured = {
+        name: evaluate(*on_part(parts[name], rows, samples, information))
+        for name in ("validation", "test")
+        if np.isin(parts[name].rows, rows).any()
+    }
+    later = history.seconds[1:] or history.seconds
+    batch = min(run.training.batch_size, len(parts["train"].rows))
+    speed = (
+        run.training.members * batch * float(np.median([steps / spent for steps, spent in later]))
+    )
+    results = {
+        "store": str(store.folder),
+        "galaxies": {name: len(part.rows) for name, part in parts.items()},
+        "parameters": run.training.members * parameters(run.model),
+        "steps": run.training.steps,
+        "train_seconds": sum(spent for _, spent in history.seconds),
+        "first_call_seconds": history.seconds[0][1],
+        "images_per_second": speed,
+        "sample_seconds": seconds,
+        "sampled_galaxies": len(rows),
+        "peak_memory_bytes": backend.peak_memory(),
+        **measured,
+        "summary": f"trained at {speed:.0f} images/s; {summarise(measured.get('test'))}",
+    }
+    return {"where": where(backend), "results": results}

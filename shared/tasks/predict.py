@@ -1,0 +1,39 @@
+"""`trizoo predict`: write the posterior of other galaxies with the weights of a fit."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from shared.data.prepare import prepare as prepare_store
+from shared.method.ensemble import open_networks
+from shared.method.sampling import sample_galaxies
+from shared.network.weights import fitted
+from shared.run.keys import galaxy_hash
+from shared.run.spec import RunSpec
+from shared.tasks.galaxies import cutouts, learned_from
+from shared.tasks.results import where, write_catalogue
+
+
+def predict(run: RunSpec, folder: Path) -> dict:
+    """Write the posterior of every galaxy of a dataset, with the weights of a fit."""
+    path, start = fitted(run)
+    store = prepare_store(run.dataset)
+    backend, images = open_networks(run), cutouts(run, store)
+    state = backend.init(run, start)
+    ids = store.galaxies["id"]
+    hashes, rows = galaxy_hash(ids), np.arange(len(ids))
+    in_training = learned_from(path, hashes)
+    begun = time.perf_counter()
+    samples = sample_galaxies(backend, run, state, images, rows, hashes, run.posterior.samples)
+    seconds = time.perf_counter() - begun
+    write_catalogue(backend, run, store, rows, samples, in_training, folder)
+    results = {
+        "store": str(store.folder),
+        "galaxies": len(ids),
+        "weights": str(path),
+        "sample_seconds": seconds,
+        "peak_memory_bytes": backend.peak_memory(),
+        "summary": f"{len(ids)} galaxies, {len(ids) / seconds:.0f} galaxies/s: {folder / 'posterior.parquet'}",
+    }
+    return {"where": where(backend), "results": results}
