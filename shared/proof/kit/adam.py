@@ -42,22 +42,22 @@ def adam(fixtures: Fixtures) -> Arrays:
 def _one_step(fixtures: Fixtures) -> Arrays:
     random, axes = fixtures.random(20), "case, weight"
     steps, size = np.array([0, 41], np.int64), (2, 500)
-    weight, slope = random.normal(0, 0.05, size), random.normal(0, 1e-2, size)
+    weight, gradient = random.normal(0, 0.05, size), random.normal(0, 1e-2, size)
     first, second = random.normal(0, 1e-2, size), random.uniform(0, 1e-3, size)
     first[0], second[0] = 0, 0
-    slope[:, :9] = [0, 1e-8, -1e-8, 1e-12, 1e-30, 1, -1, 1e3, 0]
+    gradient[:, :9] = [0, 1e-8, -1e-8, 1e-12, 1e-30, 1, -1, 1e3, 0]
     result = {
         "in/one/step": given(steps, "case", "the step, counted from 0"),
         "in/one/weight": given(weight, axes, "weights before"),
         "in/one/first": given(first, axes, "first moments before"),
         "in/one/second": given(second, axes, "second moments before"),
-        "in/one/slope": given(slope, axes, "gradients"),
+        "in/one/slope": given(gradient, axes, "gradients"),
     }
     for form in ("textbook", "hat"):
         spec = replace(ADAM, epsilon_form=form)
         after = [
             reference.adam(spec, int(step), *arrays)
-            for step, *arrays in zip(steps, weight, first, second, slope, strict=True)
+            for step, *arrays in zip(steps, weight, first, second, gradient, strict=True)
         ]
         for name, values in zip(
             ("weight", "first", "second"), zip(*after, strict=True), strict=True
@@ -107,8 +107,8 @@ def trained(run: RunSettings, images: np.ndarray, weights: Weights, plan: Plan):
         yes, total = (votes[number].astype(float) for votes in (plan.yes, plan.total))
         found = reference.gradients(run.model, weights, x, {"dropout": kept}, yes, total)
         losses.append(found.loss)
-        for name, slope in found.slopes.items():
+        for name, gradient in found.slopes.items():
             weights[name], first[name], second[name] = reference.adam(
-                run.training, int(step), weights[name], first[name], second[name], slope
+                run.training, int(step), weights[name], first[name], second[name], gradient
             )
     return np.array(losses), weights, first, second

@@ -1,5 +1,6 @@
 """The arrays of a kit: those that a port is given, and those that it must write, with how near they must be."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -98,9 +99,5 @@ def given_rate(spec: ModelSpec) -> Array:
 def given_pools(model: Model) -> Array:
     """After which convolutions a max-pool comes."""
     kinds = [type(layer.operation) for layer in model.encoder]
-    after = [
-        following is MaxPool
-        for kind, following in zip(kinds, kinds[1:], strict=False)
-        if kind is Relu
-    ]
+    after = [following is MaxPool for kind, following in pairwise(kinds) if kind is Relu]
     return given(np.array(after, np.uint8), "convolution", "1: a max-pool comes after it")

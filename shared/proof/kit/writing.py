@@ -89,7 +89,10 @@ def _tables(index: dict) -> str:
     lines = []
     for part in (index["weights"], *index["checks"].values()):
         lines += ["", f"### {part['file']}", ""]
-        lines += ["| array | dtype | shape | axes | what | tolerance |", "|---|---|---|---|---|---|"]
+        lines += [
+            "| array | dtype | shape | axes | what | tolerance |",
+            "|---|---|---|---|---|---|",
+        ]
         for name, fact in part["arrays"].items():
             shape = " x ".join(map(str, fact["shape"]))
             cells = (f"`{name}`", fact["dtype"], shape, fact["axes"], fact["what"], _allowed(fact))
