@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from shared import kit
-from shared.kit import RUNGS, check_kit, write_kit
+from shared.proof.kit import adam
+from shared.proof.kit.checking import check_kit
+from shared.proof.kit.checks import CHECKS
+from shared.proof.kit.writing import write_kit
 
 PORT = Path(__file__).parent / "fifth" / "port.fsx"
 DOTNET, NODE = shutil.which("dotnet"), shutil.which("node")
@@ -75,17 +77,17 @@ def program(script, folder):
     return [NODE, compiled]
 
 
-def answered(script, folder, inputs):
-    (folder / "answers").mkdir(parents=True)
-    done(*program(script, folder / "program"), inputs, folder / "answers")
-    return folder / "answers"
+def answered(command, folder, inputs, *checks):
+    folder.mkdir()
+    done(*command, inputs, folder, *checks)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kit")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kit, "ADAM", replace(kit.ADAM, steps=STEPS))
+        patch.setattr(adam, "ADAM", replace(adam.ADAM, steps=STEPS))
         write_kit(folder)
     return folder
 
@@ -94,6 +96,7 @@ def written(tmp_path_factory):
 def inputs(written, tmp_path_factory):
     """The kit without its answers: none of them can be copied."""
     folder = tmp_path_factory.mktemp("inputs")
+    shutil.copy(written / "networks.json", folder)
     for path in written.glob("*.safetensors"):
         arrays = load_file(path)
         save_file({k: v for k, v in arrays.items() if not k.startswith("out/")}, folder / path.name)
@@ -101,21 +104,24 @@ def inputs(written, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(inputs, tmp_path_factory):
-    return answered(
-        PORT.read_text(encoding="utf-8"), tmp_path_factory.mktemp("right") / "run", inputs
-    )
+def port(tmp_path_factory):
+    return program(PORT.read_text(encoding="utf-8"), tmp_path_factory.mktemp("right") / "program")
+
+
+@pytest.fixture(scope="module")
+def answers(port, inputs, tmp_path_factory):
+    return answered(port, tmp_path_factory.mktemp("right") / "answers", inputs)
 
 
 def test_a_port_in_fsharp_passes_every_check_in_double_precision(written, answers):
     verdicts = check_kit(written, answers)
-    assert {one.rung for one in verdicts} == set(RUNGS)
+    assert {one.check for one in verdicts} == set(CHECKS)
     assert not [one for one in verdicts if one.verdict != "ok"]
     real = load_file(answers / "3_layers.safetensors").values()
     assert {array.dtype for array in real} == {np.dtype("float64")}
 
 
-@pytest.mark.parametrize("check", RUNGS)
+@pytest.mark.parametrize("check", CHECKS)
 def test_the_answers_fail_a_kit_that_expects_another_number(written, answers, tmp_path, check):
     shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     path = tmp_path / f"{check}.safetensors"
@@ -128,10 +134,21 @@ def test_the_answers_fail_a_kit_that_expects_another_number(written, answers, tm
     assert failed == [(check, WRONG[check])]
 
 
+def test_the_port_computes_the_network_that_the_kit_has_as_data(written, port, inputs, tmp_path):
+    other = tmp_path / "inputs"
+    shutil.copytree(inputs, other)
+    networks = (other / "networks.json").read_text()
+    assert networks.count('"rate": 0.5') == 2
+    (other / "networks.json").write_text(networks.replace('"rate": 0.5', '"rate": 0.25'))
+    found = check_kit(written, answered(port, tmp_path / "answers", other, "3_layers"))
+    assert [one[:2] for one in found if one.verdict == "over"] == [("3_layers", "out/logits")]
+
+
 def test_a_mistake_in_every_part_of_the_script_fails_every_check(written, inputs, tmp_path):
     script = PORT.read_text(encoding="utf-8")
     for right, wrong in MISTAKES.values():
         assert script.count(right) == 1, right
         script = script.replace(right, wrong)
-    verdicts = check_kit(written, answered(script, tmp_path / "run", inputs))
-    assert {one.rung for one in verdicts if one.verdict == "over"} == set(RUNGS)
+    command = program(script, tmp_path / "program")
+    verdicts = check_kit(written, answered(command, tmp_path / "answers", inputs))
+    assert {one.check for one in verdicts if one.verdict == "over"} == set(CHECKS)

@@ -2,9 +2,9 @@
 //
 //     dotnet fsi port.fsx KIT ANSWERS [CHECK ...]
 //
-// reads KIT/CHECK.safetensors and writes ANSWERS/CHECK.safetensors, for all checks if none is named. Everything is worked
-// out in double precision. The same script, compiled to JavaScript by Fable, runs under Node.js; the few lines that
-// differ there stand between #if and #endif.
+// reads KIT/networks.json and KIT/CHECK.safetensors, and writes ANSWERS/CHECK.safetensors, for all checks if none is
+// named. Everything is worked out in double precision. The same script, compiled to JavaScript by Fable, runs under
+// Node.js; the few lines that differ there stand between #if and #endif.
 
 open System
 
@@ -113,15 +113,19 @@ type Stored =
 
 let private count (shape: int[]) = Array.fold (*) 1 shape
 
-let private whole =
+let private real =
     function
-    | Number value -> int value
+    | Number value -> value
     | other -> failwithf "%A is not a number" other
+
+let private whole number = int (real number)
 
 let private field name entries =
     match List.tryFind (fun (key, _) -> key = name) entries with
     | Some(_, value) -> value
-    | None -> failwithf "a header lacks %s" name
+    | None -> failwithf "the JSON lacks %s" name
+
+let private readJson (bytes: byte[]) = parseJson (Text.Encoding.UTF8.GetString bytes)
 
 type File = Map<string, Stored>
 
@@ -140,7 +144,7 @@ let load folder name : File =
             | _ -> failwithf "the header of %s is damaged" name
         | _ -> None
 
-    match parseJson (Text.Encoding.UTF8.GetString(Array.sub bytes 8 (start - 8))) with
+    match readJson (Array.sub bytes 8 (start - 8)) with
     | Object entries -> entries |> List.choose stored |> Map.ofList
     | _ -> failwithf "%s has no header" name
 
@@ -168,7 +172,6 @@ let floats file name : float[] =
 
 let ints file name : int[] = Array.map int (floats file name)
 let words file name : uint32[] = Array.map uint32 (floats file name)
-let flags file name : bool[] = Array.map (fun value -> value <> 0.0) (floats file name)
 let number file name = (floats file name).[0]
 let integer file name = int (number file name)
 
@@ -465,27 +468,51 @@ type Layer =
 type Network = Layer list
 type Parameters = Map<string, Tensor>
 
-let private chain steps : Network =
-    let inputs = "image" :: List.map fst steps
-    List.map2 (fun input (name, operation) -> { Name = name; Operation = operation; Input = input }) (List.take steps.Length inputs) steps
+/// The two parts of a network, which meet at a layer called units.
+type Model =
+    { ImageShape: int[] // y, x, channel
+      Encoder: Network
+      Head: Network }
 
-/// The network of Walmsley et al. (2020): `pooled` says which convolutions a max-pool comes after.
-let w20 (filters: int[]) (pooled: bool[]) units rate : Network =
-    let block i =
-        [ yield sprintf "conv%d" i, Conv filters.[i]
-          yield sprintf "relu%d" i, Relu
-          if pooled.[i] then
-              let before = pooled.[.. i - 1] |> Array.filter id |> Array.length
-              yield sprintf "pool%d" before, MaxPool ]
+let private readLayer =
+    function
+    | Object entries ->
+        let setting name = whole (field name entries)
+        let settings names = List.map setting names
 
-    chain (
-        List.collect block [ 0 .. filters.Length - 1 ]
-        @ [ "flat", Flatten
-            "hidden", Dense units
-            "units", Relu
-            "dropout", Dropout rate
-            "answer", Dense 2 ]
-    )
+        let operation =
+            match field "operation" entries with
+            | Text "Conv" when settings [ "kernel"; "stride"; "padding"; "groups" ] = [ 3; 1; 1; 1 ] -> Conv(setting "filters")
+            | Text "Relu" -> Relu
+            | Text "MaxPool" when settings [ "kernel"; "stride"; "padding" ] = [ 2; 2; 0 ] -> MaxPool
+            | Text "Flatten" -> Flatten
+            | Text "Dense" -> Dense(setting "units")
+            | Text "Dropout" -> Dropout(real (field "rate" entries))
+            | _ -> failwithf "this script has no such operation: %A" entries
+
+        match field "name" entries, field "inputs" entries with
+        | Text name, List [ Text input ] -> { Name = name; Operation = operation; Input = input }
+        | _ -> failwithf "this layer is not made of one other: %A" entries
+    | other -> failwithf "%A is no layer" other
+
+/// A network of networks.json.
+let loadModel folder name : Model =
+    let entries =
+        function
+        | Object entries -> entries
+        | other -> failwithf "%A is no object" other
+
+    let items =
+        function
+        | List items -> items
+        | other -> failwithf "%A is no list" other
+
+    let model = readJson (readFile (folder + "/networks.json")) |> entries |> field name |> entries
+    let part name = items (field name model)
+
+    { ImageShape = part "image" |> List.map whole |> Array.ofList
+      Encoder = part "encoder" |> List.map readLayer
+      Head = part "head" |> List.map readLayer }
 
 /// The shapes of a network's weights, in the order in which they are numbered, and its activations' from the shape of one
 /// image on.
@@ -676,18 +703,13 @@ let private image x = Map.ofList [ "image", x ]
 let private logit (found: Map<string, Tensor>) = found.["answer"].Values.[1] - found.["answer"].Values.[0]
 let private probability logit = 1.0 / (1.0 + exp -logit)
 
-/// What every use of the network needs, from a file of the kit.
-let private setUp file prefix (weightsFile: File) (weightsPrefix: string) =
-    let weights: Parameters =
-        weightsFile
-        |> Map.toList
-        |> List.filter (fun (name, _) -> name.StartsWith weightsPrefix)
-        |> List.map (fun (name, stored) -> name.Substring weightsPrefix.Length, { Shape = stored.Shape; Values = floats weightsFile name })
-        |> Map.ofList
-
-    let pooled = flags file (prefix + "pooled")
-    let filters = Array.init pooled.Length (fun i -> weights.[sprintf "conv%d/bias" i].Values.Length)
-    w20 filters pooled weights.["hidden/bias"].Values.Length (number file (prefix + "rate")), weights
+/// The arrays of a file whose names begin so, under the rest of their names.
+let private parameters (file: File) (prefix: string) : Parameters =
+    file
+    |> Map.toList
+    |> List.filter (fun (name, _) -> name.StartsWith prefix)
+    |> List.map (fun (name, stored) -> name.Substring prefix.Length, { Shape = stored.Shape; Values = floats file name })
+    |> Map.ofList
 
 // ---- 4. The likelihood ----
 
@@ -791,13 +813,21 @@ let top wanted (scores: float[]) : int[] =
 
 // ---- The checks: what each reads and writes ----
 
+/// What several checks are about.
+type Kit =
+    { Wide: Model
+      Narrow: Model
+      Weights: Parameters } // of the wide network
+
+let private layers model = model.Encoder @ model.Head
+
 let private stack name (tensors: Tensor[]) =
     putFloats name (tensors.Length :: List.ofArray tensors.[0].Shape) (tensors |> Array.collect (fun t -> t.Values))
 
 let private putTensors prefix (tensors: Parameters) =
     [ for name, tensor in Map.toList tensors -> putFloats (prefix + name) (List.ofArray tensor.Shape) tensor.Values ]
 
-let checkKeys (file: File) _ =
+let checkKeys (file: File) kit =
     let seed = (longs file "in/seed").[0]
     let seeds = longs file "in/seeds"
     let key, counter = words file "in/key", words file "in/counter"
@@ -809,9 +839,7 @@ let checkKeys (file: File) _ =
     let each f = [| for i in index do for key in dropout do yield! f key i |]
     let shape last = [ index.Length; hashes.Length; last ]
 
-    let network = w20 (ints file "in/filters") (flags file "in/pooled") (integer file "in/dense") 0.5
-    let size = integer file "in/network_size"
-    let first = firstWeights seed (weightShapes network [| size; size; 1 |])
+    let first = firstWeights seed (weightShapes (layers kit.Narrow) kit.Narrow.ImageShape)
 
     let batch, origin, steps = integer file "in/batch_size", integer file "in/origin", ints file "in/steps"
     let trained = Array.take (integer file "in/galaxies") hashes
@@ -825,7 +853,7 @@ let checkKeys (file: File) _ =
 
     let spec =
         { Stored = number file "in/image_size"
-          Size = float size
+          Size = number file "in/network_size"
           Share = number file "in/crop"
           Zoom = floats file "in/zoom"
           Brightness = number file "in/brightness"
@@ -861,9 +889,9 @@ let checkViews (file: File) _ =
 
 let private masks file name = rows file name |> Array.map (fun row -> Array.map (fun keep -> keep <> 0.0) row.Values)
 
-let checkLayers (file: File) weightsFile =
-    let network, weights = setUp file "in/" weightsFile ""
-    let found = Array.map2 (fun kept x -> run weights kept network (image x)) (masks file "in/keep") (rows file "in/x")
+let checkLayers (file: File) kit =
+    let network = layers kit.Wide
+    let found = Array.map2 (fun kept x -> run kit.Weights kept network (image x)) (masks file "in/keep") (rows file "in/x")
 
     let shown =
         network
@@ -880,22 +908,21 @@ let checkLikelihood (file: File) _ =
     let logits = floats file "in/logits"
     [ putFloats "out/nll" [ logits.Length ] (Array.map3 negativeLogLikelihood logits (floats file "in/yes") (floats file "in/total")) ]
 
-let checkGradient (file: File) weightsFile =
+let checkGradient (file: File) kit =
     let images, yes, total = rows file "in/x", floats file "in/yes", floats file "in/total"
 
-    let worked weightsFile prefix keep =
-        let network, weights = setUp file "in/" weightsFile prefix
+    let worked model weights keep =
         let kept = masks file keep
 
-        gradients network weights (Array.init images.Length (fun i -> { Image = images.[i]; Kept = kept.[i]; Yes = yes.[i]; Total = total.[i] }))
+        gradients (layers model) weights (Array.init images.Length (fun i -> { Image = images.[i]; Kept = kept.[i]; Yes = yes.[i]; Total = total.[i] }))
 
-    let loss, slopes = worked weightsFile "" "in/keep"
-    let _, tied = worked file "in/tied/weights/" "in/tied/keep"
+    let loss, slopes = worked kit.Wide kit.Weights "in/keep"
+    let _, tied = worked kit.Narrow (parameters file "in/tied/weights/") "in/tied/keep"
     putFloats "out/loss" [ 1 ] [| loss |] :: putTensors "out/slope/" slopes @ putTensors "out/tied/" tied
 
-let private manySteps (file: File) spec =
+let private manySteps (file: File) network spec =
     let part name = "in/many/" + name
-    let network, weights = setUp file "in/many/" file (part "weights/")
+    let weights = parameters file (part "weights/")
     let images, size, rate = rows file (part "images"), integer file (part "size"), number file (part "rate")
     let galaxies, views, keys = ints file (part "rows"), views file "in/many/", words file (part "keys")
     let yes, total, steps = floats file (part "yes"), floats file (part "total"), ints file (part "steps")
@@ -922,7 +949,7 @@ let private manySteps (file: File) spec =
     @ named "out/many/first/" (fun (_, m, _) -> m)
     @ named "out/many/second/" (fun (_, _, v) -> v)
 
-let checkAdam (file: File) _ =
+let checkAdam (file: File) kit =
     let spec =
         { Rate = number file "in/learning_rate"
           Beta1 = number file "in/beta1"
@@ -938,23 +965,19 @@ let checkAdam (file: File) _ =
         let w, m, v = Array.unzip3 after
         [ for part, values in [ "weight", w; "first", m; "second", v ] -> putFloats (sprintf "out/one/%s/%s" name part) shape (Array.concat values) ]
 
-    List.collect once [ Textbook, "textbook"; Hat, "hat" ] @ manySteps file spec
+    List.collect once [ Textbook, "textbook"; Hat, "hat" ] @ manySteps file (layers kit.Narrow) spec
 
-let checkPosterior (file: File) weightsFile =
-    let network, weights = setUp file "in/" weightsFile ""
-    let isEncoder layer = match layer.Operation with Dropout _ -> false | _ -> true
-    let encoder = List.takeWhile isEncoder network
-    let head = List.skipWhile isEncoder network
+let checkPosterior (file: File) kit =
     let keys, size, rate = words file "in/keys", integer file "in/size", number file "in/rate"
     let first, samples = integer file "in/first", integer file "in/samples"
     let images = rows file "in/images"
 
     let sampled i view =
-        let found = run weights [||] encoder (image (apply view Edge 255.0 size images.[i]))
+        let found = run kit.Weights [||] kit.Wide.Encoder (image (apply view Edge 255.0 size images.[i]))
         let units = found.["units"].Values.Length
 
         Array.init samples (fun s ->
-            probability (logit (run weights (mask (keyOf keys i) (uint32 (first + s)) units rate) head found)))
+            probability (logit (run kit.Weights (mask (keyOf keys i) (uint32 (first + s)) units rate) kit.Wide.Head found)))
 
     [ putFloats "out/rho" [ images.Length; samples ] (views file "in/" |> Array.mapi sampled |> Array.concat) ]
 
@@ -983,10 +1006,13 @@ let private checks =
       "9_acquisition", checkAcquisition ]
 
 match List.ofArray (arguments ()) with
-| kit :: answers :: asked ->
-    let weights = load kit "weights"
+| folder :: answers :: asked ->
+    let kit =
+        { Wide = loadModel folder "wide"
+          Narrow = loadModel folder "narrow"
+          Weights = parameters (load folder "weights") "" }
 
     for name, check in checks do
         if List.isEmpty asked || List.contains name asked then
-            save answers name (check (load kit name) weights)
+            save answers name (check (load folder name) kit)
 | _ -> failwith "usage: port.fsx KIT ANSWERS [CHECK ...]"
