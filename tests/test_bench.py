@@ -19,7 +19,7 @@ from benchmarks import bench, ceilings, child, clock, floor, load, material, tim
 from benchmarks.programs import ENVIRONMENT, PROGRAMS, program_of
 from benchmarks.programs import run_of as run_as
 from benchmarks.work import Work
-from shared.network.weights import layer_shapes
+from shared.network.weights import model_shapes
 from shared.run.spec import to_config
 
 FOLDER = Path(benchmarks.__file__).parent
@@ -78,7 +78,7 @@ def test_warming_up_ends_when_calls_take_the_same_time(monkeypatch, taken, most,
 
 
 def test_the_work_of_the_network_is_counted_from_its_shapes():
-    shapes = layer_shapes(W20.model)
+    shapes = model_shapes(W20.model)
     widths = {"conv0": 128, "conv1": 128, "conv2": 64, "conv3": 64, "conv4": 32, "conv5": 16}
     convolutions = sum(
         2 * np.prod(shapes[f"{name}/kernel"]) * width**2 for name, width in widths.items()

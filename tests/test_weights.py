@@ -10,9 +10,9 @@ from shared.network.weights import (
     Checkpoint,
     first_checkpoint,
     init_weights,
-    layer_shapes,
     load_checkpoint,
     load_weights,
+    model_shapes,
     parameters,
     save_checkpoint,
     save_weights,
@@ -26,7 +26,7 @@ SMALL = ModelSpec(16, ((2,), (3,), (4,), (5,)), 6, 0.5, "unit")
 def test_w20s_network():
     spec = ModelSpec(128, W20, 128, 0.5, "unit")
     assert parameters(spec) == 1_335_394
-    assert layer_shapes(spec)["hidden/kernel"] == (8 * 8 * 128, 128)
+    assert model_shapes(spec)["hidden/kernel"] == (8 * 8 * 128, 128)
 
 
 def test_first_values():
@@ -52,7 +52,7 @@ def test_files_give_back_what_they_got(tmp_path):
     back, about = load_checkpoint(tmp_path / "c.safetensors", SMALL)
     assert (back.step, about["losses"]) == (17, [0.1])
     for one, other in zip(back[:3], checkpoint[:3], strict=True):
-        assert list(one) == list(layer_shapes(SMALL))
+        assert list(one) == list(model_shapes(SMALL))
         assert all(
             np.array_equal(one[n], other[n]) and one[n].dtype == other[n].dtype for n in other
         )

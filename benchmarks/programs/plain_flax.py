@@ -13,7 +13,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from benchmarks.programs import peers
 from benchmarks.work import Work
-from shared.network.weights import Weights, init_weights, layer_shapes
+from shared.network.weights import Weights, init_weights, model_shapes
 from shared.run.spec import AugmentationSpec, ModelSpec, RunSpec
 
 
@@ -21,7 +21,7 @@ class Network(nnx.Module):
     """W+20's network: the logits (galaxy, answer) of images (galaxy, y, x, 1)."""
 
     def __init__(self, spec: ModelSpec, kind, rngs: nnx.Rngs):
-        shapes = layer_shapes(spec)
+        shapes = model_shapes(spec)
         self.blocks = spec.blocks
         self.convs = nnx.List(
             nnx.Conv(*shapes[f"conv{number}/kernel"][2:], (3, 3), dtype=kind, rngs=rngs)

@@ -405,7 +405,7 @@ class TrainingSpec:
     epsilon_form: (
         str  # textbook: outside the root, after bias correction | hat: before it (departure 11)
     )
-    moments: str  # of batch norms. batch: the batch's, by which running ones move | frozen: the running ones, which stay
+    moments: str  # of batch norms. batch: those of the batch, by which running ones move | frozen: the running ones
     validate_every: int  # steps; 0: only at the end
     checkpoint_every: int  # steps; 0: only at the end
     members: int  # networks trained side by side, each from first weights and batches of its own
