@@ -31,8 +31,8 @@ def export_checkpoint(state) -> Checkpoint:
 
 
 def to_layout(value):
-    """A shared array in this framework's order of axes; a kernel's channels are last in memory, as those of images."""
-    if value.ndim == 4:
+    """A shared array in this framework's order of axes."""
+    if value.ndim == 4:  # channels last in memory, as those of images
         return value.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
     return value.T.contiguous() if value.ndim == 2 else value
 

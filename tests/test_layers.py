@@ -51,6 +51,19 @@ def test_operations_are_those_of_the_specification(name, precision):
     assert not worst(found, TOLERANCE[precision])
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_mistake_in_any_operation_of_any_framework_is_seen(name):
+    found = measured(name, "float64", "harmed")
+    assert found.keys() >= CASES.keys()
+    missed = {
+        (case, what): error
+        for case, errors in found.items()
+        for what, error in errors.items()
+        if what != "moments" and error < 100 * TOLERANCE["float64"]
+    }
+    assert not missed
+
+
 def test_every_operation_is_checked():
     assert {type(operation) for operation, *_ in CASES.values()} == set(OPERATIONS.values())
 

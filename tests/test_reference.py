@@ -7,11 +7,13 @@ from scipy.signal import correlate2d
 from scipy.stats import binom
 
 from shared.method.views import Views
+from shared.network.operations import Conv
 from shared.network.weights import init_weights
-from shared.proof import reference
-from shared.run.spec import ModelSpec
+from shared.proof import operations, reference
+from shared.proof.operations import Given
+from tests.models import w20_model
 
-SPEC = ModelSpec(16, ((3, 3), (4,), (4,), (5,)), 8, 0.5, "unit")
+SPEC = w20_model(16, ((3, 3), (4,), (4,), (5,)), 8)
 
 
 def test_gradient_is_the_slope():
@@ -19,11 +21,11 @@ def test_gradient_is_the_slope():
     weights = {name: array.astype(np.float64) for name, array in init_weights(SPEC, 3).items()}
     batch = (
         random.random((3, 16, 16, 1)),
-        random.random((3, 8)) < 0.5,
+        {"dropout": random.random((3, 8)) < 0.5},
         np.array([1, 0, 5.0]),
         np.array([3, 0, 5.0]),
     )
-    _, slopes = reference.gradients(SPEC, weights, *batch)
+    slopes = reference.gradients(SPEC, weights, *batch).slopes
     for name, slope in slopes.items():
         direction = random.standard_normal(slope.shape)
         forth, back = (
@@ -36,7 +38,8 @@ def test_gradient_is_the_slope():
 def test_convolution_is_cross_correlation_with_zeros_around():
     random = np.random.default_rng(0)
     x, kernel = random.random((2, 5, 7, 3)), random.random((3, 3, 3, 4))
-    got = reference.convolve(x, kernel)
+    layer = Conv(4, 3, padding=1, bias=False)
+    got, _ = operations.conv(layer, {"kernel": kernel}, Given(), x)
     for galaxy in range(2):
         for out in range(4):
             planes = [correlate2d(x[galaxy, ..., c], kernel[..., c, out], "same") for c in range(3)]

@@ -17,14 +17,13 @@ from shared.network.weights import (
     save_checkpoint,
     save_weights,
 )
-from shared.run.spec import ModelSpec
+from tests.models import w20_model
 
-W20 = ((32, 32), (64, 64), (128,), (128,))
-SMALL = ModelSpec(16, ((2,), (3,), (4,), (5,)), 6, 0.5, "unit")
+SMALL = w20_model(16, ((2,), (3,), (4,), (5,)), 6)
 
 
 def test_w20s_network():
-    spec = ModelSpec(128, W20, 128, 0.5, "unit")
+    spec = w20_model(128)
     assert parameters(spec) == 1_335_394
     assert model_shapes(spec)["hidden/kernel"] == (8 * 8 * 128, 128)
 
@@ -32,7 +31,7 @@ def test_w20s_network():
 def test_first_values():
     weights = init_weights(SMALL, 0)
     assert all((weights[name] == 0).all() for name in weights if name.endswith("bias"))
-    kernel = init_weights(ModelSpec(64, W20, 128, 0.5, "unit"), 1)["conv3/kernel"]
+    kernel = init_weights(w20_model(64), 1)["conv3/kernel"]
     limit = np.sqrt(6 / (9 * 128))
     assert kernel.dtype == np.float32
     assert -limit <= kernel.min() < -0.99 * limit
