@@ -313,18 +313,20 @@ def of_kits(folder: Path) -> Iterator[Own]:
     """index.json: what a conformance kit holds."""
     from safetensors.numpy import save_file
 
-    from shared.proof.kit import FORMAT, RUNGS, check_kit
+    from shared.proof.kit.checking import check_kit
+    from shared.proof.kit.checks import CHECKS
+    from shared.proof.kit.writing import FORMAT
 
     kit, answers = folder / "kit", folder / "answers"
     put = written(kit / "index.json")
     answers.mkdir()
     array = {"dtype": "float64", "shape": [2], "axes": "", "what": "", "rule": "largest"}
-    array["budget"] = {"float64": 1e-12, "float32": 1e-5}
-    rungs = {name: {"file": f"{name}.safetensors", "arrays": {"a": array}} for name in RUNGS}
-    for name in RUNGS:
+    array["tolerance"] = {"float64": 1e-12, "float32": 1e-5}
+    checks = {name: {"file": f"{name}.safetensors", "arrays": {"a": array}} for name in CHECKS}
+    for name in CHECKS:
         for place in (kit, answers):
             save_file({"a": np.ones(2)}, place / f"{name}.safetensors")
-    text = json.dumps({"format": FORMAT, "rungs": rungs}).encode()
+    text = json.dumps({"format": FORMAT, "checks": checks}).encode()
     yield Own("index.json", text, put, partial(check_kit, kit, answers))
 
 

@@ -26,13 +26,22 @@ def conform(run: RunSpec, folder: Path) -> dict:
 
 
 def _conform_kit(run: RunSpec) -> dict:
-    from shared.proof import kit
+    from shared.proof.kit.checking import check_kit, table
 
-    verdicts = kit.check_kit(Path(run.conform.kit or ""), Path(run.conform.answers or ""))
-    print(kit.ladder(verdicts), flush=True)
+    verdicts = check_kit(Path(run.conform.kit or ""), Path(run.conform.answers or ""))
+    print(table(verdicts), flush=True)
     wrong = sum(verdict.verdict != "ok" for verdict in verdicts)
     results = {
-        "arrays": [verdict._asdict() for verdict in verdicts],
+        "arrays": [  # in the words of the records that there are
+            {
+                "rung": one.check,
+                "array": one.array,
+                "error": one.error,
+                "budget": one.tolerance,
+                "verdict": one.verdict,
+            }
+            for one in verdicts
+        ],
         "summary": f"{len(verdicts) - wrong} of {len(verdicts)} arrays are as the specification has them",
     }
     return {"where": {}, "results": results, "status": 1 if wrong else 0}
