@@ -19,10 +19,10 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 QUICK = {"threads": 1, "environment": {"XLA_FLAGS": "--xla_backend_optimization_level=0"}}
 
 
-def measured(*words: str) -> dict[str, dict[str, float]]:
-    """What a process of `tests.network_checks` finds."""
+def measured(*words: str, module: str = "tests.network_checks") -> dict:
+    """What a process of `module` finds."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.network_checks", *words],
+        [sys.executable, "-m", module, *words],
         cwd=Path(__file__).parent.parent,
         env={**child_environment(QUICK), "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,

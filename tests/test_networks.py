@@ -31,6 +31,7 @@ from shared.network.pixels import places, taps
 from shared.proof import network as proof
 from shared.run.spec import BACKENDS
 from tests.network_checks import doubled, masks, networks, random_weights
+from tests.train_networks import NARROW
 
 PARAMETERS = {  # with colours, without a head: those of timm 1.0.31
     "convnext_atto": (convnext((40, 80, 160, 320), (2, 2, 6, 2)), 3_374_520),
@@ -60,6 +61,13 @@ def test_networks_are_those_of_the_specification(name):
     found = measured(name, "float64", "networks")
     assert {case.split(",")[0] for case in found} == networks().keys()
     assert not worst(found, 1e-10)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_twenty_steps_of_training_are_those_of_the_specification(name):
+    found = measured(name, module="tests.train_networks")
+    assert found.keys() == NARROW.keys()
+    assert not {network: error for network, error in found.items() if not error <= 1e-9}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

@@ -189,15 +189,16 @@ def _gradient(case: Case, images: Cutouts, weights: Weights | None = None) -> fl
 
 def training(case: Case) -> float:
     """Weights and moments after a few steps of Adam, of both forms of epsilon."""
-    return max(_training(case, form, STEPS) for form in ("textbook", "hat"))
+    return max(trained(case, form, STEPS) for form in ("textbook", "hat"))
 
 
-def long_training(case: Case) -> float:
+def longtrained(case: Case) -> float:
     """The same after two hundred steps, of the run's own form."""
-    return _training(case, case.run.training.epsilon_form, LONG)
+    return trained(case, case.run.training.epsilon_form, LONG)
 
 
-def _training(case: Case, form: str, steps: int) -> float:
+def trained(case: Case, form: str, steps: int) -> float:
+    """How far weights and moments are after so many steps, with Adam's epsilon in that `form`."""
     run = replace(case.run, training=replace(case.run.training, epsilon_form=form))
     plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, steps)
     state, _ = case.backend.train_steps(case.backend.init(run, case.start), case.cutouts, plan)
@@ -218,9 +219,9 @@ def _training(case: Case, form: str, steps: int) -> float:
             weights[name], first[name], second[name] = after
     oracle = Checkpoint(weights, first, second, steps, moments)
     worst = max(
-        apart(getattr(got, part)[name], array)
+        by_layer(layer, getattr(got, part), arrays)
         for part in PARTS
-        for name, array in getattr(oracle, part).items()
+        for layer, arrays in nested(getattr(oracle, part)).items()
     )
     return worst if got.step == steps else float("inf")
 
