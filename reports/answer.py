@@ -6,7 +6,7 @@ at which most was timed; without any by the speeds of fits.
 
 from reports.agreement import pairs_apart
 from reports.blocks import Range, Section, bare, measure, prose, significant, table
-from reports.conformance import latest, rungs
+from reports.conformance import checks, latest
 from reports.contests import OURS, Contest, at_reference, contests, on_gpu, reference, title
 from reports.errors import covered, measured
 from reports.learning import acquisition, labels_share
@@ -206,21 +206,21 @@ def _labels(book: Book) -> str | None:
 
 
 def _equality(book: Book) -> str | None:
-    parts = [_ladders(book), _equivalent(book), _apart(book)]
+    parts = [_suites(book), _equivalent(book), _apart(book)]
     there = [part for part in parts if part]
     return f"Equality: {'; '.join(there)}." if there else _errors(book)
 
 
-def _ladders(book: Book) -> str | None:
-    found = [r for r in book.of("conform") if isinstance(r.at("results.rungs"), list)]
+def _suites(book: Book) -> str | None:
+    found = [r for r in book.of("conform") if isinstance(r.at("results.checks"), list)]
     said = []
     for precision, records in gathered(latest(found), lambda r: r.precision).items():
-        entries = [entry for record in records for entry in rungs(record).values()]
+        entries = [entry for record in records for entry in checks(record).values()]
         over = sum(entry["verdict"] != "ok" for entry in entries)
         names = ", ".join(dict.fromkeys(TITLES.get(r.backend, r.backend) for r in records))
-        by = "" if precision in ("float64", "float32") else ", by the budget of float32"
+        by = "" if precision in ("float64", "float32") else ", by the tolerance of float32"
         said.append(f"{over or 'none'} of {len(entries)} in {precision} ({names}{by})")
-    return f"rungs over the budget of the specification: {', '.join(said)}" if said else None
+    return f"checks over the tolerance of the specification: {', '.join(said)}" if said else None
 
 
 def _equivalent(book: Book) -> str | None:

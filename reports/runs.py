@@ -38,7 +38,7 @@ CHOSEN = (  # of an acquisition: how galaxies are chosen, not how many and when
 )
 PERHAPS = (float, None)  # a number, or null where it was none
 PAIR = {"mean": float, "interval": [float], "equivalent": bool}
-MUTANTS = [{"mutant": str, "rung": str, "error": PERHAPS}]
+MUTANTS = [{"mutant": str, "check": str, "error": PERHAPS}]
 SHAPES = {  # of the JSON files that the report reads
     "record.json": {
         "run": {"task": {"name": str}},

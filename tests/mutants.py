@@ -1,6 +1,6 @@
-"""Mistakes that a port could make, planted in the specification (two in a port itself): each rung must see its own.
+"""Mistakes that a port could make, planted in the specification (two in a port itself): each check must see its own.
 
-`python tests/mutants.py FOLDER`, where FOLDER/run.json is of PyTorch, prints each one's rung and error as JSON.
+`python tests/mutants.py FOLDER`, where FOLDER/run.json is of PyTorch, prints each one's check and error as JSON.
 """
 
 import json
@@ -203,24 +203,24 @@ def no_relu(operation, weights, given, x):
     return x, None
 
 
-MUTANTS = [  # mutant, module, name that it takes the place of, rung that must see it
-    (thirteen_rounds, keys, "threefry2x32", "words"),
+MUTANTS = [  # mutant, module, name that it takes the place of, check that must see it
+    (thirteen_rounds, keys, "threefry2x32", "random_bits"),
     (ignored_sample, keys, "keep", "masks"),
     (ignored_key, keys, "keep", "masks"),
     (ignored_layer, keys, "keep", "masks"),
     (rows_reversed, impl_torch.train, "put_plan", "batches"),
-    (half_a_pixel, reference, "warp", "seen"),
-    (rows_for_columns, reference, "warp", "seen"),
-    (no_relight, reference, "relight", "seen"),
-    (other_border, reference, "warp", "seen_faithfully"),
+    (half_a_pixel, reference, "warp", "augmented_images"),
+    (rows_for_columns, reference, "warp", "augmented_images"),
+    (no_relight, reference, "relight", "augmented_images"),
+    (other_border, reference, "warp", "augmented_images_as_w20"),
     (no_relu, operations, "relu", "layers"),
     (transposed_kernel, operations, "conv", "layers"),
     (shifted_padding, operations, "conv", "features"),
     (pool_of_means, operations, "max_pool", "features"),
     (channels_first_flatten, operations, "flatten", "features"),
-    (no_scaling, operations, "dropout", "answers"),
-    (dropped_for_kept, operations, "dropout", "answers"),
-    (yes_for_no, reference, "answers", "answers"),
+    (no_scaling, operations, "dropout", "probabilities"),
+    (dropped_for_kept, operations, "dropout", "probabilities"),
+    (yes_for_no, reference, "answers", "probabilities"),
     (no_for_yes_votes, reference, "votes_nll", "likelihood"),
     (fractions_for_votes, reference, "votes_nll", "likelihood"),
     (sum_of_losses, reference, "loss", "loss"),
@@ -238,7 +238,7 @@ MUTANTS = [  # mutant, module, name that it takes the place of, rung that must s
     (dropped_ways, reference, "log_votes", "mutual_information"),
     (entropy_for_information, reference, "mutual_information", "mutual_information"),
     (one_vote_more, reference, "log_votes", "entropy"),
-    (sample_variance, reference, "variance", "scores"),
+    (sample_variance, reference, "variance", "variance_and_margin"),
     (chances_ignored_in_batches, reference, "batch_mutual_information", "batch_mutual_information"),
     (
         information_about_the_network,
@@ -251,7 +251,7 @@ MUTANTS = [  # mutant, module, name that it takes the place of, rung that must s
     (order_of_votes_known, reference, "dirichlet_information", "dirichlet_information"),
     (farthest, reference, "nearest", "nearest"),
     (squared_distance, reference, "nearest", "nearest"),
-    (entropy_for_information, reference, "mutual_information", "most_wanted"),
+    (entropy_for_information, reference, "mutual_information", "top_galaxies"),
     (one_key_for_all, keys, "uniforms", "random_scores"),
 ]
 
@@ -260,11 +260,11 @@ def main(folder: Path) -> None:
     case = conformance.Case(from_config(RunSpec, json.loads((folder / "run.json").read_text())))
     case.batch(0)  # the plan and its galaxies are drawn before anything is mutated
     found = []
-    for mutant, module, name, rung in MUTANTS:
+    for mutant, module, name, check in MUTANTS:
         with mock.patch.object(module, name, mutant):
-            error = conformance.RUNGS[rung](case)
+            error = conformance.CHECKS[check](case)
         told = float(error) if np.isfinite(error) else None  # which JSON can say
-        found.append({"mutant": mutant.__name__.replace("_", " "), "rung": rung, "error": told})
+        found.append({"mutant": mutant.__name__.replace("_", " "), "check": check, "error": told})
     print(json.dumps(found))
 
 

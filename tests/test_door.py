@@ -294,7 +294,7 @@ def test_again_removes_what_a_run_wrote_and_nothing_of_the_user(place):
         (folder / name).touch()
     mine = {
         *("checkpoint-best.pt", "posterior.png", "posterior.parquet.old", "mine.onnx", "rho.onnx"),
-        *("matches.csv", "ladder.txt", "calibration.json", "schema.svg", "ask_next.csv"),
+        *("matches.csv", "suite.txt", "calibration.json", "schema.svg", "ask_next.csv"),
     }
     for name in mine:
         (folder / name).write_text("mine")

@@ -674,7 +674,7 @@ STRAY = {
     "x/record.json": "",  # a folder
     "y/record.json": json.dumps(fit() | {"results": []}),
     "z/record.json": json.dumps(record(task="bench", rows=7)),
-    "u/record.json": json.dumps(record(task="conform", rungs=[{"rung": "seen"}])),
+    "u/record.json": json.dumps(record(task="conform", checks=[{"check": "seen"}])),
     "v/record.json": json.dumps(record(task="active", rounds=["a"])),
     "stores.json": "[]",
     "deep/pieces.json": '{"benchmarks": [{"name": "x"}]}',

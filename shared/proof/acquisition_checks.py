@@ -4,7 +4,7 @@ import numpy as np
 
 from shared.method.acquisition import States
 from shared.proof import reference
-from shared.proof.case import GALAXIES, Case, apart, difference, unequal
+from shared.proof.case import GALAXIES, Case, difference, relative_error, unequal
 from shared.run import keys
 
 
@@ -31,7 +31,7 @@ def entropy(case: Case) -> float:
     )
 
 
-def scores(case: Case) -> float:
+def variance_and_margin(case: Case) -> float:
     """Variance and margin of rho, difference and not ratio; the worse of the two."""
     rho = case.rho(300, 16)
     return max(
@@ -69,12 +69,14 @@ def nearest(case: Case) -> float:
     units = np.random.default_rng(4).gamma(1, 1, (200, 32)).astype(np.float32)
     exact = units.astype(np.float64)
     return max(
-        apart(case.backend.nearest(units, units[:some]), reference.nearest(exact, exact[:some]))
+        relative_error(
+            case.backend.nearest(units, units[:some]), reference.nearest(exact, exact[:some])
+        )
         for some in (50, 1)
     )
 
 
-def most_wanted(case: Case) -> int:
+def top_galaxies(case: Case) -> int:
     """How many of the 128 galaxies of the highest mutual information are others."""
     rho = case.rho(2000, 16)
     got, oracle = (

@@ -72,7 +72,7 @@ class Case:
         return self.backend.init(self.run, self.start)
 
     def shown(self, images: np.ndarray, views: Views) -> np.ndarray:
-        """What the framework itself makes of images: `seen` tells how well; later rungs start from it.
+        """What the framework itself makes of images: `seen` tells how well; later checks start from it.
 
         A warp is right to a millionth in float32, which is enough to carry a unit across a kink. It is the compiled
         one, as in training: the same lines run one by one round otherwise.
@@ -139,7 +139,7 @@ def unlike_any(start: Checkpoint, seed: int) -> Checkpoint:
     return start._replace(weights=weights, moments=moments)
 
 
-def apart(got, oracle) -> float:
+def relative_error(got, oracle) -> float:
     """max |difference| / max |oracle|; infinite for another shape or for what is no number."""
     got, oracle = np.asarray(got, np.float64), np.asarray(oracle, np.float64)
     if got.shape != oracle.shape or not np.isfinite(got).all():
@@ -164,6 +164,7 @@ def by_layer(layer: str, got: Weights, oracle: Weights) -> float:
     """max |difference| over a layer's arrays, by the largest value of any: a bias may nearly cancel."""
     sizes = {part: np.abs(array).max() for part, array in oracle.items()}
     worst = [
-        apart(got[f"{layer}/{part}"], array) * (sizes[part] or 1) for part, array in oracle.items()
+        relative_error(got[f"{layer}/{part}"], array) * (sizes[part] or 1)
+        for part, array in oracle.items()
     ]
     return float(max(worst) / (max(sizes.values()) or 1))

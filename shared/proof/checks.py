@@ -10,14 +10,23 @@ from shared.network.network import Network, nested
 from shared.network.operations import MaxPool
 from shared.network.weights import PARTS, Checkpoint, Weights
 from shared.proof import network, reference
-from shared.proof.case import GALAXIES, SAMPLES, STEPS, Case, apart, by_layer, doubled, unequal
+from shared.proof.case import (
+    GALAXIES,
+    SAMPLES,
+    STEPS,
+    Case,
+    by_layer,
+    doubled,
+    relative_error,
+    unequal,
+)
 from shared.run import keys
 from shared.run.spec import RunSpec
 
 LONG = 200  # steps of training
 
 
-def words(case: Case) -> int:
+def random_bits(case: Case) -> int:
     """Threefry's words, under one key and under many."""
     counters = np.random.default_rng(0).integers(0, 2**32, (5000, 2), dtype=np.uint32)
     for key in (counters[0], counters):
@@ -61,12 +70,12 @@ def batches(case: Case) -> int:
     return wrong + unequal(np.float32(case.fetch(back[-1])), np.float32(arrays[-1]))
 
 
-def seen(case: Case) -> float:
+def augmented_images(case: Case) -> float:
     """What the network is shown, in one bilinear sampling."""
     return _seen(case, case.run)
 
 
-def seen_faithfully(case: Case) -> float:
+def augmented_images_as_w20(case: Case) -> float:
     """The same in W+20's two resamplings, black corners, pixels of 0 to 255."""
     looks = replace(
         case.run.augmentation, resampling="nearest", border="zero", rotation="half", zoom_per="call"
@@ -80,7 +89,9 @@ def _seen(case: Case, run: RunSpec) -> float:
     plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, 1)
     views, images = Views(*(array[0] for array in plan.views)), case.cutouts[plan.rows[0]]
     wanted = reference.see(run, images, views)
-    return apart(case.backend.seen(case.backend.init(run, case.start), images, views), wanted)
+    return relative_error(
+        case.backend.seen(case.backend.init(run, case.start), images, views), wanted
+    )
 
 
 def features(case: Case) -> float:
@@ -88,7 +99,7 @@ def features(case: Case) -> float:
     views = still_views(case.run, case.cutouts.size, GALAXIES)
     images = case.cutouts[np.arange(GALAXIES)]
     got = case.fetch(case.backend.features(case.state, images, views))
-    return apart(
+    return relative_error(
         got,
         reference.features(case.run.model, case.weights, reference.see(case.run, images, views)),
     )
@@ -100,17 +111,19 @@ def layers(case: Case) -> float:
     got = case.layers(case.start.weights, case.cutouts)
     moments = case.weights if case.run.training.moments == "frozen" else None
     oracle = network.forward(case.model.whole, case.weights, x, moments, kept).values
-    return max(apart(got[layer.name], oracle[layer.name]) for layer in case.model.whole)
+    return max(relative_error(got[layer.name], oracle[layer.name]) for layer in case.model.whole)
 
 
-def answers(case: Case) -> float:
+def probabilities(case: Case) -> float:
     """rho from given units under given masks."""
     run = case.run
     x, _, _, _ = case.batch(0)
     units = reference.features(run.model, case.weights, x)
     kept = reference.masks(case.model, case.model.head, case.plan.keys[0][:, None], np.arange(5))
     oracle = reference.answers(run.model, case.weights, units[:, None], kept)
-    return apart(case.backend.answers(case.state, case.put(units), kept), 1 / (1 + np.exp(-oracle)))
+    return relative_error(
+        case.backend.answers(case.state, case.put(units), kept), 1 / (1 + np.exp(-oracle))
+    )
 
 
 def likelihood(case: Case) -> float:
@@ -144,7 +157,7 @@ def loss(case: Case) -> float:
     oracle = [
         reference.loss(case.run.model, case.weights, *case.batch(step)) for step in range(STEPS)
     ]
-    return apart(found, oracle)
+    return relative_error(found, oracle)
 
 
 def gradient(case: Case) -> float:
@@ -192,7 +205,7 @@ def training(case: Case) -> float:
     return max(trained(case, form, STEPS) for form in ("textbook", "hat"))
 
 
-def longtrained(case: Case) -> float:
+def long_training(case: Case) -> float:
     """The same after two hundred steps, of the run's own form."""
     return trained(case, case.run.training.epsilon_form, LONG)
 
@@ -235,7 +248,9 @@ def samples(case: Case) -> float:
     )
     images = case.cutouts[np.arange(count)]
     got = case.backend.sample(case.state, images, views, galaxy_keys, 5, 7)
-    return apart(got, reference.sample(run, case.weights, images, views, galaxy_keys, 5, 7))
+    return relative_error(
+        got, reference.sample(run, case.weights, images, views, galaxy_keys, 5, 7)
+    )
 
 
 def batch_invariance(case: Case) -> int:
@@ -263,9 +278,9 @@ def place_invariance(case: Case) -> float:
         usual = case.sampled(run, every)
         for shift in {1, 2, chunk // 2, chunk - 1} - {0}:
             found = case.sampled(run, np.roll(every, shift))
-            worst = max(worst, apart(np.roll(found, -shift, 0), usual))
+            worst = max(worst, relative_error(np.roll(found, -shift, 0), usual))
         for other in (1, 7, GALAXIES):
-            worst = max(worst, apart(case.sampled(run, every, other), usual))
+            worst = max(worst, relative_error(case.sampled(run, every, other), usual))
     return max(worst, _one_at_a_time(case))
 
 
@@ -280,4 +295,4 @@ def _one_at_a_time(case: Case) -> float:
         return case.backend.sample(case.state, images, views, galaxy_keys, first, samples)
 
     singly = [asked(number, 1) for number in range(SAMPLES)]
-    return apart(np.concatenate(singly, 1), asked(0, SAMPLES))
+    return relative_error(np.concatenate(singly, 1), asked(0, SAMPLES))

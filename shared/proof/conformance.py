@@ -1,4 +1,4 @@
-"""How far a framework is from the specification: one error per rung, from random words up to posterior samples.
+"""How far a framework is from the specification: one error per check, from random words up to posterior samples.
 
 Every framework is compared with `shared.proof.reference`, alone in its process, never with another framework. An error
 is max |difference| / max |oracle|, or, for what must be bit-identical, how many numbers differ.
@@ -12,17 +12,17 @@ from shared.proof import acquisition_checks, checks
 from shared.proof.case import Case
 from shared.run.spec import RunSpec
 
-RUNGS: dict[str, Callable[[Case], float]] = {
-    rung.__name__: rung
-    for rung in (
-        checks.words,
+CHECKS: dict[str, Callable[[Case], float]] = {
+    check.__name__: check
+    for check in (
+        checks.random_bits,
         checks.masks,
         checks.batches,
-        checks.seen,
-        checks.seen_faithfully,
+        checks.augmented_images,
+        checks.augmented_images_as_w20,
         checks.layers,
         checks.features,
-        checks.answers,
+        checks.probabilities,
         checks.likelihood,
         checks.loss,
         checks.gradient,
@@ -34,56 +34,58 @@ RUNGS: dict[str, Callable[[Case], float]] = {
         checks.place_invariance,
         acquisition_checks.mutual_information,
         acquisition_checks.entropy,
-        acquisition_checks.scores,
+        acquisition_checks.variance_and_margin,
         acquisition_checks.batch_mutual_information,
         acquisition_checks.epig,
         acquisition_checks.dirichlet_information,
         acquisition_checks.nearest,
-        acquisition_checks.most_wanted,
+        acquisition_checks.top_galaxies,
         acquisition_checks.random_scores,
     )
 }
 
 
-EXACT = frozenset({"words", "masks", "batches", "batch_invariance", "most_wanted", "random_scores"})
+EXACT = frozenset(
+    {"random_bits", "masks", "batches", "batch_invariance", "top_galaxies", "random_scores"}
+)
 UNBOUNDED = float("inf")
-BUDGETS = {  # max |difference| / max |oracle|; of EXACT rungs how many numbers may differ
-    "float64": {rung: 0 if rung in EXACT else 1e-12 for rung in RUNGS}
+TOLERANCES = {  # max |difference| / max |oracle|; of EXACT checks how many numbers may differ
+    "float64": {check: 0 if check in EXACT else 1e-12 for check in CHECKS}
     | {"training": 1e-10, "long_training": 1e-10},
     # Adam divides by the size of the slope itself, so in float32 a rounding error of a slope near zero moves its weight
-    # by a whole step: float64 shows that the algorithm is the same, and float32 has no budget for training.
-    "float32": {rung: 0 if rung in EXACT else 1e-5 for rung in RUNGS} | {"training": UNBOUNDED},
+    # by a whole step: float64 shows that the algorithm is the same, and float32 has no tolerance for training.
+    "float32": {check: 0 if check in EXACT else 1e-5 for check in CHECKS} | {"training": UNBOUNDED},
 }
-DOUBLE = frozenset({"long_training"})  # rungs that only float64 can climb
+DOUBLE = frozenset({"long_training"})  # checks that only float64 can run_checks
 
 
 class Verdict(NamedTuple):
-    """What became of one rung."""
+    """What became of one check."""
 
-    rung: str
+    check: str
     error: float
-    budget: float
+    tolerance: float
     verdict: str  # ok | over
     seconds: float
 
 
-def climb(run: RunSpec) -> list[Verdict]:
-    """The error of every rung that the run's precision can climb, against its budget."""
+def run_checks(run: RunSpec) -> list[Verdict]:
+    """The error of every check that the run's precision can run_checks, against its tolerance."""
     case, found = Case(run), []
-    budgets = BUDGETS["float64" if run.backend.precision == "float64" else "float32"]
-    for name, rung in RUNGS.items():
+    tolerances = TOLERANCES["float64" if run.backend.precision == "float64" else "float32"]
+    for name, check in CHECKS.items():
         if name in DOUBLE and run.backend.precision != "float64":
             continue
         begun = time.perf_counter()
-        error = float(rung(case))
-        verdict = "ok" if error <= budgets[name] else "over"
-        found.append(Verdict(name, error, budgets[name], verdict, time.perf_counter() - begun))
+        error = float(check(case))
+        verdict = "ok" if error <= tolerances[name] else "over"
+        found.append(Verdict(name, error, tolerances[name], verdict, time.perf_counter() - begun))
     return found
 
 
-def ladder(verdicts: list[Verdict]) -> str:
+def suite(verdicts: list[Verdict]) -> str:
     """The verdicts as a table of text."""
-    lines = [f"{'rung':20} {'error':>9} {'budget':>9} {'':5} seconds"]
-    for rung, error, budget, verdict, seconds in verdicts:
-        lines.append(f"{rung:20} {error:9.1e} {budget:9.1e} {verdict:5} {seconds:7.1f}")
+    lines = [f"{'check':20} {'error':>9} {'tolerance':>9} {'':5} seconds"]
+    for check, error, tolerance, verdict, seconds in verdicts:
+        lines.append(f"{check:20} {error:9.1e} {tolerance:9.1e} {verdict:5} {seconds:7.1f}")
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from shared.method.backend import open_backend
-from shared.proof.conformance import climb, ladder
+from shared.proof.conformance import run_checks, suite
 from shared.run.spec import RunSpec
 
 
@@ -11,15 +11,15 @@ def conform(run: RunSpec, folder: Path) -> dict:
     """How far the run's backend, or another program's answers to a kit, are from the specification."""
     if run.conform.kit is not None:
         return _conform_kit(run)
-    verdicts = climb(run)
-    print(ladder(verdicts), flush=True)
-    over = [verdict.rung for verdict in verdicts if verdict.verdict != "ok"]
+    verdicts = run_checks(run)
+    print(suite(verdicts), flush=True)
+    over = [verdict.check for verdict in verdicts if verdict.verdict != "ok"]
     backend = open_backend(run.backend)
     results = {
-        "rungs": [verdict._asdict() for verdict in verdicts],
+        "checks": [verdict._asdict() for verdict in verdicts],
         "seconds": sum(verdict.seconds for verdict in verdicts),
-        "summary": f"{len(verdicts) - len(over)} of {len(verdicts)} rungs of {run.backend.name} in "
-        f"{run.backend.precision} are within their budget"
+        "summary": f"{len(verdicts) - len(over)} of {len(verdicts)} checks of {run.backend.name} in "
+        f"{run.backend.precision} are within their tolerance"
         + (f"; not {', '.join(over)}" if over else ""),
     }
     return {"where": backend.describe(), "results": results, "status": 1 if over else 0}
@@ -34,10 +34,10 @@ def _conform_kit(run: RunSpec) -> dict:
     results = {
         "arrays": [  # in the words of the records that there are
             {
-                "rung": one.check,
+                "check": one.check,
                 "array": one.array,
                 "error": one.error,
-                "budget": one.tolerance,
+                "tolerance": one.tolerance,
                 "verdict": one.verdict,
             }
             for one in verdicts
