@@ -9,7 +9,7 @@ from jax import lax
 
 from shared.network.pixels import places, taps
 
-from .device import on_gpu, put
+from .device import on_gpu, to_device
 
 
 class Given(NamedTuple):
@@ -172,7 +172,7 @@ def turned(operation, weights, given, x):
     """The image, and beside it the image turned."""
     index, share = taps(x.shape[1], operation.degrees)
     pixels = x.reshape(len(x), -1, x.shape[-1])[:, index]
-    other = (pixels * put(share[..., None]).astype(x.dtype)).sum(1)
+    other = (pixels * to_device(share[..., None]).astype(x.dtype)).sum(1)
     return jnp.concatenate([x, other.reshape(x.shape)], -1)
 
 
@@ -356,9 +356,9 @@ def _normalised_forward(x, scale, bias, epsilon):
     return (y, mean, variance), (x, scale, mean, variance)
 
 
-def _normalised_backward(epsilon, saved, slopes):
+def _normalised_backward(epsilon, saved, gradients):
     x, scale, mean, variance = saved
-    d, count = slopes[0], x.size // x.shape[-1]
+    d, count = gradients[0], x.size // x.shape[-1]
     share = lax.rsqrt(variance + epsilon)
     unit = (x - mean) * share
     for_scale, for_bias = _total(d * unit), _total(d)

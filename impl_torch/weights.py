@@ -5,12 +5,12 @@ import torch
 
 from shared.network.weights import Checkpoint, Weights
 
-from .device import fetch, put
+from .device import to_device, to_numpy
 
 
 def import_arrays(named: Weights) -> dict:
     """Arrays under shared names, on the device and in this framework's layout."""
-    return {name: to_layout(put(array)).clone() for name, array in named.items()}
+    return {name: to_layout(to_device(array)).clone() for name, array in named.items()}
 
 
 def export_arrays(named: dict) -> Weights:
@@ -40,5 +40,5 @@ def to_layout(value):
 def from_layout(value) -> np.ndarray:
     """A framework's array in the shared order of axes."""
     return np.array(
-        fetch(value.permute({1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[value.ndim])), order="C"
+        to_numpy(value.permute({1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[value.ndim])), order="C"
     )

@@ -24,8 +24,8 @@ from reports.blocks import (
     table,
 )
 from reports.figures import BACKENDS, OTHER, drawn_figure
-from reports.origins import versions
-from reports.runs import TITLES, Book, Record, command, files, gathered
+from reports.provenance import versions
+from reports.runs import TITLES, Record, RecordSet, command, files, gathered
 from shared.proof.conformance import CHECKS, DOUBLE, EXACT, TOLERANCES
 
 TITLE = "Conformance"
@@ -36,7 +36,7 @@ KINDS = {  # of a framework against itself: what was changed, and how its band i
 }
 
 
-def conformance(book: Book) -> Section:
+def conformance(book: RecordSet) -> Section:
     """The suite, the float32 trajectories, the final losses and the planted mistakes."""
     found = [
         record for record in book.of("conform") if isinstance(record.at("results.checks"), list)
@@ -56,7 +56,7 @@ def conformance(book: Book) -> Section:
 # The suite
 
 
-def suites(book: Book, found: list[Record]) -> list:
+def suites(book: RecordSet, found: list[Record]) -> list:
     """A table per device, image size and precision, and the records that they are of."""
     if not found:
         return []
@@ -99,7 +99,7 @@ def latest(found: Iterable[Record]) -> list[Record]:
 
 
 def suite(where: tuple[str, str], precision: str, used: list[Record]) -> Table:
-    """Every check at one PRECISION: its error in each framework, the tolerance and the verdict."""
+    """Every check at one `precision`: its error in each framework, the tolerance and the verdict."""
     records = [record for record in used if record.precision == precision]
     by_name = {record.backend: checks(record) for record in records}
     names = list(dict.fromkeys([*TITLES, *by_name]))
@@ -205,13 +205,13 @@ def measurements(found: list[Record], used: list[Record]) -> Table:
 
 
 def within(entries: Iterable[dict]) -> str:
-    """How many of ENTRIES are ok."""
+    """How many of `entries` are ok."""
     verdicts = [entry["verdict"] == "ok" for entry in entries]
     return f"{sum(verdicts)} of {len(verdicts)}"
 
 
 def total(entries: Iterable[dict]) -> float | None:
-    """The seconds of all ENTRIES; None if one does not say."""
+    """The seconds of all `entries`; None if one does not say."""
     seconds = [entry.get("seconds") for entry in entries]
     return sum(seconds) if all(map(number, seconds)) else None
 
@@ -305,7 +305,7 @@ def trajectories(origin: str, found: dict) -> list:
 
 
 def compared(name: str) -> str:
-    """What a comparison called NAME is of: jax-tf, tf ulp."""
+    """What a comparison called `name` is of: jax-tf, tf ulp."""
     ends = name.partition(" ")[0].split("-")
     return " and ".join(TITLES.get(end, end) for end in ends)
 

@@ -36,15 +36,15 @@ def pool_of_means(operation, weights, given, x, real=operations.max_pool):
 
 def ties_to_the_last(operation, weights, given, x, real=operations.max_pool):
     """The image turned by half a circle has its last pixels first."""
-    turn = lambda array: array[:, ::-1, ::-1]  # noqa: E731
-    kinks = None if given.kinks is None else turn(given.kinks)
-    y, pullback = real(operation, weights, given._replace(kinks=kinks), turn(x))
-    return turn(y), lambda d: ((turn(pullback(turn(d))[0][0]),), {})
+    affine = lambda array: array[:, ::-1, ::-1]  # noqa: E731
+    kinks = None if given.kinks is None else affine(given.kinks)
+    y, pullback = real(operation, weights, given._replace(kinks=kinks), affine(x))
+    return affine(y), lambda d: ((affine(pullback(affine(d))[0][0]),), {})
 
 
 def half_a_pixel(images, views, size, border, real=reference.warp):
-    turn = views.turn + np.float32([[0, 0, 0.5], [0, 0, 0.5]])
-    return real(images, views._replace(turn=turn), size, border)
+    affine = views.affine + np.float32([[0, 0, 0.5], [0, 0, 0.5]])
+    return real(images, views._replace(affine=affine), size, border)
 
 
 def rows_for_columns(images, views, size, border, real=reference.warp):
@@ -55,7 +55,7 @@ def other_border(images, views, size, border, real=reference.warp):
     return real(images, views, size, "edge" if border == "zero" else "zero")
 
 
-def no_relight(x, light):
+def no_relight(x, contrast):
     return x
 
 
@@ -71,7 +71,7 @@ def dropped_for_kept(operation, weights, given, x, real=operations.dropout):
     return real(operation, weights, given._replace(kept=~given.kept), x)
 
 
-def yes_for_no(spec, weights, units, kept, real=reference.answers):
+def yes_for_no(spec, weights, units, kept, real=reference.logits):
     return -real(spec, weights, units, kept)
 
 
@@ -86,12 +86,14 @@ def fractions_for_votes(logits, yes, total, real=reference.votes_nll):
 def sum_for_mean(*arguments, real=reference.gradients):
     found = real(*arguments)
     count = len(arguments[2])
-    return found._replace(slopes={name: slope * count for name, slope in found.slopes.items()})
+    return found._replace(
+        gradients={name: gradient * count for name, gradient in found.gradients.items()}
+    )
 
 
-def epsilon_inside(spec, step, weight, first, second, slope):
-    first = spec.beta1 * first + (1 - spec.beta1) * slope
-    second = spec.beta2 * second + (1 - spec.beta2) * slope**2
+def epsilon_inside(spec, step, weight, first, second, gradient):
+    first = spec.beta1 * first + (1 - spec.beta1) * gradient
+    second = spec.beta2 * second + (1 - spec.beta2) * gradient**2
     bias1, bias2 = 1 - spec.beta1 ** (step + 1), 1 - spec.beta2 ** (step + 1)
     root = np.sqrt(second / bias2 + spec.epsilon**2)
     return weight - spec.learning_rate * first / bias1 / root, first, second
@@ -211,7 +213,7 @@ MUTANTS = [  # mutant, module, name that it takes the place of, check that must 
     (rows_reversed, impl_torch.train, "put_plan", "batches"),
     (half_a_pixel, reference, "warp", "augmented_images"),
     (rows_for_columns, reference, "warp", "augmented_images"),
-    (no_relight, reference, "relight", "augmented_images"),
+    (no_relight, reference, "adjust_contrast", "augmented_images"),
     (other_border, reference, "warp", "augmented_images_as_w20"),
     (no_relu, operations, "relu", "layers"),
     (transposed_kernel, operations, "conv", "layers"),
@@ -220,7 +222,7 @@ MUTANTS = [  # mutant, module, name that it takes the place of, check that must 
     (channels_first_flatten, operations, "flatten", "features"),
     (no_scaling, operations, "dropout", "probabilities"),
     (dropped_for_kept, operations, "dropout", "probabilities"),
-    (yes_for_no, reference, "answers", "probabilities"),
+    (yes_for_no, reference, "logits", "probabilities"),
     (no_for_yes_votes, reference, "votes_nll", "likelihood"),
     (fractions_for_votes, reference, "votes_nll", "likelihood"),
     (sum_of_losses, reference, "loss", "loss"),

@@ -68,7 +68,7 @@ def run_of(*words):
 
 
 def trained(name, folder):
-    """A run of the backend called NAME, and the weights that it trained in FOLDER."""
+    """A run of the backend called `name`, and the weights that it trained in `folder`."""
     pytest.importorskip({"tf": "tensorflow"}.get(name, name))
     words = ["model.image_size=32", "training.batch_size=8", "training.learning_rate=0.01"]
     config = trizoo.compose([*words, f"backend={name}", "backend.chunk=16"])
@@ -100,9 +100,9 @@ def noise(run, count):
     y, x = np.mgrid[:256, :256] / 255
     slopes = random.uniform(-1, 1, (4, count, 1, 1, run.dataset.channels))
     y, x = y[None, ..., None], x[None, ..., None]
-    light = slopes[0] * y + slopes[1] * x + slopes[2] * y * x + 0.3 * slopes[3]
-    light = 128 + 90 * light + random.normal(0, 40, (count, 256, 256, run.dataset.channels))
-    return light.clip(0, 255).astype(np.uint8)
+    contrast = slopes[0] * y + slopes[1] * x + slopes[2] * y * x + 0.3 * slopes[3]
+    contrast = 128 + 90 * contrast + random.normal(0, 40, (count, 256, 256, run.dataset.channels))
+    return contrast.clip(0, 255).astype(np.uint8)
 
 
 def files(run, weights):
@@ -119,8 +119,8 @@ def oracle(run, weights, images, kept):
     exact = {name: array.astype(np.float64) for name, array in weights.items()}
     cutouts = Cutouts(images, reduction(run, 256))
     views = still_views(run, cutouts.size, len(images))
-    units = reference.features(run.model, exact, reference.see(run, cutouts[:], views))
-    logits = reference.answers(run.model, exact, units[:, None], {"dropout": kept})
+    units = reference.features(run.model, exact, reference.apply_views(run, cutouts[:], views))
+    logits = reference.logits(run.model, exact, units[:, None], {"dropout": kept})
     return units, 1 / (1 + np.exp(-logits))
 
 
@@ -279,7 +279,7 @@ def test_inputs_and_outputs():
 
 
 def exported(tmp_path, *words):
-    """The folder and results of an export of a fit in TMP_PATH, as the door composes it."""
+    """The folder and results of an export of a fit in `tmp_path`, as the door composes it."""
     fit, folder = tmp_path / "fit", tmp_path / "out"
     config = trizoo.compose([*TINY, "positive=[featured-or-disk, artifact]", "model.dropout=0.2"])
     write_json(fit / "run.json", config)

@@ -240,7 +240,7 @@ def test_nothing_is_unpickled(tmp_path, write):
 
 
 def unpickling(source):
-    """The lines of SOURCE that could unpickle."""
+    """The lines of `source` that could unpickle."""
     modules = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
     found = set()
     for node in ast.walk(ast.parse(source)):

@@ -93,7 +93,7 @@ def answers(written, tmp_path):
 
 
 def spoil(answers, check, name, change):
-    """Let CHANGE make another array of the one called NAME."""
+    """Let `change` make another array of the one called `name`."""
     path = answers / f"{check}.safetensors"
     arrays = load_file(path)
     arrays[name] = np.ascontiguousarray(change(arrays[name]))
@@ -108,7 +108,7 @@ def verdict_on(kit_folder, answers, check, name) -> Verdict:
 
 
 def compiled(folder, precision, mutant=0, optimise="-O2"):
-    """The port as a program in FOLDER."""
+    """The port as a program in `folder`."""
     program = folder / f"port-{precision}-{mutant}"
     flags = [optimise, "-Wall", "-Werror", "-std=c11", f"-DREAL={precision}", f"-DMUTANT={mutant}"]
     command = [COMPILER, *flags, PORT, "-o", program, "-lm"]
@@ -118,7 +118,7 @@ def compiled(folder, precision, mutant=0, optimise="-O2"):
 
 
 def ported(program, kit_folder, folder, *checks):
-    """The verdicts on what PROGRAM wrote into FOLDER."""
+    """The verdicts on what `program` wrote into `folder`."""
     folder.mkdir()
     done = subprocess.run([program, kit_folder, folder, *checks], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -292,14 +292,14 @@ def test_the_task_writes_the_kit_of_its_seed(tmp_path, monkeypatch):
 def test_warps_are_scipys_linear_interpolation(load, name, mode, scale):
     arrays = load("2_warp")
     for i, image in enumerate(arrays["in/images"]):
-        turn, window, light = (
+        affine, crop, contrast = (
             arrays[f"in/{name}/{part}"][i].astype(float) for part in ("turn", "window", "light")
         )
-        p = np.arange(32) * window[2] // 32
-        q = np.stack(np.meshgrid(window[0] + p, window[1] + p, indexing="ij"))
-        source = np.einsum("ij,jyx->iyx", turn[:, :2], q) + turn[:, 2, None, None]
+        p = np.arange(32) * crop[2] // 32
+        q = np.stack(np.meshgrid(crop[0] + p, crop[1] + p, indexing="ij"))
+        source = np.einsum("ij,jyx->iyx", affine[:, :2], q) + affine[:, 2, None, None]
         seen = ndimage.map_coordinates(image.astype(float), source, order=1, mode=mode) / scale
-        seen = (seen - seen.mean()) * light[1] + seen.mean() + light[0]
+        seen = (seen - seen.mean()) * contrast[1] + seen.mean() + contrast[0]
         np.testing.assert_allclose(arrays[f"out/{name}"][i], seen, rtol=0, atol=1e-11)
 
 

@@ -99,10 +99,10 @@ def test_gradients_are_finite_differences(title):
 
         return difference(loss)
 
-    for place, slope in [*enumerate(for_xs), *for_weights.items()]:
-        v = random.normal(size=slope.shape)
-        size = np.linalg.norm(slope) * np.linalg.norm(v)
-        assert abs(along(place, v) - (slope * v).sum()) <= 1e-8 * size
+    for place, gradient in [*enumerate(for_xs), *for_weights.items()]:
+        v = random.normal(size=gradient.shape)
+        size = np.linalg.norm(gradient) * np.linalg.norm(v)
+        assert abs(along(place, v) - (gradient * v).sum()) <= 1e-8 * size
 
 
 def test_moments_of_a_batch_are_those_of_a_sample():

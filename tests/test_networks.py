@@ -183,8 +183,8 @@ def test_gradients_of_whole_networks_are_finite_differences(name):
     x = random.random((2, *model.image))
     done = proof.forward(model.whole, weights, x, None, kept)
     d = random.normal(size=done.output.shape)
-    slopes, _ = proof.gradients(model.whole, done, d)
-    assert slopes.keys() == weights.keys()
+    gradients, _ = proof.gradients(model.whole, done, d)
+    assert gradients.keys() == weights.keys()
     v = {key: random.normal(size=w.shape) * np.abs(w).mean() for key, w in weights.items()}
 
     def loss(t):
@@ -192,10 +192,11 @@ def test_gradients_of_whole_networks_are_finite_differences(name):
         return (proof.forward(model.whole, moved, x, None, kept).output * d).sum()
 
     size = np.sqrt(
-        sum((slopes[key] ** 2).sum() for key in v) * sum((one**2).sum() for one in v.values())
+        sum((gradients[key] ** 2).sum() for key in v) * sum((one**2).sum() for one in v.values())
     )
     errors = [
-        abs((loss(h) - loss(-h)) / (2 * h) - sum((slopes[key] * v[key]).sum() for key in v)) / size
+        abs((loss(h) - loss(-h)) / (2 * h) - sum((gradients[key] * v[key]).sum() for key in v))
+        / size
         for h in (1e-5, 1e-6, 1e-7)
     ]
     assert min(errors) < 1e-5  # ReLU and max-pool bend between the two

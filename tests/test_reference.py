@@ -25,14 +25,14 @@ def test_gradient_is_the_slope():
         np.array([1, 0, 5.0]),
         np.array([3, 0, 5.0]),
     )
-    slopes = reference.gradients(SPEC, weights, *batch).slopes
-    for name, slope in slopes.items():
-        direction = random.standard_normal(slope.shape)
+    gradients = reference.gradients(SPEC, weights, *batch).gradients
+    for name, gradient in gradients.items():
+        direction = random.standard_normal(gradient.shape)
         forth, back = (
             reference.loss(SPEC, {**weights, name: weights[name] + step * direction}, *batch)
             for step in (1e-6, -1e-6)
         )
-        assert np.isclose((slope * direction).sum(), (forth - back) / 2e-6, rtol=1e-5, atol=1e-9)
+        assert np.isclose((gradient * direction).sum(), (forth - back) / 2e-6, rtol=1e-5, atol=1e-9)
 
 
 def test_convolution_is_cross_correlation_with_zeros_around():
@@ -49,11 +49,13 @@ def test_convolution_is_cross_correlation_with_zeros_around():
 @pytest.mark.parametrize(("border", "mode"), [("edge", "nearest"), ("zero", "grid-constant")])
 def test_warp_is_bilinear_sampling(border, mode):
     random = np.random.default_rng(0)
-    images, turn = random.random((4, 9, 9)), random.normal(0, 1, (4, 2, 3)).astype(np.float32)
-    turn[..., 2] += 4
-    views = Views(turn, np.tile(np.int32([0, 0, 6]), (4, 1)), np.zeros((4, 2)))
+    images, affine = random.random((4, 9, 9)), random.normal(0, 1, (4, 2, 3)).astype(np.float32)
+    affine[..., 2] += 4
+    views = Views(affine, np.tile(np.int32([0, 0, 6]), (4, 1)), np.zeros((4, 2)))
     pixel = np.stack(np.meshgrid(np.arange(6), np.arange(6), indexing="ij"))
-    for image, one, got in zip(images, turn, reference.warp(images, views, 6, border), strict=True):
+    for image, one, got in zip(
+        images, affine, reference.warp(images, views, 6, border), strict=True
+    ):
         places = np.einsum("ij,jyx->iyx", one[:, :2].astype(float), pixel) + one[:, 2, None, None]
         np.testing.assert_allclose(
             got, map_coordinates(image, places, order=1, mode=mode), atol=1e-6
@@ -71,7 +73,7 @@ def test_nearest_window_takes_whole_pixels():
 def test_relight():
     x = np.array([[[0.0, 2.0], [4.0, 6.0]]])
     np.testing.assert_allclose(
-        reference.relight(x, np.array([[0.5, 2.0]])), [[[-2.5, 1.5], [5.5, 9.5]]]
+        reference.adjust_contrast(x, np.array([[0.5, 2.0]])), [[[-2.5, 1.5], [5.5, 9.5]]]
     )
 
 

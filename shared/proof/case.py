@@ -47,11 +47,11 @@ class Case:
 
     def put(self, array):
         """An array on the device."""
-        return self.module("device").put(array)
+        return self.module("device").to_device(array)
 
     def fetch(self, array) -> np.ndarray:
         """An array of the device."""
-        return self.module("device").fetch(array)
+        return self.module("device").to_numpy(array)
 
     @cached_property
     def labelled(self) -> Labelled:

@@ -88,7 +88,7 @@ def augmented_images_as_w20(case: Case) -> float:
 def _seen(case: Case, run: RunSpec) -> float:
     plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, 1)
     views, images = Views(*(array[0] for array in plan.views)), case.cutouts[plan.rows[0]]
-    wanted = reference.see(run, images, views)
+    wanted = reference.apply_views(run, images, views)
     return relative_error(
         case.backend.seen(case.backend.init(run, case.start), images, views), wanted
     )
@@ -101,7 +101,9 @@ def features(case: Case) -> float:
     got = case.fetch(case.backend.features(case.state, images, views))
     return relative_error(
         got,
-        reference.features(case.run.model, case.weights, reference.see(case.run, images, views)),
+        reference.features(
+            case.run.model, case.weights, reference.apply_views(case.run, images, views)
+        ),
     )
 
 
@@ -120,9 +122,9 @@ def probabilities(case: Case) -> float:
     x, _, _, _ = case.batch(0)
     units = reference.features(run.model, case.weights, x)
     kept = reference.masks(case.model, case.model.head, case.plan.keys[0][:, None], np.arange(5))
-    oracle = reference.answers(run.model, case.weights, units[:, None], kept)
+    oracle = reference.logits(run.model, case.weights, units[:, None], kept)
     return relative_error(
-        case.backend.answers(case.state, case.put(units), kept), 1 / (1 + np.exp(-oracle))
+        case.backend.probabilities(case.state, case.put(units), kept), 1 / (1 + np.exp(-oracle))
     )
 
 
@@ -194,7 +196,7 @@ def _gradient(case: Case, images: Cutouts, weights: Weights | None = None) -> fl
     batch, kinks = case.batch(0, images), case.layers(start.weights, images)
     exact = doubled(start.weights)
     moments = case.weights if case.run.training.moments == "frozen" else None
-    oracle = reference.gradients(case.run.model, exact, *batch, kinks, moments).slopes
+    oracle = reference.gradients(case.run.model, exact, *batch, kinks, moments).gradients
     _, got = case.backend.gradients(state, images, plan)
     layers = nested(oracle)
     return max(by_layer(name, got, layers[name]) for name in layers)
@@ -225,9 +227,9 @@ def trained(case: Case, form: str, steps: int) -> float:
         batch = case.batch(step, plan=plan)
         done = reference.gradients(run.model, weights, *batch, None, running)
         moments = moments | network.blended(case.model.encoder, moments, done.moments)
-        for name, slope in done.slopes.items():
+        for name, gradient in done.gradients.items():
             after = reference.adam(
-                run.training, step, weights[name], first[name], second[name], slope
+                run.training, step, weights[name], first[name], second[name], gradient
             )
             weights[name], first[name], second[name] = after
     oracle = Checkpoint(weights, first, second, steps, moments)

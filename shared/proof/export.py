@@ -55,7 +55,7 @@ MASKS = (
 
 
 def models(run: RunSpec, weights: Weights, properties: dict[str, str]) -> dict[str, bytes]:
-    """The bytes of each of FILES, with PROPERTIES as their metadata.
+    """The bytes of each of FILES, with `properties` as their metadata.
 
     Raises ValueError if prediction shows each sample another view, as no graph of these does.
     """
@@ -86,7 +86,7 @@ def models(run: RunSpec, weights: Weights, properties: dict[str, str]) -> dict[s
     }
 
 
-def see(run: RunSpec) -> Part:
+def apply_views(run: RunSpec) -> Part:
     """From image to seen (galaxy, channel, y, x): the rounded box average of `Cutouts`, then the centred view."""
     factor, stored, shown = reduction(run, SIZE), run.dataset.channels, run.model.channels
     size, count = SIZE // factor, factor**2 * stored // shown
@@ -116,14 +116,14 @@ def see(run: RunSpec) -> Part:
 
 
 def centred_view(run: RunSpec, size: int) -> np.ndarray:
-    """`still_views` of images SIZE pixels wide as a matrix (pixel, stored pixel), for rows as for columns.
+    """`still_views` of images `size` pixels wide as a matrix (pixel, stored pixel), for rows as for columns.
 
     It does not turn, so bilinear sampling is linear interpolation along each axis.
     """
-    turn, window, _ = (array[0] for array in still_views(run, size, 1))
-    step, start = turn[0, [0, 2]].astype(np.float64)
+    affine, crop, _ = (array[0] for array in still_views(run, size, 1))
+    step, start = affine[0, [0, 2]].astype(np.float64)
     place = start + step * (
-        window[0] + np.arange(run.model.image_size) * window[2] // run.model.image_size
+        crop[0] + np.arange(run.model.image_size) * crop[2] // run.model.image_size
     )
     if run.augmentation.border == "edge":
         place = np.clip(place, 0, size - 1)
@@ -140,7 +140,7 @@ def mask_widths(network: Model) -> dict[str, int]:
 def units(run: RunSpec, weights: Weights) -> Part:
     """From image to units (galaxy, unit)."""
     network = model_of(run.model)
-    return joined(see(run), graph(network.encoder, weights, network.image, "seen"))
+    return joined(apply_views(run), graph(network.encoder, weights, network.image, "seen"))
 
 
 def head(network: Model, weights: Weights) -> Part:
@@ -159,7 +159,7 @@ def head(network: Model, weights: Weights) -> Part:
 
 
 def model(name: str, part: Part, inputs: dict, outputs: dict, properties: dict[str, str]) -> bytes:
-    """A whole model of PART; INPUTS and OUTPUTS give the number type and the axes of each."""
+    """A whole model of `part`; `inputs` and `outputs` give the number type and the axes of each."""
     from onnx import TensorProto, helper, numpy_helper
 
     sides = [
@@ -189,7 +189,7 @@ def model(name: str, part: Part, inputs: dict, outputs: dict, properties: dict[s
 
 
 def about(run: RunSpec, path: Path) -> dict[str, str]:
-    """What the files say of themselves; PATH is that of the weights."""
+    """What the files say of themselves; `path` is that of the weights."""
     with safe_open(path, "numpy") as file:
         trained = (file.metadata() or {}).get("about", "{}")
     colours = {1: "one channel, the mean of the colours", 3: "red, green and blue"}
@@ -212,7 +212,7 @@ def about(run: RunSpec, path: Path) -> dict[str, str]:
 
 
 def difference(run: RunSpec, weights: Weights, files: dict[str, bytes]) -> float:
-    """The largest |difference| between the specification's rho and that of FILES, on a few synthetic galaxies."""
+    """The largest |difference| between the specification's rho and that of `files`, on a few synthetic galaxies."""
     drawn = draw_galaxies(GALAXIES, run.seed)
     grey = np.stack([render(row._asdict()) for row in drawn.itertuples(index=False)])
     images = np.concatenate([np.roll(grey, shift, 1) for shift in range(run.dataset.channels)], -1)
@@ -234,7 +234,7 @@ def difference(run: RunSpec, weights: Weights, files: dict[str, bytes]) -> float
 
 
 def compute(data: bytes, **inputs: np.ndarray) -> np.ndarray:
-    """The one output of the model in DATA, by onnxruntime on the CPU."""
+    """The one output of the model in `data`, by onnxruntime on the CPU."""
     from onnxruntime import InferenceSession
 
     session = InferenceSession(data, providers=["CPUExecutionProvider"])

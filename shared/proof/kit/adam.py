@@ -102,12 +102,12 @@ def trained(run: RunSettings, images: np.ndarray, weights: Weights, plan: Plan):
     first, second = ({name: np.zeros_like(w) for name, w in weights.items()} for _ in range(2))
     for number, step in enumerate(plan.steps):
         views = Views(*(array[number] for array in plan.views))
-        x = reference.see(run, images[plan.rows[number]], views)
+        x = reference.apply_views(run, images[plan.rows[number]], views)
         kept = keys.keep(plan.keys[number], step, run.model.dense, run.model.dropout)
         yes, total = (votes[number].astype(float) for votes in (plan.yes, plan.total))
         found = reference.gradients(run.model, weights, x, {"dropout": kept}, yes, total)
         losses.append(found.loss)
-        for name, gradient in found.slopes.items():
+        for name, gradient in found.gradients.items():
             weights[name], first[name], second[name] = reference.adam(
                 run.training, int(step), weights[name], first[name], second[name], gradient
             )

@@ -75,9 +75,9 @@ def given_images(images: np.ndarray) -> Array:
 def given_views(views: Views) -> Arrays:
     """What `views` are made of."""
     return {
-        "turn": given(views.turn, "galaxy, to row and column, of row and column and 1", "turns"),
-        "window": given(views.window, "galaxy, top and left and width", "windows"),
-        "light": given(views.light, "galaxy, brightness and contrast", "light"),
+        "turn": given(views.affine, "galaxy, to row and column, of row and column and 1", "turns"),
+        "window": given(views.crop, "galaxy, top and left and width", "windows"),
+        "light": given(views.contrast, "galaxy, brightness and contrast", "light"),
     }
 
 

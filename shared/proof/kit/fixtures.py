@@ -121,7 +121,7 @@ class Fixtures:
         view_keys = keys.galaxy_keys(self.seed, "view", self.hashes)
         index = np.zeros(GALAXIES, int)
         views = draw_views(run, REDUCED, view_keys, index, index)
-        return reference.see(run, self.images, views).astype(np.float32)
+        return reference.apply_views(run, self.images, views).astype(np.float32)
 
 
 def double(weights: Weights) -> Weights:

@@ -49,11 +49,14 @@ def gradients(fixtures: Fixtures) -> Arrays:
         "in/yes": given(yes, "galaxy", "k, yes votes"),
         "in/total": given(total, "galaxy", "N, votes"),
         "out/loss": close([found.loss], ONE, "the mean loss"),
-        **by_weight("out/slope", found.slopes, "a gradient", close),
+        **by_weight("out/slope", found.gradients, "a gradient", close),
         **by_weight("in/tied/weights", tied, "a weight of the narrow network", given),
         "in/tied/keep": given_masks(kept_tied),
         **by_weight(
-            "out/tied", found_tied.slopes, "a gradient, every square of the first pool tied", close
+            "out/tied",
+            found_tied.gradients,
+            "a gradient, every square of the first pool tied",
+            close,
         ),
     }
 

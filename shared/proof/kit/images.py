@@ -21,9 +21,9 @@ def viewed_images(fixtures: Fixtures) -> Arrays:
     for name, augmentation, scale in (("bilinear", BILINEAR, "unit"), ("nearest", NEAREST, "raw")):
         run = RunSettings(fixtures.seed, replace(WIDE, scale=scale), augmentation)
         views = draw_views(run, REDUCED, view_keys, index, index)
-        views.turn[0, :, 2] += (-10.25, 3.5)
+        views.affine[0, :, 2] += (-10.25, 3.5)
         result |= {f"in/{name}/{part}": array for part, array in given_views(views).items()}
-        viewed = reference.see(run, images, views)[..., 0]
+        viewed = reference.apply_views(run, images, views)[..., 0]
         what = f"images, warped ({name}) and relit"
         result[f"out/{name}"] = close(viewed, "galaxy, y, x", what)
     return result

@@ -43,6 +43,6 @@ def layers(fixtures: Fixtures) -> Arrays:
             result[f"out/{name}"] = close(values[name], IMAGE, "a max-pool")
         elif name in DENSE:
             result[f"out/{name}"] = close(values[name], UNIT, DENSE[name])
-    logits = reference.answers(WIDE, weights, values["units"], {"dropout": kept})
+    logits = reference.logits(WIDE, weights, values["units"], {"dropout": kept})
     result["out/logits"] = close(logits, "galaxy", "logits, after dropout")
     return result

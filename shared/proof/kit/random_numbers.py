@@ -147,10 +147,10 @@ def _batches(fixtures: Fixtures) -> Arrays:
 def _drawn(name: str, views: Views, axes: str) -> Arrays:
     return {
         f"out/{name}/turn": close(
-            views.turn, f"{axes}, to row and column, of row and column and 1", "turns", 1e-6, 1e-6
+            views.affine, f"{axes}, to row and column, of row and column and 1", "turns", 1e-6, 1e-6
         ),
-        f"out/{name}/window": exact(views.window, f"{axes}, top and left and width", "windows"),
+        f"out/{name}/window": exact(views.crop, f"{axes}, top and left and width", "windows"),
         f"out/{name}/light": close(
-            views.light, f"{axes}, brightness and contrast", "light", 1e-6, 1e-6
+            views.contrast, f"{axes}, brightness and contrast", "light", 1e-6, 1e-6
         ),
     }
