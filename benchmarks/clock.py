@@ -17,7 +17,9 @@ def seconds(work: Work) -> float:
 
 
 def warm_up(work: Work, most: int) -> tuple[int, bool]:
-    """Call until the last LAST calls are within STEADY of each other, `most` times at most: how often, and whether so."""
+    """Call until the last LAST calls are within STEADY of each other, `most` times at most: how often,
+    and whether so.
+    """
     spent: list[float] = []
     while len(spent) < most and not steady(spent):
         spent.append(seconds(work))

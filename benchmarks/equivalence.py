@@ -56,7 +56,9 @@ FEWEST = 8  # pairs
 
 
 def main(words: list[str]) -> int:
-    """Test the fits in the folders that `words` name; 0 if all frameworks are equivalent, 2 if they cannot be tested."""
+    """Test the fits in the folders that `words` name; 0 if all frameworks are equivalent, 2 if they
+    cannot be tested.
+    """
     given = dict(word.split("=", 1) for word in words if word.startswith("record="))
     folders = [Path(word) for word in words if not word.startswith("record=")]
     try:

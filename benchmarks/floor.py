@@ -62,7 +62,9 @@ def training_bytes(spec: ModelSpec, precision: str, seen: int, images: int) -> f
 
 
 def floor_seconds(flops: float, moved: float, ceilings: dict) -> float | None:
-    """The least time that `flops` and `moved` bytes may take at the measured `ceilings`; None where neither is known."""
+    """The least time that `flops` and `moved` bytes may take at the measured `ceilings`; None where
+    neither is known.
+    """
     parts = [
         amount / ceilings[name]
         for amount, name in ((flops, "matmul_flops"), (moved, "copy_bytes"))

@@ -57,7 +57,9 @@ def main(words: list[str]) -> int:
 
 
 def answer(work: Work, what: str, count: str = "0") -> dict:
-    """What `work`'s clock says: of its first call, of calls until it is steady, or of a turn; nothing for other words."""
+    """What `work`'s clock says: of its first call, of calls until it is steady, or of a turn; nothing
+    for other words.
+    """
     if what == "first":
         return {"seconds": seconds(work)}
     if what == "warm":

@@ -91,7 +91,9 @@ def main(words: list[str]) -> int:
 
 
 def train(config: dict, seeds: int, record: Path) -> None:
-    """All runs of `config`'s framework, in this process; `record` says which, the .npz beside it holds their weights."""
+    """All runs of `config`'s framework, in this process; `record` says which, the .npz beside it holds
+    their weights.
+    """
     from shared.method.backend import open_backend
 
     begun, arrays, losses = time.perf_counter(), {}, {}

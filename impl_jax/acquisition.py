@@ -180,7 +180,9 @@ def mean_divergence(mixed, weights, ratios):
 
 @jax.jit
 def dirichlet_score(concentrations, steps, found, ways):
-    """The information (galaxy,) of `found` counts (answer, k), of which there are `ways` (k,), for `steps` 0 ... N - 1."""
+    """The information (galaxy,) of `found` counts (answer, k), of which there are `ways` (k,), for
+    `steps` 0 ... N - 1.
+    """
     whole = jnp.sum(concentrations, 2)[..., None]
     # ln of rising factorials, each factor over the sum of concentrations: as good for huge ones as for small ones
     factors = jnp.log((concentrations[..., None] + steps) / whole[..., None])

@@ -190,10 +190,8 @@ def gather(operation, weights, given, x):
     return x.reshape(-1, operation.views * x.shape[-1])
 
 
-# What XLA does slowly on a CPU, and how it does the same quickly
-
-
 def _convolved(x, kernel, step, padding, groups):
+    # here and below: what XLA does slowly on a CPU, and how it does the same quickly
     axes, edges = ("NHWC", "HWIO", "NHWC"), [(padding, padding)] * 2
     settings = {"dimension_numbers": axes, "feature_group_count": groups}
     return lax.conv_general_dilated(x, kernel, (step, step), edges, **settings)

@@ -179,7 +179,9 @@ def mean_divergence(mixed, weights, ratios):
 
 
 def dirichlet_score(concentrations, steps, found, ways):
-    """The information (galaxy,) of `found` counts (answer, k), of which there are `ways` (k,), for `steps` 0 ... N - 1."""
+    """The information (galaxy,) of `found` counts (answer, k), of which there are `ways` (k,), for
+    `steps` 0 ... N - 1.
+    """
     whole = torch.sum(concentrations, 2)[..., None]
     # ln of rising factorials, each factor over the sum of concentrations: as good for huge ones as for small ones
     factors = torch.log((concentrations[..., None] + steps) / whole[..., None])

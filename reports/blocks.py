@@ -46,7 +46,9 @@ class Told(str):
 
 @dataclass(frozen=True)
 class Prose:
-    """A paragraph of plain text, or, if there is more than one line, a list of them; `page` beside this one is linked."""
+    """A paragraph of plain text, or, if there is more than one line, a list of them; `page` beside this
+    one is linked.
+    """
 
     lines: tuple[str, ...]
     page: str = ""
@@ -118,7 +120,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, `svg` with its colours still by name; `name` is its file name, `files` and `facets` are as of Table."""
+    """A drawing, `svg` with its colours still by name; `name` is its file name, `files` and `facets` are
+    as of Table.
+    """
 
     name: str
     caption: str

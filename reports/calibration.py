@@ -55,7 +55,9 @@ def asked(record: Record) -> tuple[str, ...]:
 
 
 def order(record: Record) -> tuple:
-    """Where `record` stands in a table: by what was asked, backend, seed; each has a setting of its own, its weights."""
+    """Where `record` stands in a table: by what was asked, backend, seed; each has a setting of its own,
+    its weights.
+    """
     backend = {name: place for place, name in enumerate(TITLES)}.get(record.backend, len(TITLES))
     return (*asked(record), backend, record.at("run.seed") or 0, record.number)
 

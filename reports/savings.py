@@ -140,7 +140,9 @@ def savings(pair: Pair, falls: Iterable[float] = FALLS) -> list[Saving]:
 
 
 def _needed_labels(pair: Pair, falls: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Labels (replicate, fall) that random acquisition and the other needed, for `weights` (replicate, seed) of seeds."""
+    """Labels (replicate, fall) that random acquisition and the other needed, for `weights` (replicate,
+    seed) of seeds.
+    """
     random, other = (falling(weights @ errors) for errors in (pair.random, pair.other))
     errors = (1 - falls) * random[:, :1] + falls * random[:, -1:]
     return needed(pair.labels, random, errors), needed(pair.labels, other, errors)
@@ -226,7 +228,9 @@ def problems(runs: Iterable[Course]) -> list[dict[str, list[Course]]]:
 
 
 def paired(random: list[Course], other: list[Course], name: str) -> Pair | None:
-    """Measure `name` of the seeds that both have, at the labels that all had; None if there is no such seed or label."""
+    """Measure `name` of the seeds that both have, at the labels that all had; None if there is no such
+    seed or label.
+    """
     sides = [{run.seed: run for run in runs if name in run.measures} for runs in (random, other)]
     shared = sorted(set(sides[0]) & set(sides[1]))
     runs = [side[seed] for side in sides for seed in shared]

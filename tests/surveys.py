@@ -110,7 +110,9 @@ def draw_votes(survey: DatasetSpec, smooth: np.ndarray, seed: int) -> dict[str, 
 
 
 def stand_in(name: str, folder: Path, galaxies: int, seed: int = 0) -> StandIn:
-    """Write `galaxies` galaxies of the survey `name` into `folder`: its table (and mapping), and images under images/."""
+    """Write `galaxies` galaxies of the survey `name` into `folder`: its table (and mapping), and images
+    under images/.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     survey, drawn = dataset(name), draw_galaxies(galaxies, seed)
     votes = draw_votes(survey, drawn["true_smooth-or-featured_smooth"].to_numpy(), seed)

@@ -259,7 +259,7 @@ def test_a_device_is_given_all_images_once_unless_they_are_too_many(monkeypatch)
     some = images.subset(rows[0])
     np.testing.assert_array_equal(some[np.array([1, 1, 0])], plain[np.array([1, 1, 3])])
     assert len(some) == 2
-    np.testing.assert_array_equal(plain.some(rows[0]), plain[rows[0]])
+    np.testing.assert_array_equal(plain.subset(rows[0]), plain[rows[0]])
     monkeypatch.setattr("shared.method.batches.HELD", 8 * 4 - 1)
     assert plain.parts() is None
     monkeypatch.setattr("shared.method.batches.HELD", 8 * 4)

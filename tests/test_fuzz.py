@@ -995,7 +995,9 @@ CHANGES = {f"os.{change}" for change in CHANGES} | {
 
 
 def work(folder: Path) -> None:
-    """Read every case in `folder`, and say of each what it is, what became of it, and what it told, held and changed."""
+    """Read every case in `folder`, and say of each what it is, what became of it, and what it told, held
+    and changed.
+    """
     changed = []
 
     def watch(event, args):

@@ -72,7 +72,9 @@ def environment(program: Program) -> dict[str, str]:
 
 
 def run_of(run: RunSpec, program: Program) -> RunSpec:
-    """`run` with `program`'s framework, precision and way to compile; all else, size and batch among it, is the run's."""
+    """`run` with `program`'s framework, precision and way to compile; all else, size and batch among it,
+    is the run's.
+    """
     backend = replace(
         run.backend,
         name=program.backend,

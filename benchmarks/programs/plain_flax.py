@@ -60,7 +60,9 @@ def train_plain(run: RunSpec) -> Work:
 
 
 def learning(run: RunSpec, images: np.ndarray, seen) -> Work:
-    """An epoch of backend.steps batches of `images` (galaxy, y, x, 1), which `seen`(key, images) makes the network's."""
+    """An epoch of backend.steps batches of `images` (galaxy, y, x, 1), which `seen`(key, images) makes
+    the network's.
+    """
     net, spec, shuffle = network(run), run.training, np.random.default_rng(run.seed)
     net.train()
     adam = optax.adam(spec.learning_rate, spec.beta1, spec.beta2, spec.epsilon)

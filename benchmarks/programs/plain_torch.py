@@ -32,7 +32,9 @@ def train_plain(run: RunSpec) -> Work:
 
 
 def learning(run: RunSpec, images: np.ndarray, seen) -> Work:
-    """An epoch of backend.steps batches of `images` (galaxy, y, x, 1), which `seen`(run, images) makes the network's."""
+    """An epoch of backend.steps batches of `images` (galaxy, y, x, 1), which `seen`(run, images) makes
+    the network's.
+    """
     torch.manual_seed(run.seed)
     shuffled = loader(run, images)
     net, spec, place = network(run), run.training, device(run)

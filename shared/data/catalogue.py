@@ -520,7 +520,9 @@ def _degrees(column: Column | None, least: float, most: float, rows: Rows) -> np
 
 
 def _sexagesimal(column: Column, hours: bool) -> np.ndarray:
-    """The degrees that text means: A:B:C (in `hours`, or degrees), AhBmCs, AdBmCs or Ad; infinity where it means none."""
+    """The degrees that text means: A:B:C (in `hours`, or degrees), AhBmCs, AdBmCs or Ad; infinity where
+    it means none.
+    """
     text = as_text(column.values).to_pandas()
     parts = text.str.extract(
         r"^([+-]?)(?:(\d+)\s*([:hd°\s])\s*([0-5]?\d)\s*[:m'\s]\s*([0-5]?\d(?:\.\d*)?)\s*[s\"]?|"

@@ -82,7 +82,9 @@ def asked_chances(
 
 
 def relevant(questions: Questions, leads: Leads, question: str) -> list[tuple[str, str]]:
-    """Every (question, answer) on a path that leads to `question`, in the order of the axis; none: everybody is asked."""
+    """Every (question, answer) on a path that leads to `question`, in the order of the axis; none:
+    everybody is asked.
+    """
     known(f"there is no question {question!r}", question, questions)
     found, waiting = set(), [question]
     while waiting:

@@ -232,7 +232,9 @@ def _width(line: str, separator: str) -> int:
 
 
 def _separator(lines: list[str], more: str) -> str:
-    """What is between the columns of `lines`, the first of which names them: a comma, or what divides two lines alike."""
+    """What is between the columns of `lines`, the first of which names them: a comma, or what divides
+    two lines alike.
+    """
     lines = [line for line in lines if line][:2]
     widths = {
         separator: [_width(line, separator) for line in lines]

@@ -71,7 +71,9 @@ def clear(folder: Path, task: str) -> None:
 
 @contextmanager
 def folder_lock(folder: Path):
-    """Hold `folder` for one process and its child; raises ValueError if another holds it. Gives the lock's descriptor."""
+    """Hold `folder` for one process and its child; raises ValueError if another holds it. Gives the
+    lock's descriptor.
+    """
     make_folder(folder)
     with file_lock(folder / LOCK) as lock:
         if lock is None:

@@ -110,7 +110,9 @@ def stamps(paths: Sequence[Path]) -> list[list]:
 
 
 def any_changed(paths: Sequence[Path], moment: int) -> bool:
-    """Whether the system noted a change of any of the files, or of what is known of it, since `moment` in nanoseconds."""
+    """Whether the system noted a change of any of the files, or of what is known of it, since `moment`
+    in nanoseconds.
+    """
     return any(path.stat().st_ctime_ns >= moment for path in paths)
 
 
