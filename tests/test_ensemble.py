@@ -84,7 +84,8 @@ def train(folder, name):
     found["no units"] = networks.embed(state, images[:0], still_views(run, 16, 0))
     kept = uniforms(galaxy_keys(5, "posterior", some.hashes), 0, 4 * 5).reshape(15, 5, 4) < 0.5
     found["kept"] = kept
-    found["answers"] = networks.answers(state, networks.features(state, images, views), kept)
+    units = networks.features(state, images, views)
+    found["probabilities"] = networks.probabilities(state, units, {"dropout": kept})
     plan = draw_plans(run, galaxies(0, GALAXIES), 16, 0, 0, 1)
     loss, slopes = networks.gradients(state, noise(40), plan)
     found |= {f"slopes/{key}": array for key, array in slopes.items()} | {"loss": loss}
@@ -185,9 +186,9 @@ def test_samples_units_and_answers_are_those_of_the_specification(trained):
     np.testing.assert_allclose(found["units"], np.concatenate(units, 1), rtol=1e-10, atol=1e-14)
     assert found["no units"].shape == (0, MEMBERS * 4)
     for t in range(5):
-        dropped = reference.dropout(units[t % MEMBERS], found["kept"][:, t], run.model.dropout)
-        logits = reference.logits(networks[t % MEMBERS], dropped)
-        np.testing.assert_allclose(found["answers"][:, t], 1 / (1 + np.exp(-logits)), rtol=1e-10)
+        member, kept = t % MEMBERS, {"dropout": found["kept"][:, t]}
+        rho = 1 / (1 + np.exp(-reference.logits(run.model, networks[member], units[member], kept)))
+        np.testing.assert_allclose(found["probabilities"][:, t], rho, rtol=1e-10)
 
 
 def test_views_at_prediction_are_new_for_every_sample_of_every_member(trained):

@@ -95,7 +95,7 @@ class Ensemble:
         return [after for after, _ in done], np.mean([losses for _, losses in done], 0)
 
     def gradients(self, state: list, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
-        """The mean over members of the loss of a plan's first batch, and the slopes of each member's own loss."""
+        """The mean over members of the loss of a plan's first batch, and the gradients of each member's own loss."""
         found = [
             self.backend.gradients(one, images, _part(plan, number))
             for number, one in enumerate(state)
