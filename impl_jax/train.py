@@ -177,9 +177,7 @@ def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dic
 
 
 def adam(run: RunSpec, scales, weights, first, second, gradients):
-    """Weights and their two moments after one step of Adam; `scales` are those of
-    `shared.method.batches.adam_scales`.
-    """
+    """Weights and their two moments after one step of Adam; `scales` are those of `adam_scales`."""
     spec = run.training
     first = spec.beta1 * first + (1 - spec.beta1) * gradients
     second = spec.beta2 * second + (1 - spec.beta2) * gradients * gradients

@@ -173,7 +173,7 @@ def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dic
 
 
 def adam(run: RunSpec, scales, weights, first, second, gradients):
-    """Weights and their two moments after one step of Adam; `scales` are those of `shared.method.batches.adam_scales`.
+    """Weights and their two moments after one step of Adam; `scales` are those of `adam_scales`.
 
     All are lists of arrays: an operation on a list is one kernel on a GPU, not one for each array.
     """

@@ -470,7 +470,7 @@ def test_training_goes_on_from_call_to_call_and_every_call_does_the_work():
             assert backend.plans[0].rows.shape == (2, 6)
             assert (work.images, work.flops) == (12, 12 * floor.training_flops(run.model))
             still = np.ptp(
-                np.concatenate([plan.views.turn for plan in backend.plans]).reshape(-1, 6), 0
+                np.concatenate([plan.views.affine for plan in backend.plans]).reshape(-1, 6), 0
             )
             assert (still.max() < 1e-6) == (name == "train_plain")
         else:

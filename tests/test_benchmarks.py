@@ -34,7 +34,7 @@ def test_the_material_is_the_same_each_time():
     assert (one.total == 40).all()
     shown, views, keys = material.shown(run)
     assert shown.shape == (6, images.size, images.size, 1)
-    assert len(views.turn) == len(keys) == 6
+    assert len(views.affine) == len(keys) == 6
     assert len(np.unique(keys, axis=0)) == 6
 
 
@@ -249,7 +249,7 @@ def test_frameworks_take_turns_and_are_told_apart(tmp_path, monkeypatch, capsys,
         assert words[1:] == ["seed=4"]
         return answering(tmp_path / name, parts[name])
 
-    monkeypatch.setattr(acquisition.trizoo, "compose", compose)
+    monkeypatch.setattr(acquisition, "compose", compose)
     file = tmp_path / "acquisition.json"
     words = ["backend=tf,jax", "rounds=3", f"record={file}", "seed=4"]
     assert acquisition.main(words) == status
@@ -267,6 +267,6 @@ def test_frameworks_take_turns_and_are_told_apart(tmp_path, monkeypatch, capsys,
 
 
 def test_a_framework_that_ends_early_is_told(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(acquisition.trizoo, "compose", lambda _: answering(tmp_path / "tf", []))
+    monkeypatch.setattr(acquisition, "compose", lambda _: answering(tmp_path / "tf", []))
     assert acquisition.main(["backend=tf"]) == 2
     assert "tf ended before it had timed first" in capsys.readouterr().err

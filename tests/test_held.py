@@ -17,7 +17,7 @@ from shared.network.weights import first_checkpoint
 
 run = from_config(RunSpec, json.loads(sys.argv[1]))
 backend = open_backend(run.backend)
-hold = import_module(f"impl_{run.backend.name}.device").hold
+cache_images = import_module(f"impl_{run.backend.name}.device").cache_images
 random = np.random.default_rng(0)
 pixels = random.integers(0, 256, (20, 64, 64, 3), np.uint8)
 hashes = galaxy_hash(range(20))
@@ -34,7 +34,7 @@ def all_of(images):
     return losses, backend.sample(state, shown, views, keys, 0, 3), backend.embed(state, shown, views)
 
 read, kept = Cutouts(pixels, 2), Cutouts(pixels, 2)
-hold(kept)
+cache_images(kept)
 reads, own = [], kept._read
 kept._read = lambda rows: reads.append(rows) or own(rows)
 pairs = zip(all_of(read), all_of(kept), strict=True)

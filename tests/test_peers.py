@@ -175,7 +175,7 @@ def units_of(run):
     images, views, _ = material.shown(run)
     weights = init_weights(run.model, run.seed)
     units = reference.features(run.model, weights, reference.apply_views(run, images, views))
-    return units, reference.logits(weights, units)
+    return units, reference.logits(run.model, weights, units, {})
 
 
 def logits(rho):
