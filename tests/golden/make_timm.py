@@ -69,7 +69,7 @@ def state(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 
 def images(name: str) -> np.ndarray:
     """The images (galaxy, y, x, channel) that a network is shown."""
-    return drawn(name, (4 if "narrow" in name else 2, SIDE, SIDE, 3), 0, 1)
+    return drawn(name, (4 if "narrow" in name else 1, SIDE, SIDE, 3), 0, 1)
 
 
 def modes(name: str) -> tuple[str, ...]:
