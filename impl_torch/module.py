@@ -1,5 +1,6 @@
 """The network as a module of the framework's own layers, for programs that know nothing of this one."""
 
+import io
 from functools import partial
 
 import numpy as np
@@ -29,8 +30,8 @@ def as_module(model: Model, weights: dict, moments: dict):
         target, shape = name.replace("/", "."), found[inputs[0]]
         if (layer := _layer(operation, shape)) is not None:
             root[target] = layer.to(kind)
-        for part, array in _arrays(operation, shape).items():
-            root[f"{target}.{part}"] = array.to(kind) if array.is_floating_point() else array
+        for part, array in _arrays(operation, shape, kind).items():
+            root[f"{target}.{part}"] = array
         own = (partial(_call, graph, target), partial(_get, graph, target))
         values[name] = _apply(operation, shape, own, *(values[each] for each in inputs))
     graph.output(values[model.whole[-1].name].node)
@@ -52,6 +53,16 @@ def weights_of(module) -> tuple[dict, dict]:
             part = "mean" if part == "running_mean" else "variance"
             moments[f"{layer}/{part}"] = from_layout(value)
     return weights, moments
+
+
+def to_bytes(module, model: Model) -> bytes:
+    """A native module as a file that the framework reads without this program: images in, logits out, without dropout."""
+    kind = next(module.parameters()).dtype
+    images = torch.zeros(2, model.image[2], *model.image[:2], dtype=kind)
+    shapes = ({0: torch.export.Dim("galaxy")},)
+    done, file = torch.export.export(module.eval(), (images,), dynamic_shapes=shapes), io.BytesIO()
+    torch.export.save(done, file)
+    return file.getvalue()
 
 
 def _fill(module, model: Model, weights: dict, moments: dict) -> None:
@@ -93,14 +104,14 @@ def _layer(operation, shape):
     return None
 
 
-def _arrays(operation, shape) -> dict:
+def _arrays(operation, shape, kind) -> dict:
     """The weights and constants of an operation that the framework has no layer for."""
     match operation:
         case ops.Scale():
-            return {"scale": nn.Parameter(torch.ones(shape[-1]))}
+            return {"scale": nn.Parameter(torch.ones(shape[-1], dtype=kind))}
         case ops.Turned(degrees):
             index, share = taps(shape[0], degrees)
-            return {"index": torch.from_numpy(index), "share": torch.from_numpy(share)}
+            return {"index": torch.from_numpy(index), "share": torch.from_numpy(share).to(kind)}
         case ops.Views(size):
             return {"index": torch.from_numpy(places(shape[0], size).reshape(-1))}
     return {}

@@ -27,7 +27,7 @@ def outline(body):
             first = (ast.get_docstring(node) or "").split("\n")[0]
             if not name.startswith("_"):  # what only one of them needs
                 found.append((name, *parameters(node), first))
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             fields = [
                 ast.unparse(part.target) for part in node.body if isinstance(part, ast.AnnAssign)
             ]
