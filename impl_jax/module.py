@@ -84,12 +84,15 @@ class _Module(nnx.Module):
 def _layer(operation, shape, kinds: dict, rngs):
     """The framework's layer for an operation on activations of a shape; None if functions are enough."""
     common = {**kinds, "rngs": rngs}
+    empty = {"kernel_init": nnx.initializers.zeros}  # quicker than numbers that nobody sees
     match operation:
         case ops.Conv(filters, kernel, stride, padding, groups, bias):
             sizes = {"padding": padding, "feature_group_count": groups, "use_bias": bias}
-            return nnx.Conv(shape[-1], filters, (kernel, kernel), stride, **sizes, **common)
+            return nnx.Conv(
+                shape[-1], filters, (kernel, kernel), stride, **sizes, **empty, **common
+            )
         case ops.Dense(units):
-            return nnx.Linear(shape[-1], units, **common)
+            return nnx.Linear(shape[-1], units, **empty, **common)
         case ops.BatchNorm(epsilon, momentum):
             how = {"epsilon": epsilon, "momentum": 1 - momentum, "use_fast_variance": False}
             return nnx.BatchNorm(shape[-1], **how, **common)
@@ -128,11 +131,15 @@ def _apply(operation, layer, x, *others):
             return x.reshape(x.shape[0], -1, pieces).max(-1)
         case ops.Turned(degrees):
             index, share = taps(x.shape[1], degrees)
-            pixels = x.reshape(x.shape[0], -1, x.shape[3])[:, index] * share[..., None].astype(x.dtype)
+            pixels = x.reshape(x.shape[0], -1, x.shape[3])[:, index] * share[..., None].astype(
+                x.dtype
+            )
             return jnp.concatenate([x, pixels.sum(1).reshape(x.shape)], -1)
         case ops.Views(size):
             side, half = x.shape[1], x.shape[3] // 2
-            pixels = x.reshape(x.shape[0], side**2, 2, half).swapaxes(1, 2).reshape(x.shape[0], -1, half)
+            pixels = (
+                x.reshape(x.shape[0], side**2, 2, half).swapaxes(1, 2).reshape(x.shape[0], -1, half)
+            )
             views = pixels[:, places(side, size).reshape(-1)]
             return views.reshape(-1, size, size, half)
         case ops.Gather(views):

@@ -138,7 +138,9 @@ def _apply(operation, shape, layer, x, *others):
         case ops.Turned(degrees):
             index, share = taps(shape[0], degrees)
             pixels = k.take(k.reshape(x, (-1, shape[0] ** 2, shape[2])), index.reshape(-1), axis=1)
-            pixels = k.reshape(pixels, (-1, *index.shape, shape[2])) * share[..., None].astype(x.dtype)
+            pixels = k.reshape(pixels, (-1, *index.shape, shape[2])) * share[..., None].astype(
+                x.dtype
+            )
             return k.concatenate([x, k.reshape(k.sum(pixels, 1), (-1, *shape))], -1)
         case ops.Views(size):
             index, half = places(shape[0], size).reshape(-1), shape[2] // 2

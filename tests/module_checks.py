@@ -171,7 +171,9 @@ def moved(backend: str, model: Model, running: dict, batch: dict) -> dict:
             count = GALAXIES * prod(shapes(model.whole, model.image)[name.rpartition("/")[0]][:2])
             found[name] = batch[name] * (count - 1) / count
     shares = momenta(model.whole, found)
-    return {name: (1 - share) * running[name] + share * found[name] for name, share in shares.items()}
+    return {
+        name: (1 - share) * running[name] + share * found[name] for name, share in shares.items()
+    }
 
 
 def use(backend: str, title: str) -> dict:
