@@ -40,7 +40,7 @@ def weights_of(module) -> tuple[dict, dict]:
 
 
 def to_bytes(module, model: Model) -> bytes:
-    """A native module as a file that the framework reads without this program: images in, logits out, without dropout."""
+    """A native module as a file that the framework reads by itself: images in, logits out, without dropout."""
     module.eval()
     graph, state = nnx.split(module)
     kind = next(iter(jax.tree.leaves(nnx.state(module, nnx.Param)))).dtype

@@ -51,7 +51,7 @@ def weights_of(module) -> tuple[dict, dict]:
 
 
 def to_bytes(module, model: Model) -> bytes:
-    """A native module as a file that the framework reads without this program: images in, logits out, without dropout."""
+    """A native module as a file that the framework reads by itself: images in, logits out, without dropout."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.keras"
         module.save(path)
@@ -124,7 +124,7 @@ def _layer(operation, shape, common: dict):
 def _apply(operation, shape, layer, x, *others):
     """What an operation gives of activations (galaxy, y, x, channel), or units, perhaps by its layer."""
     match operation:
-        case ops.Conv(_, kernel, stride, padding) if layer.padding == "valid" and padding:
+        case ops.Conv(_, _, _, padding) if layer.padding == "valid" and padding:
             return layer(keras.layers.ZeroPadding2D(padding, dtype=layer.dtype)(x))
         case ops.MaxPool(_, _, padding) if padding:
             edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))

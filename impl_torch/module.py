@@ -56,7 +56,7 @@ def weights_of(module) -> tuple[dict, dict]:
 
 
 def to_bytes(module, model: Model) -> bytes:
-    """A native module as a file that the framework reads without this program: images in, logits out, without dropout."""
+    """A native module as a file that the framework reads by itself: images in, logits out, without dropout."""
     kind = next(module.parameters()).dtype
     images = torch.zeros(2, model.image[2], *model.image[:2], dtype=kind)
     shapes = ({0: torch.export.Dim("galaxy")},)
@@ -126,7 +126,7 @@ def _get(graph, target, part):
 
 
 def _apply(operation, shape, own, x, *others):
-    """What an operation gives of activations (galaxy, channel, y, x), or units; `own` calls its layer, gets its arrays."""
+    """What an operation gives of (galaxy, channel, y, x), or of units; `own` calls its layer, and gets its arrays."""
     call, get = own
     match operation:
         case ops.LayerNorm() if len(shape) == 3:

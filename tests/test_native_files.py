@@ -1,4 +1,4 @@
-"""The files of `trizoo export format=torch|keras|flax` are read by their frameworks alone, as docs/conformance.md says."""
+"""Files of `trizoo export format=torch|keras|flax` are read by their frameworks alone, as docs/conformance.md says."""
 
 import json
 import os

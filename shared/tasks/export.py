@@ -18,7 +18,7 @@ NATIVE = {  # the package of each framework's own file, its framework as it is i
 
 
 def export(run: RunSpec, folder: Path) -> dict:
-    """Write a fit's network in the run's format; ValueError for weights that do not fit the model, or for want of it."""
+    """Write a fit's network in the run's format; ValueError for weights that do not fit, or for want of a library."""
     return _onnx(run, folder) if run.format == "onnx" else _native(run, folder)
 
 
