@@ -59,7 +59,7 @@ HERE = "TRIZOO_ACQUISITION_HERE"  # set in the process of one framework
 
 
 def main(words: list[str]) -> int:
-    """Time what WORDS ask for and print it; 0 if every framework is as fast as was aimed at, 2 if it is refused."""
+    """Time what `words` ask for and print it; 0 if every framework is as fast as was aimed at, 2 if it is refused."""
     given = dict(word.split("=", 1) for word in words)
     if HERE in os.environ:
         serve(json.loads(os.environ[HERE]))
@@ -81,7 +81,7 @@ def main(words: list[str]) -> int:
 
 
 def measure(configs: dict[str, dict], rounds: int) -> dict:
-    """Seconds of everything for the frameworks of CONFIGS, taking turns for ROUNDS rounds."""
+    """Seconds of everything for the frameworks of `configs`, taking turns for `rounds` rounds."""
     with waiting(configs) as ask:
         parts = {name: {"acquisition": ask(name, "first")} for name in configs}
         turns = {name: {"acquisition": [], "direct": []} for name in configs}
@@ -109,7 +109,7 @@ def measure(configs: dict[str, dict], rounds: int) -> dict:
 
 
 def summary(part: dict, turns: dict[str, list[float]]) -> dict:
-    """One framework's numbers: PART holds what each answer said, TURNS the seconds of what was timed in turns."""
+    """One framework's numbers: `part` holds what each answer said, `turns` the seconds of what was timed in turns."""
     seconds, direct = (statistics.median(turns[name]) for name in ("acquisition", "direct"))
     network = part["network"]
     return {
@@ -161,7 +161,7 @@ def table(found: dict) -> str:
 
 @contextmanager
 def waiting(configs: dict[str, dict]) -> Iterator[Callable[[str, str], dict]]:
-    """A process for each of CONFIGS, and what asks the one called NAME for a part; they end with the block."""
+    """A process for each of `configs`, and what asks the one called NAME for a part; they end with the block."""
     there = {}
     try:
         for name, config in configs.items():
@@ -213,7 +213,7 @@ def serve(config: dict) -> None:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """How long CALL takes."""
+    """How long `call` takes."""
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
@@ -236,13 +236,13 @@ def first(backend, rho: np.ndarray) -> dict:
 
 
 def direct(rho: np.ndarray) -> dict:
-    """Seconds of plain Python for all galaxies of RHO (galaxy, sample), from the first ones."""
+    """Seconds of plain Python for all galaxies of `rho` (galaxy, sample), from the first ones."""
     rows = rho[:DIRECT].tolist()
     return {"seconds": seconds(lambda: information(rows, VOTES)) * len(rho) / len(rows)}
 
 
 def difference(backend, rho: np.ndarray) -> dict:
-    """How far, at most, BACKEND is from plain Python."""
+    """How far, at most, `backend` is from plain Python."""
     some = rho[:DIRECT].astype(np.float64)
     apart = np.array(information(some.tolist(), VOTES)) - score(backend, some)
     return {"nats": float(np.abs(apart).max())}
@@ -282,7 +282,7 @@ def network(backend, run: RunSpec) -> dict:
 
 
 def batch(backend, rho: np.ndarray) -> dict:
-    """One greedy step of BatchBALD for RHO (galaxy, sample), once compiled."""
+    """One greedy step of BatchBALD for `rho` (galaxy, sample), once compiled."""
     random = np.random.default_rng(0)
     posterior = random.dirichlet(np.ones(rho.shape[1]), STATES)
     states = States(np.full(STATES, 1 / STATES), posterior)
@@ -295,7 +295,7 @@ def batch(backend, rho: np.ndarray) -> dict:
 
 
 def epig(backend, rho: np.ndarray) -> dict:
-    """EPIG of the first POOL galaxies of RHO (galaxy, sample) for all counts of the last TARGETS, once compiled."""
+    """EPIG of the first POOL galaxies of `rho` (galaxy, sample) for all counts of the last TARGETS, once compiled."""
     states = told(rho[-TARGETS:])
 
     def step():
@@ -306,7 +306,7 @@ def epig(backend, rho: np.ndarray) -> dict:
 
 
 def told(targets: np.ndarray) -> States:
-    """What each count of each of TARGETS (galaxy, sample) would say, by Bayes' theorem."""
+    """What each count of each of `targets` (galaxy, sample) would say, by Bayes' theorem."""
     given = np.exp(log_votes(targets, VOTES)).transpose(0, 2, 1).reshape(-1, targets.shape[1])
     chances = given.mean(1)
     return States(chances / len(targets), given / (chances[:, None] * targets.shape[1]))

@@ -53,7 +53,7 @@ def bench(run: RunSpec, folder: Path) -> dict:
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "run.json"
         write_json(file, to_config(run))
-        parts = [timed(run, file, tasks, names) for tasks in together(run.bench.tasks)]
+        parts = [timed(run, file, tasks, names) for tasks in merge_members(run.bench.tasks)]
     rows = [row for part in parts for row in part["rows"]]
     missing = [entry for part in parts for entry in part["missing"]]
     if not rows:
@@ -79,8 +79,8 @@ def bench(run: RunSpec, folder: Path) -> dict:
     return {"where": rows[0]["where"], "results": results}
 
 
-def together(tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """TASKS in groups that take turns in the same rounds: each alone, but with what it is told against."""
+def merge_members(tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """`tasks` in groups that take turns in the same rounds: each alone, but with what it is told against."""
     found = []
     for task in tasks:
         others = [other for other in tasks if AGAINST.get(task) == other]
@@ -90,7 +90,7 @@ def together(tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def timed(run: RunSpec, file: Path, tasks: tuple[str, ...], names: tuple[str, ...]) -> dict:
-    """TASKS by the programs called NAMES: their rows, who is missing, and the machine as it was meanwhile."""
+    """`tasks` by the programs called `names`: their rows, who is missing, and the machine as it was meanwhile."""
     there: dict[tuple[str, str], Opened] = {}
     missing, turns = [], []
     with ExitStack() as stack:
@@ -129,7 +129,9 @@ def timed(run: RunSpec, file: Path, tasks: tuple[str, ...], names: tuple[str, ..
 
 
 def program_process(run: RunSpec, file: Path, name: str, task: str):
-    """The process of the program called NAME, for TASK of the run in FILE; it has yet to say that it has opened it."""
+    """The process of the program called `name`, for `task` of the run in `file`; it has yet to say that it has opened
+    it.
+    """
     program = program_of(name)
     python = run.bench.pythons.get(name) or sys.executable
     words = [python, "-m", "benchmarks.timed", str(file), name, task]
@@ -138,12 +140,12 @@ def program_process(run: RunSpec, file: Path, name: str, task: str):
 
 
 def environment_of(run: RunSpec, program: Program) -> dict[str, str]:
-    """What PROGRAM's process finds: RUN's threads and allocator, and what its framework wants."""
+    """What `program`'s process finds: `run`'s threads and allocator, and what its framework wants."""
     return child_environment(to_config(run_of(run, program))["backend"])
 
 
 def roof_process(run: RunSpec, devices: list[str]):
-    """The process that measures the ceilings of what programs compute on, who call it DEVICES."""
+    """The process that measures the ceilings of what programs compute on, who call it `devices`."""
     device = "cpu" if set(devices) == {"cpu"} else "gpu"
     words = [sys.executable, "-m", "benchmarks.ceilings", run.backend.precision, device]
     return child(words, child_environment(to_config(run)["backend"]))
@@ -187,7 +189,7 @@ def fresh(stack: ExitStack, run: RunSpec, file: Path, name: str, task: str) -> O
 
 
 def row(run: RunSpec, task: str, name: str, opened: Opened, about: dict, turns: list) -> dict:
-    """All that was found of one program at one task: ABOUT it, and the TURNS that it took."""
+    """All that was found of one program at one task: `about` it, and the `turns` that it took."""
     program, where = program_of(name), about.pop("where")
     every = np.concatenate([spent for spent, _ in turns])
     middle, low, high = np.quantile(every, [0.5, 0.1, 0.9]).tolist()
@@ -221,7 +223,7 @@ def row(run: RunSpec, task: str, name: str, opened: Opened, about: dict, turns: 
 
 
 def count_peers(rows: list[dict]) -> None:
-    """Count the work of peers among the ROWS of a task as that of ours, galaxy by galaxy: it is the same job."""
+    """Count the work of peers among the `rows` of a task as that of ours, galaxy by galaxy: it is the same job."""
     ours = next((row for row in rows if not row["peer"]), None)
     for peer in (row for row in rows if row["peer"] and ours):
         for name in ("flops", "bytes"):
@@ -229,7 +231,7 @@ def count_peers(rows: list[dict]) -> None:
 
 
 def ratios(rows: list[dict]) -> list[dict]:
-    """How many times as fast one of two ROWS of a task is, round by round: the median, the least and the most.
+    """How many times as fast one of two `rows` of a task is, round by round: the median, the least and the most.
 
     Our own are compared with each other, and with the peers on the same framework; those of unequal precision never.
     """
@@ -244,7 +246,7 @@ def ratios(rows: list[dict]) -> list[dict]:
 
 
 def costs(rows: list[dict]) -> list[dict]:
-    """How many times as fast each program is at a task as at the one that this is told against: AGAINST, in ROWS."""
+    """How many times as fast each program is at a task as at the one that this is told against: AGAINST, in `rows`."""
     return [
         compared(one, other, {"against_task": other["task"]})
         for one, other in permutations(rows, 2)
@@ -253,7 +255,7 @@ def costs(rows: list[dict]) -> list[dict]:
 
 
 def compared(one: dict, other: dict, against: dict) -> dict:
-    """The ratio of images a second of two rows, within rounds; AGAINST says what the other is."""
+    """The ratio of images a second of two rows, within rounds; `against` says what the other is."""
     rates = [
         (one["images"] / median(mine)) / (other["images"] / median(theirs))
         for mine, theirs in zip(one["seconds"], other["seconds"], strict=True)
@@ -264,7 +266,7 @@ def compared(one: dict, other: dict, against: dict) -> dict:
 
 
 def highest(found: list[dict]) -> dict:
-    """The best of all ceilings that were FOUND, and every one of them in turn."""
+    """The best of all ceilings that were `found`, and every one of them in turn."""
     names = ("matmul_flops", "copy_bytes")
     best = {name: max((one[name] for one in found if one[name]), default=None) for name in names}
     every = [[one[name] for name in names] for one in found]
@@ -272,7 +274,7 @@ def highest(found: list[dict]) -> dict:
 
 
 def machine(states: list[tuple]) -> dict:
-    """The machine over all rounds, whose STATES are (clock, heat, cores that others used in each turn)."""
+    """The machine over all rounds, whose `states` are (clock, heat, cores that others used in each turn)."""
     clocks, heats = (
         [state[part] for state in states if state[part] is not None] for part in (0, 1)
     )

@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
 
 
 def makers(precision: str, device: str) -> dict[str, Pair]:
-    """Who can multiply and copy on DEVICE (cpu or gpu) in PRECISION, by name."""
+    """Who can multiply and copy on `device` (cpu or gpu) in `precision`, by name."""
     known = {}
     if device == "cpu" and precision in ("float32", "float64", "tf32"):
         known["NumPy"] = numpy_pair("float64" if precision == "float64" else "float32")
@@ -45,7 +45,7 @@ def makers(precision: str, device: str) -> dict[str, Pair]:
 
 
 def measured(known: dict[str, Pair], device: str) -> dict:
-    """The best FLOP/s and bytes/s of those who are KNOWN, and whose they are; None where nobody is."""
+    """The best FLOP/s and bytes/s of those who are `known`, and whose they are; None where nobody is."""
     work, moved = 2 * SIZE[device] ** 3, 2 * COPIED[device]
     rates = {
         name: (work / fastest(multiply), moved / fastest(copy))

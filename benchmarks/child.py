@@ -50,7 +50,7 @@ class Child(NamedTuple):
         return answer
 
     def ask(self, words: str) -> dict:
-        """What it answers to WORDS; raises Missing as `told` does."""
+        """What it answers to `words`; raises Missing as `told` does."""
         with suppress(BrokenPipeError):
             self.process.stdin.write(words + "\n")
             self.process.stdin.flush()
@@ -61,7 +61,7 @@ class Child(NamedTuple):
 def child(
     words: list[str], environment: dict[str, str], patience: float | None = None
 ) -> Iterator[Child]:
-    """The process that WORDS start; it ends as its input does, at the end of the context at the latest."""
+    """The process that `words` start; it ends as its input does, at the end of the context at the latest."""
     with tempfile.TemporaryFile("w+") as said:
         begun = time.monotonic()
         process = subprocess.Popen(

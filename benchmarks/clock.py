@@ -17,7 +17,9 @@ def seconds(work: Work) -> float:
 
 
 def warm_up(work: Work, most: int) -> tuple[int, bool]:
-    """Call until the last LAST calls are within STEADY of each other, MOST times at most: how often, and whether so."""
+    """Call until the last LAST calls are within STEADY of each other, `most` times at most: how often,
+    and whether so.
+    """
     spent: list[float] = []
     while len(spent) < most and not steady(spent):
         spent.append(seconds(work))
@@ -25,6 +27,6 @@ def warm_up(work: Work, most: int) -> tuple[int, bool]:
 
 
 def steady(spent: list[float]) -> bool:
-    """Whether calls that took SPENT seconds each have come to take about the same time."""
+    """Whether calls that took `spent` seconds each have come to take about the same time."""
     last = spent[-LAST:]
     return len(last) == LAST and max(last) <= STEADY * min(last)

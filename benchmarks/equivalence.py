@@ -56,7 +56,9 @@ FEWEST = 8  # pairs
 
 
 def main(words: list[str]) -> int:
-    """Test the fits in the folders that WORDS name; 0 if all frameworks are equivalent, 2 if they cannot be tested."""
+    """Test the fits in the folders that `words` name; 0 if all frameworks are equivalent, 2 if they
+    cannot be tested.
+    """
     given = dict(word.split("=", 1) for word in words if word.startswith("record="))
     folders = [Path(word) for word in words if not word.startswith("record=")]
     try:
@@ -70,7 +72,7 @@ def main(words: list[str]) -> int:
 
 
 def compare(records: list[dict]) -> dict:
-    """Every two frameworks' fits among RECORDS, tested for equivalence.
+    """Every two frameworks' fits among `records`, tested for equivalence.
 
     Raises ValueError if there are too few seeds, seeds that not every framework has, or runs that are not alike.
     """
@@ -126,7 +128,7 @@ def paired(fits: list[dict]) -> dict[str, dict[int, float]]:
 
 
 def check_alike(fits: list[dict]) -> None:
-    """Raise ValueError if FITS differ in anything but framework, seed and where they are kept."""
+    """Raise ValueError if `fits` differ in anything but framework, seed and where they are kept."""
     for fit in fits[1:]:
         if where := differences(alike(fits[0]), alike(fit)):
             raise ValueError(
@@ -144,7 +146,7 @@ def alike(fit: dict) -> dict:
 
 
 def tost(differences: np.ndarray) -> dict:
-    """Two one-sided t tests of paired DIFFERENCES (seed,) against -MARGIN and MARGIN."""
+    """Two one-sided t tests of paired `differences` (seed,) against -MARGIN and MARGIN."""
     count, mean = len(differences), float(differences.mean())
     spread = float(differences.std(ddof=1))
     error = max(spread / np.sqrt(count), np.finfo(float).tiny)  # of pairs that are all the same

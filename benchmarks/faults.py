@@ -29,7 +29,7 @@ LAYOUT = struct.Struct("=QQQQii1024s1024s1024s")  # struct control of faults.c
 
 
 def library(folder: Path) -> Path | None:
-    """The library, made in FOLDER; None where it cannot be: not on Linux, or without a C compiler."""
+    """The library, made in `folder`; None where it cannot be: not on Linux, or without a C compiler."""
     compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
     if sys.platform != "linux" or compiler is None:
         return None
@@ -40,9 +40,10 @@ def library(folder: Path) -> Path | None:
 
 
 class Disk:
-    """What befalls the files under ROOT in processes that are started with `environment`.
+    """What befalls the files under `root` in processes that are started with `environment`.
 
-    PLACE, a folder outside ROOT, is for the disk's own files. If FORGETS, all that is under ROOT now has been synced.
+    `place`, a folder outside `root`, is for the disk's own files. If `forgets`, all that is under `root` now has been
+    synced.
     """
 
     def __init__(self, library: Path, root: Path, place: Path, forgets: bool = False):
@@ -61,7 +62,7 @@ class Disk:
         self.arm()
 
     def arm(self, how: str = "none", at: int = 0) -> None:
-        """Count from 0 again, and let the change numbered AT, from 1, go wrong HOW."""
+        """Count from 0 again, and let the change numbered `at`, from 1, go wrong `how`."""
         durable = str(self.durable) if self.forgets else ""
         made = LAYOUT.unpack(self.control[:])[2]
         words = (str(self.root).encode(), durable.encode(), b"")
@@ -79,7 +80,7 @@ class Disk:
         return LAYOUT.unpack(self.control[:])[-1].rstrip(b"\0").decode(errors="replace")
 
     def after_power_cut(self, place: Path) -> None:
-        """Write what a power cut would leave of `root` into PLACE, which is not there yet."""
+        """Write what a power cut would leave of `root` into `place`, which is not there yet."""
         self._restore(f"{self.root.stat().st_ino}.0", place)
 
     def _sync(self, folder: Path) -> None:

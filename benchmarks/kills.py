@@ -135,7 +135,7 @@ class Ended(NamedTuple):
 
 
 def main(words: list[str]) -> int:
-    """Hurt runs as WORDS ask for and print what became of them; 0 if all ended as ones that nothing hurt."""
+    """Hurt runs as `words` ask for and print what became of them; 0 if all ended as ones that nothing hurt."""
     given = dict(word.split("=", 1) for word in words)
     counts = {
         kind: int(given.pop(f"{kind}s", few))
@@ -178,7 +178,7 @@ def main(words: list[str]) -> int:
 
 
 def ready(folder: Path, fitted: bool) -> Place:
-    """FOLDER with what all cases begin from: photographs of galaxies, their votes and, if FITTED, a fit of them."""
+    """`folder` with what all cases begin from: photographs of galaxies, their votes and, if `fitted`, a fit of them."""
     from PIL import Image
 
     from shared.data.synthetic import draw_galaxies, render
@@ -204,7 +204,7 @@ def ready(folder: Path, fitted: bool) -> Place:
 
 
 def shared_out(count: int, shares: list[int]) -> list[int]:
-    """COUNT as whole numbers in the ratios of SHARES."""
+    """`count` as whole numbers in the ratios of `shares`."""
     ends = np.rint(np.cumsum([0, *shares]) / sum(shares) * count).astype(int)
     return np.diff(ends).tolist()
 
@@ -221,7 +221,7 @@ def planned(counts: dict[str, int], random: np.random.Generator) -> list[Blow]:
 
 
 def campaign(place: Place, name: str, case: Case, plan: list[Blow]) -> dict:
-    """Hurt runs of CASE as PLAN says, each until it is done: what was done to them, and in what they differ."""
+    """Hurt runs of `case` as `plan` says, each until it is done: what was done to them, and in what they differ."""
     begun = time.perf_counter()
     whole, differing, landed = undisturbed(place, name, case), set(), []
     problems = [f"lost where power is cut at the end: {path}" for path in whole.lost]
@@ -260,14 +260,14 @@ def campaign(place: Place, name: str, case: Case, plan: list[Blow]) -> dict:
 
 
 def fresh(place: Place, name: str, case: Case) -> Path:
-    """A folder called NAME to run in, which holds what CASE begins from."""
+    """A folder called `name` to run in, which holds what `case` begins from."""
     folder = place.folder / name
     shutil.copytree(place.folder / ("fitted" if case.fitted else "base"), folder)
     return folder
 
 
 def undisturbed(place: Place, name: str, case: Case) -> Whole:
-    """A run of CASE that nothing hurts; RuntimeError, with its last words, if it cannot end."""
+    """A run of `case` that nothing hurts; RuntimeError, with its last words, if it cannot end."""
     folder = fresh(place, f"{name}-whole", case)
     own = place.folder / f"{name}-disk"
     disk = Disk(place.faults, folder, own, forgets=True) if place.faults else None
@@ -290,7 +290,7 @@ def undisturbed(place: Place, name: str, case: Case) -> Whole:
 def strike(
     place: Place, case: Case, whole: Whole, folder: Path, blow: Blow
 ) -> tuple[bool, bool, list[str]]:
-    """Start the run in FOLDER and hurt it: whether that was in time, whether the run is done, what is wrong."""
+    """Start the run in `folder` and hurt it: whether that was in time, whether the run is done, what is wrong."""
     at_change = place.faults and (blow.kind != "kill" or blow.how in ("kill", "cut"))
     if not at_change:
         return struck_in_time(place, case, whole, folder, blow)
@@ -341,7 +341,7 @@ def struck_in_time(
 def start(
     place: Place, case: Case, folder: Path, disk: Disk | None = None
 ) -> tuple[subprocess.Popen, Path]:
-    """The process of CASE in FOLDER, the first of a group of its own, and the file to which it prints."""
+    """The process of `case` in `folder`, the first of a group of its own, and the file to which it prints."""
     environment = os.environ | {
         "TMPDIR": str(place.folder / "temporary"),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -360,12 +360,12 @@ def start(
 
 
 def finish(place: Place, case: Case, folder: Path, disk: Disk | None = None) -> Ended:
-    """Let the run of CASE in FOLDER end."""
+    """Let the run of `case` in `folder` end."""
     return wait(*start(place, case, folder, disk))
 
 
 def wait(child: subprocess.Popen, log: Path) -> Ended:
-    """What becomes of CHILD and its group; what does not end is killed."""
+    """What becomes of `child` and its group; what does not end is killed."""
     try:
         child.wait(PATIENCE)
     except subprocess.TimeoutExpired:
@@ -376,7 +376,7 @@ def wait(child: subprocess.Popen, log: Path) -> Ended:
 
 
 def left_behind(leader: int) -> list[str]:
-    """What still runs of the group of LEADER after GRACE, and is killed now."""
+    """What still runs of the group of `leader` after GRACE, and is killed now."""
     end = time.monotonic() + GRACE
     while (left := group(leader)) and time.monotonic() < end:
         time.sleep(0.05)
@@ -387,7 +387,7 @@ def left_behind(leader: int) -> list[str]:
 
 
 def group(leader: int) -> list[tuple[int, int, str]]:
-    """The living processes in the group of LEADER: number, parent, words."""
+    """The living processes in the group of `leader`: number, parent, words."""
     words = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,args="]
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     lines = [line.split(None, 4) for line in told.splitlines()]
@@ -429,7 +429,7 @@ def unfinished(folder: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """All that is in FOLDER by its path, without what is another the next time."""
+    """All that is in `folder` by its path, without what is another the next time."""
     read: dict[str, Callable[[Path], object]] = {RECORD: numbers, CHECKPOINT: arrays}
     return {
         str(path.relative_to(folder)): read.get(path.name, Path.read_bytes)(path)
@@ -447,7 +447,7 @@ def differences(one: dict[str, object], other: dict[str, object]) -> list[str]:
 
 
 def numbers(path: Path) -> str:
-    """The results in the record at PATH as JSON, but for OF_THE_DAY."""
+    """The results in the record at `path` as JSON, but for OF_THE_DAY."""
     try:
         results = json.loads(path.read_text())["results"]
     except (ValueError, KeyError, TypeError) as problem:

@@ -34,12 +34,12 @@ class Turn(NamedTuple):
 
 
 def read(pids: list[int]) -> Reading:
-    """The counters now; PIDS are the processes that work on what is timed."""
+    """The counters now; `pids` are the processes that work on what is timed."""
     return Reading(time.perf_counter(), _busy(), _own(pids), _joules())
 
 
 def between(before: Reading, after: Reading) -> Turn:
-    """What happened from BEFORE to AFTER."""
+    """What happened from `before` to `after`."""
     wall, others = after.wall - before.wall, None
     if None not in (before.busy, before.own, after.busy, after.own):
         others = max(0.0, (after.busy - before.busy) - (after.own - before.own))

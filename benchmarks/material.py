@@ -35,17 +35,17 @@ def shown(run: RunSpec) -> tuple[np.ndarray, Views, np.ndarray]:
 
 
 def resident(backend, images: np.ndarray) -> np.ndarray | Held:
-    """IMAGES where BACKEND computes: a GPU keeps them, as in training; on a CPU, and for stand-ins, as they are."""
+    """`images` where `backend` computes: a GPU keeps them, as in training; on a CPU, and for stand-ins, as they are."""
     device = getattr(backend, "device", None)
     if device is None or not device.on_gpu():
         return images
     cutouts = Cutouts(images, 1)
-    device.hold(cutouts)
-    return cutouts.some(np.arange(len(images)))
+    device.cache_images(cutouts)
+    return cutouts.subset(np.arange(len(images)))
 
 
 def trained_on(run: RunSpec) -> RunSpec:
-    """RUN with batches of bench.batch_size to train on."""
+    """`run` with batches of bench.batch_size to train on."""
     return replace(run, training=replace(run.training, batch_size=run.bench.batch_size))
 
 
@@ -70,7 +70,7 @@ def stored(run: RunSpec) -> tuple[Store, Labelled]:
 
 
 def forget(store: Store) -> None:
-    """Have the kernel drop what it keeps of STORE's images in memory, where it can be told to (Linux)."""
+    """Have the kernel drop what it keeps of `store`'s images in memory, where it can be told to (Linux)."""
     for name, shard in zip(store.source["shards"], store.images.shards, strict=True):
         if hasattr(mmap, "MADV_DONTNEED"):
             shard._mmap.madvise(mmap.MADV_DONTNEED)  # pages that are mapped would be kept

@@ -47,7 +47,7 @@ print(begun, most())
 
 
 def main(words: list[str]) -> int:
-    """Time the three ways for the dataset that WORDS spell out and print what was found."""
+    """Time the three ways for the dataset that `words` spell out and print what was found."""
     if not ALLOCATOR.items() <= os.environ.items():  # as the door does it for its runs
         command = [sys.executable, "-m", "benchmarks.stores", *words]
         return subprocess.call(command, env={**os.environ, **ALLOCATOR})
@@ -63,7 +63,7 @@ def main(words: list[str]) -> int:
 
 
 def measure(dataset: DatasetSpec, rounds: int) -> dict:
-    """Seconds of the three ways over DATASET, each ROUNDS times in turn, and what a store of it takes."""
+    """Seconds of the three ways over `dataset`, each `rounds` times in turn, and what a store of it takes."""
     source = open_source(dataset)
     names = [name for name in source.find(read_catalogue(dataset)) if name is not None]
     seconds = {"decode": [], "decode_and_reduce": [], "prepare": []}
@@ -101,7 +101,7 @@ def measure(dataset: DatasetSpec, rounds: int) -> dict:
 
 
 def run(source, names: list[str], work) -> None:
-    """Do WORK on each image's bytes, from threads."""
+    """Do `work` on each image's bytes, from threads."""
     for _ in in_order(lambda loaded: work(loaded[1]()), source.load(names)):
         pass
 
@@ -121,7 +121,7 @@ def decode_and_reduce(data: bytes) -> np.ndarray:
 
 
 def peak_memory(dataset: DatasetSpec) -> tuple[int, int]:
-    """The most bytes of memory that a process of its own held before and after it prepared DATASET (Linux)."""
+    """The most bytes of memory that a process of its own held before and after it prepared `dataset` (Linux)."""
     words = [sys.executable, "-c", PEAK, json.dumps(to_config(dataset))]
     told = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
     before, after = told.stdout.split()

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.clock import seconds, warm_up
 from benchmarks.programs import program_of, run_of
 from benchmarks.work import Work
-from shared.method.backend import hushed
+from shared.method.backend import suppress_stderr
 from shared.run.records import allocator
 from shared.run.spec import RunSpec, from_config
 
@@ -28,7 +28,7 @@ STARTUP = "startup"  # of any program: its own training task, one step, in a pro
 
 
 def main(words: list[str]) -> int:
-    """Serve the program and the task that WORDS name until standard input ends."""
+    """Serve the program and the task that `words` name until standard input ends."""
     path, name, task = words
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
@@ -41,7 +41,7 @@ def main(words: list[str]) -> int:
         if task == STARTUP:
             run, task = replace(run, backend=replace(run.backend, steps=1)), "train"
         try:
-            with hushed():
+            with suppress_stderr():
                 module = import_module(program.module)
                 work = module.work(run, task)
         except (ImportError, ValueError) as error:
@@ -57,7 +57,9 @@ def main(words: list[str]) -> int:
 
 
 def answer(work: Work, what: str, count: str = "0") -> dict:
-    """What WORK's clock says: of its first call, of calls until it is steady, or of a turn; nothing for other words."""
+    """What `work`'s clock says: of its first call, of calls until it is steady, or of a turn; nothing
+    for other words.
+    """
     if what == "first":
         return {"seconds": seconds(work)}
     if what == "warm":

@@ -91,7 +91,9 @@ def main(words: list[str]) -> int:
 
 
 def train(config: dict, seeds: int, record: Path) -> None:
-    """All runs of CONFIG's framework, in this process; RECORD says which, the .npz beside it holds their weights."""
+    """All runs of `config`'s framework, in this process; `record` says which, the .npz beside it holds
+    their weights.
+    """
     from shared.method.backend import open_backend
 
     begun, arrays, losses = time.perf_counter(), {}, {}
@@ -131,7 +133,7 @@ def drawn(run: RunSpec) -> tuple[Cutouts, Labelled]:
 
 
 def other_epsilon(run: RunSpec) -> RunSpec:
-    """RUN with the other form of Adam's epsilon, which is the least of what two optimisers may differ in."""
+    """`run` with the other form of Adam's epsilon, which is the least of what two optimisers may differ in."""
     form = "textbook" if run.training.epsilon_form == "hat" else "hat"
     return replace(run, training=replace(run.training, epsilon_form=form))
 
@@ -184,14 +186,14 @@ def vector(weights: Weights) -> np.ndarray:
 
 
 def divergence(one: np.ndarray, other: np.ndarray, first: np.ndarray) -> float:
-    """How far two vectors of weights are apart, of what they have changed since the FIRST ones."""
+    """How far two vectors of weights are apart, of what they have changed since the `first` ones."""
     one, other, first = (array.astype(np.float64) for array in (one, other, first))
     change = (np.mean((one - first) ** 2) + np.mean((other - first) ** 2)) / 2
     return float(np.sqrt(np.mean((one - other) ** 2) / change))
 
 
 def compare(folder: Path) -> dict:
-    """The divergence of every two frameworks whose records are in FOLDER, and of each from itself.
+    """The divergence of every two frameworks whose records are in `folder`, and of each from itself.
 
     Raises ValueError if there are fewer than two, or if they were not trained alike.
     """
@@ -250,7 +252,7 @@ def compare(folder: Path) -> dict:
 
 
 def check(records: dict[Path, dict]) -> None:
-    """Raise ValueError unless RECORDS are of two frameworks or more that were trained alike."""
+    """Raise ValueError unless `records` are of two frameworks or more that were trained alike."""
     if len(records) < 2:
         raise ValueError(f"{len(records)} records; two frameworks or more can be compared")
     names = [record["run"]["backend"]["name"] for record in records.values()]
@@ -287,7 +289,7 @@ def kept(kind: str) -> tuple[int, ...]:
 def over_own(
     median: dict[str, dict[int, float]], what: str, names: Iterable[str], kinds: Iterable[str]
 ) -> dict[int, float]:
-    """After each count of steps: the median divergence called WHAT over the largest of NAMES' own, of KINDS."""
+    """After each count of steps: the median divergence called `what` over the largest of `names`' own, of `kinds`."""
     own = list(itertools.product(names, kinds))
     return {
         count: value / max(median[f"{name} {kind}"][count] for name, kind in own)

@@ -31,7 +31,7 @@ HYDRA_FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--c
 
 
 def hydra_words(words: list[str]) -> list[str]:
-    """Hydra's words for WORDS: the task as an override, then the overrides, then the flags.
+    """Hydra's words for `words`: the task as an override, then the overrides, then the flags.
 
     Raises ValueError for a task that is none, for none at all, for a word that is not key=value, for a secret and for a
     value that Hydra cannot read.
@@ -60,10 +60,10 @@ def hydra_words(words: list[str]) -> list[str]:
 
 
 def readable(word: str, sweep: bool) -> str:
-    """The override WORD, its value quoted if it is a text that Hydra would refuse or take for something else.
+    """The override `word`, its value quoted if it is a text that Hydra would refuse or take for something else.
 
     A key that takes a text takes it as it stands: a path with signs of Hydra's own, ~/ (the home folder), a name that
-    looks like a number. What begins with a quote, is null, refers to another key (${...}) or, in a SWEEP, has commas
+    looks like a number. What begins with a quote, is null, refers to another key (${...}) or, in a `sweep`, has commas
     is Hydra's. Raises ValueError, saying how to quote it, for what Hydra cannot read.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -93,7 +93,7 @@ def readable(word: str, sweep: bool) -> str:
 
 
 def takes_text(key: str) -> bool:
-    """Whether the value of KEY of a run is one text."""
+    """Whether the value of `key` of a run is one text."""
     kind = RunSpec
     for name in key.split("."):
         if is_dataclass(kind):
@@ -106,7 +106,7 @@ def takes_text(key: str) -> bool:
 
 
 def known_task(word: str) -> str:
-    """WORD, if it is a task; raises ValueError, naming the nearest, if not."""
+    """`word`, if it is a task; raises ValueError, naming the nearest, if not."""
     if word in NAMES:
         return word
     raise ValueError(f"no task {word}; {nearest(word, NAMES)}")

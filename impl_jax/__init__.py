@@ -2,13 +2,12 @@
 
 from .acquisition import acquire, dirichlet_information, nearest
 from .device import configure, describe, peak_memory
-from .predict import answers, embed, features, sample, seen
+from .predict import embed, features, probabilities, sample, seen
 from .train import gradients, init, train_steps
 from .weights import export_checkpoint, export_weights
 
 __all__ = [
     "acquire",
-    "answers",
     "configure",
     "describe",
     "dirichlet_information",
@@ -20,6 +19,7 @@ __all__ = [
     "init",
     "nearest",
     "peak_memory",
+    "probabilities",
     "sample",
     "seen",
     "train_steps",

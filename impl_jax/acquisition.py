@@ -11,15 +11,15 @@ from shared.method.acquisition import (
     check_units,
     checked,
     counts,
+    padded_chunks,
     pieces,
-    stretches,
     weighed,
 )
 
-from .device import fetch, put
+from .device import to_device, to_numpy
 from .keys import bits
 
-FAINTEST = -46.0  # ln of a share that tells nothing: smaller ones are denormal, which is slow
+MIN_LOG_SHARE = -46.0  # ln of a share that tells nothing: smaller ones are denormal, which is slow
 
 
 def acquire(
@@ -30,55 +30,59 @@ def acquire(
     index: int = 0,
     states: States | None = None,
 ) -> np.ndarray:
-    """Scores (galaxy,) of SAMPLES (galaxy, sample) of rho; EXPECTED_VOTES is a number, or one per galaxy.
+    """Scores (galaxy,) of `samples` (galaxy, sample) of rho; `expected_votes` is a number, or one per galaxy.
 
-    NAME is mutual_information or entropy (both in nats), variance, margin, or random, which takes KEYS uint32
-    (galaxy, 2) and the round's INDEX, or batch_mutual_information or epig (both in nats), which take the STATES that
-    the votes of others can leave the posterior in. Raises ValueError for any other, and for samples, votes, keys or
-    states that are not such.
+    `name` is mutual_information or entropy (both in nats), variance, margin, or random, which takes `keys` uint32
+    (galaxy, 2) and the round's `index`, or batch_mutual_information or epig (both in nats), which take the `states`
+    that the votes of others can leave the posterior in. Raises ValueError for any other, and for samples, votes, keys
+    or states that are not such.
     """
     samples, votes = checked(name, samples, expected_votes, keys, states)
     if name == "random":
-        return fetch(random(put(keys), put(np.uint32(index))))
+        return to_numpy(random(to_device(keys), to_device(np.uint32(index))))
     if name in ("variance", "margin"):
-        return fetch({"variance": variance, "margin": margin}[name](put(samples)))
+        return to_numpy({"variance": variance, "margin": margin}[name](to_device(samples)))
     given, found = [], np.zeros(len(samples))
     if name in ("batch_mutual_information", "epig"):
-        given = [put(array) for array in weighed(states)]
+        given = [to_device(array) for array in weighed(states)]
     for piece in pieces(samples, votes, states if given else None):
         arrays = (piece.samples, piece.yes, piece.no, piece.ways)
-        scores = score(name, *(put(array) for array in arrays), *given)
-        found[piece.start : piece.start + piece.count] += fetch(scores)[: piece.count]
+        scores = score(name, *(to_device(array) for array in arrays), *given)
+        found[piece.start : piece.start + piece.count] += to_numpy(scores)[: piece.count]
     return found
 
 
 def dirichlet_information(concentrations, expected_votes: int) -> np.ndarray:
-    """What EXPECTED_VOTES on one question would tell about the network (galaxy,), in nats.
+    """What `expected_votes` on one question would tell about the network (galaxy,), in nats.
 
-    CONCENTRATIONS (galaxy, sample, answer) are those of a Dirichlet-multinomial (Walmsley et al. 2022, equation 3);
+    `concentrations` (galaxy, sample, answer) are those of a Dirichlet-multinomial (Walmsley et al. 2022, equation 3);
     all ways in which the votes may fall are summed over. Raises ValueError if these are too many, or for
     concentrations that are not finite and above 0.
     """
     concentrations, parts = np.asarray(concentrations), [np.zeros(0)]
     found, ways = counts(concentrations, expected_votes)
-    given = (put(np.arange(expected_votes, dtype=np.float64)), put(found.T), put(ways))
-    for rows, count in stretches(len(concentrations), concentrations.shape[1] * len(ways)):
-        scores = dirichlet_score(put(concentrations[rows]), *given)
-        parts.append(fetch(scores)[:count])
+    given = (
+        to_device(np.arange(expected_votes, dtype=np.float64)),
+        to_device(found.T),
+        to_device(ways),
+    )
+    for rows, count in padded_chunks(len(concentrations), concentrations.shape[1] * len(ways)):
+        scores = dirichlet_score(to_device(concentrations[rows]), *given)
+        parts.append(to_numpy(scores)[:count])
     return np.concatenate(parts)
 
 
 def nearest(units, centres) -> np.ndarray:
-    """The Euclidean distance (galaxy,) of UNITS (galaxy, unit) to the nearest of CENTRES (centre, unit).
+    """The Euclidean distance (galaxy,) of `units` (galaxy, unit) to the nearest of `centres` (centre, unit).
 
     Which is the nearest is found by a product of matrices, to within its rounding; the distance to it is exact.
     Raises ValueError for arrays of other shapes, or no centres.
     """
     units, centres = np.asarray(units), np.asarray(centres)
     check_units(units, centres)
-    there, parts = put(centres), [np.zeros(0)]
-    for rows, count in stretches(len(units), sum(centres.shape)):
-        parts.append(fetch(distance(put(units[rows]), there))[:count])
+    there, parts = to_device(centres), [np.zeros(0)]
+    for rows, count in padded_chunks(len(units), sum(centres.shape)):
+        parts.append(to_numpy(distance(to_device(units[rows]), there))[:count])
     return np.concatenate(parts)
 
 
@@ -86,7 +90,7 @@ def nearest(units, centres) -> np.ndarray:
 def score(name: str, samples, yes, no, ways, *states):
     """Scores (galaxy,) of one piece, whose arrays are those of `shared.method.acquisition.Piece`.
 
-    STATES are their chances (state,), their posterior (state, sample) and its mean over them (sample,).
+    `states` are their chances (state,), their posterior (state, sample) and its mean over them (sample,).
     """
     each = log_votes(samples, yes, no)
     return {
@@ -111,11 +115,11 @@ def log_votes(samples, yes, no):
 def mutual_information(each, ways):
     """What the votes would tell about the network (galaxy,), in nats.
 
-    EACH (galaxy, sample, k) is ln of a chance in one order, WAYS (galaxy, k) that of how many orders there are. The
+    `each` (galaxy, sample, k) is ln of a chance in one order, `ways` (galaxy, k) that of how many orders there are. The
     mean divergence of each sample from the mixture: it is H[p(k)] - mean H[p(k | rho)] (W+20, equation 9), without
     its cancellation.
     """
-    largest, logs, shares = apart(each)
+    largest, logs, shares = shifted_exp(each)
     mixed = jnp.mean(shares, 1)
     apiece = jnp.mean(shares * logs, 1) - mixed * jnp.log(mixed)
     return jnp.sum(jnp.exp(largest + ways) * apiece, 1)
@@ -123,7 +127,7 @@ def mutual_information(each, ways):
 
 def entropy(each, ways):
     """The entropy (galaxy,) of the predicted number of yes votes, in nats."""
-    largest, _, shares = apart(each)
+    largest, _, shares = shifted_exp(each)
     mixed = largest + ways + jnp.log(jnp.mean(shares, 1))
     return -jnp.sum(jnp.exp(mixed) * mixed, 1)
 
@@ -135,7 +139,9 @@ def batch_mutual_information(each, ways, chances, posterior, mean):
     Kirsch et al. 2019, equation 8): I(k; network) less the I(k; state) that is known by then.
     """
     mixed, ratios = over_mixture(each, ways, mean)
-    return told(mixed, mean, ratios) - told(mixed, chances, posterior @ ratios)
+    return mean_divergence(mixed, mean, ratios) - mean_divergence(
+        mixed, chances, posterior @ ratios
+    )
 
 
 def epig(each, ways, chances, posterior, mean):
@@ -145,28 +151,28 @@ def epig(each, ways, chances, posterior, mean):
     equation 6).
     """
     mixed, ratios = over_mixture(each, ways, mean)
-    return told(mixed, chances, posterior @ ratios)
+    return mean_divergence(mixed, chances, posterior @ ratios)
 
 
-def apart(each):
+def shifted_exp(each):
     """The largest over samples of logs, the logs less it, and what these are logs of."""
     largest = jnp.max(each, 1)
-    logs = jnp.clip(each - largest[:, None], min=FAINTEST)
+    logs = jnp.clip(each - largest[:, None], min=MIN_LOG_SHARE)
     return largest, logs, jnp.exp(logs)
 
 
 def over_mixture(each, ways, weights):
-    """Chances of the mixture of samples with WEIGHTS (sample,), and each sample's over them."""
-    largest, _, shares = apart(each)
+    """Chances of the mixture of samples with `weights` (sample,), and each sample's over them."""
+    largest, _, shares = shifted_exp(each)
     mixed = weights @ shares
     return jnp.exp(largest + ways) * mixed, shares / mixed[:, None]
 
 
-def told(mixed, weights, ratios):
+def mean_divergence(mixed, weights, ratios):
     """The mean divergence (galaxy,) of parts from their mixture, in nats.
 
-    MIXED (galaxy, k) are the chances of the mixture, RATIOS (galaxy, part, k) a part's over them, WEIGHTS (part,) the
-    chances of the parts. No summand r ln r - r + 1 is below 0, so that rounding cannot take away the whole.
+    `mixed` (galaxy, k) are the chances of the mixture, `ratios` (galaxy, part, k) a part's over them, `weights` (part,)
+    the chances of the parts. No summand r ln r - r + 1 is below 0, so that rounding cannot take away the whole.
     """
     each = ratios * (jnp.log(ratios) - 1) + 1
     return jnp.sum(mixed * (weights @ each), 1)
@@ -174,7 +180,9 @@ def told(mixed, weights, ratios):
 
 @jax.jit
 def dirichlet_score(concentrations, steps, found, ways):
-    """The information (galaxy,) of FOUND counts (answer, k), of which there are WAYS (k,), for STEPS 0 ... N - 1."""
+    """The information (galaxy,) of `found` counts (answer, k), of which there are `ways` (k,), for
+    `steps` 0 ... N - 1.
+    """
     whole = jnp.sum(concentrations, 2)[..., None]
     # ln of rising factorials, each factor over the sum of concentrations: as good for huge ones as for small ones
     factors = jnp.log((concentrations[..., None] + steps) / whole[..., None])

@@ -73,29 +73,29 @@ def compute_type():
     return jnp.bfloat16 if settings().precision == "bfloat16" else number_type()
 
 
-def put(array):
+def to_device(array):
     """An array on the device; real numbers become the configured type."""
     real = np.issubdtype(array.dtype, np.floating)
     there = isinstance(array, jax.Array)
     return jnp.array(array, number_type() if real else None, copy=not there)
 
 
-def hold(images: Cutouts) -> None:
-    """Keep all IMAGES on the device, unless they are too many: they go there once, and not at every step."""
+def cache_images(images: Cutouts) -> None:
+    """Keep all `images` on the device, unless they are too many: they go there once, and not at every step."""
     parts = images.parts()
     if parts is not None:
-        whole = jnp.concatenate([put(part) for part in parts])
+        whole = jnp.concatenate([to_device(part) for part in parts])
         # whole[rows] would look after negative rows, by operations of their own, and take twenty times as long to start
         images.held = lambda rows: jnp.take(whole, rows, 0, mode="clip")
 
 
-def fetch(array) -> np.ndarray:
+def to_numpy(array) -> np.ndarray:
     """An array of the device as numpy's; waits until it is computed."""
     return np.asarray(array)
 
 
-def compiled(call):
-    """CALL as `backend.compiled` wants it."""
+def maybe_compile(call):
+    """`call` as `backend.compiled` wants it."""
 
     def by_operation(*arrays):
         with jax.disable_jit():
@@ -112,12 +112,13 @@ def compiled(call):
     return jax.jit(call, compiler_options=options)
 
 
-def one_launch(call, states: int):
-    """CALL(*states, *arrays), STATES of the former, modules or dicts: on a GPU its kernels are launched all together.
+def capture_graph(call, states: int):
+    """`call`(*states, *arrays), `states` of the former, modules or dicts: on a GPU its kernels are launched all
+    together.
 
     So they are wherever a call is compiled.
     """
-    return compiled(call)
+    return maybe_compile(call)
 
 
 def threads() -> int:

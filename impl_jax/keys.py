@@ -4,12 +4,12 @@ import jax.numpy as jnp
 
 from shared.run.keys import LAYER_SHIFT, PARITY, ROTATIONS, keep_threshold
 
-from .device import put
+from .device import to_device
 
 
 def threefry2x32(key, counter):
     """Random words uint32 (..., 2) of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
-    key, counter = jnp.broadcast_arrays(put(key), put(counter))
+    key, counter = jnp.broadcast_arrays(to_device(key), to_device(counter))
     keys = (key[..., 0], key[..., 1], key[..., 0] ^ key[..., 1] ^ jnp.uint32(PARITY))
     x, y = counter[..., 0] + keys[0], counter[..., 1] + keys[1]
     for group in range(5):

@@ -9,7 +9,7 @@ from jax import lax
 
 from shared.network.pixels import places, taps
 
-from .device import on_gpu, put
+from .device import on_gpu, to_device
 
 
 class Given(NamedTuple):
@@ -172,7 +172,7 @@ def turned(operation, weights, given, x):
     """The image, and beside it the image turned."""
     index, share = taps(x.shape[1], operation.degrees)
     pixels = x.reshape(len(x), -1, x.shape[-1])[:, index]
-    other = (pixels * put(share[..., None]).astype(x.dtype)).sum(1)
+    other = (pixels * to_device(share[..., None]).astype(x.dtype)).sum(1)
     return jnp.concatenate([x, other.reshape(x.shape)], -1)
 
 
@@ -190,10 +190,8 @@ def gather(operation, weights, given, x):
     return x.reshape(-1, operation.views * x.shape[-1])
 
 
-# What XLA does slowly on a CPU, and how it does the same quickly
-
-
 def _convolved(x, kernel, step, padding, groups):
+    # here and below: what XLA does slowly on a CPU, and how it does the same quickly
     axes, edges = ("NHWC", "HWIO", "NHWC"), [(padding, padding)] * 2
     settings = {"dimension_numbers": axes, "feature_group_count": groups}
     return lax.conv_general_dilated(x, kernel, (step, step), edges, **settings)
@@ -356,9 +354,9 @@ def _normalised_forward(x, scale, bias, epsilon):
     return (y, mean, variance), (x, scale, mean, variance)
 
 
-def _normalised_backward(epsilon, saved, slopes):
+def _normalised_backward(epsilon, saved, gradients):
     x, scale, mean, variance = saved
-    d, count = slopes[0], x.size // x.shape[-1]
+    d, count = gradients[0], x.size // x.shape[-1]
     share = lax.rsqrt(variance + epsilon)
     unit = (x - mean) * share
     for_scale, for_bias = _total(d * unit), _total(d)

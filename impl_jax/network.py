@@ -30,7 +30,7 @@ def encode(model: Model, weights: dict, x, moments: dict | None, kept: dict):
     return units.astype(number_type()), found
 
 
-def answer(model: Model, weights: dict, units, kept: dict):
+def answer_logits(model: Model, weights: dict, units, kept: dict):
     """The logit ln(rho / (1 - rho)) (...) of units (..., unit)."""
     two, _ = forward(model.head, weights, units, None, kept)
     return two[..., 1] - two[..., 0]
@@ -116,11 +116,11 @@ def _called(call):
         with set_xla_metadata(inlineable=None):  # what is called in there may well be part of it
             return call(*arguments)
 
-    compiled = jax.jit(inside, static_argnums=0)
+    maybe_compile = jax.jit(inside, static_argnums=0)
 
     def outside(operation, *arguments):
         with set_xla_metadata(inlineable="false"):
-            return compiled(operation, *arguments)
+            return maybe_compile(operation, *arguments)
 
     return outside
 
@@ -137,8 +137,8 @@ def _apart_forward(operation, *saved):
     return _layer_called(operation, *saved), saved
 
 
-def _apart_backward(operation, saved, slopes):
-    for_weights, for_arrays = _backwards_called(operation, saved, slopes[0])
+def _apart_backward(operation, saved, gradients):
+    for_weights, for_arrays = _backwards_called(operation, saved, gradients[0])
     return for_weights, None, for_arrays
 
 

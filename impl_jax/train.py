@@ -15,11 +15,19 @@ from shared.network.network import UNITS, momenta
 from shared.network.weights import Checkpoint, Weights
 from shared.run.spec import BackendSpec, RunSpec
 
-from .device import compiled, fetch, hold, on_gpu, one_launch, put, settings
+from .device import (
+    cache_images,
+    capture_graph,
+    maybe_compile,
+    on_gpu,
+    settings,
+    to_device,
+    to_numpy,
+)
 from .likelihood import votes_nll
-from .network import activations, answer, encode, masks
+from .network import activations, answer_logits, encode, masks
 from .predict import sample_chunk
-from .views import see
+from .views import apply_views
 from .weights import export_arrays, import_arrays
 
 
@@ -58,7 +66,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
         return jax.lax.scan(one, (weights, first, second, moments), arrays)
 
     def shown(images, *views):
-        return see(run, images, views)
+        return apply_views(run, images, views)
 
     def units(weights, moments, images, *views):
         return encoded(weights, shown(images, *views), moments, {})[0]
@@ -67,16 +75,16 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
         return sample_chunk(run, units, weights, moments, *arrays)
 
     return {
-        "steps": one_launch(steps, 4),
-        "slopes": compiled(
-            lambda weights, moments, *batch: loss_and_slopes(
+        "steps": capture_graph(steps, 4),
+        "gradients": maybe_compile(
+            lambda weights, moments, *batch: loss_and_gradients(
                 run, encoded, weights, moments, Batch(*batch)
             )[:2]
         ),
-        "sample": compiled(sample),
-        "seen": compiled(shown),
-        "features": compiled(units),
-        "layers": compiled(
+        "sample": maybe_compile(sample),
+        "seen": maybe_compile(shown),
+        "features": maybe_compile(units),
+        "layers": maybe_compile(
             lambda weights, moments, *batch: every_layer(run, weights, moments, Batch(*batch))
         ),
     }
@@ -88,29 +96,29 @@ def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.nd
     after, losses = state.calls["steps"](*before, *put_plan(images, plan))
     state.weights, state.first, state.second, state.moments = after
     state.step += len(plan.steps)
-    return state, fetch(losses)
+    return state, to_numpy(losses)
 
 
 def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
     """The mean loss of a plan's first batch and its slope with respect to every weight; the state stays as it is."""
     batch = (array[0] for array in put_plan(images, plan))
-    loss, slopes = state.calls["slopes"](state.weights, state.moments, *batch)
-    return float(loss), export_arrays(slopes)
+    loss, gradients = state.calls["gradients"](state.weights, state.moments, *batch)
+    return float(loss), export_arrays(gradients)
 
 
 def layers(state: State, images: Cutouts, plan: Plan) -> dict[str, np.ndarray]:
     """Every layer's activation for a plan's first batch, by name."""
     batch = (array[0] for array in put_plan(images, plan))
     found = state.calls["layers"](state.weights, state.moments, *batch)
-    return {name: fetch(value) for name, value in found.items()}
+    return {name: to_numpy(value) for name, value in found.items()}
 
 
 def put_plan(images: Cutouts, plan: Plan) -> tuple:
     """A plan's arrays (step, ...) on the device, its images among them, in the order of a Batch."""
     if on_gpu():
-        hold(images)
+        cache_images(images)
     arrays = (
-        images.at(plan.rows),
+        images.on_device(plan.rows),
         plan.yes,
         plan.total,
         *plan.views,
@@ -118,7 +126,7 @@ def put_plan(images: Cutouts, plan: Plan) -> tuple:
         plan.steps,
         plan.scales,
     )
-    return tuple(put(array) for array in arrays)
+    return tuple(to_device(array) for array in arrays)
 
 
 def step(
@@ -131,36 +139,36 @@ def step(
     batch: Batch,
 ):
     """One step of training, in place; gives the mean loss before it."""
-    loss, slopes, found = loss_and_slopes(run, encoded, weights, moments, batch)
-    for name, slope in slopes.items():
-        after = adam(run, batch.scales, weights[name], first[name], second[name], slope)
+    loss, gradients, found = loss_and_gradients(run, encoded, weights, moments, batch)
+    for name, gradient in gradients.items():
+        after = adam(run, batch.scales, weights[name], first[name], second[name], gradient)
         weights[name], first[name], second[name] = after
     for name, share in momenta(model_of(run.model).encoder, found).items():
         moments[name] = moments[name] + share * (found[name] - moments[name])
     return loss
 
 
-def loss_and_slopes(run: RunSpec, encoded: Callable, weights: dict, moments: dict, batch: Batch):
+def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: dict, batch: Batch):
     """A batch's mean loss in nats, its slope with respect to every weight, and the moments found, by shared names."""
     model = model_of(run.model)
-    x = see(run, batch.images, (batch.turn, batch.window, batch.light))
+    x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
     running = moments if run.training.moments == "frozen" else None
 
     def loss_of(weights):
         kept = masks(model, model.encoder, batch.keys, batch.step)
         units, found = encoded(weights, x, running, kept)
         kept = masks(model, model.head, batch.keys, batch.step)
-        logits = answer(model, weights, units, kept)
+        logits = answer_logits(model, weights, units, kept)
         return jnp.mean(votes_nll(logits, batch.yes, batch.total)), found
 
-    (loss, found), slopes = jax.value_and_grad(loss_of, has_aux=True)(weights)
-    return loss, slopes, found
+    (loss, found), gradients = jax.value_and_grad(loss_of, has_aux=True)(weights)
+    return loss, gradients, found
 
 
 def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dict:
     """What `layers` gives, on the device."""
     model = model_of(run.model)
-    x = see(run, batch.images, (batch.turn, batch.window, batch.light))
+    x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
     running = moments if run.training.moments == "frozen" else None
     kept = masks(model, model.encoder, batch.keys, batch.step)
     body = activations(model.encoder, weights, x, running, kept)
@@ -168,11 +176,13 @@ def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dic
     return body | activations(model.head, weights, body[UNITS], None, kept)
 
 
-def adam(run: RunSpec, scales, weights, first, second, slopes):
-    """Weights and their two moments after one step of Adam; SCALES are those of `shared.method.batches.adam_scales`."""
+def adam(run: RunSpec, scales, weights, first, second, gradients):
+    """Weights and their two moments after one step of Adam; `scales` are those of
+    `shared.method.batches.adam_scales`.
+    """
     spec = run.training
-    first = spec.beta1 * first + (1 - spec.beta1) * slopes
-    second = spec.beta2 * second + (1 - spec.beta2) * slopes * slopes
+    first = spec.beta1 * first + (1 - spec.beta1) * gradients
+    second = spec.beta2 * second + (1 - spec.beta2) * gradients * gradients
     return (
         weights - scales[0] * first / (scales[1] * jnp.sqrt(second) + spec.epsilon),
         first,

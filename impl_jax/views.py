@@ -7,27 +7,27 @@ from shared.run.spec import RunSpec
 from .device import number_type
 
 
-def see(run: RunSpec, images, views):
+def apply_views(run: RunSpec, images, views):
     """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
-    turn, window, light = views
+    affine, crop, contrast = views
     galaxies, channels, size = len(images), images.shape[3], run.model.image_size
     planes = images.transpose(0, 3, 1, 2).reshape(-1, *images.shape[1:3])
-    maps = (jnp.repeat(one, channels, 0) for one in (turn, window))
+    maps = (jnp.repeat(one, channels, 0) for one in (affine, crop))
     x = warp(planes, *maps, size, run.augmentation.border)
     x = x / 255 if run.model.scale == "unit" else x
-    x = relight(x.reshape(galaxies, channels * size, size), light)
+    x = adjust_contrast(x.reshape(galaxies, channels * size, size), contrast)
     return x.reshape(galaxies, channels, size, size).transpose(0, 2, 3, 1)
 
 
-def warp(images, turn, window, size: int, border: str):
+def warp(images, affine, crop, size: int, border: str):
     """Bilinear samples (galaxy, size, size) of images (galaxy, y, x)."""
-    pixel = jnp.arange(size, dtype=window.dtype)
-    q = window[:, :2, None] + pixel * window[:, 2, None, None] // size
+    pixel = jnp.arange(size, dtype=crop.dtype)
+    q = crop[:, :2, None] + pixel * crop[:, 2, None, None] // size
     q = q.astype(number_type())
     rows, columns = (
-        turn[:, axis, 0, None, None] * q[:, 0, :, None]
-        + turn[:, axis, 1, None, None] * q[:, 1, None, :]
-        + turn[:, axis, 2, None, None]
+        affine[:, axis, 0, None, None] * q[:, 0, :, None]
+        + affine[:, axis, 1, None, None] * q[:, 1, None, :]
+        + affine[:, axis, 2, None, None]
         for axis in (0, 1)
     )
     top, left = jnp.floor(rows), jnp.floor(columns)
@@ -50,7 +50,7 @@ def warp(images, turn, window, size: int, border: str):
     return (1 - down) * above + down * below
 
 
-def relight(x, light):
+def adjust_contrast(x, contrast):
     """Images (galaxy, y, x) with another contrast about their mean, and another brightness."""
     mean = jnp.mean(x, (1, 2), keepdims=True)
-    return (x - mean) * light[:, 1, None, None] + mean + light[:, 0, None, None]
+    return (x - mean) * contrast[:, 1, None, None] + mean + contrast[:, 0, None, None]

@@ -4,12 +4,12 @@ import numpy as np
 
 from shared.network.weights import Checkpoint, Weights
 
-from .device import fetch, put
+from .device import to_device, to_numpy
 
 
 def import_arrays(named: Weights) -> dict:
     """Arrays under shared names, on the device and in this framework's layout."""
-    return {name: to_layout(put(array)) for name, array in named.items()}
+    return {name: to_layout(to_device(array)) for name, array in named.items()}
 
 
 def export_arrays(named: dict) -> Weights:
@@ -36,4 +36,4 @@ def to_layout(value):
 
 def from_layout(value) -> np.ndarray:
     """A framework's array in the shared order of axes."""
-    return np.array(fetch(value))
+    return np.array(to_numpy(value))

@@ -75,39 +75,40 @@ def compute_type():
     return tf.bfloat16 if settings().precision == "bfloat16" else number_type()
 
 
-def put(array):
+def to_device(array):
     """An array on the device; real numbers become the configured type."""
     with device():
         tensor = tf.convert_to_tensor(array)
         return tf.cast(tensor, number_type()) if tensor.dtype.is_floating else tf.identity(tensor)
 
 
-def hold(images: Cutouts) -> None:
-    """Keep all IMAGES on the device, unless they are too many: they go there once, and not at every step."""
+def cache_images(images: Cutouts) -> None:
+    """Keep all `images` on the device, unless they are too many: they go there once, and not at every step."""
     parts = images.parts()
     if parts is not None:
-        whole = tf.concat([put(part) for part in parts], 0)
-        images.held = lambda rows: tf.gather(whole, put(rows))
+        whole = tf.concat([to_device(part) for part in parts], 0)
+        images.held = lambda rows: tf.gather(whole, to_device(rows))
 
 
-def fetch(array) -> np.ndarray:
+def to_numpy(array) -> np.ndarray:
     """An array of the device as numpy's; waits until it is computed."""
     return array.numpy()
 
 
-def compiled(call):
-    """CALL as `backend.compiled` wants it."""
+def maybe_compile(call):
+    """`call` as `backend.compiled` wants it."""
     if settings().compiled == "eager":
         return call
     return tf.function(call, jit_compile=settings().compiled == "full" or None)
 
 
-def one_launch(call, states: int):
-    """CALL(*states, *arrays), STATES of the former, modules or dicts: on a GPU its kernels are launched all together.
+def capture_graph(call, states: int):
+    """`call`(*states, *arrays), `states` of the former, modules or dicts: on a GPU its kernels are launched all
+    together.
 
     So they are wherever a call is compiled.
     """
-    return compiled(call)
+    return maybe_compile(call)
 
 
 def threads() -> int:

@@ -4,12 +4,12 @@ import tensorflow as tf
 
 from shared.run.keys import LAYER_SHIFT, PARITY, ROTATIONS, keep_threshold
 
-from .device import put
+from .device import to_device
 
 
 def threefry2x32(key, counter):
     """Random words uint32 (..., 2) of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
-    key, counter = put(key), put(counter)
+    key, counter = to_device(key), to_device(counter)
     shape = tf.broadcast_dynamic_shape(tf.shape(key), tf.shape(counter))
     key, counter = tf.broadcast_to(key, shape), tf.broadcast_to(counter, shape)
     keys = (key[..., 0], key[..., 1], key[..., 0] ^ key[..., 1] ^ tf.constant(PARITY, tf.uint32))

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from shared.network.pixels import places, taps
 
-from .device import put
+from .device import to_device
 
 
 class Given(NamedTuple):
@@ -185,7 +185,7 @@ def turned(operation, weights, given, x):
     side, channels = x.shape[1], x.shape[3]
     index, share = taps(side, operation.degrees)
     pixels = tf.gather(tf.reshape(x, [-1, side * side, channels]), index, axis=1)
-    other = tf.reduce_sum(pixels * tf.cast(put(share[..., None]), x.dtype), 1)
+    other = tf.reduce_sum(pixels * tf.cast(to_device(share[..., None]), x.dtype), 1)
     return tf.concat([x, tf.reshape(other, tf.shape(x))], -1)
 
 

@@ -27,7 +27,7 @@ def encode(model: Model, weights: dict, x, moments: dict | None, kept: dict):
     return tf.cast(units, number_type()), found
 
 
-def answer(model: Model, weights: dict, units, kept: dict):
+def answer_logits(model: Model, weights: dict, units, kept: dict):
     """The logit ln(rho / (1 - rho)) (...) of units (..., unit)."""
     two, _ = forward(model.head, weights, units, None, kept)
     return two[..., 1] - two[..., 0]

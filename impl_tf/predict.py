@@ -7,37 +7,37 @@ from shared.method.batches import chunks
 from shared.method.views import Views
 from shared.network.model import model_of
 
-from .device import fetch, put, settings
-from .network import answer, masks
+from .device import settings, to_device, to_numpy
+from .network import answer_logits, masks
 
 
 def seen(state, images, views: Views) -> np.ndarray:
     """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
-    return fetch(state.calls["seen"](put(images), *(put(array) for array in views)))
+    return to_numpy(state.calls["seen"](to_device(images), *(to_device(array) for array in views)))
 
 
 def features(state, images, views: Views):
     """The units (galaxy, unit) of uint8 images (galaxy, y, x, channel) under `views`, on the device."""
-    arrays = (put(array) for array in (images, *views))
+    arrays = (to_device(array) for array in (images, *views))
     return state.calls["features"](state.weights, state.moments, *arrays)
 
 
-def answers(state, units, kept: dict[str, np.ndarray]) -> np.ndarray:
+def probabilities(state, units, kept: dict[str, np.ndarray]) -> np.ndarray:
     """rho (galaxy, sample) of units (galaxy, unit); `kept` has a mask (galaxy, sample, unit) for each dropout."""
-    masks = {name: put(mask) for name, mask in kept.items()}
-    return fetch(probabilities(state.run, state.weights, units, masks))
+    masks = {name: to_device(mask) for name, mask in kept.items()}
+    return to_numpy(rho_of_units(state.run, state.weights, units, masks))
 
 
 def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: int) -> np.ndarray:
-    """rho (galaxy, sample) under the masks of samples FIRST to FIRST + SAMPLES, for keys uint32 (galaxy, 2)."""
+    """rho (galaxy, sample) under the masks of samples `first` to `first` + `samples`, for keys uint32 (galaxy, 2)."""
     numbers, parts = (
         np.arange(first, first + samples, dtype=np.uint32),
         [np.zeros((0, samples), np.float32)],
     )
     for chunk in chunks(images, views, keys, settings().chunk):
-        arrays = [put(array) for array in (chunk.images, *chunk.views, chunk.keys, numbers)]
+        arrays = [to_device(array) for array in (chunk.images, *chunk.views, chunk.keys, numbers)]
         rho = state.calls["sample"](state.weights, state.moments, *arrays)
-        parts.append(fetch(rho)[: chunk.count])
+        parts.append(to_numpy(rho)[: chunk.count])
     return np.concatenate(parts)
 
 
@@ -48,18 +48,18 @@ def embed(state, images, views: Views) -> np.ndarray:
         np.zeros((len(images), 2), np.uint32),
     )
     for chunk in chunks(images, views, no_keys, settings().chunk):
-        parts.append(fetch(features(state, chunk.images, chunk.views))[: chunk.count])
+        parts.append(to_numpy(features(state, chunk.images, chunk.views))[: chunk.count])
     return np.concatenate(parts)
 
 
-def sample_chunk(run, units, weights, moments, images, turn, window, light, keys, numbers):
+def sample_chunk(run, units, weights, moments, images, affine, crop, contrast, keys, numbers):
     """rho (galaxy, sample) of one chunk of galaxies, `units` being the call that gives their units."""
     model = model_of(run.model)
-    found = units(weights, moments, images, turn, window, light)
+    found = units(weights, moments, images, affine, crop, contrast)
     kept = masks(model, model.head, keys[:, None], numbers)
-    return probabilities(run, weights, found, kept)
+    return rho_of_units(run, weights, found, kept)
 
 
-def probabilities(run, weights, units, kept):
+def rho_of_units(run, weights, units, kept):
     """rho (galaxy, sample) of units (galaxy, unit) under the masks `kept` (galaxy, sample, unit)."""
-    return tf.sigmoid(answer(model_of(run.model), weights, units[:, None], kept))
+    return tf.sigmoid(answer_logits(model_of(run.model), weights, units[:, None], kept))

@@ -79,7 +79,7 @@ def compute_type():
     return torch.bfloat16 if settings().precision == "bfloat16" else number_type()
 
 
-def put(array):
+def to_device(array):
     """An array on the device; real numbers become the configured type."""
     tensor = (
         array
@@ -89,27 +89,28 @@ def put(array):
     return tensor.to(device(), number_type() if tensor.is_floating_point() else None)
 
 
-def hold(images: Cutouts) -> None:
-    """Keep all IMAGES on the device, unless they are too many: they go there once, and not at every step."""
+def cache_images(images: Cutouts) -> None:
+    """Keep all `images` on the device, unless they are too many: they go there once, and not at every step."""
     parts = images.parts()
     if parts is not None:
-        whole = torch.cat([put(part) for part in parts])
-        images.held = lambda rows: whole[put(rows)]
+        whole = torch.cat([to_device(part) for part in parts])
+        images.held = lambda rows: whole[to_device(rows)]
 
 
-def fetch(array) -> np.ndarray:
+def to_numpy(array) -> np.ndarray:
     """An array of the device as numpy's; waits until it is computed."""
     array = array.detach().cpu()
     return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
 
 
-def compiled(call):
-    """CALL as `backend.compiled` wants it."""
+def maybe_compile(call):
+    """`call` as `backend.compiled` wants it."""
     return torch.compile(call) if settings().compiled == "full" else call
 
 
-def one_launch(call, states: int):
-    """CALL(*states, *arrays), STATES of the former, modules or dicts: on a GPU its kernels are launched all together.
+def capture_graph(call, states: int):
+    """`call`(*states, *arrays), `states` of the former, modules or dicts: on a GPU its kernels are launched all
+    together.
 
     They are recorded once for each shape of the arrays, in a CUDA graph. It works on memory of its own, so states and
     arrays are copied there, and states back.

@@ -4,14 +4,14 @@ import torch
 
 from shared.run.keys import LAYER_SHIFT, PARITY, ROTATIONS, keep_threshold
 
-from .device import put
+from .device import to_device
 
 
 def threefry2x32(key, counter):
     """Random words uint32 (..., 2) of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
     # PyTorch adds and shifts no uint32: int32 wraps around in the same way, and a mask makes the shift a logical one
     key, counter = torch.broadcast_tensors(
-        put(key).view(torch.int32), put(counter).view(torch.int32)
+        to_device(key).view(torch.int32), to_device(counter).view(torch.int32)
     )
     keys = (key[..., 0], key[..., 1], key[..., 0] ^ key[..., 1] ^ PARITY)
     x, y = counter[..., 0] + keys[0], counter[..., 1] + keys[1]

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from shared.network.pixels import places, taps
 
-from .device import put
+from .device import to_device
 
 
 class Given(NamedTuple):
@@ -158,8 +158,8 @@ def stochastic_depth(operation, weights, given, x):
 def turned(operation, weights, given, x):
     """The image, and beside it the image turned."""
     index, share = taps(x.shape[1], operation.degrees)
-    pixels = x.flatten(1, 2)[:, put(index.reshape(-1))].unflatten(1, index.shape)
-    other = (pixels * put(share[..., None]).to(x.dtype)).sum(1)
+    pixels = x.flatten(1, 2)[:, to_device(index.reshape(-1))].unflatten(1, index.shape)
+    other = (pixels * to_device(share[..., None]).to(x.dtype)).sum(1)
     return torch.cat([x, other.reshape(x.shape)], -1)
 
 
@@ -167,7 +167,7 @@ def views(operation, weights, given, x):
     """The 16 views, each of them a galaxy."""
     galaxies, side, _, channels = x.shape
     pixels = x.reshape(galaxies, side * side, 2, channels // 2).transpose(1, 2).flatten(1, 2)
-    index = put(places(side, operation.size).reshape(-1))
+    index = to_device(places(side, operation.size).reshape(-1))
     return pixels[:, index].reshape(-1, operation.size, operation.size, channels // 2)
 
 

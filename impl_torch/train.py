@@ -13,11 +13,19 @@ from shared.network.network import UNITS, momenta
 from shared.network.weights import Checkpoint, Weights
 from shared.run.spec import BackendSpec, RunSpec
 
-from .device import compiled, fetch, hold, on_gpu, one_launch, put, settings
+from .device import (
+    cache_images,
+    capture_graph,
+    maybe_compile,
+    on_gpu,
+    settings,
+    to_device,
+    to_numpy,
+)
 from .likelihood import votes_nll
-from .network import activations, answer, encode, masks
+from .network import activations, answer_logits, encode, masks
 from .predict import sample_chunk
-from .views import see
+from .views import apply_views
 from .weights import export_arrays, import_arrays
 
 
@@ -48,7 +56,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     """The calls of every run that is like this one; weights and moments are their arguments."""
     model = model_of(run.model)
     # all but this is left as it is: unrolled, Threefry's rounds keep the compiler busy without end
-    encoded = compiled(lambda *arrays: encode(model, *arrays))
+    encoded = maybe_compile(lambda *arrays: encode(model, *arrays))
 
     def steps(weights, first, second, moments, *arrays):
         losses = [
@@ -58,7 +66,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
         return torch.stack(losses)
 
     def shown(images, *views):
-        return see(run, images, views)
+        return apply_views(run, images, views)
 
     def units(weights, moments, images, *views):
         return encoded(weights, shown(images, *views), moments, {})[0]
@@ -68,11 +76,11 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
 
     program = torch.inference_mode()
     return {
-        "steps": one_launch(steps, 4),
-        "slopes": lambda weights, moments, *batch: loss_and_slopes(
+        "steps": capture_graph(steps, 4),
+        "gradients": lambda weights, moments, *batch: loss_and_gradients(
             run, encoded, weights, moments, Batch(*batch)
         )[:2],
-        "sample": program(one_launch(sample, 2)),
+        "sample": program(capture_graph(sample, 2)),
         "seen": program(shown),
         "features": program(units),
         "layers": program(
@@ -86,29 +94,29 @@ def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.nd
     before = (state.weights, state.first, state.second, state.moments)
     losses = state.calls["steps"](*before, *put_plan(images, plan))
     state.step += len(plan.steps)
-    return state, fetch(losses)
+    return state, to_numpy(losses)
 
 
 def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
     """The mean loss of a plan's first batch and its slope with respect to every weight; the state stays as it is."""
     batch = (array[0] for array in put_plan(images, plan))
-    loss, slopes = state.calls["slopes"](state.weights, state.moments, *batch)
-    return float(loss), export_arrays(slopes)
+    loss, gradients = state.calls["gradients"](state.weights, state.moments, *batch)
+    return float(loss), export_arrays(gradients)
 
 
 def layers(state: State, images: Cutouts, plan: Plan) -> dict[str, np.ndarray]:
     """Every layer's activation for a plan's first batch, by name."""
     batch = (array[0] for array in put_plan(images, plan))
     found = state.calls["layers"](state.weights, state.moments, *batch)
-    return {name: fetch(value) for name, value in found.items()}
+    return {name: to_numpy(value) for name, value in found.items()}
 
 
 def put_plan(images: Cutouts, plan: Plan) -> tuple:
     """A plan's arrays (step, ...) on the device, its images among them, in the order of a Batch."""
     if on_gpu():
-        hold(images)
+        cache_images(images)
     arrays = (
-        images.at(plan.rows),
+        images.on_device(plan.rows),
         plan.yes,
         plan.total,
         *plan.views,
@@ -116,7 +124,7 @@ def put_plan(images: Cutouts, plan: Plan) -> tuple:
         plan.steps,
         plan.scales,
     )
-    return tuple(put(array) for array in arrays)
+    return tuple(to_device(array) for array in arrays)
 
 
 def step(
@@ -129,10 +137,10 @@ def step(
     batch: Batch,
 ):
     """One step of training, in place; gives the mean loss before it."""
-    loss, slopes, found = loss_and_slopes(run, encoded, weights, moments, batch)
+    loss, gradients, found = loss_and_gradients(run, encoded, weights, moments, batch)
     before = [[part[name] for name in weights] for part in (weights, first, second)]
     with torch.no_grad():
-        after = adam(run, batch.scales, *before, [slopes[name] for name in weights])
+        after = adam(run, batch.scales, *before, [gradients[name] for name in weights])
         for place, value in zip(before, after, strict=True):
             torch._foreach_copy_(place, value)
         for name, share in momenta(model_of(run.model).encoder, found).items():
@@ -140,23 +148,23 @@ def step(
     return loss
 
 
-def loss_and_slopes(run: RunSpec, encoded: Callable, weights: dict, moments: dict, batch: Batch):
+def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: dict, batch: Batch):
     """A batch's mean loss in nats, its slope with respect to every weight, and the moments found, by shared names."""
     model = model_of(run.model)
-    x = see(run, batch.images, (batch.turn, batch.window, batch.light))
+    x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
     running = moments if run.training.moments == "frozen" else None
     kept = masks(model, model.encoder, batch.keys, batch.step)
     units, found = encoded(weights, x, running, kept)
     kept = masks(model, model.head, batch.keys, batch.step)
-    loss = torch.mean(votes_nll(answer(model, weights, units, kept), batch.yes, batch.total))
-    slopes = torch.autograd.grad(loss, list(weights.values()))
-    return loss.detach(), dict(zip(weights, slopes, strict=True)), found
+    loss = torch.mean(votes_nll(answer_logits(model, weights, units, kept), batch.yes, batch.total))
+    gradients = torch.autograd.grad(loss, list(weights.values()))
+    return loss.detach(), dict(zip(weights, gradients, strict=True)), found
 
 
 def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dict:
     """What `layers` gives, on the device."""
     model = model_of(run.model)
-    x = see(run, batch.images, (batch.turn, batch.window, batch.light))
+    x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
     running = moments if run.training.moments == "frozen" else None
     kept = masks(model, model.encoder, batch.keys, batch.step)
     body = activations(model.encoder, weights, x, running, kept)
@@ -164,15 +172,15 @@ def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dic
     return body | activations(model.head, weights, body[UNITS], None, kept)
 
 
-def adam(run: RunSpec, scales, weights, first, second, slopes):
-    """Weights and their two moments after one step of Adam; SCALES are those of `shared.method.batches.adam_scales`.
+def adam(run: RunSpec, scales, weights, first, second, gradients):
+    """Weights and their two moments after one step of Adam; `scales` are those of `shared.method.batches.adam_scales`.
 
     All are lists of arrays: an operation on a list is one kernel on a GPU, not one for each array.
     """
     spec = run.training
     add, times, over = torch._foreach_add, torch._foreach_mul, torch._foreach_div
-    first = add(times(first, spec.beta1), times(slopes, 1 - spec.beta1))
-    squares = times(times(slopes, 1 - spec.beta2), slopes)
+    first = add(times(first, spec.beta1), times(gradients, 1 - spec.beta1))
+    squares = times(times(gradients, 1 - spec.beta2), gradients)
     second = add(times(second, spec.beta2), squares)
     below = add(times(torch._foreach_sqrt(second), scales[1]), spec.epsilon)
     return torch._foreach_sub(weights, over(times(first, scales[0]), below)), first, second

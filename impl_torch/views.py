@@ -7,29 +7,27 @@ from shared.run.spec import RunSpec
 from .device import number_type
 
 
-def see(run: RunSpec, images, views):
+def apply_views(run: RunSpec, images, views):
     """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
-    turn, window, light = views
+    affine, crop, contrast = views
     galaxies, channels, size = len(images), images.shape[3], run.model.image_size
     planes = images.permute(0, 3, 1, 2).flatten(0, 1)
-    maps = (torch.repeat_interleave(one, channels, 0) for one in (turn, window))
+    maps = (torch.repeat_interleave(one, channels, 0) for one in (affine, crop))
     x = warp(planes, *maps, size, run.augmentation.border)
     x = x / 255 if run.model.scale == "unit" else x
-    x = relight(x.reshape(galaxies, channels * size, size), light)
+    x = adjust_contrast(x.reshape(galaxies, channels * size, size), contrast)
     return x.reshape(galaxies, channels, size, size).permute(0, 2, 3, 1)
 
 
-def warp(images, turn, window, size: int, border: str):
+def warp(images, affine, crop, size: int, border: str):
     """Bilinear samples (galaxy, size, size) of images (galaxy, y, x)."""
-    pixel = torch.arange(size, device=images.device, dtype=window.dtype)
-    q = window[:, :2, None] + torch.div(
-        pixel * window[:, 2, None, None], size, rounding_mode="floor"
-    )
+    pixel = torch.arange(size, device=images.device, dtype=crop.dtype)
+    q = crop[:, :2, None] + torch.div(pixel * crop[:, 2, None, None], size, rounding_mode="floor")
     q = q.to(number_type())
     rows, columns = (
-        turn[:, axis, 0, None, None] * q[:, 0, :, None]
-        + turn[:, axis, 1, None, None] * q[:, 1, None, :]
-        + turn[:, axis, 2, None, None]
+        affine[:, axis, 0, None, None] * q[:, 0, :, None]
+        + affine[:, axis, 1, None, None] * q[:, 1, None, :]
+        + affine[:, axis, 2, None, None]
         for axis in (0, 1)
     )
     top, left = torch.floor(rows), torch.floor(columns)
@@ -49,7 +47,7 @@ def warp(images, turn, window, size: int, border: str):
     return (1 - down) * above + down * below
 
 
-def relight(x, light):
+def adjust_contrast(x, contrast):
     """Images (galaxy, y, x) with another contrast about their mean, and another brightness."""
     mean = torch.mean(x, (1, 2), keepdim=True)
-    return (x - mean) * light[:, 1, None, None] + mean + light[:, 0, None, None]
+    return (x - mean) * contrast[:, 1, None, None] + mean + contrast[:, 0, None, None]

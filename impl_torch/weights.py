@@ -5,12 +5,12 @@ import torch
 
 from shared.network.weights import Checkpoint, Weights
 
-from .device import fetch, put
+from .device import to_device, to_numpy
 
 
 def import_arrays(named: Weights) -> dict:
     """Arrays under shared names, on the device and in this framework's layout."""
-    return {name: to_layout(put(array)).clone() for name, array in named.items()}
+    return {name: to_layout(to_device(array)).clone() for name, array in named.items()}
 
 
 def export_arrays(named: dict) -> Weights:
@@ -31,8 +31,8 @@ def export_checkpoint(state) -> Checkpoint:
 
 
 def to_layout(value):
-    """A shared array in this framework's order of axes; a kernel's channels are last in memory, as those of images."""
-    if value.ndim == 4:
+    """A shared array in this framework's order of axes."""
+    if value.ndim == 4:  # channels last in memory, as those of images
         return value.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
     return value.T.contiguous() if value.ndim == 2 else value
 
@@ -40,5 +40,5 @@ def to_layout(value):
 def from_layout(value) -> np.ndarray:
     """A framework's array in the shared order of axes."""
     return np.array(
-        fetch(value.permute({1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[value.ndim])), order="C"
+        to_numpy(value.permute({1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[value.ndim])), order="C"
     )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from reports.blocks import Range, Table, number, table
-from reports.contests import OURS, TIMED, Contest, Timing, ranked, title
+from reports.comparisons import OURS, TIMED, Contest, Timing, ranked, title
 
 FACETED = ("task", "image size (px)", "batch", "precision")
 

@@ -6,11 +6,11 @@ from scipy.stats import spearmanr
 
 from reports.blocks import Section, Table, bare, from_files, prose, table
 from reports.errors import share
-from reports.runs import TITLES, Book, Record, beside, files, pairs
+from reports.runs import TITLES, Record, RecordSet, beside, files, pairs
 from shared.output.posterior import column_prefix
 
 
-def agreement(book: Book) -> Section:
+def agreement(book: RecordSet) -> Section:
     """Differences between the posteriors of every two backends with the same setting and seed."""
     found, kept = compared(book), _kept(book)
     if not found and not kept:
@@ -38,7 +38,7 @@ def agreement(book: Book) -> Section:
     return Section("Agreement", (words, *made, *kept))
 
 
-def _kept(book: Book) -> list[Table]:
+def _kept(book: RecordSet) -> list[Table]:
     """What publishing worked out of posteriors that do not lie beside the records any more."""
     tables = []
     for origin, found in files(book, "agreement.json").items():
@@ -53,25 +53,25 @@ def _kept(book: Book) -> list[Table]:
     return tables
 
 
-def pairs_apart(book: Book) -> list[dict]:
+def pairs_apart(book: RecordSet) -> list[dict]:
     """How far apart every two posteriors are, of records and of what was published of them."""
     kept = [pair for found in files(book, "agreement.json").values() for pair in found["pairs"]]
     return [*(differences for *_, differences in compared(book)), *kept]
 
 
-def compared(book: Book) -> list[tuple[Record, Record, dict]]:
+def compared(book: RecordSet) -> list[tuple[Record, Record, dict]]:
     """Every pair whose posteriors can be compared, and how far they are apart."""
     found = [(*pair, compare(*pair)) for pair in pairs(book.of("fit", "predict"))]
     return [entry for entry in found if entry[2]]
 
 
 def positive(record: Record) -> str:
-    """The prefix of the columns about yes in the posterior of RECORD."""
+    """The prefix of the columns about yes in the posterior of `record`."""
     return column_prefix(record.text("run.question"), tuple(record.at("run.positive") or ()))
 
 
 def answers(posterior: pd.DataFrame, record: Record) -> list[str]:
-    """The prefix of every answer to the question of RECORD in POSTERIOR."""
+    """The prefix of every answer to the question of `record` in `posterior`."""
     start = column_prefix(record.text("run.question"), ("",))
     ends = [name for name in posterior if name.startswith(start) and name.endswith("_mean")]
     return [name.removesuffix("_mean") for name in ends]
@@ -84,7 +84,7 @@ def majority(posterior: pd.DataFrame, record: Record) -> np.ndarray:
 
 
 def held_out(record: Record) -> pd.DataFrame | None:
-    """The posterior of galaxies that RECORD was not trained on; None if there is none, or these are not known."""
+    """The posterior of galaxies that `record` was not trained on; None if there is none, or these are not known."""
     posterior = beside(record, "posterior.parquet")
     needed = {f"{positive(record)}_mean", f"{positive(record)}_std"}
     if posterior is None or not needed <= set(posterior) or posterior["in_training"].isna().any():
@@ -93,7 +93,7 @@ def held_out(record: Record) -> pd.DataFrame | None:
 
 
 def compare(left: Record, right: Record) -> dict:
-    """How far apart the posteriors of LEFT and RIGHT are; empty if they share no galaxy."""
+    """How far apart the posteriors of `left` and `right` are; empty if they share no galaxy."""
     one, other = held_out(left), held_out(right)
     if one is None or other is None:
         return {}

@@ -29,7 +29,7 @@ class Range(NamedTuple):
 
 
 class Told(str):
-    """Text that is about a number, as "< 5 %": VALUE, and perhaps what it ranges over."""
+    """Text that is about a number, as "< 5 %": `value`, and perhaps what it ranges over."""
 
     value: float | None
     low: float | None
@@ -38,7 +38,7 @@ class Told(str):
     def __new__(
         cls, text: str, value: float | None, low: float | None = None, high: float | None = None
     ):
-        """TEXT, and the numbers it is about."""
+        """`text`, and the numbers it is about."""
         made = super().__new__(cls, text)
         made.value, made.low, made.high = value, low, high
         return made
@@ -46,7 +46,9 @@ class Told(str):
 
 @dataclass(frozen=True)
 class Prose:
-    """A paragraph of plain text, or, if there is more than one line, a list of them; PAGE beside this one is linked."""
+    """A paragraph of plain text, or, if there is more than one line, a list of them; `page` beside this
+    one is linked.
+    """
 
     lines: tuple[str, ...]
     page: str = ""
@@ -54,7 +56,7 @@ class Prose:
 
 
 def prose(*lines: str) -> Prose:
-    """A paragraph, or a list of LINES."""
+    """A paragraph, or a list of `lines`."""
     return Prose(lines)
 
 
@@ -62,10 +64,10 @@ def prose(*lines: str) -> Prose:
 class Table:
     """A frame of numbers (units in the headings) and how they are written.
 
-    FORMATS: heading -> a format of its numbers; three significant digits where there is none.
-    RECORDS: the numbers of the records behind it. CODE: headings whose text is to be copied.
-    FILES: files beside the records that it was made from. FACETS: what a reader may choose it by; FACETED: headings by
-    which its rows may be chosen. ANCHORED: the heading whose values links lead to.
+    `formats`: heading -> a format of its numbers; three significant digits where there is none. `records`: the numbers
+    of the records behind it. `code`: headings whose text is to be copied. `files`: files beside the records that it was
+    made from. `facets`: what a reader may choose it by; `faceted`: headings by which its rows may be chosen.
+    `anchored`: the heading whose values links lead to.
     """
 
     caption: str
@@ -118,7 +120,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, SVG with its colours still by name; NAME is its file name, FILES and FACETS are as of Table."""
+    """A drawing, `svg` with its colours still by name; `name` is its file name, `files` and `facets` are
+    as of Table.
+    """
 
     name: str
     caption: str
@@ -130,7 +134,7 @@ class Figure:
 
 
 class Picture(NamedTuple):
-    """One galaxy: its id, the lines below it, and a PNG with its file name."""
+    """One galaxy: its id, the lines below it, and a `png` with its file name."""
 
     id: str
     lines: tuple[str, ...]
@@ -151,7 +155,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what is below it; CHOSEN is what its controls choose at first, of the facets of its blocks."""
+    """A heading and what is below it; `chosen` is what its controls choose at first, of the facets of its blocks."""
 
     title: str
     blocks: tuple[Any, ...]
@@ -176,13 +180,13 @@ class Section:
 
 
 def natural(text: str) -> list[tuple[int, float, str]]:
-    """A key that sorts TEXT as people do: 64 px before 128 px."""
+    """A key that sorts `text` as people do: 64 px before 128 px."""
     parts = re.findall(r"\d+(?:\.\d+)?|\D+", text)
     return [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in parts]
 
 
 def bare(title: str, why: str) -> Section:
-    """A section that has nothing to show, and says WHY."""
+    """A section that has nothing to show, and says `why`."""
     return Section(title, (prose(why),))
 
 
@@ -193,23 +197,23 @@ def table(
     formats: dict[str, str] | None = None,
     code: tuple[str, ...] = (),
 ) -> Table:
-    """A table of ROWS, one dict each with the same keys; the rest as for Table."""
+    """A table of `rows`, one dict each with the same keys; the rest as for Table."""
     frame = pd.DataFrame(rows, dtype=object)
     return Table(caption, frame, tuple(sorted(set(records))), formats or {}, code)
 
 
 def from_files(block: Any, *files: str) -> Any:
-    """BLOCK, made from FILES below the folder of records; prose is as it was."""
+    """`block`, made from `files` below the folder of records; prose is as it was."""
     return block if isinstance(block, Prose) else replace(block, files=files)
 
 
 def absent(value: Any) -> bool:
-    """Whether VALUE stands for nothing."""
+    """Whether `value` stands for nothing."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def measure(values: Iterable[Any]) -> Measure | None:
-    """The mean and spread of VALUES; None if there are none, or if one of them is no number."""
+    """The mean and spread of `values`; None if there are none, or if one of them is no number."""
     numbers = list(values)
     if not numbers or not all(map(number, numbers)):
         return None
@@ -219,7 +223,7 @@ def measure(values: Iterable[Any]) -> Measure | None:
 
 
 def number(value: Any) -> bool:
-    """Whether VALUE is a finite number."""
+    """Whether `value` is a finite number."""
     return (
         isinstance(value, int | float | np.number)
         and not isinstance(value, bool)
@@ -228,7 +232,7 @@ def number(value: Any) -> bool:
 
 
 def cell(value: Any, form: str | None) -> str:
-    """VALUE as text: a number by FORM, else whole if it is, else to three significant digits."""
+    """`value` as text: a number by `form`, else whole if it is, else to three significant digits."""
     if isinstance(value, str):
         return value or NOTHING
     if isinstance(value, Measure):
@@ -247,7 +251,7 @@ def cell(value: Any, form: str | None) -> str:
 
 
 def significant(value: float) -> str:
-    """VALUE to three significant digits; below 1/10000, as a power of ten."""
+    """`value` to three significant digits; below 1/10000, as a power of ten."""
     return f"{value:.1e}" if 0 < abs(value) < 1e-4 else f"{value:,.{_decimals(value)}f}"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from reports.blocks import Figure, Section, Table, bare, prose, table
 from reports.figures import Line, line_figure
-from reports.runs import TITLES, Book, Record, gathered
+from reports.runs import TITLES, Record, RecordSet, gathered
 
 RATES = {"trained": "trained with", "chosen": "best on validation"}
 DASHES = {"trained": "-", "chosen": ":"}
@@ -23,7 +23,7 @@ MEASURES = (
 )
 
 
-def calibration(book: Book) -> Section:
+def calibration(book: RecordSet) -> Section:
     """How honest each fit's posterior is on test galaxies, with its own dropout rate and with the best one."""
     measured = [r for r in book.of("calibrate") if r.at("results.trained.pit.histogram")]
     runs = sorted(measured, key=order)
@@ -55,19 +55,21 @@ def asked(record: Record) -> tuple[str, ...]:
 
 
 def order(record: Record) -> tuple:
-    """Where RECORD stands in a table: by what was asked, backend, seed; each has a setting of its own, its weights."""
+    """Where `record` stands in a table: by what was asked, backend, seed; each has a setting of its own,
+    its weights.
+    """
     backend = {name: place for place, name in enumerate(TITLES)}.get(record.backend, len(TITLES))
     return (*asked(record), backend, record.at("run.seed") or 0, record.number)
 
 
 def about(record: Record) -> str:
-    """What RECORD was asked, in words."""
+    """What `record` was asked, in words."""
     dataset, question, _, size = asked(record)
     return f"{dataset}, {question}, {size} px"
 
 
 def drawn(runs: list[Record], path: str) -> list[tuple[Record, str, list]]:
-    """(record, name of the rate, what is at PATH below it), a rate that was also trained with once."""
+    """(record, name of the rate, what is at `path` below it), a rate that was also trained with once."""
     return [
         (record, name, found)
         for record in runs
@@ -81,7 +83,7 @@ def drawn(runs: list[Record], path: str) -> list[tuple[Record, str, list]]:
 
 
 def outline(histogram: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """The steps of a HISTOGRAM as points: x from 0 to 100 %, y in per cent of all."""
+    """The steps of a `histogram` as points: x from 0 to 100 %, y in per cent of all."""
     edges = np.linspace(0, 100, len(histogram) + 1)
     shares = 100 * np.asarray(histogram) / max(1, sum(histogram))
     return np.repeat(edges, 2)[1:-1], np.repeat(shares, 2)

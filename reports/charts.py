@@ -52,7 +52,7 @@ class Line(NamedTuple):
 class Row(NamedTuple):
     """One row of a dot or bar plot: its label, the backend's colour, its values, perhaps their range.
 
-    FAINT rows are hollow; FACETS: a name and a value that the page's controls choose among.
+    `faint` rows are hollow; `facets`: a name and a value that the page's controls choose among.
     """
 
     label: str
@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """Values to places: LOW is at START, HIGH at END; TICKS are marked."""
+    """Values to places: `low` is at `start`, `high` at `end`; `ticks` are marked."""
 
     low: float
     high: float
@@ -73,11 +73,11 @@ class Scale(NamedTuple):
     ticks: tuple[float, ...]
 
     def at(self, value: float) -> float:
-        """Where VALUE is."""
+        """Where `value` is."""
         return self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low)
 
     def text(self, tick: float) -> str:
-        """TICK in words, to as many digits as tell it from its neighbour."""
+        """`tick` in words, to as many digits as tell it from its neighbour."""
         gap = min((b - a for a, b in pairwise(self.ticks)), default=abs(tick) or 1.0)
         digits = max(0, -math.floor(math.log10(gap) + 1e-9))
         return f"{tick:,.{digits}f}".replace("-", "−")
@@ -87,17 +87,17 @@ class LogScale(Scale):
     """The same by logarithms."""
 
     def at(self, value: float) -> float:
-        """Where VALUE is; it must be positive."""
+        """Where `value` is; it must be positive."""
         part = math.log(value / self.low) / math.log(self.high / self.low)
         return self.start + (self.end - self.start) * part
 
     def text(self, tick: float) -> str:
-        """TICK as it is."""
+        """`tick` as it is."""
         return f"{tick:,.10g}"
 
 
 def linear(values: Iterable[float], start: float, end: float) -> Scale:
-    """A scale that holds VALUES with a margin, and has round ticks."""
+    """A scale that holds `values` with a margin, and has round ticks."""
     low, high = _ends(values)
     gap = (high - low) or abs(high) or 1.0
     low, high = low - 0.04 * gap, high + 0.04 * gap
@@ -105,13 +105,13 @@ def linear(values: Iterable[float], start: float, end: float) -> Scale:
 
 
 def from_zero(values: Iterable[float], start: float, end: float) -> Scale:
-    """A scale from 0 to a little beyond VALUES."""
+    """A scale from 0 to a little beyond `values`."""
     high = _ends([0.0, *values])[1] * 1.06 or 1.0
     return Scale(0.0, high, start, end, round_ticks(0.0, high))
 
 
 def logarithmic(values: Iterable[float], start: float, end: float) -> LogScale:
-    """A scale by logarithms that holds VALUES, all positive; few values are its ticks, else 1, 2, 5, 10."""
+    """A scale by logarithms that holds `values`, all positive; few values are its ticks, else 1, 2, 5, 10."""
     there = sorted(set(values)) or [1.0]
     low, high = there[0] / 1.15, there[-1] * 1.15
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -129,7 +129,7 @@ def _ends(values: Iterable[float]) -> tuple[float, float]:
 
 
 def round_ticks(low: float, high: float) -> tuple[float, ...]:
-    """Three to seven round numbers from LOW to HIGH."""
+    """Three to seven round numbers from `low` to `high`."""
     step = 10.0 ** math.floor(math.log10((high - low) / 4))
     step *= next(factor for factor in (5, 2, 1) if (high - low) / (factor * step) >= 2.9)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -140,12 +140,12 @@ def round_ticks(low: float, high: float) -> tuple[float, ...]:
 
 
 def lines_svg(caption: str, lines: list[Line], axes: tuple[str, str], equal: bool = False) -> str:
-    """LINES over AXES, the titles of x and y; EQUAL also draws where both are the same."""
+    """`lines` over `axes`, the titles of x and y; `equal` also draws where both are the same."""
     return _lines(caption, lines, axes, (linear, linear), equal)
 
 
 def log_lines_svg(caption: str, lines: list[Line], axes: tuple[str, str]) -> str:
-    """LINES over logarithmic AXES, of what is positive only."""
+    """`lines` over logarithmic `axes`, of what is positive only."""
     return _lines(caption, lines, axes, (logarithmic, logarithmic), False)
 
 
@@ -167,7 +167,7 @@ def _lines(caption: str, lines: list[Line], axes: tuple, scales: tuple, equal: b
 
 
 def _finite(line: Line) -> Line:
-    """LINE without the points that are not numbers, as of a training that diverged."""
+    """`line` without the points that are not numbers, as of a training that diverged."""
     there = [
         n
         for n, pair in enumerate(zip(line.x, line.y, strict=True))
@@ -203,7 +203,7 @@ def _line(line: Line, across: Scale, up: Scale) -> list[str]:
 
 
 def dots_svg(caption: str, rows: list[Row], axis: str) -> str:
-    """The values of ROWS as dots along AXIS, their mean as a stroke."""
+    """The values of `rows` as dots along `axis`, their mean as a stroke."""
     across, step, places = _across(rows, linear)
     body = [*_columns(across, rows, axis, step)]
     for row, y in zip(rows, places, strict=True):
@@ -219,7 +219,7 @@ def dots_svg(caption: str, rows: list[Row], axis: str) -> str:
 
 
 def bars_svg(caption: str, rows: list[Row], axis: str) -> str:
-    """The first value of ROWS as bars along AXIS, and its range as a whisker."""
+    """The first value of `rows` as bars along `axis`, and its range as a whisker."""
     across, step, places = _across(rows, from_zero)
     body = [*_columns(across, rows, axis, step)]
     for row, y in zip(rows, places, strict=True):
@@ -245,7 +245,7 @@ def bars_svg(caption: str, rows: list[Row], axis: str) -> str:
 
 
 def svg(caption: str, body: Iterable[str], height: float) -> str:
-    """BODY as an SVG of WIDTH x HEIGHT that CAPTION describes."""
+    """`body` as an SVG of WIDTH x `height` that `caption` describes."""
     return (
         f'<svg role="img" aria-label="{escape(caption)}" class="chart" xmlns="http://www.w3.org/2000/svg" '
         f'viewBox="0 0 {WIDTH:.0f} {height:.0f}" width="{WIDTH:.0f}" height="{height:.0f}" fill="none" '
@@ -256,12 +256,12 @@ def svg(caption: str, body: Iterable[str], height: float) -> str:
 
 
 def slug(name: str) -> str:
-    """NAME as part of an attribute: small letters, digits and hyphens."""
+    """`name` as part of an attribute: small letters, digits and hyphens."""
     return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
 def plain(value: float) -> str:
-    """VALUE to four significant digits, whole numbers in full."""
+    """`value` to four significant digits, whole numbers in full."""
     if value == int(value) and abs(value) < 1e15:
         return f"{value:,.0f}"
     if not 1e-4 <= abs(value) < 1e15:
@@ -323,12 +323,12 @@ def _height(rows: list[Row], step: float) -> float:
 
 
 def short(label: str) -> str:
-    """LABEL, cut where it is too long for a figure."""
+    """`label`, cut where it is too long for a figure."""
     return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
 
 
 def _legend(lines: list[Line], top: float) -> tuple[list[str], float]:
-    """The keys of LINES below TOP, and where they end."""
+    """The keys of `lines` below `top`, and where they end."""
     keys = [
         (TITLES.get(name, name), BACKENDS.get(name, OTHER), "-")
         for name in dict.fromkeys(line.backend for line in lines)

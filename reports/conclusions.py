@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from reports.contests import title
+from reports.comparisons import title
 from reports.runs import Record, gathered, read_runs
 
 RUNS = ("first", "second", "third", "fourth")
@@ -56,7 +56,7 @@ class Run:
         self.costs = _float32(records, "costs")
 
     def ratio(self, task: str, size: int, one: str, other: str) -> Spread | None:
-        """How many times as fast ONE is as OTHER, which took turns at TASK."""
+        """How many times as fast `one` is as `other`, which took turns at `task`."""
         for entry in self.ratios:
             if (entry["task"], entry["image_size"]) == (task, size):
                 spread = Spread(*(entry[key] for key in Spread._fields))
@@ -67,7 +67,7 @@ class Run:
         return None
 
     def cost(self, task: str, size: int, program: str, samples: int = 30) -> Spread | None:
-        """How many times as long PROGRAM takes for TASK as for the one that it is told against."""
+        """How many times as long `program` takes for `task` as for the one that it is told against."""
         for entry in self.costs:
             alike = (entry["task"], entry["image_size"], entry["program"]) == (task, size, program)
             if alike and entry["samples"] in (None, samples):
@@ -75,7 +75,9 @@ class Run:
         return None
 
     def row(self, task: str, size: int, program: str, samples: int = 30) -> dict | None:
-        """PROGRAM's row of TASK in batches of 128, of the first record that has one; of SAMPLES, where it takes any."""
+        """`program`'s row of `task` in batches of 128, of the first record that has one; of `samples`, where it takes
+        any.
+        """
         wanted = {"task": task, "image_size": size, "program": program, "batch_size": 128}
         for row in self.rows:
             alike = all(row[key] == value for key, value in wanted.items())
@@ -302,7 +304,7 @@ def _first(found: Iterable) -> Any:
 
 
 def _known(rows: list[list[str]]) -> list[list[str]]:
-    """ROWS without the columns of which nothing is known."""
+    """`rows` without the columns of which nothing is known."""
     known = [column for column in zip(*rows, strict=True) if any(column[1:])]
     return [list(row) for row in zip(*known, strict=True)]
 

@@ -1,6 +1,6 @@
 """How far each framework is from the specification, and what rounding makes of training in float32.
 
-The ladder is of the records of `trizoo conform`. What takes longer to measure lies below the same folder in files of
+The suite is of the records of `trizoo conform`. What takes longer to measure lies below the same folder in files of
 its own: trajectories.json and equivalence.json of the benchmarks of these names, mutants.json of tests/mutants.py.
 """
 
@@ -24,9 +24,9 @@ from reports.blocks import (
     table,
 )
 from reports.figures import BACKENDS, OTHER, drawn_figure
-from reports.origins import versions
-from reports.runs import TITLES, Book, Record, command, files, gathered
-from shared.proof.conformance import BUDGETS, DOUBLE, EXACT, RUNGS
+from reports.provenance import versions
+from reports.runs import TITLES, Record, RecordSet, command, files, gathered
+from shared.proof.conformance import CHECKS, DOUBLE, EXACT, TOLERANCES
 
 TITLE = "Conformance"
 KINDS = {  # of a framework against itself: what was changed, and how its band is filled
@@ -36,27 +36,27 @@ KINDS = {  # of a framework against itself: what was changed, and how its band i
 }
 
 
-def conformance(book: Book) -> Section:
-    """The ladder, the float32 trajectories, the final losses and the planted mistakes."""
+def conformance(book: RecordSet) -> Section:
+    """The suite, the float32 trajectories, the final losses and the planted mistakes."""
     found = [
-        record for record in book.of("conform") if isinstance(record.at("results.rungs"), list)
+        record for record in book.of("conform") if isinstance(record.at("results.checks"), list)
     ]
-    blocks = [*ladders(book, found), *ports(book.of("conform"))]
+    blocks = [*suites(book, found), *ports(book.of("conform"))]
     readers = {"trajectories": trajectories, "equivalence": equivalence, "mutants": mutants}
     for name, reader in readers.items():
         for origin, told in files(book, f"{name}.json").items():
             blocks += [from_files(block, origin) for block in reader(origin, told)]
     if not blocks:
         return bare(
-            TITLE, "No record of a ladder; `trizoo conform backend=tf,torch,jax -m` makes them."
+            TITLE, "No record of a suite; `trizoo conform backend=tf,torch,jax -m` makes them."
         )
     return Section(TITLE, tuple(blocks))
 
 
-# The ladder
+# The suite
 
 
-def ladders(book: Book, found: list[Record]) -> list:
+def suites(book: RecordSet, found: list[Record]) -> list:
     """A table per device, image size and precision, and the records that they are of."""
     if not found:
         return []
@@ -65,25 +65,27 @@ def ladders(book: Book, found: list[Record]) -> list:
         "Every framework is compared with the specification, a float64 program in numpy, and never "
         "with another framework. An error is the largest difference as a share of the largest "
         "value of the specification; of what must be equal bit for bit it is how many numbers differ.",
-        f"{NOTHING} is a rung that no record has: nothing is filled in. Of several records of one "
+        f"{NOTHING} is a check that no record has: nothing is filled in. Of several records of one "
         "framework, precision, device and image size the one that started last is shown, which "
-        "need not be of the same commit as its neighbours: see the list of ladders.",
+        "need not be of the same commit as its neighbours: see the list of suites.",
     )
     places = gathered(used, place)
     tables = [
-        ladder(where, precision, places[where])
+        suite(where, precision, places[where])
         for where in sorted(places, key=lambda where: where[0] != "cpu")
-        for precision in dict.fromkeys([*BUDGETS, *(record.precision for record in used)])
-        if (where[0] == "cpu" and precision in BUDGETS)
+        for precision in dict.fromkeys([*TOLERANCES, *(record.precision for record in used)])
+        if (where[0] == "cpu" and precision in TOLERANCES)
         or any(record.precision == precision for record in places[where])
     ]
-    if any(record.precision not in BUDGETS for record in used):
-        tables.insert(0, prose("Neither TF32 nor bfloat16 has a budget: float32's stands there."))
-    return [words, *tables, compares(used), climbed(found, used)]
+    if any(record.precision not in TOLERANCES for record in used):
+        tables.insert(
+            0, prose("Neither TF32 nor bfloat16 has a tolerance: float32's stands there.")
+        )
+    return [words, *tables, compares(used), measurements(found, used)]
 
 
 def place(record: Record) -> tuple[str, str]:
-    """Which ladders may stand side by side: (device, image size)."""
+    """Which suites may stand side by side: (device, image size)."""
     return record.text("where.device"), record.text("run.model.image_size")
 
 
@@ -96,61 +98,63 @@ def latest(found: Iterable[Record]) -> list[Record]:
     ]
 
 
-def ladder(where: tuple[str, str], precision: str, used: list[Record]) -> Table:
-    """Every rung at one PRECISION: its error in each framework, the budget and the verdict."""
+def suite(where: tuple[str, str], precision: str, used: list[Record]) -> Table:
+    """Every check at one `precision`: its error in each framework, the tolerance and the verdict."""
     records = [record for record in used if record.precision == precision]
-    by_name = {record.backend: rungs(record) for record in records}
+    by_name = {record.backend: checks(record) for record in records}
     names = list(dict.fromkeys([*TITLES, *by_name]))
-    climbable = [rung for rung in RUNGS if precision == "float64" or rung not in DOUBLE]
+    measured = [check for check in CHECKS if precision == "float64" or check not in DOUBLE]
     rows = []
-    for rung in dict.fromkeys([*climbable, *(rung for one in by_name.values() for rung in one)]):
-        entries = {name: by_name.get(name, {}).get(rung) for name in names}
+    for check in dict.fromkeys([*measured, *(check for one in by_name.values() for check in one)]):
+        entries = {name: by_name.get(name, {}).get(check) for name in names}
         errors = {TITLES.get(name, name): error(entries[name]) for name in names}
         rows.append(
-            {"rung": spoken(rung)}
+            {"check": spoken(check)}
             | errors
-            | {"budget": budget(entries), "verdict": verdict(entries)}
+            | {"tolerance": tolerance(entries), "verdict": verdict(entries)}
         )
     device, size = where
-    caption = f"The ladder in {precision}, {size} x {size} pixels, {device}"
+    caption = f"The suite in {precision}, {size} x {size} pixels, {device}"
     return table(caption, rows, (record.number for record in records))
 
 
 def compares(used: list[Record]) -> Table:
-    """What every rung compares, in the words of the function that does it."""
-    names = dict.fromkeys([*RUNGS, *(rung for record in used for rung in rungs(record))])
-    rows = [{"rung": spoken(rung), "what is compared": meaning(rung)} for rung in names]
-    return table("The rungs", rows, (record.number for record in used))
+    """What every check compares, in the words of the function that does it."""
+    names = dict.fromkeys([*CHECKS, *(check for record in used for check in checks(record))])
+    rows = [{"check": spoken(check), "what is compared": meaning(check)} for check in names]
+    return table("The checks", rows, (record.number for record in used))
 
 
-def rungs(record: Record) -> dict[str, dict]:
-    """The entry of each rung of a ladder."""
-    return {entry["rung"]: entry for entry in record.at("results.rungs")}
+def checks(record: Record) -> dict[str, dict]:
+    """The entry of each check of a suite."""
+    return {entry["check"]: entry for entry in record.at("results.checks")}
 
 
-def spoken(rung: str) -> str:
-    """A rung's name in words."""
-    return rung.replace("_", " ")
+def spoken(check: str) -> str:
+    """A check's name in words."""
+    return check.replace("_", " ")
 
 
-def meaning(rung: str) -> str:
-    """The first line of what a rung's function says of itself; nothing for a rung that is no more."""
-    return (RUNGS[rung].__doc__ or NOTHING).strip().splitlines()[0] if rung in RUNGS else NOTHING
+def meaning(check: str) -> str:
+    """The first line of what a check's function says of itself; nothing for a check that is no more."""
+    return (
+        (CHECKS[check].__doc__ or NOTHING).strip().splitlines()[0] if check in CHECKS else NOTHING
+    )
 
 
 def error(entry: dict | None) -> str:
-    """The error of a rung as text; what JSON cannot say was infinite."""
+    """The error of a check as text; what JSON cannot say was infinite."""
     if entry is None:
         return NOTHING
     value = entry["error"]
     if value is None:
         return "not finite"
-    if entry["rung"] in EXACT:
+    if entry["check"] in EXACT:
         return Told("equal" if value == 0 else f"{value:.0f} differ", value)
     return Told(f"{value:.1e}" if value else "0", value)
 
 
-def budget(entries: dict[str, dict | None]) -> str:
+def tolerance(entries: dict[str, dict | None]) -> str:
     """What the error may be; by framework, if their records do not say the same."""
     said = {name: bound(entry) for name, entry in entries.items() if entry}
     if len(set(said.values())) > 1:
@@ -159,14 +163,14 @@ def budget(entries: dict[str, dict | None]) -> str:
 
 
 def bound(entry: dict) -> str:
-    """The budget of one entry as text."""
-    if entry["budget"] is None:
+    """The tolerance of one entry as text."""
+    if entry["tolerance"] is None:
         return "none"
-    return "equal" if entry["budget"] == 0 else f"{entry['budget']:.0e}"
+    return "equal" if entry["tolerance"] == 0 else f"{entry['tolerance']:.0e}"
 
 
 def verdict(entries: dict[str, dict | None]) -> str:
-    """What became of a rung: ok, ok of some, or who is over the budget."""
+    """What became of a check: ok, ok of some, or who is over the tolerance."""
     there = {name: entry for name, entry in entries.items() if entry}
     over = [TITLES.get(name, name) for name, entry in there.items() if entry["verdict"] != "ok"]
     if over:
@@ -176,16 +180,16 @@ def verdict(entries: dict[str, dict | None]) -> str:
     return "ok" if len(there) == len(entries) else f"ok ({len(there)} of {len(entries)})"
 
 
-def climbed(found: list[Record], used: list[Record]) -> Table:
-    """Every ladder: what it is of, how long it took, and whether it is shown."""
+def measurements(found: list[Record], used: list[Record]) -> Table:
+    """Every suite: what it is of, how long it took, and whether it is shown."""
     rows = [
         {
             "record": record.number,
             "framework": record.title,
             "precision": record.precision,
             "image size (px)": record.at("run.model.image_size"),
-            "within budget": within(rungs(record).values()),
-            "time (s)": record.at("results.seconds") or total(rungs(record).values()),
+            "within tolerance": within(checks(record).values()),
+            "time (s)": record.at("results.seconds") or total(checks(record).values()),
             "shown": "yes" if record in used else "no, a later one is",
             "versions": versions(record.at("where") or {}),
             "device": record.at("where.device"),
@@ -197,40 +201,40 @@ def climbed(found: list[Record], used: list[Record]) -> Table:
         for record in found
     ]
     numbers = (record.number for record in found)
-    return table("Ladders", rows, numbers, {"time (s)": ".1f"}, code=("command",))
+    return table("Suites", rows, numbers, {"time (s)": ".1f"}, code=("command",))
 
 
 def within(entries: Iterable[dict]) -> str:
-    """How many of ENTRIES are ok."""
+    """How many of `entries` are ok."""
     verdicts = [entry["verdict"] == "ok" for entry in entries]
     return f"{sum(verdicts)} of {len(verdicts)}"
 
 
 def total(entries: Iterable[dict]) -> float | None:
-    """The seconds of all ENTRIES; None if one does not say."""
+    """The seconds of all `entries`; None if one does not say."""
     seconds = [entry.get("seconds") for entry in entries]
     return sum(seconds) if all(map(number, seconds)) else None
 
 
 def ports(found: list[Record]) -> list[Table]:
-    """How programs in other languages did with the kit: the arrays of each rung, the worst of them."""
+    """How programs in other languages did with the kit: the arrays of each check, the worst of them."""
     tables = []
     for record in found:
         arrays = record.at("results.arrays")
         if not isinstance(arrays, list):
             continue
-        by_rung = gathered(arrays, lambda entry: entry["rung"])
+        by_check = gathered(arrays, lambda entry: entry["check"])
         rows = [
             {
-                "rung": spoken(rung),
-                "arrays within budget": within(entries),
+                "check": spoken(check),
+                "arrays within tolerance": within(entries),
                 "worst array": worst["array"],
                 "error": worst["verdict"]
                 if worst["error"] is None
                 else Told(f"{worst['error']:.1e}", worst["error"]),
-                "budget": bound(worst),
+                "tolerance": bound(worst),
             }
-            for rung, entries in by_rung.items()
+            for check, entries in by_check.items()
             for worst in [max(entries, key=excess)]
         ]
         caption = f"The kit as another program answers it ({record.place})"
@@ -239,9 +243,9 @@ def ports(found: list[Record]) -> list[Table]:
 
 
 def excess(entry: dict) -> tuple[bool, float]:
-    """How bad an array is: first whether it is over its budget, then its error as a share of that."""
+    """How bad an array is: first whether it is over its tolerance, then its error as a share of that."""
     error = float("inf") if entry["error"] is None else entry["error"]
-    return entry["verdict"] != "ok", error / (entry["budget"] or 1)
+    return entry["verdict"] != "ok", error / (entry["tolerance"] or 1)
 
 
 # What was measured apart
@@ -301,7 +305,7 @@ def trajectories(origin: str, found: dict) -> list:
 
 
 def compared(name: str) -> str:
-    """What a comparison called NAME is of: jax-tf, tf ulp."""
+    """What a comparison called `name` is of: jax-tf, tf ulp."""
     ends = name.partition(" ")[0].split("-")
     return " and ".join(TITLES.get(end, end) for end in ends)
 
@@ -369,27 +373,29 @@ def equivalence(origin: str, found: dict) -> list[Table]:
 
 
 def mutants(origin: str, found: list | dict) -> list:
-    """The planted mistakes, each with the rung that must see it, and the rungs that none was planted for."""
+    """The planted mistakes, each with the check that must see it, and the checks that none was planted for."""
     entries = found["mutants"] if isinstance(found, dict) else found
     rows = [
         {
             "mistake": entry["mutant"],
-            "rung": spoken(entry["rung"]),
+            "check": spoken(entry["check"]),
             "error": killed_by(entry),
-            "budget": bound({"budget": BUDGETS["float64"].get(entry["rung"], 0)}),
+            "tolerance": bound({"tolerance": TOLERANCES["float64"].get(entry["check"], 0)}),
             "verdict": "seen" if seen(entry) else "NOT SEEN",
         }
         for entry in entries
     ]
-    without = [spoken(rung) for rung in RUNGS if rung not in {entry["rung"] for entry in entries}]
+    without = [
+        spoken(check) for check in CHECKS if check not in {entry["check"] for entry in entries}
+    ]
     missed = sum(not seen(entry) for entry in entries)
     words = prose(
         f"Mistakes that a port could make were planted on purpose, one at a time: {len(rows) - missed} of "
-        f"{len(rows)} are seen by the rung that should see them, in float64. "
+        f"{len(rows)} are seen by the check that should see them, in float64. "
         + (
             f"None was planted for {', '.join(without)}."
             if without
-            else "Every rung has one at least."
+            else "Every check has one at least."
         )
     )
     return [words, table(f"Planted mistakes ({origin})", rows, [])]
@@ -400,9 +406,11 @@ def killed_by(entry: dict) -> str:
     if not number(entry["error"]):
         return "not finite"
     value = entry["error"]
-    return Told(f"{value:.0f} differ" if entry["rung"] in EXACT else f"{value:.1e}", value)
+    return Told(f"{value:.0f} differ" if entry["check"] in EXACT else f"{value:.1e}", value)
 
 
 def seen(entry: dict) -> bool:
-    """Whether a planted mistake put its rung over the budget."""
-    return not number(entry["error"]) or entry["error"] > BUDGETS["float64"].get(entry["rung"], 0)
+    """Whether a planted mistake put its check over the tolerance."""
+    return not number(entry["error"]) or entry["error"] > TOLERANCES["float64"].get(
+        entry["check"], 0
+    )

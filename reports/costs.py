@@ -4,8 +4,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from reports.blocks import Section, Table, bare, number, prose, table
-from reports.contests import FACETED, Contest, Timing, contests, first_choice, place, timings, title
-from reports.runs import Book
+from reports.comparisons import (
+    FACETED,
+    Contest,
+    Timing,
+    contests,
+    first_choice,
+    place,
+    timings,
+    title,
+)
+from reports.runs import RecordSet
 from reports.speed import NO_GPU, without_gpu
 
 LEDGER = {"train": "trained on once", "posterior": "sampled", "acquisition": "scored for asking"}
@@ -34,7 +43,7 @@ SURVEYS = (
 )
 
 
-def costs(book: Book) -> Section:
+def costs(book: RecordSet) -> Section:
     """The ledger and the surveys, of every program that was timed."""
     found = contests(book)
     ledger = [
@@ -81,7 +90,7 @@ def price(timing: Timing) -> float | None:
 
 
 def money(seconds: float, timing: Timing) -> float | None:
-    """What SECONDS cost."""
+    """What `seconds` cost."""
     hourly = price(timing)
     return None if hourly is None else seconds / HOUR * hourly
 

@@ -2,7 +2,7 @@
 
 from reports.blocks import Figure, Measure, Section, Table, bare, measure, number, prose, table
 from reports.figures import Line, Row, dot_figure, line_figure
-from reports.runs import Book, Record, gathered, group, setting
+from reports.runs import Record, RecordSet, gathered, group, setting
 
 METRICS = (
     ("RMSE", "rmse", ".4f"),
@@ -22,16 +22,16 @@ CELLS = (
 
 
 def measured(records: list[Record], path: str) -> Measure | None:
-    """The mean and spread over RECORDS of the number at PATH."""
+    """The mean and spread over `records` of the number at `path`."""
     return measure(record.at(path) for record in records)
 
 
 def seeds(records: list[Record]) -> str:
-    """The seeds of RECORDS in words."""
+    """The seeds of `records` in words."""
     return ", ".join(record.text("run.seed") for record in records)
 
 
-def errors(book: Book) -> Section:
+def errors(book: RecordSet) -> Section:
     """Error of the vote share on test galaxies, for every group of fits."""
     fits = book.of("fit")
     if not fits:
@@ -64,7 +64,7 @@ def errors(book: Book) -> Section:
     return Section("Error", (*blocks, *_error_figures(book, fits)))
 
 
-def _error_figures(book: Book, fits: list[Record]) -> list[Figure]:
+def _error_figures(book: RecordSet, fits: list[Record]) -> list[Figure]:
     figures = []
     asked = gathered(
         fits, lambda record: (record.at("run.dataset.name"), record.at("run.question"))
@@ -92,7 +92,7 @@ def _error_figures(book: Book, fits: list[Record]) -> list[Figure]:
     return figures
 
 
-def coverage(book: Book) -> Section:
+def coverage(book: RecordSet) -> Section:
     """How often the volunteers' count fell where the posterior said it would."""
     fits = [record for record in book.of("fit") if covered(record)]
     if not fits:
@@ -110,7 +110,7 @@ def coverage(book: Book) -> Section:
     return Section("Coverage", (words, *figures, *tables))
 
 
-def _coverage_figure(book: Book, fits: list[Record]) -> Figure:
+def _coverage_figure(book: RecordSet, fits: list[Record]) -> Figure:
     lines = []
     for record in fits:
         predicted, observed, _ = zip(*covered(record).values(), strict=True)
@@ -121,7 +121,7 @@ def _coverage_figure(book: Book, fits: list[Record]) -> Figure:
     return line_figure(name, caption, lines, axes, [record.number for record in fits], equal=True)
 
 
-def _coverage_table(book: Book, fits: list[Record]) -> Table:
+def _coverage_table(book: RecordSet, fits: list[Record]) -> Table:
     inside = {
         book.label(records[0]): [covered(record) for record in records]
         for records in gathered(fits, group).values()
@@ -162,7 +162,7 @@ def covered(record: Record) -> dict[int, tuple[float, float, float | None]]:
     }
 
 
-def confusion(book: Book) -> Section:
+def confusion(book: RecordSet) -> Section:
     """Who was taken for what, galaxies of all seeds added."""
     fits = [record for record in book.of("fit") if record.at("results.test.confusion")]
     if not fits:
@@ -182,7 +182,7 @@ def confusion(book: Book) -> Section:
     return Section("Confusion", tuple(blocks))
 
 
-def _confusion_row(book: Book, records: list[Record]) -> dict:
+def _confusion_row(book: RecordSet, records: list[Record]) -> dict:
     matrices = [record.at("results.test.confusion") for record in records]
     counts = {title: sum(matrix[y][x] for matrix in matrices) for title, y, x in CELLS}
     right_no, wrong_no, wrong_yes, right_yes = counts.values()
@@ -202,5 +202,5 @@ def _confusion_row(book: Book, records: list[Record]) -> dict:
 
 
 def share(part: float, whole: float) -> float | None:
-    """PART of WHOLE in per cent; None of nothing."""
+    """`part` of `whole` in per cent; None of nothing."""
     return 100 * part / whole if whole else None

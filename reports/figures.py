@@ -67,28 +67,28 @@ def line_figure(
     records: Sequence[int],
     equal: bool = False,
 ) -> Figure:
-    """LINES over AXES, the titles of x and y; EQUAL also draws where both are the same."""
+    """`lines` over `axes`, the titles of x and y; `equal` also draws where both are the same."""
     return _figure(name, caption, lines_svg(caption, lines, axes, equal), records)
 
 
 def log_figure(
     name: str, caption: str, lines: list[Line], axes: tuple[str, str], records: Sequence[int]
 ) -> Figure:
-    """LINES over logarithmic AXES."""
+    """`lines` over logarithmic `axes`."""
     return _figure(name, caption, log_lines_svg(caption, lines, axes), records)
 
 
 def dot_figure(
     name: str, caption: str, rows: list[Row], axis: str, records: Sequence[int]
 ) -> Figure:
-    """The values of ROWS as dots along AXIS, their mean as a stroke."""
+    """The values of `rows` as dots along `axis`, their mean as a stroke."""
     return _figure(name, caption, dots_svg(caption, rows, axis), records)
 
 
 def bar_figure(
     name: str, caption: str, rows: list[Row], axis: str, records: Sequence[int]
 ) -> Figure:
-    """The first value of ROWS as bars along AXIS, its range as a whisker."""
+    """The first value of `rows` as bars along `axis`, its range as a whisker."""
     return _figure(name, caption, bars_svg(caption, rows, axis), records)
 
 
@@ -103,7 +103,7 @@ def drawn_figure(
     draw: Callable[[Axes], None],
     records: Sequence[int],
 ) -> Figure:
-    """What DRAW draws by matplotlib, SIZE inches wide and high; the same bytes each time."""
+    """What `draw` draws by matplotlib, `size` inches wide and high; the same bytes each time."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         canvas = Canvas(figsize=size, layout="constrained")
         draw(canvas.subplots())
@@ -113,7 +113,7 @@ def drawn_figure(
 
 
 def _own(svg: str, name: str, caption: str) -> str:
-    """SVG without a prologue, with a label, and with ids that no other figure of the page has."""
+    """`svg` without a prologue, with a label, and with ids that no other figure of the page has."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
@@ -123,14 +123,14 @@ def _own(svg: str, name: str, caption: str) -> str:
 
 
 def on_page(svg: str) -> str:
-    """SVG for a page that has the colours as variables of its style sheet."""
+    """`svg` for a page that has the colours as variables of its style sheet."""
     names = {INK: "currentColor", FAINT: "var(--faint)", PAPER: "none"}
     names |= {colour: f"var(--{backend})" for backend, colour in BACKENDS.items()}
     return _coloured(svg, names)
 
 
 def in_file(svg: str) -> str:
-    """SVG as a file of its own: dark on white."""
+    """`svg` as a file of its own: dark on white."""
     return _coloured(svg, {INK: "#1c2024", FAINT: "#dfe3e8", PAPER: "#ffffff"})
 
 

@@ -18,8 +18,8 @@ from reports.blocks import (
 from reports.errors import seeds, share
 from reports.figures import Line, line_figure
 from reports.runs import (
-    Book,
     Record,
+    RecordSet,
     beside,
     gathered,
     group,
@@ -42,7 +42,7 @@ from reports.savings import (
 DASHES = {"mutual information": "-", "random": ":"}
 
 
-def curves(book: Book) -> Section:
+def curves(book: RecordSet) -> Section:
     """Training and validation loss against step, a figure each per setting."""
     there = [(record, beside(record, "losses.parquet")) for record in book.of("fit")]
     losses = {record: table for record, table in there if table is not None}
@@ -61,7 +61,7 @@ def curves(book: Book) -> Section:
     return Section("Learning curves", (words, *(figure for figure in drawn if figure)))
 
 
-def _loss_figure(book: Book, losses: dict[Record, pd.DataFrame], kind: str) -> Figure | None:
+def _loss_figure(book: RecordSet, losses: dict[Record, pd.DataFrame], kind: str) -> Figure | None:
     points = {record: POINTS[kind](table) for record, table in losses.items()}
     marked = kind == "validation"
     lines = [Line(r.backend, x, y, marked=marked) for r, (x, y) in points.items() if len(x)]
@@ -91,7 +91,7 @@ def validation_points(losses: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 POINTS = {"training": training_points, "validation": validation_points}
 
 
-def active(book: Book) -> Section:
+def active(book: RecordSet) -> Section:
     """Error against labels, for every acquisition and backend, and what was acquired in common."""
     runs = [record for record in book.of("active") if record.at("results.rounds")]
     blocks = [*(_rounds(book, runs) if runs else []), *shelf(book)]
@@ -103,7 +103,7 @@ def active(book: Book) -> Section:
     return Section("Active learning", tuple(blocks))
 
 
-def _rounds(book: Book, runs: list[Record]) -> list:
+def _rounds(book: RecordSet, runs: list[Record]) -> list:
     said = prose(
         "In each round the network is trained, evaluated on the same test galaxies, and chooses "
         "whose votes to ask for next. Labels needed: where the acquisition's mean curve, made to fall steadily, first "
@@ -135,7 +135,7 @@ def _rounds(book: Book, runs: list[Record]) -> list:
     return blocks
 
 
-def _labels_figure(book: Book, runs: list[Record], place: int) -> Figure:
+def _labels_figure(book: RecordSet, runs: list[Record], place: int) -> Figure:
     lines = []
     for records in gathered(runs, group).values():
         curve, name = error_curve(records), acquisition(records[0])
@@ -150,12 +150,12 @@ def _labels_figure(book: Book, runs: list[Record], place: int) -> Figure:
 
 
 def acquisition(record: Record) -> str:
-    """How RECORD chose galaxies, in words."""
+    """How `record` chose galaxies, in words."""
     return words(record.text("run.acquisition.name"))
 
 
 def error_curve(records: list[Record]) -> pd.DataFrame:
-    """Test RMSE over RECORDS (labelled, mean, low, high), for the counts that most of them reached.
+    """Test RMSE over `records` (labelled, mean, low, high), for the counts that most of them reached.
 
     A count that fewer reached is left out, so that no step of the curve is a change of runs.
     """
@@ -174,7 +174,7 @@ def error_curve(records: list[Record]) -> pd.DataFrame:
 
 
 def labels_needed(curve: pd.DataFrame, target: float) -> float | None:
-    """Labels at which CURVE, made to fall steadily, first comes down to TARGET; None if it never does."""
+    """Labels at which `curve`, made to fall steadily, first comes down to `target`; None if it never does."""
     if curve.empty:
         return None
     found = needed(
@@ -184,9 +184,9 @@ def labels_needed(curve: pd.DataFrame, target: float) -> float | None:
 
 
 def labels_share(runs: list[Record], records: list[Record]) -> float | None:
-    """Labels that RECORDS needed to match random acquisition, in per cent of the labels it had.
+    """Labels that `records` needed to match random acquisition, in per cent of the labels it had.
 
-    RECORDS is one group of RUNS, random acquisition the group of the same backend and simulation.
+    `records` is one group of `runs`, random acquisition the group of the same backend and simulation.
     """
     first = records[0]
     alike = [r for r in runs if simulation(r) == simulation(first) and r.backend == first.backend]
@@ -201,7 +201,7 @@ def labels_share(runs: list[Record], records: list[Record]) -> float | None:
     return None if needed is None else share(needed, last["labelled"])
 
 
-def saved(book: Book, runs: list[Record]) -> list[Prose | Table]:
+def saved(book: RecordSet, runs: list[Record]) -> list[Prose | Table]:
     """Labels saved at equal error, and what the pool's risk was said to be; nothing without random acquisition."""
     records = gathered(runs, problem)
     found = [(records[named[BASELINE][0].problem], named) for named in problems(map(course, runs))]
@@ -244,7 +244,7 @@ def _risks(named: dict[str, list[Course]]) -> list[dict]:
     ]
 
 
-def _active_row(book: Book, runs: list[Record], records: list[Record]) -> dict:
+def _active_row(book: RecordSet, runs: list[Record], records: list[Record]) -> dict:
     first = records[0]
     curve = error_curve(records)
     begun, ended = (int(curve["labelled"].iloc[end]) if len(curve) else None for end in (0, -1))
@@ -270,7 +270,7 @@ def _after(records: list[Record], labelled: int | None, key: str) -> Measure | N
     )
 
 
-def _overlap_row(book: Book, left: Record, right: Record) -> dict:
+def _overlap_row(book: RecordSet, left: Record, right: Record) -> dict:
     lists = [
         [set(map(str, e.get("acquired") or ())) for e in r.at("results.rounds")]
         for r in (left, right)
@@ -290,5 +290,5 @@ def _overlap_row(book: Book, left: Record, right: Record) -> dict:
 
 
 def overlap(left: set[str], right: set[str]) -> float | None:
-    """The galaxies in LEFT and RIGHT, in per cent of the larger; None if both are empty."""
+    """The galaxies in `left` and `right`, in per cent of the larger; None if both are empty."""
     return share(len(left & right), max(len(left), len(right)))

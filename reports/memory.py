@@ -7,7 +7,7 @@ import numpy as np
 
 from reports.blocks import Figure, Section, Table, bare, prose, table
 from reports.charts import Line
-from reports.contests import (
+from reports.comparisons import (
     FACETED,
     OURS,
     Contest,
@@ -19,7 +19,7 @@ from reports.contests import (
     title,
 )
 from reports.figures import log_figure
-from reports.runs import Book, gathered
+from reports.runs import RecordSet, gathered
 from reports.speed import NO_GPU, capital, without_gpu
 
 ROWS = tuple(name for name in FACETED if name != "batch")
@@ -29,21 +29,21 @@ ROUNDING = 1e-6  # of a galaxy: a fit that is this near to a whole batch, by the
 
 
 class Fit(NamedTuple):
-    """Peak memory as BASE + EACH x batch, bytes, by least squares over BATCHES."""
+    """Peak memory as `base` + `each` x batch, bytes, by least squares over `batches`."""
 
     base: float
     each: float
     batches: tuple[int, ...]
 
     def batch(self, gigabytes: float) -> int | None:
-        """The largest batch whose peak is within GIGABYTES; 0 if none is, None where memory does not rise with it."""
+        """The largest batch whose peak is within `gigabytes`; 0 if none is, None where memory does not rise with it."""
         if self.each <= 0:
             return None
         exact = (gigabytes * GB - self.base) / self.each
         return max(0, int(exact + ROUNDING))
 
 
-def memory(book: Book) -> Section:
+def memory(book: RecordSet) -> Section:
     """The peak of each program at each size and batch; the batch that fits, where two batches were measured."""
     found = [contest for contest in contests(book) if any(map(peak, contest.timings))]
     if not found:

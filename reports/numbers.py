@@ -27,13 +27,13 @@ BARE_UNITS = ("images/s", "megapixels/s", "seconds", "joules", "money")
 
 
 def numbers_csv(sections: Iterable[Section]) -> str:
-    """Each number of each table of SECTIONS, to DIGITS digits, as CSV under NUMBERS."""
+    """Each number of each table of `sections`, to DIGITS digits, as CSV under NUMBERS."""
     counted = enumerate(tables(sections), 1)
     return _csv(NUMBERS, ([place, *row] for place, (_, made) in counted for row in _of(made)))
 
 
 def tables_csv(sections: Iterable[Section]) -> str:
-    """Each table of SECTIONS, as CSV under TABLES."""
+    """Each table of `sections`, as CSV under TABLES."""
     rows = (
         [place, section, made.caption, ranges(made.records), "; ".join(made.files)]
         for place, (section, made) in enumerate(tables(sections), 1)
@@ -88,7 +88,7 @@ def numbers(value) -> tuple | None:
 
 
 def exact(value) -> str:
-    """VALUE to DIGITS digits, whoever made it: the last of a float are another processor's otherwise."""
+    """`value` to DIGITS digits, whoever made it: the last of a float are another processor's otherwise."""
     if isinstance(value, str):
         return value
     if isinstance(value, int | np.integer):
@@ -101,6 +101,6 @@ def _or_empty(value) -> float | str:
 
 
 def unit(heading: str) -> str:
-    """The unit that HEADING ends with in brackets, or is; "" for a bare number."""
+    """The unit that `heading` ends with in brackets, or is; "" for a bare number."""
     found = re.search(r"\(([^()]+)\)$", heading)
     return found[1] if found else heading if heading in BARE_UNITS else ""

@@ -17,7 +17,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_html(sections: list[Section], title: str, path: Path) -> None:
-    """SECTIONS as one page at PATH: all text escaped, figures, pictures, style and script within.
+    """`sections` as one page at `path`: all text escaped, figures, pictures, style and script within.
 
     The page forbids the browser everything from elsewhere, and every script but its own.
     """
@@ -33,7 +33,7 @@ def write_html(sections: list[Section], title: str, path: Path) -> None:
 
 
 def write_markdown(sections: list[Section], title: str, path: Path) -> None:
-    """SECTIONS as Markdown at PATH, with figures and pictures in the folder figures beside it."""
+    """`sections` as Markdown at `path`, with figures and pictures in the folder figures beside it."""
     text = filled("report.md", sections=sections, title=title)
     for block in (block for section in sections for block in section.blocks):
         _write_figures(block, path.parent / "figures")
@@ -42,7 +42,7 @@ def write_markdown(sections: list[Section], title: str, path: Path) -> None:
 
 
 def write_numbers(sections: list[Section], path: Path) -> None:
-    """Every number of SECTIONS at PATH, as CSV, and what its tables are in tables.csv beside it."""
+    """Every number of `sections` at `path`, as CSV, and what its tables are in tables.csv beside it."""
     for file, text in (
         (path, numbers_csv(sections)),
         (path.with_name("tables.csv"), tables_csv(sections)),
@@ -51,7 +51,7 @@ def write_numbers(sections: list[Section], path: Path) -> None:
 
 
 def clear_figures(page: Path) -> None:
-    """Remove the drawings that an earlier report shows in its Markdown PAGE, and nothing else."""
+    """Remove the drawings that an earlier report shows in its Markdown `page`, and nothing else."""
     shown = page.read_text(encoding="utf-8") if page.exists() else ""
     for name in re.findall(r"[\"(]figures/([\w.-]+\.(?:svg|png))[\")]", shown):
         (page.parent / "figures" / name).unlink(missing_ok=True)
@@ -71,7 +71,7 @@ def _write_figures(block, folder: Path) -> None:
 
 
 def markdown(text: str) -> str:
-    """TEXT so that Markdown shows it as it is, on one line, within a table too."""
+    """`text` so that Markdown shows it as it is, on one line, within a table too."""
     return " ".join(text.translate(MARKED).split())
 
 
@@ -82,13 +82,13 @@ MARKED = str.maketrans(
 
 
 def linked(numbers: tuple[int, ...]) -> list[tuple[str, int]]:
-    """The ranges of record NUMBERS, each with its first, which it leads to."""
+    """The ranges of record `numbers`, each with its first, which it leads to."""
     words = ranges(numbers).split(", ") if numbers else []
     return [(text, int(text.partition("-")[0])) for text in words]
 
 
 def filled(template: str, **values) -> str:
-    """The file TEMPLATE of TEMPLATES with VALUES in it, which are escaped if it is HTML."""
+    """The file `template` of TEMPLATES with `values` in it, which are escaped if it is HTML."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=select_autoescape(["html"]),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from reports.agreement import answers, held_out, positive
 from reports.blocks import Gallery, Picture, Section, bare, number, prose
-from reports.runs import Book, Record, gathered
+from reports.runs import Record, RecordSet, gathered
 from shared.data.store import Store, open_store
 from shared.output.posterior import column_prefix, least_sure, most_sure, top_galaxies
 
@@ -18,7 +18,7 @@ EACH = 6  # galaxies in a gallery
 SIZE = 144  # pixels on a side
 
 
-def galaxies(book: Book) -> Section:
+def galaxies(book: RecordSet) -> Section:
     """Held-out galaxies, from one fit per dataset and question: that of lowest test RMSE."""
     stored = [record for record in book.of("fit") if record.at("results.store")]
     fits = [record for record in stored if held_out(record) is not None]
@@ -35,7 +35,7 @@ def _error(record: Record) -> tuple[float, int]:
     return (rmse if number(rmse) else float("inf")), record.number
 
 
-def _galleries(book: Book, record: Record) -> list:
+def _galleries(book: RecordSet, record: Record) -> list:
     about = f"{record.text('run.dataset.name')}, {record.text('run.question')}"
     posterior, store = held_out(record), opened(record)
     if isinstance(store, str):
@@ -76,7 +76,7 @@ def _rankings(posterior: pd.DataFrame, record: Record) -> list[tuple[str, pd.Dat
 
 
 def answered(prefix: str, record: Record) -> tuple[str, ...]:
-    """The answers that PREFIX, of columns of the posterior, is about; () if none are known."""
+    """The answers that `prefix`, of columns of the posterior, is about; () if none are known."""
     question = record.text("run.question")
     each = tuple((record.at("run.dataset.questions") or {}).get(question) or ())
     yes = tuple(record.at("run.positive") or ())
@@ -86,12 +86,12 @@ def answered(prefix: str, record: Record) -> tuple[str, ...]:
 
 
 def spoken(prefix: str, record: Record) -> str:
-    """What PREFIX is about, in words."""
+    """What `prefix` is about, in words."""
     return " or ".join(answered(prefix, record)) or prefix
 
 
 def opened(record: Record) -> Store | str:
-    """The store that RECORD names, or why its galaxies cannot be shown."""
+    """The store that `record` names, or why its galaxies cannot be shown."""
     try:
         return open_store(Path(record.text("results.store")))
     except (OSError, ValueError) as problem:
@@ -111,7 +111,7 @@ def _picture(row: pd.Series, place: int, prefix: str, record: Record, store: Sto
 
 
 def png(image: np.ndarray, crop: float) -> bytes:
-    """The middle CROP of IMAGE (y, x, channel), grey or in colour, SIZE pixels on a side, as PNG."""
+    """The middle `crop` of `image` (y, x, channel), grey or in colour, SIZE pixels on a side, as PNG."""
     width = image.shape[0]
     edge = round(width * (1 - crop) / 2)
     middle = np.asarray(image)[edge : width - edge, edge : width - edge]

@@ -13,7 +13,7 @@ from shared.run.records import write_json
 
 
 def publish(outputs: Path, target: Path) -> int:
-    """Copy every record below OUTPUTS to TARGET, and write TARGET/agreement.json; gives how many there are."""
+    """Copy every record below `outputs` to `target`, and write `target`/agreement.json; gives how many there are."""
     runs = read_runs(outputs)
     for run in runs:
         record = {key: value for key, value in run.data.items() if key != "folder"}

@@ -77,18 +77,21 @@ def agreement() -> list[list[str]]:
     return rows
 
 
-CHECKS = {  # each check of the conformance suite, by its name in records: its name in words, and what it compares
-    "words": ("random bits", "Threefry's output for one key and for many"),
+LABELS = {  # each check of the conformance suite, by its name in records: its name in words, and what it compares
+    "random_bits": ("random bits", "Threefry's output for one key and for many"),
     "masks": ("dropout masks", "those of training and of posterior samples, at three rates"),
     "batches": ("batches", "which galaxies, votes and augmentations, read back from the device"),
-    "seen": ("augmented images", "what the network sees, after one bilinear resampling"),
-    "seen_faithfully": (
+    "augmented_images": (
+        "augmented images",
+        "what the network sees, after one bilinear resampling",
+    ),
+    "augmented_images_as_w20": (
         "augmented images, as W+20",
         "the same with two resamplings and black corners",
     ),
     "layers": ("layers", "the activation of every layer; the worst layer"),
     "features": ("features", "the output of the dense layer"),
-    "answers": ("probabilities", "vote fractions from given features under given masks"),
+    "probabilities": ("probabilities", "vote fractions from given features under given masks"),
     "likelihood": ("log-likelihood", "of ordinary and extreme votes and logits"),
     "loss": ("loss", "the mean over a few batches, before training"),
     "gradient": ("gradient", "of the loss by every weight; the worst array"),
@@ -109,7 +112,7 @@ CHECKS = {  # each check of the conformance suite, by its name in records: its n
         "of votes and network, for one number of votes and for many",
     ),
     "entropy": ("predictive entropy", "of the votes"),
-    "scores": ("variance and margin", "of the vote fraction"),
+    "variance_and_margin": ("variance and margin", "of the vote fraction"),
     "batch_mutual_information": ("BatchBALD", "what votes tell once others have come in"),
     "epig": ("EPIG", "what votes tell about other galaxies' votes"),
     "dirichlet_information": (
@@ -117,7 +120,7 @@ CHECKS = {  # each check of the conformance suite, by its name in records: its n
         "mutual information of votes on a question of three answers",
     ),
     "nearest": ("nearest centre", "distances, for k-centre"),
-    "most_wanted": ("top 128", "the galaxies of highest mutual information"),
+    "top_galaxies": ("top 128", "the galaxies of highest mutual information"),
     "random_scores": ("random scores", "of random acquisition"),
 }
 
@@ -127,14 +130,14 @@ def conformance() -> list[list[str]]:
     found = suites()
     rows = [["check", *(f"{TITLES[name]}, {precision}" for name, precision in found)]]
     for name in dict.fromkeys(check for suite in found.values() for check in suite):
-        title, _ = CHECKS.get(name, (name.replace("_", " "), ""))
+        title, _ = LABELS.get(name, (name.replace("_", " "), ""))
         rows.append([title, *(shown(name, suite.get(name)) for suite in found.values())])
     return rows
 
 
 def checks() -> str:
     """What each check compares."""
-    return markdown([["check", "compares"], *map(list, CHECKS.values())])
+    return markdown([["check", "compares"], *map(list, LABELS.values())])
 
 
 def conforms() -> str:
@@ -145,12 +148,12 @@ def conforms() -> str:
     passed, worst = {}, {"training": 0.0, "other": 0.0}
     for precision, some in entries.items():
         held = [
-            one for one in some if one["budget"] is not None
+            one for one in some if one["tolerance"] is not None
         ]  # float32 training has no tolerance
         passed[precision] = f"{sum(one['verdict'] == 'ok' for one in held)} of {len(held)}"
     for one in entries["float64"]:
-        if one["rung"] not in EXACT:
-            kind = "training" if "training" in one["rung"] else "other"
+        if one["check"] not in EXACT:
+            kind = "training" if "training" in one["check"] else "other"
             worst[kind] = max(worst[kind], one["error"])
     return (
         f"Each framework is compared with a specification in float64 numpy: {passed['float64']} checks pass in "
@@ -184,7 +187,7 @@ def suites() -> dict[tuple[str, str], dict[str, dict]]:
     """The entries of the conformance suite by (backend, precision), float64 first, and by check."""
     found = {
         (run.backend, run.at("run.backend.precision")): {
-            entry["rung"]: entry for entry in run.at("results.rungs")
+            entry["check"]: entry for entry in run.at("results.checks")
         }
         for run in read_runs(RECORDS / "conformance")
     }
@@ -216,16 +219,16 @@ def ports() -> list[list[str]]:
     """How the port in C did with the kit: the worst error of each group of arrays, and its tolerance."""
     rows = [["check", "arrays", "largest error", "tolerance"]]
     (run,) = read_runs(RECORDS / "kit" / "conform")
-    by_rung: dict[str, list[dict]] = {}
+    by_check: dict[str, list[dict]] = {}
     for array in run.at("results.arrays"):
-        by_rung.setdefault(array["rung"], []).append(array)
-    for rung, arrays in by_rung.items():
+        by_check.setdefault(array["check"], []).append(array)
+    for check, arrays in by_check.items():
         good = [array for array in arrays if array["verdict"] == "ok"]
         worst = max(good, key=lambda array: array["error"])
-        cell = "equal" if worst["budget"] == 0 or not worst["error"] else f"{worst['error']:.0e}"
-        budget = "equal" if worst["budget"] == 0 else f"{worst['budget']:.0e}"
-        name = rung.partition("_")[2]
-        rows.append([name, f"{len(good)} of {len(arrays)}", cell, budget])
+        cell = "equal" if worst["tolerance"] == 0 or not worst["error"] else f"{worst['error']:.0e}"
+        tolerance = "equal" if worst["tolerance"] == 0 else f"{worst['tolerance']:.0e}"
+        name = check.partition("_")[2]
+        rows.append([name, f"{len(good)} of {len(arrays)}", cell, tolerance])
     return rows
 
 

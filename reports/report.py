@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from reports.agreement import agreement
-from reports.answer import answer
 from reports.blocks import Prose, Section
 from reports.calibration import calibration
 from reports.conformance import conformance
 from reports.costs import costs
 from reports.errors import confusion, coverage, errors
+from reports.extras import shelf
 from reports.learning import active, curves
 from reports.memory import memory
-from reports.origins import origins, ran
 from reports.pages import clear_figures, write_html, write_markdown, write_numbers
 from reports.pictures import galaxies
+from reports.provenance import origins, ran
 from reports.rosetta import PAGE, write_rosetta
-from reports.runs import Book, Record, bound, find_runs, named
+from reports.runs import Record, RecordSet, bound, find_runs, named
 from reports.scaling import scaling
-from reports.shelf import shelf
 from reports.speed import speed
+from reports.summary import answer
 from reports.timings import timings
 from shared.run.progress import printable, say
 from shared.run.spec import RunSpec
@@ -29,7 +29,7 @@ from shared.run.spec import RunSpec
 TITLE = "trizoo: three backends, the same galaxies"
 
 
-def side_by_side(_: Book) -> Section:
+def side_by_side(_: RecordSet) -> Section:
     """What the report says of the page beside it, which is of the source and not of records."""
     words = (
         "The three implementations are one program in three dialects. The page beside this one shows every function of "
@@ -61,7 +61,7 @@ SECTIONS = (
 
 
 def report(run: RunSpec, folder: Path) -> dict:
-    """The task: a report in FOLDER of every record below the outputs of RUN."""
+    """The task: a report in `folder` of every record below the outputs of `run`."""
     page, book = _written(Path(run.outputs), Path(folder))
     print(printable(str(page)))
     results = {"report": str(page), "records": len(book.records), "left_out": book.left_out}
@@ -69,7 +69,7 @@ def report(run: RunSpec, folder: Path) -> dict:
 
 
 def write_report(records: Path, target: Path) -> Path:
-    """TARGET/report.html of every record below RECORDS; beside it report.md, two CSVs, figures/ and rosetta.html.
+    """`target`/report.html of every record below `records`; beside it report.md, two CSVs, figures/ and rosetta.html.
 
     The same records give the same bytes; figures of an earlier report are gone. A file that cannot be used is left
     out, and named on the page. Raises ValueError if there is no record.
@@ -77,7 +77,7 @@ def write_report(records: Path, target: Path) -> Path:
     return _written(Path(records), Path(target))[0]
 
 
-def _written(records: Path, target: Path) -> tuple[Path, Book]:
+def _written(records: Path, target: Path) -> tuple[Path, RecordSet]:
     book, made = usable(bound(*find_runs(records)))
     for reason in book.left_out.values():
         say(f"left out: {reason}")
@@ -89,8 +89,8 @@ def _written(records: Path, target: Path) -> tuple[Path, Book]:
     return target / "report.html", book
 
 
-def usable(whole: Book) -> tuple[Book, list[Section]]:
-    """WHOLE less the records and files that no section can be made with, if there are any; and the sections."""
+def usable(whole: RecordSet) -> tuple[RecordSet, list[Section]]:
+    """`whole` less the records and files that no section can be made with, if there are any; and the sections."""
     try:
         return whole, sections(whole)
     except Exception as error:
@@ -109,12 +109,12 @@ def usable(whole: Book) -> tuple[Book, list[Section]]:
     return smaller, sections(smaller)
 
 
-def _with_files(whole: Book, records: list[Record], names: list[str]) -> Book:
+def _with_files(whole: RecordSet, records: list[Record], names: list[str]) -> RecordSet:
     return named(records, {name: whole.loose[name] for name in names}, {})
 
 
-def _culprits(things: list, bind: Callable[[list], Book]) -> list[tuple[Any, str]]:
-    """Those of THINGS that alone let no report be made, and why."""
+def _culprits(things: list, bind: Callable[[list], RecordSet]) -> list[tuple[Any, str]]:
+    """Those of `things` that alone let no report be made, and why."""
     if not things:
         return []
     try:
@@ -128,7 +128,7 @@ def _culprits(things: list, bind: Callable[[list], Book]) -> list[tuple[Any, str
     return [*_culprits(things[:half], bind), *_culprits(things[half:], bind)]
 
 
-def sections(book: Book) -> list[Section]:
+def sections(book: RecordSet) -> list[Section]:
     """The report before it is a page."""
     made = [section(book) for section in SECTIONS]
     return [*made, origins(book, made)]

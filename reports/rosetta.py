@@ -18,7 +18,7 @@ from pygments.token import Comment, Keyword, Name, Number, Operator, String
 
 from reports.blocks import Prose, Section
 from reports.pages import TEMPLATES, filled
-from reports.runs import TITLES, Book
+from reports.runs import TITLES, RecordSet
 from shared.run.records import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,8 +27,8 @@ ORDER = (  # of the files: from the device to the results
     "device",
     "keys",
     "views",
-    "dropout",
-    "model",
+    "layers",
+    "network",
     "likelihood",
     "train",
     "predict",
@@ -57,7 +57,7 @@ class Part(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Lines that follow each other; SAME if all three dialects have them."""
+    """Lines that follow each other; `same` if all three dialects have them."""
 
     same: bool
     lines: Lines
@@ -108,7 +108,7 @@ class File(NamedTuple):
         return tuple(map(sum, zip(*(entry.lines for entry in self.entries), strict=True)))
 
 
-def rosetta(_: Book) -> Section:
+def rosetta(_: RecordSet) -> Section:
     """What the report says of the page beside it."""
     files = mirrored(ROOT)
     shares = ", ".join(
@@ -125,7 +125,7 @@ def rosetta(_: Book) -> Section:
 
 
 def write_rosetta(path: Path, root: Path = ROOT) -> None:
-    """The page of the implementations below ROOT, at PATH; the same source gives the same bytes."""
+    """The page of the implementations below `root`, at `path`; the same source gives the same bytes."""
     files = mirrored(root)
     style = "".join((TEMPLATES / name).read_text() for name in ("report.css", "rosetta.css"))
     text = filled(
@@ -158,12 +158,12 @@ def missing(files: Iterable[File]) -> list[str]:
         for file in files
         for entry in file.entries
         for column in entry.columns
-        if not column.there
+        if not column.there and not entry.name.startswith("_")  # what only one of them needs
     ]
 
 
 def mirrored(root: Path) -> tuple[File, ...]:
-    """Every file of the implementations below ROOT, __init__.py left out."""
+    """Every file of the implementations below `root`, __init__.py left out."""
     there = {path.stem for name in TITLES for path in (root / f"impl_{name}").glob("*.py")}
     names = sorted(
         there - {"__init__"}, key=lambda name: (ORDER.index(name) if name in ORDER else 99, name)
@@ -172,7 +172,7 @@ def mirrored(root: Path) -> tuple[File, ...]:
 
 
 def file(root: Path, name: str) -> File:
-    """The file NAME of all three dialects."""
+    """The file `name` of all three dialects."""
     texts = {}
     for dialect in TITLES:
         path = root / f"impl_{dialect}" / f"{name}.py"
@@ -197,7 +197,7 @@ def parts(text: str) -> dict[str, Part]:
 
 
 def definitions(lines: list[str], node: Definition, within: str) -> dict[str, Part]:
-    """NODE by its dotted name, and, if it is a class, its methods after it."""
+    """`node` by its dotted name, and, if it is a class, its methods after it."""
     name, inner = within + node.name, node.body[0].lineno - 1  # how many lines are before its body
     if inner < node.lineno:  # def f(): return 1
         return {name: Part("", "", segment(lines, node))}
@@ -214,13 +214,13 @@ def definitions(lines: list[str], node: Definition, within: str) -> dict[str, Pa
 
 
 def loose(lines: list[str], body: list[ast.stmt]) -> str:
-    """The statements of a BODY that are neither definitions nor a docstring."""
+    """The statements of a `body` that are neither definitions nor a docstring."""
     others = [node for node in body if not isinstance(node, Definition) and not says(node)]
     return "\n".join(segment(lines, node) for node in others)
 
 
 def says(node: ast.stmt) -> bool:
-    """Whether NODE is a string on its own, which is a docstring if it is the first."""
+    """Whether `node` is a string on its own, which is a docstring if it is the first."""
     value = node.value if isinstance(node, ast.Expr) else None
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
@@ -231,7 +231,7 @@ def segment(lines: list[str], node: ast.stmt) -> str:
 
 
 def first_line(lines: list[str], node: ast.stmt) -> int:
-    """The line on which NODE begins, with its decorators and the comment above it."""
+    """The line on which `node` begins, with its decorators and the comment above it."""
     first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
     while first > 1 and lines[first - 2].lstrip().startswith("#"):
         first -= 1
@@ -239,7 +239,7 @@ def first_line(lines: list[str], node: ast.stmt) -> int:
 
 
 def dedented(lines: list[str]) -> str:
-    """LINES without the indentation that all have and without blank lines at the ends."""
+    """`lines` without the indentation that all have and without blank lines at the ends."""
     return textwrap.dedent("\n".join(lines)).strip("\n")
 
 
@@ -247,7 +247,7 @@ def dedented(lines: list[str]) -> str:
 
 
 def entry(file_name: str, name: str, found: list[Part | None]) -> Entry:
-    """A definition as FOUND in the dialects; None where it is not."""
+    """A definition as `found` in the dialects; None where it is not."""
     there = [part for part in found if part]
     signature = common([part.signature if part else "" for part in found])
     docstring = common([part.docstring for part in there])
@@ -276,12 +276,12 @@ def entry(file_name: str, name: str, found: list[Part | None]) -> Entry:
 
 
 def common(texts: list[str]) -> str:
-    """What all TEXTS say, or nothing."""
+    """What all `texts` say, or nothing."""
     return texts[0] if len(set(texts)) == 1 else ""
 
 
 def code(part: Part | None, signature: str) -> list[str]:
-    """The lines of a column: the body, below its own signature if it does not share SIGNATURE."""
+    """The lines of a column: the body, below its own signature if it does not share `signature`."""
     if part is None:
         return []
     if signature or not part.signature:
@@ -290,12 +290,12 @@ def code(part: Part | None, signature: str) -> list[str]:
 
 
 def written(lines: list[str]) -> int:
-    """How many of LINES are not blank."""
+    """How many of `lines` are not blank."""
     return sum(bool(line.strip()) for line in lines)
 
 
 def cut(codes: list[list[str]]) -> list[tuple[bool, list[slice]]]:
-    """CODES cut alike, by turns into lines that not all have and lines that all have: the slices of each."""
+    """`codes` cut alike, by turns into lines that not all have and lines that all have: the slices of each."""
     cuts, ends = [], (0,) * len(codes)
     for run in runs(in_all(codes)):
         begins, last = run[0], tuple(place + 1 for place in run[-1])
@@ -305,7 +305,7 @@ def cut(codes: list[list[str]]) -> list[tuple[bool, list[slice]]]:
 
 
 def runs(places: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-    """PLACES in groups of those that follow each other everywhere."""
+    """`places` in groups of those that follow each other everywhere."""
     found: list[list[tuple[int, ...]]] = []
     for one in places:
         if found and one == tuple(place + 1 for place in found[-1][-1]):
@@ -316,12 +316,12 @@ def runs(places: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
 
 
 def slices(begins: tuple[int, ...], ends: tuple[int, ...]) -> list[slice]:
-    """From each of BEGINS up to each of ENDS."""
+    """From each of `begins` up to each of `ends`."""
     return [slice(*pair) for pair in zip(begins, ends, strict=True)]
 
 
 def in_all(codes: list[list[str]]) -> list[tuple[int, ...]]:
-    """The lines that all CODES have in one order, indentation aside, as their places in each."""
+    """The lines that all `codes` have in one order, indentation aside, as their places in each."""
     first, *others = ([line.strip() for line in lines] for lines in codes)
     maps = [
         {
@@ -339,7 +339,7 @@ def in_all(codes: list[list[str]]) -> list[tuple[int, ...]]:
 
 
 def coloured(lines: list[str]) -> Lines:
-    """LINES as HTML, their tokens in spans of the classes of KINDS."""
+    """`lines` as HTML, their tokens in spans of the classes of KINDS."""
     pieces = [[]]
     for token, value in PythonLexer(stripnl=False, ensurenl=False).get_tokens("\n".join(lines)):
         kind = next((name for name, ones in KINDS.items() if any(token in one for one in ones)), "")
@@ -351,7 +351,7 @@ def coloured(lines: list[str]) -> Lines:
 
 
 def html(pieces: list[tuple[str, str]], deep: int) -> str:
-    """The PIECES of a line, each with its class, as HTML without the first DEEP spaces."""
+    """The `pieces` of a line, each with its class, as HTML without the first `deep` spaces."""
     merged = [
         [kind, "".join(text for _, text in some)]
         for kind, some in groupby(pieces, lambda one: one[0])

@@ -21,7 +21,7 @@ from shared.run.records import parse_json
 from shared.run.spec import digest
 
 TITLES = {"tf": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
-PLACES = ("folder", "outputs", "again", "dataset.stores")  # where things are kept
+NOT_IDENTITY = ("folder", "outputs", "again", "dataset.stores")  # where things are kept
 CHOSEN = (  # of an acquisition: how galaxies are chosen, not how many and when
     "name",
     "samples",
@@ -38,7 +38,7 @@ CHOSEN = (  # of an acquisition: how galaxies are chosen, not how many and when
 )
 PERHAPS = (float, None)  # a number, or null where it was none
 PAIR = {"mean": float, "interval": [float], "equivalent": bool}
-MUTANTS = [{"mutant": str, "rung": str, "error": PERHAPS}]
+MUTANTS = [{"mutant": str, "check": str, "error": PERHAPS}]
 SHAPES = {  # of the JSON files that the report reads
     "record.json": {
         "run": {"task": {"name": str}},
@@ -102,7 +102,7 @@ VERSIONS = ("tensorflow", "keras", "torch", "jax", "jaxlib", "flax", "optax", "n
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One record.json: NUMBER counts from 1, PLACE is its folder below the folder of records."""
+    """One record.json: `number` counts from 1, `place` is its folder below the folder of records."""
 
     number: int
     folder: Path
@@ -110,12 +110,12 @@ class Record:
     data: dict
 
     def text(self, path: str) -> str:
-        """The entry at a dotted PATH as text."""
+        """The entry at a dotted `path` as text."""
         value = self.at(path)
         return NOTHING if value is None else str(value)
 
     def at(self, path: str) -> Any:
-        """The entry at a dotted PATH such as "results.test.rmse"; None where there is none."""
+        """The entry at a dotted `path` such as "results.test.rmse"; None where there is none."""
         value = self.data
         for key in path.split("."):
             if not isinstance(value, dict):
@@ -125,17 +125,17 @@ class Record:
 
     @cached_property
     def entries(self) -> dict[str, str]:
-        """Its configuration as one level, but for PLACES: dotted names to JSON."""
-        return without(flat(self.at("run")), PLACES)
+        """Its configuration as one level, but for NOT_IDENTITY: dotted names to JSON."""
+        return without(flat(self.at("run")), NOT_IDENTITY)
 
     @cached_property
     def setting(self) -> str:
-        """The digest of all that was configured but the task, the backend, the seed and PLACES."""
+        """The digest of all that was configured but the task, the backend, the seed and NOT_IDENTITY."""
         return digest([without(self.entries, ("task", "backend", "seed")), self.precision])
 
     @cached_property
     def group(self) -> str:
-        """The digest of all configured but the seed and PLACES, and of device and precision."""
+        """The digest of all configured but the seed and NOT_IDENTITY, and of device and precision."""
         return digest([without(self.entries, ("seed",)), self.precision, self.at("where.device")])
 
     @cached_property
@@ -221,19 +221,19 @@ def _read_all(folder: Path, paths: Iterable[Path]) -> tuple[dict[str, Any], dict
 
 
 def home(records: list[Record]) -> Path:
-    """The folder that all RECORDS lie below."""
+    """The folder that all `records` lie below."""
     first = records[0]
     depth = 0 if first.place == "." else len(Path(first.place).parts)
     return [first.folder, *first.folder.parents][depth]
 
 
-def files(book: "Book", name: str) -> dict[str, Any]:
-    """Where below the folder of records -> what is there, of every JSON file called NAME."""
+def files(book: "RecordSet", name: str) -> dict[str, Any]:
+    """Where below the folder of records -> what is there, of every JSON file called `name`."""
     return {path: told for path, told in book.loose.items() if Path(path).name == name}
 
 
 def command(record: Record) -> str:
-    """The command that made RECORD: in its own words, else put together from its configuration."""
+    """The command that made `record`: in its own words, else put together from its configuration."""
     said = record.at("command")
     if said:
         return said if isinstance(said, str) else shlex.join(map(str, said))
@@ -259,7 +259,7 @@ def flat(value: Any, name: str = "") -> dict[str, str]:
 
 
 def setting(record: Record) -> str:
-    """The digest of all that was configured but the task, the backend, the seed and PLACES."""
+    """The digest of all that was configured but the task, the backend, the seed and NOT_IDENTITY."""
     return record.setting
 
 
@@ -269,18 +269,18 @@ def simulation(record: Record) -> str:
 
 
 def group(record: Record) -> str:
-    """The digest of all configured but the seed and PLACES, and of device and precision."""
+    """The digest of all configured but the seed and NOT_IDENTITY, and of device and precision."""
     return record.group
 
 
 def without(entries: dict[str, str], names: tuple[str, ...]) -> dict[str, str]:
-    """ENTRIES of a flat configuration but those called NAMES, or below them."""
+    """`entries` of a flat configuration but those called `names`, or below them."""
     inside = tuple(f"{name}." for name in names)
     return {key: text for key, text in entries.items() if not f"{key}.".startswith(inside)}
 
 
 def gathered(records: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:
-    """RECORDS by their KEY, in the order of the first of each."""
+    """`records` by their `key`, in the order of the first of each."""
     found = defaultdict(list)
     for record in records:
         found[key(record)].append(record)
@@ -288,7 +288,7 @@ def gathered(records: Iterable[Record], key: Callable[[Record], Any]) -> dict[An
 
 
 def rank(record: Record) -> tuple:
-    """Where RECORD stands in a table: by dataset, question, image size, setting, backend, seed."""
+    """Where `record` stands in a table: by dataset, question, image size, setting, backend, seed."""
     names = ("dataset.name", "question", "model.image_size")
     size = record.at("run.model.image_size") or 0
     dataset, question = (record.text(f"run.{name}") for name in names[:2])
@@ -318,7 +318,7 @@ def _letters(number: int) -> str:
 
 
 def variations(records: Iterable[Record], shown: tuple[str, ...] = ()) -> dict[int, str]:
-    """Record number -> the keys, but SHOWN, seed and PLACES, in which RECORDS differ."""
+    """Record number -> the keys, but `shown`, seed and NOT_IDENTITY, in which `records` differ."""
     entries = {record.number: without(record.entries, ("seed", *shown)) for record in records}
     names = sorted(set().union(*entries.values()))
     varying = [name for name in names if len({entry.get(name) for entry in entries.values()}) > 1]
@@ -344,7 +344,7 @@ def labels(records: list[Record]) -> dict[str, str]:
     return found
 
 
-class Book(NamedTuple):
+class RecordSet(NamedTuple):
     """All records, the names of their settings and groups in the report, the other JSON files, what is left out."""
 
     records: list[Record]
@@ -354,19 +354,19 @@ class Book(NamedTuple):
     left_out: dict[str, str]  # the reason, by the path of a file that cannot be used
 
     def of(self, *tasks: str) -> list[Record]:
-        """The records of TASKS in the order of tables."""
+        """The records of `tasks` in the order of tables."""
         return sorted((record for record in self.records if record.task in tasks), key=rank)
 
     def setting(self, record: Record) -> str:
-        """The short name of the setting of RECORD."""
+        """The short name of the setting of `record`."""
         return self.settings[setting(record)]
 
     def label(self, record: Record) -> str:
-        """The backend of RECORD, as its row is called."""
+        """The backend of `record`, as its row is called."""
         return self.labels[group(record)]
 
     def about(self, record: Record) -> str:
-        """The setting of RECORD in words."""
+        """The setting of `record` in words."""
         dataset, question, size = (
             record.text(f"run.{name}") for name in ("dataset.name", "question", "model.image_size")
         )
@@ -375,8 +375,8 @@ class Book(NamedTuple):
         )
 
 
-def bound(records: list[Record], left_out: dict[str, str] | None = None) -> Book:
-    """RECORDS and the JSON files beside them as a Book, which also tells what was LEFT_OUT before."""
+def bound(records: list[Record], left_out: dict[str, str] | None = None) -> RecordSet:
+    """`records` and the JSON files beside them as a RecordSet, which also tells what was `left_out` before."""
     folder = home(records)
     paths = [
         path
@@ -387,10 +387,10 @@ def bound(records: list[Record], left_out: dict[str, str] | None = None) -> Book
     return named(records, loose, (left_out or {}) | damaged)
 
 
-def named(records: list[Record], loose: dict[str, Any], left_out: dict[str, str]) -> Book:
-    """RECORDS with names for their settings and groups, counted from 1."""
+def named(records: list[Record], loose: dict[str, Any], left_out: dict[str, str]) -> RecordSet:
+    """`records` with names for their settings and groups, counted from 1."""
     counted = [replace(record, number=number) for number, record in enumerate(records, 1)]
-    return Book(counted, named_settings(counted), labels(counted), loose, left_out)
+    return RecordSet(counted, named_settings(counted), labels(counted), loose, left_out)
 
 
 def pairs(records: Iterable[Record]) -> list[tuple[Record, Record]]:
@@ -405,7 +405,7 @@ def pairs(records: Iterable[Record]) -> list[tuple[Record, Record]]:
 
 
 def beside(record: Record, name: str) -> pd.DataFrame | None:
-    """The Parquet table NAME in the folder of RECORD; None if there is none."""
+    """The Parquet table `name` in the folder of `record`; None if there is none."""
     path = record.folder / name
     if not path.is_file():
         return None

@@ -5,7 +5,7 @@ import numpy as np
 from reports.blocks import Figure, Prose, Table, Told, from_files, prose, table
 from reports.charts import Line
 from reports.figures import line_figure
-from reports.runs import TITLES, Book, files
+from reports.runs import TITLES, RecordSet, files
 from reports.savings import (
     BASELINE,
     CONFIDENCE,
@@ -36,7 +36,7 @@ DRAWN = ("rmse", "log_score")  # of the measures
 
 
 def compared(random: list[Course], other: list[Course]) -> list[dict]:
-    """A row for each measure: the labels that OTHER saves against RANDOM."""
+    """A row for each measure: the labels that `other` saves against `random`."""
     pairs_of = {title: paired(random, other, name) for name, title in MEASURES.items()}
     rows = [_saved_row(title, pair) for title, pair in pairs_of.items() if pair]
     if rows and (coverages := paired_coverage(random, other)):
@@ -73,7 +73,7 @@ def _apart(values: np.ndarray) -> Told:
     return Told(apart(values, 4), *difference(values))
 
 
-def shelves_of(book: Book) -> dict[str, list[dict[str, list[Course]]]]:
+def shelves_of(book: RecordSet) -> dict[str, list[dict[str, list[Course]]]]:
     """File -> what was published of runs whose records are not here, of each question the backend with most runs."""
     shelves = {}
     for origin, found in files(book, "labels_saved.json").items():
@@ -86,7 +86,7 @@ def shelves_of(book: Book) -> dict[str, list[dict[str, list[Course]]]]:
     return shelves
 
 
-def shelf(book: Book) -> list[Prose | Table | Figure]:
+def shelf(book: RecordSet) -> list[Prose | Table | Figure]:
     """A table and figures of each file of published runs."""
     blocks = []
     for origin, problems_ in shelves_of(book).items():
@@ -127,7 +127,7 @@ def _figures(name: str, named: dict[str, list[Course]]) -> list[Figure]:
 
 
 def _beside(name: str, title: str, about: dict, pairs: dict[str, Pair]) -> list[Figure]:
-    """The errors of PAIRS, by acquisition, and what they save."""
+    """The errors of `pairs`, by acquisition, and what they save."""
     backend, first = about["backend"], next(iter(pairs.values()))
     errors = [
         _error_line(BASELINE, first.labels, first.random, "--", ""),

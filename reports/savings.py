@@ -68,9 +68,10 @@ class Pair(NamedTuple):
 
 
 class Saving(NamedTuple):
-    """The labels saved at one error. LABELS is infinite where it was never reached; SAVING then is only a bound above.
+    """The labels saved at one error. `labels` is infinite where it was never reached; `saving` then is only a bound
+    above.
 
-    LOW and HIGH are the interval; LOW is -infinity where it is not known, both are NaN of a single seed.
+    `low` and `high` are the interval; `low` is -infinity where it is not known, both are NaN of a single seed.
     """
 
     fall: float
@@ -103,7 +104,8 @@ def falling(curves: np.ndarray) -> np.ndarray:
 
 
 def needed(labels: np.ndarray, curves: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """The labels (..., error) at which CURVES (..., round), which never rise, first come down to ERRORS (..., error).
+    """The labels (..., error) at which `curves` (..., round), which never rise, first come down to `errors` (...,
+    error).
 
     Straight between rounds; infinite where a curve does not come so far.
     """
@@ -119,7 +121,7 @@ def needed(labels: np.ndarray, curves: np.ndarray, errors: np.ndarray) -> np.nda
 
 
 def savings(pair: Pair, falls: Iterable[float] = FALLS) -> list[Saving]:
-    """The labels saved where random acquisition's error has fallen by each of FALLS; none if it never fell."""
+    """The labels saved where random acquisition's error has fallen by each of `falls`; none if it never fell."""
     falls, seeds = np.asarray(list(falls), np.float64), len(pair.random)
     fitted = falling(pair.random.mean(0))
     if not fitted[0] - fitted[-1] > 1e-9 * abs(fitted[0]):  # no more than rounding
@@ -138,14 +140,16 @@ def savings(pair: Pair, falls: Iterable[float] = FALLS) -> list[Saving]:
 
 
 def _needed_labels(pair: Pair, falls: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Labels (replicate, fall) that random acquisition and the other needed, for WEIGHTS (replicate, seed) of seeds."""
+    """Labels (replicate, fall) that random acquisition and the other needed, for `weights` (replicate,
+    seed) of seeds.
+    """
     random, other = (falling(weights @ errors) for errors in (pair.random, pair.other))
     errors = (1 - falls) * random[:, :1] + falls * random[:, -1:]
     return needed(pair.labels, random, errors), needed(pair.labels, other, errors)
 
 
 def _saved(random: np.ndarray, other: np.ndarray, censored: float) -> np.ndarray:
-    """1 - OTHER / RANDOM, where CENSORED stands for labels that are not known."""
+    """1 - `other` / `random`, where `censored` stands for labels that are not known."""
     return 1 - np.where(np.isfinite(other), other, censored) / random
 
 
@@ -175,7 +179,7 @@ def problem(record: Record) -> str:
 
 
 def course(record: Record) -> Course:
-    """What RECORD, of active learning, came to."""
+    """What `record`, of active learning, came to."""
     rounds = record.at("results.rounds")
     tests = [entry.get("test") or {} for entry in rounds]
     columns = {name: [test.get(name) for test in tests] for name in MEASURES}
@@ -208,13 +212,13 @@ def within(test: dict) -> float | None:
 
 
 def courses(records: Iterable[Record]) -> list[Course]:
-    """Those of RECORDS that are of active learning with rounds."""
+    """Those of `records` that are of active learning with rounds."""
     runs = [record for record in records if record.task == "active"]
     return [course(record) for record in runs if record.at("results.rounds")]
 
 
 def problems(runs: Iterable[Course]) -> list[dict[str, list[Course]]]:
-    """RUNS that are compared with each other, by acquisition: those with random acquisition and another one."""
+    """`runs` that are compared with each other, by acquisition: those with random acquisition and another one."""
     found = []
     for alike in gathered(runs, lambda run: run.problem).values():
         named = gathered(alike, lambda run: run.acquisition)
@@ -224,7 +228,9 @@ def problems(runs: Iterable[Course]) -> list[dict[str, list[Course]]]:
 
 
 def paired(random: list[Course], other: list[Course], name: str) -> Pair | None:
-    """Measure NAME of the seeds that both have, at the labels that all had; None if there is no such seed or label."""
+    """Measure `name` of the seeds that both have, at the labels that all had; None if there is no such
+    seed or label.
+    """
     sides = [{run.seed: run for run in runs if name in run.measures} for runs in (random, other)]
     shared = sorted(set(sides[0]) & set(sides[1]))
     runs = [side[seed] for side in sides for seed in shared]
@@ -253,7 +259,7 @@ def paired_coverage(random: list[Course], other: list[Course]) -> list[tuple[flo
 
 
 def told(saving: Saving) -> str:
-    """SAVING in per cent with its interval: "32 % (14 to 45)"; "< -8 %" where the error was never reached."""
+    """`saving` in per cent with its interval: "32 % (14 to 45)"; "< -8 %" where the error was never reached."""
     never = "< " if math.isinf(saving.labels) else ""
     middle = f"{never}{_percent(saving.saving)} %"
     if math.isnan(saving.high):
@@ -271,12 +277,12 @@ def apart(values: Iterable[float], digits: int) -> str:
 
 
 def fell(errors: np.ndarray) -> str:
-    """The mean of ERRORS (seed, round) after the first and the last round."""
+    """The mean of `errors` (seed, round) after the first and the last round."""
     return f"{errors[:, 0].mean():.3f} to {errors[:, -1].mean():.3f}"
 
 
 def words(name: str) -> str:
-    """An acquisition's NAME in words."""
+    """An acquisition's `name` in words."""
     return name.replace("_", " ")
 
 
@@ -293,7 +299,7 @@ def _signed(value: float, digits: int) -> str:
 
 
 def publish(outputs: Path, file: Path) -> int:
-    """Write what the runs of active learning below OUTPUTS came to into FILE, as JSON; gives how many there are.
+    """Write what the runs of active learning below `outputs` came to into `file`, as JSON; gives how many there are.
 
     Their own records, which hold every galaxy of every round, are much larger.
     """
@@ -309,7 +315,7 @@ def publish(outputs: Path, file: Path) -> int:
 
 
 def published(file: Path) -> list[dict[str, list[Course]]]:
-    """The problems that `publish` wrote into FILE, in the order of dataset and question."""
+    """The problems that `publish` wrote into `file`, in the order of dataset and question."""
     return courses_in(read_json(file, SHAPES[SAVED], "publish it anew (python -m reports.savings)"))
 
 
@@ -320,7 +326,7 @@ def courses_in(told: dict) -> list[dict[str, list[Course]]]:
 
 
 def rounded(value: Any) -> Any:
-    """VALUE, nested plain data, with seven digits of each number."""
+    """`value`, nested plain data, with seven digits of each number."""
     if isinstance(value, dict):
         return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from reports.blocks import Figure, Section, Table, bare, prose, table
 from reports.charts import Line
-from reports.contests import (
+from reports.comparisons import (
     FACETED,
     OURS,
     TIMED,
@@ -17,7 +17,7 @@ from reports.contests import (
     title,
 )
 from reports.figures import log_figure
-from reports.runs import Book, gathered
+from reports.runs import RecordSet, gathered
 from reports.speed import capital
 
 SWEEPS = {"batch": "size", "size": "batch"}  # along what, at the same what
@@ -28,7 +28,7 @@ NONE = (
 )
 
 
-def scaling(book: Book) -> Section:
+def scaling(book: RecordSet) -> Section:
     """Images a second against batch and against image size, where there are two at least."""
     found = [contest for contest in contests(book) if contest.task not in TIMED]
     figures = []
@@ -52,7 +52,7 @@ def scaling(book: Book) -> Section:
 
 
 def sweep(along: str, some: list[Contest]) -> list[Line]:
-    """A line of images a second ALONG batch or size for each float32 program with two points at least."""
+    """A line of images a second `along` batch or size for each float32 program with two points at least."""
     points: dict[str, dict[int, Timing]] = {}
     for contest in some:
         value = getattr(contest, along)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from reports.against import dearer, matrix, peers, ways
 from reports.blocks import Figure, Section, Table, prose, table
 from reports.charts import Row
-from reports.contests import (
+from reports.comparisons import (
     FACETED,
     OURS,
     TIMED,
@@ -22,13 +22,13 @@ from reports.contests import (
     title,
 )
 from reports.figures import bar_figure
-from reports.runs import Book, gathered
+from reports.runs import RecordSet, gathered
 
 NO_GPU = "not measured: no GPU record"
 NO_BENCH = "No benchmark is among the records; trizoo bench makes one."
 
 
-def speed(book: Book) -> Section:
+def speed(book: RecordSet) -> Section:
     """Every contest, ours against peers, and what could not be timed."""
     found = contests(book)
     if not found:
@@ -92,7 +92,7 @@ def _heading(contest: Contest) -> str:
 
 
 def _speeds(speeds: list[Contest], program: str, precision: str) -> dict[str, float | None]:
-    """Task -> images a second of PROGRAM, of the last of SPEEDS that it took part in."""
+    """Task -> images a second of `program`, of the last of `speeds` that it took part in."""
     found = dict.fromkeys(map(_heading, speeds))
     for contest in speeds:
         for timing in contest.timings:
@@ -154,7 +154,7 @@ def _contest_figure(contest: Contest) -> list[Figure]:
     return [replace(made, facets=contest.facets)]
 
 
-def _missing(book: Book) -> list[Table]:
+def _missing(book: RecordSet) -> list[Table]:
     rows = [
         {
             "program": title(str(entry.get("program"))),
@@ -170,7 +170,7 @@ def _missing(book: Book) -> list[Table]:
     return [table("Not timed, and why", rows, numbers)] if rows else []
 
 
-def _ceilings(book: Book) -> list[Table]:
+def _ceilings(book: RecordSet) -> list[Table]:
     rows, numbers = [], []
     for record in book.of("bench"):
         found = record.at("results.ceilings")
@@ -195,5 +195,5 @@ def _ceilings(book: Book) -> list[Table]:
 
 
 def capital(text: str) -> str:
-    """TEXT with a capital first."""
+    """`text` with a capital first."""
     return text[:1].upper() + text[1:]

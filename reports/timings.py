@@ -3,13 +3,13 @@
 from reports.blocks import Figure, Section, bare, measure, number, prose, table
 from reports.errors import measured, seeds
 from reports.figures import Row, bar_figure
-from reports.runs import Book, Record, gathered, group
+from reports.runs import Record, RecordSet, gathered, group
 
 TITLE = "Timings of fits"
 SPEEDS = ("training (images/s)", "sampling (galaxies/s)")
 
 
-def timings(book: Book) -> Section:
+def timings(book: RecordSet) -> Section:
     """Speed of training and sampling from fits."""
     fits = book.of("fit")
     if not fits:
@@ -27,8 +27,10 @@ def timings(book: Book) -> Section:
     return Section(TITLE, (words, made, *figures))
 
 
-def _speed_figures(book: Book, fits: list[Record], rows: list[dict], heading: str) -> list[Figure]:
-    """Bars of the speed called HEADING, one figure per machine."""
+def _speed_figures(
+    book: RecordSet, fits: list[Record], rows: list[dict], heading: str
+) -> list[Figure]:
+    """Bars of the speed called `heading`, one figure per machine."""
     firsts = [records[0] for records in alike(fits)]
     figures = []
     for place, machine in enumerate(dict.fromkeys(first.machine for first in firsts), 1):
@@ -48,7 +50,7 @@ def _speed_figures(book: Book, fits: list[Record], rows: list[dict], heading: st
 
 
 def alike(fits: list[Record]) -> list[list[Record]]:
-    """FITS of the same group on the same machine."""
+    """`fits` of the same group on the same machine."""
     return list(gathered(fits, lambda r: (group(r), r.machine)).values())
 
 
@@ -58,7 +60,7 @@ def sampling_speed(record: Record) -> float | None:
     return galaxies / seconds if number(galaxies) and number(seconds) and seconds > 0 else None
 
 
-def _fit_row(book: Book, records: list[Record]) -> dict:
+def _fit_row(book: RecordSet, records: list[Record]) -> dict:
     first = records[0]
     memory = [record.at("results.peak_memory_bytes") for record in records]
     return {

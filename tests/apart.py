@@ -21,7 +21,9 @@ FIT = (  # a small network, in passes and batches of 4
 
 
 def told(script: str, overrides: list[str], *words: str) -> Any:
-    """What the last line says, as JSON, that SCRIPT prints; it finds the run of OVERRIDES as JSON, and then WORDS."""
+    """What the last line says, as JSON, that `script` prints; it finds the run of `overrides` as JSON, and then
+    `words`.
+    """
     config = compose(overrides)
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps(config), *words],

@@ -13,7 +13,7 @@ class Disk:
         self.folders: dict[int, dict[str, int]] = {}
 
     def note(self, file: int) -> None:
-        """Keep what the open FILE, or folder, holds now."""
+        """Keep what the open `file`, or folder, holds now."""
         number = os.fstat(file).st_ino
         path = Path(f"/proc/self/fd/{file}")
         if path.is_dir():
@@ -22,9 +22,9 @@ class Disk:
             self.files[number] = path.read_bytes()
 
     def lost(self, folder: Path) -> set[str]:
-        """The paths of the files below FOLDER, the unfinished left out, that would not be there, or not whole.
+        """The paths of the files below `folder`, the unfinished left out, that would not be there, or not whole.
 
-        FOLDER itself is taken to be there, with what its name is entered in.
+        `folder` itself is taken to be there, with what its name is entered in.
         """
         return {
             str(path.relative_to(folder))

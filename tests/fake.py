@@ -19,7 +19,7 @@ class Stopped(Exception):
 class Fake:
     """A backend whose weights are a mixture of all that a plan holds, and which notes what it was asked.
 
-    A state is a checkpoint. It raises Stopped when it is asked for step STOP, and its loss is NaN at step BAD.
+    A state is a checkpoint. It raises Stopped when it is asked for step `stop`, and its loss is NaN at step `bad`.
     """
 
     def __init__(self, stop: int | None = None, bad: int | None = None):
@@ -41,7 +41,7 @@ class Fake:
                 plan.rows,
                 plan.yes,
                 plan.total,
-                plan.views.turn,
+                plan.views.affine,
                 plan.keys,
                 images[plan.rows],
             )
@@ -55,9 +55,9 @@ class Fake:
         self.sampled.append(len(images))
         numbers = np.tile(np.arange(first, first + samples), (len(images), 1))
         noise = keys.uniforms(galaxy_keys[:, None], numbers, 1)[..., 0] if len(images) else numbers
-        light = images.mean((1, 2, 3))[:, None] / 255 if len(images) else np.zeros((0, 1))
-        turned = views.turn[:, 0, :1]
-        return 1 / (1 + np.exp(-(state.weights["answer/bias"][0] + 4 * light * noise + turned)))
+        contrast = images.mean((1, 2, 3))[:, None] / 255 if len(images) else np.zeros((0, 1))
+        turned = views.affine[:, 0, :1]
+        return 1 / (1 + np.exp(-(state.weights["answer/bias"][0] + 4 * contrast * noise + turned)))
 
     def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0, states=None):
         if name == "random":
@@ -73,14 +73,18 @@ class Fake:
         return reference.dirichlet_information(concentrations, expected_votes)
 
     def seen(self, state, images, views):
-        return images[:, : views.turn.shape[-1]] / 255 + views.turn[:, :1, :1, None]
+        return images[:, : views.affine.shape[-1]] / 255 + views.affine[:, :1, :1, None]
 
     def embed(self, state, images, views):
         if not len(images):
             return np.zeros((0, 3))
-        light = images / 255
+        contrast = images / 255
         units = np.stack(
-            [light.mean((1, 2, 3)), light.std((1, 2, 3)), light[:, 0, 0, 0] + views.turn[:, 0, 0]],
+            [
+                contrast.mean((1, 2, 3)),
+                contrast.std((1, 2, 3)),
+                contrast[:, 0, 0, 0] + views.affine[:, 0, 0],
+            ],
             1,
         )
         return units * (2 + np.sin(state.weights["answer/bias"][0]))
@@ -102,12 +106,12 @@ class Fake:
 
 
 def run_of(*words: str) -> RunSpec:
-    """The run of WORDS with a tiny network."""
+    """The run of `words` with a tiny network."""
     return from_config(RunSpec, compose([*TINY, *words]))
 
 
 def galaxies(first: int, count: int) -> Labelled:
-    """COUNT galaxies from row FIRST on, with votes."""
+    """`count` galaxies from row `first` on, with votes."""
     rows = np.arange(first, first + count)
     hashes = galaxy_hash([f"galaxy {row}" for row in rows])
     total = 5 + rows % 36

@@ -45,7 +45,7 @@ for line in sys.stdin:
 
 
 class Runs:
-    """Runs of CONFIG, each in a copy of the folder BASE below PLACE, by a process that knows MODULES."""
+    """Runs of `config`, each in a copy of the folder `base` below `place`, by a process that knows `modules`."""
 
     def __init__(self, library: Path, place: Path, base: Path, config: dict, modules: list[str]):
         self.place, self.base, self.here = place, base, place / "here"
@@ -83,7 +83,7 @@ class Runs:
         (self.here / "run" / "run.json").write_text(json.dumps(self.config))
 
     def run(self, how: str = "none", at: int = 0) -> int:
-        """The exit status of the run, whose change of files numbered AT goes wrong HOW."""
+        """The exit status of the run, whose change of files numbered `at` goes wrong `how`."""
         self.disk.arm(how, at)
         self.process.stdin.write(json.dumps([str(self.here), str(self.log)]) + "\n")
         self.process.stdin.flush()
@@ -112,7 +112,7 @@ class Runs:
 
 
 def spread(changes: int, count: int) -> list[int]:
-    """COUNT numbers of changes from 1 to CHANGES, or all of them, evenly spread."""
+    """`count` numbers of changes from 1 to `changes`, or all of them, evenly spread."""
     if changes <= count:
         return list(range(1, changes + 1))
     return sorted({1 + round(number * (changes - 1) / (count - 1)) for number in range(count)})

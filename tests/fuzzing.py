@@ -42,7 +42,7 @@ def peak_memory() -> int:
 
 
 def tried(cases: Iterable[tuple[str, Callable[[], object]]], **more: Callable[[], object]) -> None:
-    """Call each of CASES, and print what it is, what became of it, and what it told, held and MORE."""
+    """Call each of `cases`, and print what it is, what became of it, and what it told, held and `more`."""
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (BEYOND, BEYOND))
     signal.signal(signal.SIGPROF, give_up)
@@ -69,7 +69,7 @@ def tried(cases: Iterable[tuple[str, Callable[[], object]]], **more: Callable[[]
 
 
 def child(script: str, folder: Path, *words: str) -> list[dict]:
-    """What a process of SCRIPT, which is given WORDS and FOLDER, says became of its cases."""
+    """What a process of `script`, which is given `words` and `folder`, says became of its cases."""
     for name in ("here", "temporary"):
         (folder / name).mkdir(exist_ok=True)
     environment = {
@@ -88,7 +88,7 @@ def child(script: str, folder: Path, *words: str) -> list[dict]:
 
 
 def unclear(done: Iterable[dict]) -> list[tuple[str, str, str]]:
-    """The cases of DONE that were neither read nor refused in words that say what to do."""
+    """The cases of `done` that were neither read nor refused in words that say what to do."""
     wrong = []
     for case in done:
         told = case["told"].lower()

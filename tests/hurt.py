@@ -11,7 +11,7 @@ from benchmarks.faults import library
 
 
 def begin(factory: pytest.TempPathFactory, folder: Path, fitted: bool = False) -> kills.Place:
-    """FOLDER as a place for cases that begin with photographs or, if FITTED, with a fit of them."""
+    """`folder` as a place for cases that begin with photographs or, if `fitted`, with a fit of them."""
     name = "hurt-fitted" if fitted else "hurt"
     made = made_once(factory, name, lambda folder: kills.ready(folder / "made", fitted)) / "made"
     for part in ("base", "fitted") if fitted else ("base",):
@@ -21,7 +21,7 @@ def begin(factory: pytest.TempPathFactory, folder: Path, fitted: bool = False) -
 
 
 def campaign(place: kills.Place, name: str, *blows: tuple[str, str, float]) -> dict:
-    """What became of the case called NAME after BLOWS, all of which must have landed."""
+    """What became of the case called `name` after `blows`, all of which must have landed."""
     case = kills.CASES[name]
     if case.backend:
         pytest.importorskip({"tf": "tensorflow"}.get(case.backend, case.backend))

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from shared.method.batches import draw_plan
 from shared.network.weights import Checkpoint, load_checkpoint, save_checkpoint
-from shared.proof.conformance import Case
+from shared.proof.case import Case
 from shared.run.spec import BACKENDS, RunSpec, from_config
 
 HALF, WHOLE, CALL = 50, 100, 25
 
 
 def train(case: Case, state, first: int, last: int):
-    """STATE after steps FIRST to LAST."""
+    """`state` after steps `first` to `last`."""
     for step in range(first, last, CALL):
         plan = draw_plan(case.run, case.labelled, case.cutouts.size, 0, step, CALL)
         state, _ = case.backend.train_steps(state, case.cutouts, plan)
@@ -26,7 +26,7 @@ def train(case: Case, state, first: int, last: int):
 
 
 def resumed(case: Case, start: Checkpoint) -> Checkpoint:
-    """The checkpoint at the last step of a run that goes on from START."""
+    """The checkpoint at the last step of a run that goes on from `start`."""
     state = train(case, case.backend.init(case.run, start), start.step, WHOLE)
     return case.backend.export_checkpoint(state)
 

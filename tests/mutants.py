@@ -1,6 +1,6 @@
-"""Mistakes that a port could make, planted in the specification (two in a port itself): each rung must see its own.
+"""Mistakes that a port could make, planted in the specification (two in a port itself): each check must see its own.
 
-`python tests/mutants.py FOLDER`, where FOLDER/run.json is of PyTorch, prints each one's rung and error as JSON.
+`python tests/mutants.py FOLDER`, where FOLDER/run.json is of PyTorch, prints each one's check and error as JSON.
 """
 
 import json
@@ -14,35 +14,37 @@ import torch
 import impl_torch
 import impl_torch.predict
 import impl_torch.train
-from shared.proof import conformance, reference
+from shared.proof import conformance, operations, reference
 from shared.run import keys
 from shared.run.spec import RunSpec, from_config
 
 
-def transposed_kernel(x, kernel, real=reference.convolve):
-    return real(x, kernel.transpose(1, 0, 2, 3))
+def transposed_kernel(operation, weights, given, x, real=operations.conv):
+    kernel = weights["kernel"].transpose(1, 0, 2, 3)
+    return real(operation, {**weights, "kernel": kernel}, given, x)
 
 
-def shifted_padding(x, kernel, real=reference.convolve):
-    return real(np.roll(x, 1, axis=1), kernel)
+def shifted_padding(operation, weights, given, x, real=operations.conv):
+    return real(operation, weights, given, np.roll(x, 1, axis=1))
 
 
-def pool_of_means(x):
-    return reference.squares(x).mean(-1)
+def pool_of_means(operation, weights, given, x, real=operations.max_pool):
+    n, y, x_, c = x.shape
+    means = x.reshape(n, y // 2, 2, x_ // 2, 2, c).mean((2, 4))
+    return means, real(operation, weights, given, x)[1]
 
 
-def ties_to_the_last(before, d):
-    n, y, x, c = before.shape
-    last = 3 - reference.squares(before)[..., ::-1].argmax(-1)
-    spread = np.where(last[..., None] == np.arange(4), d[..., None], 0).reshape(
-        n, y // 2, x // 2, c, 2, 2
-    )
-    return spread.transpose(0, 1, 4, 2, 5, 3).reshape(n, y, x, c)
+def ties_to_the_last(operation, weights, given, x, real=operations.max_pool):
+    """The image turned by half a circle has its last pixels first."""
+    affine = lambda array: array[:, ::-1, ::-1]  # noqa: E731
+    kinks = None if given.kinks is None else affine(given.kinks)
+    y, pullback = real(operation, weights, given._replace(kinks=kinks), affine(x))
+    return affine(y), lambda d: ((affine(pullback(affine(d))[0][0]),), {})
 
 
 def half_a_pixel(images, views, size, border, real=reference.warp):
-    turn = views.turn + np.float32([[0, 0, 0.5], [0, 0, 0.5]])
-    return real(images, views._replace(turn=turn), size, border)
+    affine = views.affine + np.float32([[0, 0, 0.5], [0, 0, 0.5]])
+    return real(images, views._replace(affine=affine), size, border)
 
 
 def rows_for_columns(images, views, size, border, real=reference.warp):
@@ -53,27 +55,24 @@ def other_border(images, views, size, border, real=reference.warp):
     return real(images, views, size, "edge" if border == "zero" else "zero")
 
 
-def no_relight(x, light):
+def no_relight(x, contrast):
     return x
 
 
-def channels_first_flatten(spec, weights, x, trace=None, real=reference.features):
-    width = spec.image_size // 2 ** len(spec.blocks)
-    kernel = weights["hidden/kernel"]
-    wrong = kernel.reshape(width, width, -1, spec.dense).transpose(2, 0, 1, 3).reshape(kernel.shape)
-    return real(spec, {**weights, "hidden/kernel": wrong}, x, trace)
+def channels_first_flatten(operation, weights, given, x):
+    return x.transpose(0, 3, 1, 2).reshape(len(x), -1), None
 
 
-def no_scaling(units, kept, rate):
-    return np.where(kept, units, 0)
+def no_scaling(operation, weights, given, x, real=operations.dropout):
+    return x if given.kept is None else np.where(given.kept, x, 0), None
 
 
-def dropped_for_kept(units, kept, rate, real=reference.dropout):
-    return real(units, ~kept, rate)
+def dropped_for_kept(operation, weights, given, x, real=operations.dropout):
+    return real(operation, weights, given._replace(kept=~given.kept), x)
 
 
-def yes_for_no(weights, units, real=reference.answers):
-    return -real(weights, units)
+def yes_for_no(spec, weights, units, kept, real=reference.logits):
+    return -real(spec, weights, units, kept)
 
 
 def no_for_yes_votes(logits, yes, total, real=reference.votes_nll):
@@ -85,13 +84,16 @@ def fractions_for_votes(logits, yes, total, real=reference.votes_nll):
 
 
 def sum_for_mean(*arguments, real=reference.gradients):
-    loss, slopes = real(*arguments)
-    return loss, {name: slope * len(arguments[2]) for name, slope in slopes.items()}
+    found = real(*arguments)
+    count = len(arguments[2])
+    return found._replace(
+        gradients={name: gradient * count for name, gradient in found.gradients.items()}
+    )
 
 
-def epsilon_inside(spec, step, weight, first, second, slope):
-    first = spec.beta1 * first + (1 - spec.beta1) * slope
-    second = spec.beta2 * second + (1 - spec.beta2) * slope**2
+def epsilon_inside(spec, step, weight, first, second, gradient):
+    first = spec.beta1 * first + (1 - spec.beta1) * gradient
+    second = spec.beta2 * second + (1 - spec.beta2) * gradient**2
     bias1, bias2 = 1 - spec.beta1 ** (step + 1), 1 - spec.beta2 ** (step + 1)
     root = np.sqrt(second / bias2 + spec.epsilon**2)
     return weight - spec.learning_rate * first / bias1 / root, first, second
@@ -101,12 +103,16 @@ def no_bias_correction(spec, step, *rest, real=reference.adam):
     return real(spec, step + 10**6, *rest)
 
 
-def ignored_sample(galaxy_keys, index, units, rate, real=keys.keep):
-    return real(galaxy_keys, np.zeros_like(index), units, rate)
+def ignored_sample(galaxy_keys, index, units, rate, layer=0, real=keys.keep):
+    return real(galaxy_keys, np.zeros_like(index), units, rate, layer)
 
 
-def ignored_key(galaxy_keys, index, units, rate, real=keys.keep):
-    return real(np.zeros_like(galaxy_keys), index, units, rate)
+def ignored_key(galaxy_keys, index, units, rate, layer=0, real=keys.keep):
+    return real(np.zeros_like(galaxy_keys), index, units, rate, layer)
+
+
+def ignored_layer(galaxy_keys, index, units, rate, layer=0, real=keys.keep):
+    return real(galaxy_keys, index, units, rate)
 
 
 def thirteen_rounds(key, counter, real=keys.threefry2x32):
@@ -174,17 +180,17 @@ def other_galaxies(state, images, *rest, real=impl_torch.predict.sample):
     return real(state, images, *rest) + 1e-9 * images.mean()
 
 
-def other_galaxies_of_the_chunk(run, model, images, *rest, real=impl_torch.train.sample_chunk):
-    return real(run, model, images, *rest) + 1e-9 * images.double().mean()
+def other_galaxies_of_the_chunk(*before, real=impl_torch.train.sample_chunk):
+    return real(*before) + 1e-9 * before[4].double().mean()
 
 
-def place_in_the_chunk(run, model, images, *rest, real=impl_torch.train.sample_chunk):
-    rho = real(run, model, images, *rest)
+def place_in_the_chunk(*before, real=impl_torch.train.sample_chunk):
+    rho = real(*before)
     return rho + 1e-7 * torch.arange(len(rho))[:, None]
 
 
-def size_of_the_chunk(run, model, images, *rest, real=impl_torch.train.sample_chunk):
-    return real(run, model, images, *rest) + 1e-7 * len(images)
+def size_of_the_chunk(*before, real=impl_torch.train.sample_chunk):
+    return real(*before) + 1e-7 * len(before[4])
 
 
 def samples_together(state, *rest, real=impl_torch.predict.sample):
@@ -195,38 +201,33 @@ def one_key_for_all(key, counter, count, real=keys.uniforms):
     return real(np.zeros_like(key), counter, count)
 
 
-def no_relu(spec, weights, x, trace=None, real=reference.features):
-    units = real(spec, weights, x, trace)
-    if trace is not None:
-        trace[:] = [
-            (kind, i, before, -after if kind == "conv" else after)
-            for kind, i, before, after in trace
-        ]
-    return units
+def no_relu(operation, weights, given, x):
+    return x, None
 
 
-MUTANTS = [  # mutant, module, name that it takes the place of, rung that must see it
-    (thirteen_rounds, keys, "threefry2x32", "words"),
+MUTANTS = [  # mutant, module, name that it takes the place of, check that must see it
+    (thirteen_rounds, keys, "threefry2x32", "random_bits"),
     (ignored_sample, keys, "keep", "masks"),
     (ignored_key, keys, "keep", "masks"),
+    (ignored_layer, keys, "keep", "masks"),
     (rows_reversed, impl_torch.train, "put_plan", "batches"),
-    (half_a_pixel, reference, "warp", "seen"),
-    (rows_for_columns, reference, "warp", "seen"),
-    (no_relight, reference, "relight", "seen"),
-    (other_border, reference, "warp", "seen_faithfully"),
-    (no_relu, reference, "features", "layers"),
-    (transposed_kernel, reference, "convolve", "layers"),
-    (shifted_padding, reference, "convolve", "features"),
-    (pool_of_means, reference, "max_pool", "features"),
-    (channels_first_flatten, reference, "features", "features"),
-    (no_scaling, reference, "dropout", "answers"),
-    (dropped_for_kept, reference, "dropout", "answers"),
-    (yes_for_no, reference, "answers", "answers"),
+    (half_a_pixel, reference, "warp", "augmented_images"),
+    (rows_for_columns, reference, "warp", "augmented_images"),
+    (no_relight, reference, "adjust_contrast", "augmented_images"),
+    (other_border, reference, "warp", "augmented_images_as_w20"),
+    (no_relu, operations, "relu", "layers"),
+    (transposed_kernel, operations, "conv", "layers"),
+    (shifted_padding, operations, "conv", "features"),
+    (pool_of_means, operations, "max_pool", "features"),
+    (channels_first_flatten, operations, "flatten", "features"),
+    (no_scaling, operations, "dropout", "probabilities"),
+    (dropped_for_kept, operations, "dropout", "probabilities"),
+    (yes_for_no, reference, "logits", "probabilities"),
     (no_for_yes_votes, reference, "votes_nll", "likelihood"),
     (fractions_for_votes, reference, "votes_nll", "likelihood"),
     (sum_of_losses, reference, "loss", "loss"),
     (sum_for_mean, reference, "gradients", "gradient"),
-    (ties_to_the_last, reference, "_unpool", "tied_gradient"),
+    (ties_to_the_last, operations, "max_pool", "tied_gradient"),
     (epsilon_inside, reference, "adam", "training"),
     (no_bias_correction, reference, "adam", "training"),
     (epsilon_inside, reference, "adam", "long_training"),
@@ -239,7 +240,7 @@ MUTANTS = [  # mutant, module, name that it takes the place of, rung that must s
     (dropped_ways, reference, "log_votes", "mutual_information"),
     (entropy_for_information, reference, "mutual_information", "mutual_information"),
     (one_vote_more, reference, "log_votes", "entropy"),
-    (sample_variance, reference, "variance", "scores"),
+    (sample_variance, reference, "variance", "variance_and_margin"),
     (chances_ignored_in_batches, reference, "batch_mutual_information", "batch_mutual_information"),
     (
         information_about_the_network,
@@ -252,7 +253,7 @@ MUTANTS = [  # mutant, module, name that it takes the place of, rung that must s
     (order_of_votes_known, reference, "dirichlet_information", "dirichlet_information"),
     (farthest, reference, "nearest", "nearest"),
     (squared_distance, reference, "nearest", "nearest"),
-    (entropy_for_information, reference, "mutual_information", "most_wanted"),
+    (entropy_for_information, reference, "mutual_information", "top_galaxies"),
     (one_key_for_all, keys, "uniforms", "random_scores"),
 ]
 
@@ -261,11 +262,11 @@ def main(folder: Path) -> None:
     case = conformance.Case(from_config(RunSpec, json.loads((folder / "run.json").read_text())))
     case.batch(0)  # the plan and its galaxies are drawn before anything is mutated
     found = []
-    for mutant, module, name, rung in MUTANTS:
+    for mutant, module, name, check in MUTANTS:
         with mock.patch.object(module, name, mutant):
-            error = conformance.RUNGS[rung](case)
+            error = conformance.CHECKS[check](case)
         told = float(error) if np.isfinite(error) else None  # which JSON can say
-        found.append({"mutant": mutant.__name__.replace("_", " "), "rung": rung, "error": told})
+        found.append({"mutant": mutant.__name__.replace("_", " "), "check": check, "error": told})
     print(json.dumps(found))
 
 

@@ -1,6 +1,6 @@
 """How far a framework's operations and networks are from the specification; a process of its own for each framework.
 
-`python -m tests.network_checks BACKEND PRECISION operations|networks` prints the errors as JSON.
+`python -m tests.network_checks BACKEND PRECISION operations|harmed|networks` prints the errors as JSON.
 """
 
 import json
@@ -157,7 +157,7 @@ class Framework:
         self.backend = load_backend(name, precision)
         self.layers, self.network = self.module("layers"), self.module("network")
         device, weights = self.module("device"), self.module("weights")
-        self.put, self.fetch = device.put, device.fetch
+        self.put, self.fetch = device.to_device, device.to_numpy
         self.to_layout, self.from_layout = weights.to_layout, weights.from_layout
 
     def module(self, name: str):
@@ -188,8 +188,8 @@ class Framework:
         for value in (*weights.values(), *arrays.values()):
             value.requires_grad_()
         y, found = call(weights, arrays)
-        slopes = torch.autograd.grad(y, [*weights.values(), *arrays.values()], d)
-        return y, found, dict(zip([*weights, *arrays], slopes, strict=True))
+        gradients = torch.autograd.grad(y, [*weights.values(), *arrays.values()], d)
+        return y, found, dict(zip([*weights, *arrays], gradients, strict=True))
 
     def _jax(self, call, weights, arrays, d):
         import jax
@@ -199,7 +199,7 @@ class Framework:
             for_weights, for_arrays = pullback(d)
             return y, found, for_weights | for_arrays
 
-        return self.module("device").compiled(pulled)(weights, arrays, d)
+        return self.module("device").maybe_compile(pulled)(weights, arrays, d)
 
     def _tf(self, call, weights, arrays, d):
         import tensorflow as tf
@@ -209,8 +209,12 @@ class Framework:
             with tf.GradientTape() as tape:
                 tape.watch((weights, arrays))
                 y, found = call(weights, arrays)
-            slopes = tape.gradient(y, weights | arrays, d)
-            return y, found, {name: tf.convert_to_tensor(slope) for name, slope in slopes.items()}
+            gradients = tape.gradient(y, weights | arrays, d)
+            return (
+                y,
+                found,
+                {name: tf.convert_to_tensor(gradient) for name, gradient in gradients.items()},
+            )
 
         return pulled(weights, arrays, d)
 
@@ -258,18 +262,18 @@ def _operation(framework, title, operation, inputs, tied):
         result = getattr(framework.layers, name)(operation, weights, given, *arrays.values())
         return result if isinstance(operation, ops.BatchNorm) else (result, {})
 
-    got, batch, slopes = framework.pull(
+    got, batch, gradients = framework.pull(
         call, framework.weights(weights), framework.arrays(arrays), framework.put(d)
     )
     errors = {"output": apart(framework.fetch(got), y)}
     errors["input"] = max(
-        apart(framework.fetch(slopes[name]), slope)
-        for name, slope in zip(arrays, for_arrays, strict=True)
+        apart(framework.fetch(gradients[name]), gradient)
+        for name, gradient in zip(arrays, for_arrays, strict=True)
     )
     if weights:
         errors["weights"] = by_layer(
-            {f"l/{part}": framework.from_layout(slopes[part]) for part in weights},
-            {f"l/{part}": slope for part, slope in for_weights.items()},
+            {f"l/{part}": framework.from_layout(gradients[part]) for part in weights},
+            {f"l/{part}": gradient for part, gradient in for_weights.items()},
         )
     if batch:
         oracle = specification.batch_moments(arrays["x0"].astype(float))
@@ -304,22 +308,24 @@ def _network(framework: Framework, model: Model, way: str) -> dict[str, float]:
         return framework.network.forward(network, weights, arrays["x"], *given)
 
     ours = (framework.weights(weights), framework.arrays({"x": x}), framework.arrays({"d": d})["d"])
-    every = framework.module("device").compiled(
+    every = framework.module("device").maybe_compile(
         lambda weights, x: framework.network.activations(network, weights, x, *given)
     )
     values = every(framework.weights(weights), framework.arrays({"x": x})["x"])
     values = {name: framework.fetch(value) for name, value in values.items()}
-    got, batch, slopes = framework.pull(call, *ours)
+    got, batch, gradients = framework.pull(call, *ours)
     kinks = doubled(values) | {source(network): x}
     running = None if moments is None else doubled(moments)
     done = proof.forward(network, doubled(weights), x.astype(float), running, kept, kinks)
     oracle, for_x = proof.gradients(network, done, d.astype(float))
-    names = {name: framework.from_layout(slope) for name, slope in slopes.items() if name != "x"}
+    names = {
+        name: framework.from_layout(gradient) for name, gradient in gradients.items() if name != "x"
+    }
     errors = {
         "layers": max(apart(values[layer.name], done.values[layer.name]) for layer in network),
         "output": apart(framework.fetch(got), done.output),
         "gradients": by_layer(names, oracle),
-        "input": apart(framework.fetch(slopes["x"]), for_x),
+        "input": apart(framework.fetch(gradients["x"]), for_x),
     }
     if done.moments:
         errors["moments"] = max(
@@ -328,10 +334,31 @@ def _network(framework: Framework, model: Model, way: str) -> dict[str, float]:
     return errors
 
 
+def harmed_errors(framework: Framework) -> dict[str, dict[str, float]]:
+    """`operation_errors` of a framework whose every operation gives a billionth too much."""
+    for name in {ops.function(operation) for operation, *_ in CASES.values()}:
+        setattr(framework.layers, name, _harmed(getattr(framework.layers, name)))
+    return operation_errors(framework)
+
+
+def _harmed(compute):
+    def wrong(*given):
+        result = compute(*given)
+        if isinstance(result, tuple):
+            return result[0] * (1 + 1e-9), result[1]
+        return result * (1 + 1e-9)
+
+    return wrong
+
+
 def main() -> None:
     """Print the errors of one framework."""
     name, precision, what = sys.argv[1:]
-    measure = {"operations": operation_errors, "networks": network_errors}[what]
+    measure = {
+        "operations": operation_errors,
+        "harmed": harmed_errors,
+        "networks": network_errors,
+    }[what]
     print(json.dumps(measure(Framework(name, precision))))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """The session's folder NAME, which MAKE has filled: called by the first worker, while the others wait.
+    """The session's folder `name`, which `make` has filled: called by the first worker, while the others wait.
 
     If it raises, the next worker calls it again.
     """

@@ -52,8 +52,8 @@ class Request(NamedTuple):
 class Sky:
     """The server, in threads of this process, for the time of a `with`.
 
-    TROUBLE gives each kind of misbehaviour its share of requests, chosen by SEED, the galaxy and
-    how often it was asked for; after MOST troubles a galaxy is served. SCRIPT says instead what
+    `trouble` gives each kind of misbehaviour its share of requests, chosen by `seed`, the galaxy and
+    how often it was asked for; after `most` troubles a galaxy is served. `script` says instead what
     happens to each request of a galaxy in turn ("*": of every galaxy), then it is served.
     """
 
@@ -83,7 +83,7 @@ class Sky:
         return sorted(request.time for request in self.log)
 
     def asked(self, *did):
-        """How often each galaxy was asked for, where the answer was one of DID (none: any)."""
+        """How often each galaxy was asked for, where the answer was one of `did` (none: any)."""
         counts = {}
         for request in list(self.log):
             if not did or request.did in did:
@@ -263,7 +263,7 @@ TYPES = {"jpeg": "image/jpeg", "png": "image/png", "fits": "image/fits"}
 
 
 def galaxy_at(path):
-    """The galaxy that PATH asks for, the kind of its image and its width; None: no such page."""
+    """The galaxy that `path` asks for, the kind of its image and its width; None: no such page."""
     parts = urlsplit(path)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     if parts.path.startswith("/images/") and parts.path.endswith(".png"):
@@ -278,13 +278,13 @@ def galaxy_at(path):
 
 
 def unit(text):
-    """A number from 0 to 1 that is a function of TEXT."""
+    """A number from 0 to 1 that is a function of `text`."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
 
 
 @lru_cache(maxsize=512)
 def render(galaxy, kind, width):
-    """The bytes of GALAXY's image: an ellipse of its own shape, size and colours."""
+    """The bytes of `galaxy`'s image: an ellipse of its own shape, size and colours."""
     turn, flat, size, *tint = (unit(f"{galaxy} {n}") for n in range(6))
     y, x = np.mgrid[:width, :width] - (width - 1) / 2
     along, across = (

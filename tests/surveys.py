@@ -61,7 +61,7 @@ class StandIn(NamedTuple):
 
 @cache
 def dataset(name: str, *words: str) -> DatasetSpec:
-    """conf/dataset/NAME.yaml with WORDS; places that it asks for and WORDS do not name are given."""
+    """conf/dataset/NAME.yaml with `words`; places that it asks for and `words` do not name are given."""
     given = {word.partition("=")[0] for word in words}
     text = (trizoo.CONF / "dataset" / f"{name}.yaml").read_text()
     needed = [] if name in ("synthetic", "sdss_gz1", "gz2_hub") else ["images", "table"]
@@ -83,7 +83,7 @@ def named(survey: DatasetSpec) -> dict[str, tuple[str, dict[str, str]]]:
 
 
 def draw_votes(survey: DatasetSpec, smooth: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Votes (galaxy, answer) on every question, of volunteers who go from question to question; SMOOTH (galaxy,) is
+    """Votes (galaxy, answer) on every question, of volunteers who go from question to question; `smooth` (galaxy,) is
     the chance of the first question's first answer.
     """
     rng = np.random.default_rng(seed)
@@ -110,7 +110,9 @@ def draw_votes(survey: DatasetSpec, smooth: np.ndarray, seed: int) -> dict[str, 
 
 
 def stand_in(name: str, folder: Path, galaxies: int, seed: int = 0) -> StandIn:
-    """Write GALAXIES galaxies of the survey NAME into FOLDER: its table (and mapping), and images under images/."""
+    """Write `galaxies` galaxies of the survey `name` into `folder`: its table (and mapping), and images
+    under images/.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     survey, drawn = dataset(name), draw_galaxies(galaxies, seed)
     votes = draw_votes(survey, drawn["true_smooth-or-featured_smooth"].to_numpy(), seed)
@@ -142,7 +144,7 @@ def stand_in(name: str, folder: Path, galaxies: int, seed: int = 0) -> StandIn:
 
 
 def write_images(folder: Path, drawn: pd.DataFrame, files: list[str]) -> None:
-    """An image of each galaxy of DRAWN under its name in FILES, as large as the surveys' and in as many colours."""
+    """An image of each galaxy of `drawn` under its name in `files`, as large as the surveys' and in as many colours."""
     for galaxy, file in zip(drawn.to_dict("records"), files, strict=True):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         small = Image.fromarray(render(galaxy)[:, :, 0])
@@ -150,7 +152,7 @@ def write_images(folder: Path, drawn: pd.DataFrame, files: list[str]) -> None:
 
 
 def identify(name: str, number: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> tuple[list, list]:
-    """Each galaxy's id, and its image's name under images/, as the survey NAME has them."""
+    """Each galaxy's id, and its image's name under images/, as the survey `name` has them."""
     if name.startswith("gz_decals"):
         ids = [iauname(*place) for place in zip(ra, dec, strict=True)]
         return ids, [f"gz_decals_dr5_png_part1/{i[:4]}/{i}.png" for i in ids]
@@ -277,7 +279,7 @@ def auto_table(galaxies: Galaxies) -> dict:
 
 
 def came_to(galaxies: Galaxies, question: str) -> np.ndarray:
-    """Everybody who was asked QUESTION, whatever they answered."""
+    """Everybody who was asked `question`, whatever they answered."""
     leads = galaxies.survey.leads.get(question, {})
     pairs = [(earlier, answer) for earlier, some in leads.items() for answer in some]
     return np.sum([galaxies.count(*pair) for pair in pairs], axis=0)
@@ -297,7 +299,7 @@ SURVEYS = tuple(TABLES)
 
 
 def plain_columns(name: str, ids: list[str], ra, dec, votes: dict[str, np.ndarray], rng) -> dict:
-    """The columns of the survey NAME's table that are no votes, and other surveys' too."""
+    """The columns of the survey `name`'s table that are no votes, and other surveys' too."""
     everybody = votes["smooth-or-featured"].sum(1)
     sky = {"ra": ra, "RA": ra, "dec": dec, "DEC": dec, "Dec": dec}
     sky |= {"rastring": sexagesimal(ra / 15), "decstring": sexagesimal(dec)}

@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 from scipy.special import gammaln
 
-from shared.method.acquisition import ELEMENTS, States, checked, counts, pieces, stretches, weighed
+from shared.method.acquisition import (
+    ELEMENTS,
+    States,
+    checked,
+    counts,
+    padded_chunks,
+    pieces,
+    weighed,
+)
 from shared.proof import reference
 from shared.run.keys import galaxy_keys
 from shared.run.spec import BACKENDS, MOST_VOTES
@@ -288,7 +296,7 @@ def test_votes_of_a_piece():
 def test_no_galaxies_have_no_pieces():
     for votes in (np.array(40), np.zeros(0, int)):
         assert list(pieces(np.zeros((0, 5)), votes, None)) == []
-    assert list(stretches(0, 10)) == []
+    assert list(padded_chunks(0, 10)) == []
 
 
 def test_tiny_chances_are_taken_for_none():
@@ -315,7 +323,7 @@ def binomial(k, votes, rho):
 
 
 def joint_information(rho, votes):
-    """I(all counts; network) of RHO (galaxy, sample) in nats: a sum over every joint count and every sample."""
+    """I(all counts; network) of `rho` (galaxy, sample) in nats: a sum over every joint count and every sample."""
     samples, total = len(rho[0]), 0.0
     for counted in itertools.product(*(range(n + 1) for n in votes)):
         given = [
@@ -328,7 +336,7 @@ def joint_information(rho, votes):
 
 
 def states_after(rho, votes):
-    """What joint counts of RHO (galaxy, sample) there may be, and what each says, by Bayes' theorem."""
+    """What joint counts of `rho` (galaxy, sample) there may be, and what each says, by Bayes' theorem."""
     chances, posterior = [], []
     for counted in itertools.product(*(range(n + 1) for n in votes)):
         given = np.prod(

@@ -40,36 +40,36 @@ IMAGES = noise(52)
 
 @functools.cache
 def run_of(*words):
-    """The run of WORDS, composed once."""
+    """The run of `words`, composed once."""
     return composed(*words)
 
 
 def cast(run, known=KNOWN, test=TEST, unknown=UNKNOWN):
-    """Who takes part in RUN."""
+    """Who takes part in `run`."""
     first = np.isin(np.arange(len(known.rows)), initial(run, known))
     return Galaxies(known.take(first), known.take(~first), test, unknown)
 
 
 def begun(folder, *words, backend=None, **some):
-    """The rounds of a run of WORDS, not yet gone through."""
+    """The rounds of a run of `words`, not yet gone through."""
     run = run_of(*WORDS, *words)
     return rounds(backend or Fake(), run, IMAGES, cast(run, **some), folder, catalogue)
 
 
 def played(folder, *words, backend=None, **some):
-    """Every round of a run of WORDS."""
+    """Every round of a run of `words`."""
     return list(begun(folder, *words, backend=backend, **some))
 
 
 def chosen_of(run, pool, number, backend=None, state=None, **some):
-    """Whom round NUMBER chooses of a POOL."""
+    """Whom round `number` chooses of a `pool`."""
     state = state or first_checkpoint(run.model, run.seed)
     galaxies = Galaxies(TEST, pool, TEST, NOBODY)._replace(**some)
     return choose(backend or Fake(), run, state, IMAGES, galaxies, number)
 
 
 def sampled(run, galaxies, state=None, samples=6):
-    """rho of GALAXIES."""
+    """rho of `galaxies`."""
     state = state or first_checkpoint(run.model, run.seed)
     return sample_galaxies(Fake(), run, state, IMAGES, galaxies.rows, galaxies.hashes, samples)
 
@@ -210,8 +210,8 @@ def test_as_many_votes_are_expected_as_a_galaxy_has_or_as_the_labelled_have(capf
 
 def test_samples_are_of_one_network_where_galaxies_are_scored_together():
     run = run_of(*WORDS, "acquisition.name=batch_mutual_information", "acquisition.per_round=1")
-    together = sampled(run, KNOWN._replace(hashes=KNOWN.hashes * 0))
-    scores = reference.mutual_information(together, 40)
+    merge_members = sampled(run, KNOWN._replace(hashes=KNOWN.hashes * 0))
+    scores = reference.mutual_information(merge_members, 40)
     chosen = chosen_of(run, KNOWN, 0)
     assert chosen.galaxies.rows.tolist() == [scores.argmax()]
     np.testing.assert_allclose(chosen.choice.scores, scores.max())
@@ -428,7 +428,7 @@ def test_a_checkpoint_of_other_galaxies_is_refused(tmp_path):
 
 
 def edited(folder, change):
-    """Rounds of a run whose checkpoint CHANGE has been at, round after round."""
+    """Rounds of a run whose checkpoint `change` has been at, round after round."""
     run, path = run_of(*WORDS), folder / CHECKPOINT
     some = begun(folder)
     for _ in range(3):

@@ -54,7 +54,7 @@ def test_a_plan_does_not_depend_on_the_order_of_the_table():
     mixed = galaxies.take(np.random.default_rng(0).permutation(27))
     one, other = draw_plan(run, galaxies, 64, 0, 0, 4), draw_plan(run, mixed, 64, 0, 0, 4)
     np.testing.assert_array_equal(one.rows, other.rows)
-    np.testing.assert_array_equal(one.views.turn, other.views.turn)
+    np.testing.assert_array_equal(one.views.affine, other.views.affine)
 
 
 def test_few_galaxies_make_small_batches():
@@ -124,7 +124,7 @@ def drawn(run, count=4000, size=256):
 def test_random_views_have_their_law():
     run = run_of("model.image_size=128")
     views = drawn(run)
-    matrix = views.turn[..., :2].astype(np.float64)
+    matrix = views.affine[..., :2].astype(np.float64)
     stride = np.sqrt(np.abs(np.linalg.det(matrix)))
     zoom = 256 / 128 / stride
     assert 1.1 <= zoom.min() < 1.11
@@ -132,7 +132,7 @@ def test_random_views_have_their_law():
     assert abs(np.mean(np.linalg.det(matrix) < 0) - 0.5) < 0.03  # mirrored or not
     turned = np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0])
     assert all(np.histogram(turned, 8, (-np.pi, np.pi))[0] > 400)
-    brightness, contrast = views.light.T
+    brightness, contrast = views.contrast.T
     assert -0.05 <= brightness.min() < -0.049
     assert 0.98 <= contrast.min() < contrast.max() <= 1.02
 
@@ -143,8 +143,8 @@ def test_the_window_stays_in_the_image(mode):
     run = run_of("model.image_size=128", f"mode={mode}", "augmentation.rotation=none")
     views = drawn(run)
     corners = np.array([[0, 0], [127, 127]])
-    q = views.window[:, None, :2] + corners * views.window[:, None, 2:] // 128
-    places = np.einsum("gij,gcj->gci", views.turn[..., :2], q) + views.turn[:, None, :, 2]
+    q = views.crop[:, None, :2] + corners * views.crop[:, None, 2:] // 128
+    places = np.einsum("gij,gcj->gci", views.affine[..., :2], q) + views.affine[:, None, :, 2]
     assert -0.5 <= places.min() < 3
     assert 252 < places.max() <= 255.5
 
@@ -152,14 +152,14 @@ def test_the_window_stays_in_the_image(mode):
 def test_centred_views_are_centred():
     run = run_of("augmentation=bar")
     views = drawn(run, 200, 64)
-    centre = views.turn[..., :2].sum(-1) * 15.5 + views.turn[..., 2]
+    centre = views.affine[..., :2].sum(-1) * 15.5 + views.affine[..., 2]
     np.testing.assert_allclose(centre, 31.5, atol=1e-4)
 
 
 def test_faithful_zoom_is_one_per_15_steps():
     run = run_of("mode=faithful")
     plan = draw_plan(run, labelled(64), 256, 0, 0, 32)
-    widths = plan.views.window[..., 2]
+    widths = plan.views.crop[..., 2]
     assert [len(np.unique(widths[part])) for part in (slice(0, 15), slice(15, 30))] == [1, 1]
     assert len(np.unique(widths)) > 1
 
@@ -218,8 +218,8 @@ def test_expected_rows_are_read_once_by_a_thread_and_given_as_they_are():
 
     images = Cutouts(Noted(), 2)
     one, other = np.array([[3, 1], [0, 3]]), np.array([[2, 2], [7, 5]])
-    images.expect(one)
-    images.expect(other)
+    images.prefetch(one)
+    images.prefetch(other)
     found = images[one], images[other], images[one]
     np.testing.assert_array_equal(found[0], found[2])
     assert found[1].shape == (2, 2, 2, 2, 1)
@@ -232,13 +232,13 @@ def test_expected_rows_are_read_once_by_a_thread_and_given_as_they_are():
 
 def test_what_is_equal_but_not_expected_is_read_anew():
     images = Cutouts(np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4, 1), 1)
-    images.expect(np.array([9]))  # beyond the last
+    images.prefetch(np.array([9]))  # beyond the last
     np.testing.assert_array_equal(images[np.array([2])], images.images[[2]])
 
 
 def test_an_error_of_the_reading_thread_reaches_whoever_asks():
     images, rows = Cutouts(np.zeros((8, 4, 4, 1), np.uint8), 1), np.array([9])
-    images.expect(rows)
+    images.prefetch(rows)
     with pytest.raises(IndexError):
         images[rows]
 
@@ -253,13 +253,13 @@ def test_a_device_is_given_all_images_once_unless_they_are_too_many(monkeypatch)
     images.held = lambda rows: whole[rows]
     assert images.parts() is None
     rows = np.array([[3, 1], [0, 7]])
-    images.expect(rows)
+    images.prefetch(rows)
     assert images.expected == []
-    np.testing.assert_array_equal(images.at(rows), plain[rows])
-    some = images.some(rows[0])
+    np.testing.assert_array_equal(images.on_device(rows), plain[rows])
+    some = images.subset(rows[0])
     np.testing.assert_array_equal(some[np.array([1, 1, 0])], plain[np.array([1, 1, 3])])
     assert len(some) == 2
-    np.testing.assert_array_equal(plain.some(rows[0]), plain[rows[0]])
+    np.testing.assert_array_equal(plain.subset(rows[0]), plain[rows[0]])
     monkeypatch.setattr("shared.method.batches.HELD", 8 * 4 - 1)
     assert plain.parts() is None
     monkeypatch.setattr("shared.method.batches.HELD", 8 * 4)

@@ -19,7 +19,7 @@ from benchmarks import bench, ceilings, child, clock, floor, load, material, tim
 from benchmarks.programs import ENVIRONMENT, PROGRAMS, program_of
 from benchmarks.programs import run_of as run_as
 from benchmarks.work import Work
-from shared.network.weights import layer_shapes
+from shared.network.weights import model_shapes
 from shared.run.spec import to_config
 
 FOLDER = Path(benchmarks.__file__).parent
@@ -40,7 +40,7 @@ WORDS = (
 
 
 def spending(*seconds):
-    """Work whose calls take SECONDS each, and a clock to read them by."""
+    """Work whose calls take `seconds` each, and a clock to read them by."""
     now, left = [0.0], list(seconds)
 
     def call():
@@ -78,7 +78,7 @@ def test_warming_up_ends_when_calls_take_the_same_time(monkeypatch, taken, most,
 
 
 def test_the_work_of_the_network_is_counted_from_its_shapes():
-    shapes = layer_shapes(W20.model)
+    shapes = model_shapes(W20.model)
     widths = {"conv0": 128, "conv1": 128, "conv2": 64, "conv3": 64, "conv4": 32, "conv5": 16}
     convolutions = sum(
         2 * np.prod(shapes[f"{name}/kernel"]) * width**2 for name, width in widths.items()
@@ -215,7 +215,7 @@ def test_clock_and_heat_are_read(tmp_path, monkeypatch):
 
 
 def answering(path, lines):
-    """An interpreter that is none: it says each of LINES, the first unasked, and then ends."""
+    """An interpreter that is none: it says each of `lines`, the first unasked, and then ends."""
     said = "".join(f"echo '{json.dumps(line)}'; read word || exit 0\n" for line in lines)
     path.write_text(f"#!/bin/sh\n{said}echo last words >&2\nexit 3\n")
     path.chmod(0o755)
@@ -230,7 +230,7 @@ def about(precision, images, flops):
 
 
 def program(path, *turns, precision="float32", images=12, flops=24.0):
-    """A program that takes TURNS, warm after 3 calls."""
+    """A program that takes `turns`, warm after 3 calls."""
     opened = [{"import_seconds": 2.0}, {"seconds": 9.0}, {"calls": 3, "steady": True}]
     spent, said = [{"seconds": list(turn)} for turn in turns], about(precision, images, flops)
     return answering(path, [*opened, said, *spent, said])
@@ -352,7 +352,12 @@ def test_who_ends_before_the_last_turn_is_missing_and_the_others_go_on(tmp_path,
 
 def test_tasks_go_together_only_with_what_they_are_told_against():
     tasks = ("train", "posterior", "predict", "epoch", "round")
-    assert bench.together(tasks) == [("train",), ("posterior", "predict"), ("epoch",), ("round",)]
+    assert bench.merge_members(tasks) == [
+        ("train",),
+        ("posterior", "predict"),
+        ("epoch",),
+        ("round",),
+    ]
 
 
 def test_if_nobody_can_be_timed_it_says_why(tmp_path, told_roof):

@@ -215,7 +215,7 @@ def test_what_targets_votes_would_say_adds_up():
 
 
 def answering(path, answers):
-    """A program that answers each line of its input with the next of ANSWERS, and then ends."""
+    """A program that answers each line of its input with the next of `answers`, and then ends."""
     lines = "".join(f"read part; echo '{json.dumps(answer)}'\n" for answer in answers)
     path.write_text(f"#!/bin/sh\n{lines}")
     path.chmod(0o755)

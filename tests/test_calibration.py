@@ -45,7 +45,7 @@ MEASURES = ("pit", "coverage", "truth")
 
 
 def drawn(galaxies, samples, spread=1.0, seed=0):
-    """Arguments of `calibration`: truths and samples of one law, but samples SPREAD times as far from its centre."""
+    """Arguments of `calibration`: truths and samples of one law, but samples `spread` times as far from its centre."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0.25, 0.75, (galaxies, 1))
     chances = np.clip(centre + 0.1 * rng.standard_normal((galaxies, samples + 1)), 0, 1)
@@ -462,7 +462,7 @@ def test_with_the_rate_of_training_it_is_the_posterior_of_the_fit(tmp_path, memb
 
 
 def keep(folder, backend, seed, trained=0.5, truth=True):
-    """A record of calibrate below FOLDER."""
+    """A record of calibrate below `folder`."""
     told = calibration(*drawn(200, 19, seed=seed))
     told = told if truth else told | {"truth": None}
     rates = [{"rate": rate, "log_score": 3 + abs(rate - 0.3)} for rate in (0.1, 0.3, 0.5)]

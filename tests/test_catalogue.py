@@ -49,7 +49,7 @@ def csv(tmp_path, *lines, name="t.csv"):
 
 
 def refuses(spec, *parts, error=ValueError):
-    """Whether reading fails and tells all PARTS, in that order."""
+    """Whether reading fails and tells all `parts`, in that order."""
     with pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts))):
         read_catalogue(spec)
 
@@ -1188,7 +1188,7 @@ def plainly(table):
 
 
 def same_votes(found, told, names, totals=None):
-    """Whether the votes FOUND are those that TOLD has under NAMES: question -> answer -> column."""
+    """Whether the votes `found` are those that `told` has under `names`: question -> answer -> column."""
     for question, answers in names.items():
         counts = told[[*answers.values()]].astype(float).to_numpy()
         theirs = found[[f"{question}_{answer}" for answer in answers]].to_numpy()

@@ -6,15 +6,15 @@ import pytest
 from apart import told
 
 from shared.method.backend import DEFAULT, open_backend
-from shared.proof.conformance import BUDGETS
+from shared.proof.conformance import TOLERANCES
 
-RUNGS = ("gradient", "training", "samples")
+CHECKS = ("gradient", "training", "samples")
 SCRIPT = """
 import json, os, sys
 from shared.proof import conformance
 from shared.run.spec import RunSpec, from_config
 case = conformance.Case(from_config(RunSpec, json.loads(sys.argv[1])))
-errors = {rung: float(conformance.RUNGS[rung](case)) for rung in sys.argv[2:]}
+errors = {check: float(conformance.CHECKS[check](case)) for check in sys.argv[2:]}
 def workers(name):
     tasks = [f"/proc/self/task/{task}/comm" for task in os.listdir("/proc/self/task")]
     return sum(open(task).read().strip() == name for task in tasks)
@@ -22,8 +22,8 @@ print(json.dumps([errors, case.backend.describe(), workers("tf_XLAEigen")]))
 """
 
 
-def child(*words, rungs=RUNGS):
-    """The error of each rung, what the backend says of itself, and how many threads work for XLA."""
+def child(*words, checks=CHECKS):
+    """The error of each check, what the backend says of itself, and how many threads work for XLA."""
     small = [
         "task=conform",
         "backend.precision=float64",
@@ -31,7 +31,7 @@ def child(*words, rungs=RUNGS):
         "model.image_size=16",
     ]
     network = ["training.batch_size=4", "model.blocks=[[3,3],[4]]", "model.dense=8"]
-    return told(SCRIPT, [*small, *network, *words], *rungs)
+    return told(SCRIPT, [*small, *network, *words], *checks)
 
 
 @pytest.mark.parametrize(
@@ -51,27 +51,29 @@ def child(*words, rungs=RUNGS):
 def test_it_conforms_and_says_how(name, compiled, said):
     errors, told, _ = child(f"backend={name}", f"backend.compiled={compiled}")
     assert told["compiled"] == said
-    assert {rung: error for rung, error in errors.items() if error > BUDGETS["float64"][rung]} == {}
+    assert {
+        check: error for check, error in errors.items() if error > TOLERANCES["float64"][check]
+    } == {}
 
 
 @pytest.mark.parametrize("name", ["tf", "torch", "jax"])
 def test_bfloat16_is_as_exact_as_its_eight_bits(name):
-    rungs = ("layers", "features", "gradient", "samples")
-    errors, told, _ = child(f"backend={name}", "backend.precision=bfloat16", rungs=rungs)
+    checks = ("layers", "features", "gradient", "samples")
+    errors, told, _ = child(f"backend={name}", "backend.precision=bfloat16", checks=checks)
     assert told["precision"] == "bfloat16"
     assert 2**-12 < errors["layers"] < 2**-5
-    assert all(1e-5 < errors[rung] < 0.1 for rung in rungs)
+    assert all(1e-5 < errors[check] < 0.1 for check in checks)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_jax_tells_the_threads_there_are(threads):
-    _, told, workers = child("backend=jax", f"backend.threads={threads}", rungs=())
+    _, told, workers = child("backend=jax", f"backend.threads={threads}", checks=())
     assert (told["threads"], workers) == (str(threads), threads)
 
 
 @pytest.mark.parametrize("name", ["tf", "torch"])
 def test_threads_that_were_asked_for_are_told(name):
-    assert child(f"backend={name}", rungs=())[1]["threads"] == "1"
+    assert child(f"backend={name}", checks=())[1]["threads"] == "1"
 
 
 def test_without_a_compiler_torch_compile_is_refused(monkeypatch):

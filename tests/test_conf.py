@@ -28,14 +28,14 @@ COMPLETE = (
 
 
 def composed(*overrides: str) -> RunSpec:
-    """The run that OVERRIDES spell out; a folder of images is given where one must be."""
+    """The run that `overrides` spell out; a folder of images is given where one must be."""
     own = any(word.startswith("dataset=") and word not in COMPLETE for word in overrides)
     images = ["dataset.images=photos"] if own else []
     return from_config(RunSpec, trizoo.compose([*overrides, *images]))
 
 
 def used_by_their_task(words: list[str]) -> None:
-    """Raise ValueError if a command of WORDS names a key that its task does not use."""
+    """Raise ValueError if a command of `words` names a key that its task does not use."""
     (task,) = (word.removeprefix("task=") for word in words if word.startswith("task="))
     check_used(task, map(key_of, words))
 

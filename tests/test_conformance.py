@@ -1,4 +1,4 @@
-"""Every framework agrees with the specification: each rung of `trizoo conform`, in float64 and float32, at 32 pixels.
+"""Every framework agrees with the specification: each check of `trizoo conform`, in float64 and float32, at 32 pixels.
 
 One framework and precision is one process.
 """
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.proof.conformance import BUDGETS, DOUBLE, EXACT, RUNGS
+from shared.proof.conformance import CHECKS, DOUBLE, EXACT, TOLERANCES
 from shared.run.spec import BACKENDS
 from trizoo import child_environment, compose
 
 ROOT = Path(__file__).parent.parent
-PAIRS = [(name, precision) for name in BACKENDS for precision in BUDGETS]
+PAIRS = [(name, precision) for name in BACKENDS for precision in TOLERANCES]
 # HOUSE's policy: in float32 no framework is more than twice as far from the specification as the nearest of the three,
 # or the reason is here. Errors below ROUNDING are one or two roundings of the largest value, and are not compared.
 ROUNDING = 2.5e-7
@@ -39,7 +39,7 @@ def folder_of(name, precision, place):
     folder = Path(place) / f"{name}-{precision}"
     folder.mkdir(exist_ok=True)
     words = ["task=conform", f"backend={name}", f"backend.precision={precision}"]
-    # One thread: those of NumPy, whose oracle takes most of the time, spin, and two ladders at once took 6 times
+    # One thread: those of NumPy, whose oracle takes most of the time, spin, and two suites at once took 6 times
     # as long. A small chunk: every pass is as large, for one galaxy too.
     words += [
         "backend.threads=1",
@@ -53,24 +53,24 @@ def folder_of(name, precision, place):
 
 
 @pytest.fixture(scope="session")
-def ladders(tmp_path_factory):
+def suites(tmp_path_factory):
     base = tmp_path_factory.getbasetemp()  # the workers of a session have theirs in one folder
     place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "conformance"
     place.mkdir(exist_ok=True)
 
-    def climbed(name, precision):
+    def suites(name, precision):
         folder = folder_of(name, precision, str(place))
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / "record.json").exists():
-                climb(folder)
+                run_checks(folder)
         results = json.loads((folder / "record.json").read_text())["results"]
-        return {entry["rung"]: entry for entry in results["rungs"]}
+        return {entry["check"]: entry for entry in results["checks"]}
 
-    return climbed
+    return suites
 
 
-def climb(folder):
+def run_checks(folder):
     environment = child_environment(json.loads((folder / "run.json").read_text())["backend"])
     done = subprocess.run(
         [sys.executable, "trizoo.py", "--run", folder],
@@ -80,28 +80,30 @@ def climb(folder):
         text=True,
     )
     assert done.returncode in (0, 1), done.stderr[-3000:]
-    rungs = json.loads((folder / "record.json").read_text())["results"]["rungs"]
-    assert done.returncode == any(entry["verdict"] != "ok" for entry in rungs)
+    checks = json.loads((folder / "record.json").read_text())["results"]["checks"]
+    assert done.returncode == any(entry["verdict"] != "ok" for entry in checks)
 
 
 @pytest.mark.parametrize(("name", "precision"), PAIRS)
-def test_every_rung(ladders, name, precision):
-    found = ladders(name, precision)
-    assert found.keys() == RUNGS.keys() - (DOUBLE if precision != "float64" else set())
+def test_every_check(suites, name, precision):
+    found = suites(name, precision)
+    assert found.keys() == CHECKS.keys() - (DOUBLE if precision != "float64" else set())
     assert not [entry for entry in found.values() if entry["verdict"] != "ok"]
-    for rung, entry in found.items():
-        budget = BUDGETS[precision][rung]
-        assert entry["budget"] == (None if budget == float("inf") else budget)  # as JSON has it
-        assert rung not in EXACT or entry["error"] == 0
+    for check, entry in found.items():
+        tolerance = TOLERANCES[precision][check]
+        assert entry["tolerance"] == (
+            None if tolerance == float("inf") else tolerance
+        )  # as JSON has it
+        assert check not in EXACT or entry["error"] == 0
 
 
-def test_no_framework_is_twice_as_far_as_the_nearest(ladders):
-    found = {name: ladders(name, "float32") for name in BACKENDS}
+def test_no_framework_is_twice_as_far_as_the_nearest(suites):
+    found = {name: suites(name, "float32") for name in BACKENDS}
     far = {}
-    for rung in RUNGS.keys() - EXACT - DOUBLE - {"training"}:
-        errors = {name: found[name][rung]["error"] for name in BACKENDS}
+    for check in CHECKS.keys() - EXACT - DOUBLE - {"training"}:
+        errors = {name: found[name][check]["error"] for name in BACKENDS}
         allowed = max(2 * min(errors.values()), ROUNDING)
-        far |= {(rung, name): error for name, error in errors.items() if error > allowed}
+        far |= {(check, name): error for name, error in errors.items() if error > allowed}
     assert not far.keys() - LISTED.keys(), far
 
 
@@ -118,6 +120,6 @@ def test_every_mutant_is_seen(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert {entry["rung"] for entry in found} == RUNGS.keys()  # each is killed by one at least
+    assert {entry["check"] for entry in found} == CHECKS.keys()  # each is killed by one at least
     errors = [entry["error"] for entry in found]  # None: not finite
     assert all(error is None or error > 1e-8 for error in errors), found

@@ -11,30 +11,32 @@ import pytest
 from reports.conformance import conformance
 from reports.report import write_report
 from reports.runs import bound, read_runs
-from shared.proof.conformance import DOUBLE, EXACT, RUNGS
+from shared.proof.conformance import CHECKS, DOUBLE, EXACT
 
 RECORDS = Path(__file__).parent.parent / "reports" / "records" / "conformance"
 STEPS = (1, 10, 100)
 OWN = {"ulp": 1e-4, "permuted": 1e-6, "control": 0.1}
 
 
-def entry(rung, error=None, budget=1e-5, verdict="ok", seconds=0.5) -> dict:
-    if rung in EXACT:
-        budget = 0
+def entry(check, error=None, tolerance=1e-5, verdict="ok", seconds=0.5) -> dict:
+    if check in EXACT:
+        tolerance = 0
     if error is None:
-        error = 0 if rung in EXACT else 1.26e-6
+        error = 0 if check in EXACT else 1.26e-6
     return {
-        "rung": rung,
+        "check": check,
         "error": error,
-        "budget": budget,
+        "tolerance": tolerance,
         "verdict": verdict,
         "seconds": seconds,
     }
 
 
-def climb(backend="torch", precision="float32", started="2020-01-01", rungs=None, **more) -> dict:
-    names = [rung for rung in RUNGS if precision == "float64" or rung not in DOUBLE]
-    entries = {name: entry(name) for name in names} | (rungs or {})
+def run_checks(
+    backend="torch", precision="float32", started="2020-01-01", checks=None, **more
+) -> dict:
+    names = [check for check in CHECKS if precision == "float64" or check not in DOUBLE]
+    entries = {name: entry(name) for name in names} | (checks or {})
     return {
         "run": {
             "task": {"name": "conform"},
@@ -47,7 +49,7 @@ def climb(backend="torch", precision="float32", started="2020-01-01", rungs=None
         "command": f"trizoo conform backend={backend} backend.precision={precision}",
         "started": started,
         "seconds": 12.0,
-        "results": {"rungs": [one for one in entries.values() if one], "seconds": 9.5},
+        "results": {"checks": [one for one in entries.values() if one], "seconds": 9.5},
     }
 
 
@@ -100,20 +102,20 @@ def said(folder: Path) -> str:
     )
 
 
-def test_a_ladder_has_the_error_of_each_framework_the_budget_and_the_verdict(tmp_path):
+def test_a_suite_has_the_error_of_each_framework_the_tolerance_and_the_verdict(tmp_path):
     wrong = {
         "masks": entry("masks", 7, verdict="over"),
         "gradient": entry("gradient", 3.21e-5, verdict="over"),
         "training": entry("training", 0.0286, None),
     }
-    keep(tmp_path, climb("tf", rungs=wrong), climb("torch"), climb("jax"))
-    found = rows(tmp_path, "The ladder in float32, 32 x 32 pixels, cpu")
+    keep(tmp_path, run_checks("tf", checks=wrong), run_checks("torch"), run_checks("jax"))
+    found = rows(tmp_path, "The suite in float32, 32 x 32 pixels, cpu")
     assert found["words"] == {
-        "rung": "words",
+        "check": "words",
         "TensorFlow": "equal",
         "PyTorch": "equal",
         "JAX": "equal",
-        "budget": "equal",
+        "tolerance": "equal",
         "verdict": "ok",
     }
     assert list(found["masks"].values())[1:] == [
@@ -130,13 +132,13 @@ def test_a_ladder_has_the_error_of_each_framework_the_budget_and_the_verdict(tmp
         "1e-05",
         "OVER: TensorFlow",
     ]
-    assert found["training"]["budget"] == "TensorFlow none, PyTorch 1e-05, JAX 1e-05"
-    assert list(found) == [name.replace("_", " ") for name in RUNGS if name not in DOUBLE]
+    assert found["training"]["tolerance"] == "TensorFlow none, PyTorch 1e-05, JAX 1e-05"
+    assert list(found) == [name.replace("_", " ") for name in CHECKS if name not in DOUBLE]
 
 
-def test_what_was_not_climbed_is_left_empty(tmp_path):
-    keep(tmp_path, climb("tf"), climb("jax", "float64", rungs={"loss": None}))
-    single, double = (rows(tmp_path, f"The ladder in {name}") for name in ("float32", "float64"))
+def test_what_was_not_measured_is_left_empty(tmp_path):
+    keep(tmp_path, run_checks("tf"), run_checks("jax", "float64", checks={"loss": None}))
+    single, double = (rows(tmp_path, f"The suite in {name}") for name in ("float32", "float64"))
     for row in single.values():
         assert (row["PyTorch"], row["JAX"], row["verdict"]) == ("—", "—", "ok (1 of 3)")
     assert double["long training"]["JAX"] == "1.3e-06"
@@ -148,31 +150,31 @@ def test_what_was_not_climbed_is_left_empty(tmp_path):
     )
 
 
-def test_a_precision_that_nobody_climbed_in_is_a_table_of_nothing(tmp_path):
-    keep(tmp_path, climb("jax", "float64"))
-    found = rows(tmp_path, "The ladder in float32")
-    assert list(found) == [name.replace("_", " ") for name in RUNGS if name not in DOUBLE]
+def test_a_precision_that_nobody_measured_in_is_a_table_of_nothing(tmp_path):
+    keep(tmp_path, run_checks("jax", "float64"))
+    found = rows(tmp_path, "The suite in float32")
+    assert list(found) == [name.replace("_", " ") for name in CHECKS if name not in DOUBLE]
     assert {cell for row in found.values() for cell in [*row.values()][1:]} == {"—"}
 
 
-def test_on_a_gpu_only_what_was_climbed_is_a_table_after_those_of_the_cpu(tmp_path):
-    gpu = climb("jax", "tf32")
+def test_on_a_gpu_only_what_was_measured_is_a_table_after_those_of_the_cpu(tmp_path):
+    gpu = run_checks("jax", "tf32")
     gpu["where"] = gpu["where"] | {"device": "A card"}
-    keep(tmp_path, gpu, climb("torch"))
-    found = [name for name in tables(tmp_path) if name.startswith("The ladder in")]
+    keep(tmp_path, gpu, run_checks("torch"))
+    found = [name for name in tables(tmp_path) if name.startswith("The suite in")]
     assert found == [
-        "The ladder in float64, 32 x 32 pixels, cpu",
-        "The ladder in float32, 32 x 32 pixels, cpu",
-        "The ladder in tf32, 32 x 32 pixels, A card",
+        "The suite in float64, 32 x 32 pixels, cpu",
+        "The suite in float32, 32 x 32 pixels, cpu",
+        "The suite in tf32, 32 x 32 pixels, A card",
     ]
-    assert "Neither TF32 nor bfloat16 has a budget" in said(tmp_path)
+    assert "Neither TF32 nor bfloat16 has a tolerance" in said(tmp_path)
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_the_published_ladders_have_every_rung_and_none_is_over(precision):
-    found = rows(RECORDS, f"The ladder in {precision}, 32 x 32 pixels, cpu")
-    climbed = [name for name in RUNGS if precision == "float64" or name not in DOUBLE]
-    assert list(found) == [name.replace("_", " ") for name in climbed]
+def test_the_published_suites_have_every_check_and_none_is_over(precision):
+    found = rows(RECORDS, f"The suite in {precision}, 32 x 32 pixels, cpu")
+    suites = [name for name in CHECKS if precision == "float64" or name not in DOUBLE]
+    assert list(found) == [name.replace("_", " ") for name in suites]
     assert {row["verdict"] for row in found.values()} == {"ok"}
 
 
@@ -182,7 +184,7 @@ def test_the_published_measurements_are_shown():
 
 
 def test_without_records_nothing_is_said_to_be_right(tmp_path):
-    other = climb()
+    other = run_checks()
     other["run"]["task"]["name"] = "fit"
     keep(tmp_path, other)
     (words,) = blocks(tmp_path)
@@ -193,13 +195,13 @@ def test_without_records_nothing_is_said_to_be_right(tmp_path):
 def test_the_record_that_started_last_is_shown(tmp_path):
     keep(
         tmp_path,
-        climb(started="2020-01-03", commit="new", rungs={"loss": entry("loss", 3e-6)}),
-        climb(started="2020-01-01", commit="old", rungs={"loss": entry("loss", 5e-6)}),
-        climb(started="2020-01-02", commit="older", rungs={"loss": entry("loss", 7e-6)}),
+        run_checks(started="2020-01-03", commit="new", checks={"loss": entry("loss", 3e-6)}),
+        run_checks(started="2020-01-01", commit="old", checks={"loss": entry("loss", 5e-6)}),
+        run_checks(started="2020-01-02", commit="older", checks={"loss": entry("loss", 7e-6)}),
     )
-    assert rows(tmp_path, "The ladder in float32")["loss"]["PyTorch"] == "3.0e-06"
-    assert tables(tmp_path)["The ladder in float32, 32 x 32 pixels, cpu"].records == (1,)
-    found = rows(tmp_path, "Ladders")
+    assert rows(tmp_path, "The suite in float32")["loss"]["PyTorch"] == "3.0e-06"
+    assert tables(tmp_path)["The suite in float32, 32 x 32 pixels, cpu"].records == (1,)
+    found = rows(tmp_path, "Suites")
     assert {row["commit"]: row["shown"] for row in found.values()} == {
         "new": "yes",
         "old": "no, a later one is",
@@ -210,48 +212,53 @@ def test_the_record_that_started_last_is_shown(tmp_path):
 
 @pytest.mark.parametrize("more", [{"device": "A GPU"}, {"size": 128}, {"precision": "tf32"}])
 def test_other_devices_sizes_and_precisions_are_other_tables(tmp_path, more):
-    keep(tmp_path, climb(started="2020-01-02"), climb(**more))
-    found = [one for name, one in tables(tmp_path).items() if name.startswith("The ladder")]
+    keep(tmp_path, run_checks(started="2020-01-02"), run_checks(**more))
+    found = [one for name, one in tables(tmp_path).items() if name.startswith("The suite")]
     assert [one.records for one in found if one.records] == [(1,), (2,)]
 
 
 def test_an_error_without_end_is_told(tmp_path):
-    keep(tmp_path, climb(rungs={"seen": entry("seen", 1, verdict="over") | {"error": None}}))
-    found = rows(tmp_path, "The ladder in float32")["seen"]
+    keep(
+        tmp_path,
+        run_checks(checks={"seen": entry("augmented_images", 1, verdict="over") | {"error": None}}),
+    )
+    found = rows(tmp_path, "The suite in float32")["seen"]
     assert (found["PyTorch"], found["verdict"]) == ("not finite", "OVER: PyTorch")
 
 
-def test_every_ladder_says_where_it_came_from(tmp_path):
-    data = climb(commit="c0ffee")
+def test_every_suite_says_where_it_came_from(tmp_path):
+    data = run_checks(commit="c0ffee")
     del data["results"]["seconds"]
     keep(tmp_path, data)
-    (row,) = rows(tmp_path, "Ladders").values()
-    assert row["time (s)"] == f"{0.5 * (len(RUNGS) - len(DOUBLE)):.1f}"
+    (row,) = rows(tmp_path, "Suites").values()
+    assert row["time (s)"] == f"{0.5 * (len(CHECKS) - len(DOUBLE)):.1f}"
     assert row["command"] == "trizoo conform backend=torch backend.precision=float32"
     assert (row["commit"], row["processor"], row["versions"]) == (
         "c0ffee",
         "A processor",
         "torch 1.2.3",
     )
-    assert row["within budget"] == f"{len(RUNGS) - len(DOUBLE)} of {len(RUNGS) - len(DOUBLE)}"
+    assert row["within tolerance"] == f"{len(CHECKS) - len(DOUBLE)} of {len(CHECKS) - len(DOUBLE)}"
 
 
-def test_each_rung_has_its_meaning(tmp_path):
-    keep(tmp_path, climb(rungs={"gone": entry("gone")}))
-    found = {name: row["what is compared"] for name, row in rows(tmp_path, "The rungs").items()}
-    assert found.keys() == {name.replace("_", " ") for name in [*RUNGS, "gone"]}
-    assert found["likelihood"] == RUNGS["likelihood"].__doc__
-    assert found["tied gradient"] == RUNGS["tied_gradient"].__doc__.splitlines()[0]
+def test_each_check_has_its_meaning(tmp_path):
+    keep(tmp_path, run_checks(checks={"gone": entry("gone")}))
+    found = {name: row["what is compared"] for name, row in rows(tmp_path, "The checks").items()}
+    assert found.keys() == {name.replace("_", " ") for name in [*CHECKS, "gone"]}
+    assert found["likelihood"] == CHECKS["likelihood"].__doc__
+    assert found["tied gradient"] == CHECKS["tied_gradient"].__doc__.splitlines()[0]
     assert found["gone"] == "—"
 
 
 def test_answers_to_the_kit_are_told_by_their_worst_array(tmp_path):
-    data, entries = climb(), []
+    data, entries = run_checks(), []
     for name, error, word in (("a", 5e-13, "ok"), ("b", 2e-13, "over"), ("c", 7e-13, "ok")):
         entries.append(
-            {"rung": "5_loss", "array": name, "error": error, "budget": 1e-12, "verdict": word}
+            {"check": "5_loss", "array": name, "error": error, "tolerance": 1e-12, "verdict": word}
         )
-    entries.append({"rung": "8", "array": "d", "error": None, "budget": 0, "verdict": "missing"})
+    entries.append(
+        {"check": "8", "array": "d", "error": None, "tolerance": 0, "verdict": "missing"}
+    )
     data["results"] = {"arrays": entries}
     keep(tmp_path, data)
     first, second = rows(tmp_path, "The kit").values()
@@ -260,7 +267,7 @@ def test_answers_to_the_kit_are_told_by_their_worst_array(tmp_path):
 
 
 def test_trajectories_are_drawn_and_told(tmp_path):
-    keep(tmp_path, climb(), trajectories=trajectories())
+    keep(tmp_path, run_checks(), trajectories=trajectories())
     (figure,) = [block for block in blocks(tmp_path) if block.kind == "figure"]
     assert ElementTree.fromstring(figure.svg).tag.endswith("svg")
     texts = re.findall(r"<text[^>]*>([^<]+)</text>", figure.svg)
@@ -277,18 +284,18 @@ def test_trajectories_are_drawn_and_told(tmp_path):
 
 def test_a_divergence_over_the_factor_is_told(tmp_path):
     found = trajectories() | {"ratio": {"jax-torch": {"1": 1.0, "10": 3.5, "100": 1.0}}}
-    keep(tmp_path, climb(), trajectories=found)
+    keep(tmp_path, run_checks(), trajectories=found)
     assert rows(tmp_path, "Divergence of two frameworks")["JAX and PyTorch"]["verdict"] == "OVER"
 
 
-def test_planted_mistakes_are_listed_with_the_rung_that_sees_them(tmp_path):
+def test_planted_mistakes_are_listed_with_the_check_that_sees_them(tmp_path):
     found = [
-        {"mutant": "ignored key", "rung": "masks", "error": 40.0},
-        {"mutant": "half a pixel", "rung": "seen", "error": 0.31},
-        {"mutant": "no end", "rung": "likelihood", "error": None},
-        {"mutant": "harmless", "rung": "loss", "error": 1e-15},
+        {"mutant": "ignored key", "check": "masks", "error": 40.0},
+        {"mutant": "half a pixel", "check": "seen", "error": 0.31},
+        {"mutant": "no end", "check": "likelihood", "error": None},
+        {"mutant": "harmless", "check": "loss", "error": 1e-15},
     ]
-    keep(tmp_path, climb(), mutants=found)
+    keep(tmp_path, run_checks(), mutants=found)
     assert [[*row.values()] for row in rows(tmp_path, "Planted mistakes").values()] == [
         ["ignored key", "masks", "40 differ", "equal", "seen"],
         ["half a pixel", "seen", "3.1e-01", "1e-12", "seen"],
@@ -301,7 +308,7 @@ def test_planted_mistakes_are_listed_with_the_rung_that_sees_them(tmp_path):
 
 def test_equivalence_has_its_margin(tmp_path):
     pair = {"mean": 0.004, "interval": [-0.01, 0.06], "equivalent": False}
-    keep(tmp_path, climb(), equivalence={"margin": 0.05, "pairs": {"jax-tf": pair}})
+    keep(tmp_path, run_checks(), equivalence={"margin": 0.05, "pairs": {"jax-tf": pair}})
     assert [*rows(tmp_path, "Final test loss")["JAX and TensorFlow"].values()][1:] == [
         "+0.0040",
         "-0.0100 to +0.0600",
@@ -311,14 +318,16 @@ def test_equivalence_has_its_margin(tmp_path):
 
 
 def test_a_file_that_is_no_json_is_left_out_and_named(tmp_path):
-    keep(tmp_path, climb())
+    keep(tmp_path, run_checks())
     (tmp_path / "mutants.json").write_text("[{")
     page = write_report(tmp_path, tmp_path / "report")
     assert "mutants.json is damaged" in page.read_text()
 
 
 def test_the_same_records_give_the_same_bytes_elsewhere(tmp_path):
-    one = keep(tmp_path / "one", climb(), climb("jax", "float64"), trajectories=trajectories())
+    one = keep(
+        tmp_path / "one", run_checks(), run_checks("jax", "float64"), trajectories=trajectories()
+    )
     shutil.copytree(one, tmp_path / "two")
     pages = [write_report(tmp_path / name, tmp_path / name / "report") for name in ("one", "two")]
     kept = [{path.name: path.read_bytes() for path in page.parent.rglob("*.*")} for page in pages]

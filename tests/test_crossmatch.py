@@ -33,7 +33,7 @@ def great_circles(one, other):
 
 
 def brutal(one, other, radius):
-    """Every pair within RADIUS of which each is the other's nearest, and its separation."""
+    """Every pair within `radius` of which each is the other's nearest, and its separation."""
     apart = great_circles(one, other)
     return {
         (i, j): apart[i, j]

@@ -74,7 +74,7 @@ def calls(place) -> list[str]:
 
 
 def folders(place, task: str) -> list:
-    """The run folders of TASK."""
+    """The run folders of `task`."""
     return sorted((place / "out" / task).iterdir())
 
 
@@ -294,7 +294,7 @@ def test_again_removes_what_a_run_wrote_and_nothing_of_the_user(place):
         (folder / name).touch()
     mine = {
         *("checkpoint-best.pt", "posterior.png", "posterior.parquet.old", "mine.onnx", "rho.onnx"),
-        *("matches.csv", "ladder.txt", "calibration.json", "schema.svg", "ask_next.csv"),
+        *("matches.csv", "suite.txt", "calibration.json", "schema.svg", "ask_next.csv"),
     }
     for name in mine:
         (folder / name).write_text("mine")
@@ -336,7 +336,7 @@ def test_reports_and_stores_are_made_anew_each_time(place):
 
 
 def named(*overrides: str):
-    """The folder that a run of OVERRIDES gets."""
+    """The folder that a run of `overrides` gets."""
     return trizoo.run_folder(trizoo.compose(list(overrides)))
 
 
@@ -536,7 +536,7 @@ DOOR = (
 
 
 def door_words(place, first="") -> list[str]:
-    """What starts a door, whose tasks are those of the stub, after FIRST."""
+    """What starts a door, whose tasks are those of the stub, after `first`."""
     script = DOOR.format(root=str(ROOT), stub=str(place.parent / "stub.py"), first=first)
     return [sys.executable, "-c", script]
 
@@ -665,7 +665,7 @@ def survey(place):
 
 
 def touched(path, data=None):
-    """PATH with a later time of change, and other DATA."""
+    """`path` with a later time of change, and other `data`."""
     if data is not None:
         path.write_bytes(data)
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
@@ -732,7 +732,7 @@ def trained(place):
 
 
 def inherited(*overrides: str) -> dict:
-    """The config of a predict run of OVERRIDES."""
+    """The config of a predict run of `overrides`."""
     words = ["task=predict", *overrides]
     return trizoo.with_fit(trizoo.compose(words), words)
 
@@ -775,7 +775,7 @@ ON_PHOTOS = ["dataset=folder", "dataset.images=photos"]
 
 
 def fit_of(place, *words):
-    """A folder that holds what heirs read of a fit of WORDS."""
+    """A folder that holds what heirs read of a fit of `words`."""
     (place / "trained").mkdir(exist_ok=True)
     config = trizoo.compose(["task=fit", *words])
     (place / "trained" / "run.json").write_text(json.dumps(config))

@@ -27,8 +27,8 @@ from shared.network.weights import (
     load_checkpoint,
     load_weights,
     member,
+    merge_members,
     save_weights,
-    together,
 )
 from shared.proof import reference
 from shared.run.config import uses
@@ -179,14 +179,14 @@ def test_samples_units_and_answers_are_those_of_the_specification(trained):
         own = masks(keys, number)
         rho[:, number::MEMBERS] = reference.sample(run, weights, shown, views, own, 0, 2)
     np.testing.assert_allclose(found["samples"], rho, rtol=1e-10)
-    x = reference.see(run, shown, turned(run))
+    x = reference.apply_views(run, shown, turned(run))
     units = [reference.features(run.model, weights, x) for weights in networks]
     assert np.concatenate(units, 1).any(0).sum() > 3
     np.testing.assert_allclose(found["units"], np.concatenate(units, 1), rtol=1e-10, atol=1e-14)
     assert found["no units"].shape == (0, MEMBERS * 4)
     for t in range(5):
         dropped = reference.dropout(units[t % MEMBERS], found["kept"][:, t], run.model.dropout)
-        logits = reference.answers(networks[t % MEMBERS], dropped)
+        logits = reference.logits(networks[t % MEMBERS], dropped)
         np.testing.assert_allclose(found["answers"][:, t], 1 / (1 + np.exp(-logits)), rtol=1e-10)
 
 
@@ -197,7 +197,7 @@ def test_views_at_prediction_are_new_for_every_sample_of_every_member(trained):
 
     class Oracle:
         def sample(self, number, images, views, keys, first, samples):
-            asked.append((number, first, samples, views.turn.tobytes()))
+            asked.append((number, first, samples, views.affine.tobytes()))
             return reference.sample(run, networks[number], images, views, keys, first, samples)
 
     rho = sampled(Ensemble(Oracle(), MEMBERS), run, list(range(MEMBERS)))
@@ -315,7 +315,7 @@ def test_files_hold_every_member_under_its_name(tmp_path):
         check(member(start.weights, number), init_weights(model, 7 + number))
     save_weights(tmp_path / "two", start.weights, {})
     check(load_weights(tmp_path / "two", model, 2), start.weights)
-    save_weights(tmp_path / "one", together([init_weights(model, 7)]), {})
+    save_weights(tmp_path / "one", merge_members([init_weights(model, 7)]), {})
     check(load_weights(tmp_path / "one", model), init_weights(model, 7))
     for name, members, there in (
         ("two", 1, "2 networks"),

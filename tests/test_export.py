@@ -21,6 +21,7 @@ from shared.method.sampling import sample_galaxies
 from shared.method.views import reduction, still_views
 from shared.network.weights import first_checkpoint, init_weights, load_weights, save_weights
 from shared.proof import export, reference
+from shared.proof.case import unlike_any
 from shared.run import keys
 from shared.run.keys import galaxy_hash
 from shared.run.records import host, write_json
@@ -67,7 +68,7 @@ def run_of(*words):
 
 
 def trained(name, folder):
-    """A run of the backend called NAME, and the weights that it trained in FOLDER."""
+    """A run of the backend called `name`, and the weights that it trained in `folder`."""
     pytest.importorskip({"tf": "tensorflow"}.get(name, name))
     words = ["model.image_size=32", "training.batch_size=8", "training.learning_rate=0.01"]
     config = trizoo.compose([*words, f"backend={name}", "backend.chunk=16"])
@@ -99,9 +100,9 @@ def noise(run, count):
     y, x = np.mgrid[:256, :256] / 255
     slopes = random.uniform(-1, 1, (4, count, 1, 1, run.dataset.channels))
     y, x = y[None, ..., None], x[None, ..., None]
-    light = slopes[0] * y + slopes[1] * x + slopes[2] * y * x + 0.3 * slopes[3]
-    light = 128 + 90 * light + random.normal(0, 40, (count, 256, 256, run.dataset.channels))
-    return light.clip(0, 255).astype(np.uint8)
+    contrast = slopes[0] * y + slopes[1] * x + slopes[2] * y * x + 0.3 * slopes[3]
+    contrast = 128 + 90 * contrast + random.normal(0, 40, (count, 256, 256, run.dataset.channels))
+    return contrast.clip(0, 255).astype(np.uint8)
 
 
 def files(run, weights):
@@ -118,9 +119,9 @@ def oracle(run, weights, images, kept):
     exact = {name: array.astype(np.float64) for name, array in weights.items()}
     cutouts = Cutouts(images, reduction(run, 256))
     views = still_views(run, cutouts.size, len(images))
-    units = reference.features(run.model, exact, reference.see(run, cutouts[:], views))
-    dropped = reference.dropout(units[:, None], kept, run.model.dropout)
-    return units, 1 / (1 + np.exp(-reference.answers(exact, dropped)))
+    units = reference.features(run.model, exact, reference.apply_views(run, cutouts[:], views))
+    logits = reference.logits(run.model, exact, units[:, None], {"dropout": kept})
+    return units, 1 / (1 + np.exp(-logits))
 
 
 def errors(run, weights, images, kept, made=None):
@@ -183,6 +184,30 @@ def test_every_view_and_network_is_the_specifications(words):
     kept = masks(run, 3, 6)
     assert max(errors(run, weights, images, kept)) < 2e-6
     assert np.ptp(oracle(run, weights, images, kept)[1]) > 0.03
+
+
+NARROW = {
+    "dieleman": ("model.widths=[3,4,4,4]", "model.dense=6"),
+    "resnet18": ("model.widths=[4,6,6,8]", "model.depths=[1,2,1,1]"),
+    "resnet50": ("model.widths=[4,4,4,4]", "model.depths=[2,1,1,1]"),
+    "efficientnet_b0": ("model.widths=[8,8,8,8,8,8,8,8,12]", "model.depths=[1,1,1,1,2,1,1]"),
+    "convnext_atto": ("model.widths=[4,6,6,8]", "model.depths=[1,2,1,1]"),
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_every_architecture_in_colour_is_the_specifications(name):
+    size = 69 if name == "dieleman" else 32
+    words = [f"model={name}", f"model.image_size={size}", "model.channels=3", *NARROW[name]]
+    run = run_of("dataset=folder", "dataset.images=photos", "dataset.channels=3", *words)
+    start = unlike_any(first_checkpoint(run.model, 1), 1)
+    weights = {**start.weights, **start.moments}
+    for array in start.weights.values():  # so that samples differ, and no bias is 0
+        array += np.random.default_rng(2).normal(0, 0.1, array.shape).astype(np.float32)
+    made = files(run, weights)
+    assert export.difference(run, weights, made) < 1e-5
+    other = {name: array * 1.01 for name, array in weights.items()}
+    assert export.difference(run, other, made) > 1e-4
 
 
 def channels_first(kernel):
@@ -254,7 +279,7 @@ def test_inputs_and_outputs():
 
 
 def exported(tmp_path, *words):
-    """The folder and results of an export of a fit in TMP_PATH, as the door composes it."""
+    """The folder and results of an export of a fit in `tmp_path`, as the door composes it."""
     fit, folder = tmp_path / "fit", tmp_path / "out"
     config = trizoo.compose([*TINY, "positive=[featured-or-disk, artifact]", "model.dropout=0.2"])
     write_json(fit / "run.json", config)

@@ -126,7 +126,7 @@ def test_every_change_is_counted_and_can_fail(place, tmp_path):
 
 
 def problems(runs, count):
-    """What is wrong after each kind of error, at COUNT places."""
+    """What is wrong after each kind of error, at `count` places."""
     return [
         problem
         for number, how in enumerate(kills.ERRORS)

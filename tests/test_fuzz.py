@@ -267,7 +267,7 @@ DAMAGES = (
 
 
 def damaged(count: int) -> Iterator[Made]:
-    """COUNT files, each whole but for one thing."""
+    """`count` files, each whole but for one thing."""
     names = list(whole())
     for number in range(count):
         name = names[number % len(names)]
@@ -315,7 +315,7 @@ def odd_tables() -> Iterator[Made]:
 
 @cache
 def zeros(size: int = ZEROS) -> bytes:
-    """SIZE zeros, deflated, in a thousandth of the space: one block, again and again."""
+    """`size` zeros, deflated, in a thousandth of the space: one block, again and again."""
     packing = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = packing.compress(bytes(2**24)) + packing.flush(zlib.Z_FULL_FLUSH)
     return block * (size >> 24) + b"\3\0"
@@ -326,12 +326,12 @@ def zlib_zeros(size: int = ZEROS) -> bytes:
 
 
 def gzip_bomb(start: bytes, size: int = ZEROS) -> bytes:
-    """START, and then SIZE zeros, without an end."""
+    """`start`, and then `size` zeros, without an end."""
     return gzip.compress(start, mtime=0) + b"\x1f\x8b\x08" + bytes(7) + zeros(size)
 
 
 def zip_bomb(length: int) -> bytes:
-    """A zip of zeros that says they are LENGTH."""
+    """A zip of zeros that says they are `length`."""
     name, data = b"a.jpg", zeros()
     about = struct.pack("<5H3L2H", 20, 0, 8, 0, 33, 0, len(data), length, len(name), 0)
     local = b"PK\3\4" + about + name + data
@@ -570,7 +570,7 @@ def rich_table() -> bytes:
 
 
 def carded(data: bytes, key: str, value: str) -> bytes:
-    """DATA, a FITS file, whose first extension says KEY = VALUE; a comment makes room where it did not."""
+    """`data`, a FITS file, whose first extension says `key` = `value`; a comment makes room where it did not."""
     start = data.index(b"XTENSION")
     place = data.find(f"{key:8}=".encode(), start)
     place = data.index(b"COMMENT ", start) if place < 0 else place
@@ -670,7 +670,7 @@ def tiled(kind: str, array: np.ndarray) -> bytes:
 
 
 def tile_bomb(side: int) -> bytes:
-    """A tile-compressed image of SIDE x SIDE, all of whose tiles are the same few bytes."""
+    """A tile-compressed image of `side` x `side`, all of whose tiles are the same few bytes."""
     tile = gzip.compress(bytes(side), mtime=0)
     cards = {"XTENSION": "'BINTABLE'", "BITPIX": 8, "NAXIS": 2, "NAXIS1": 8, "NAXIS2": side}
     cards |= {"PCOUNT": len(tile), "GCOUNT": 1, "TFIELDS": 1, "TTYPE1": "'COMPRESSED_DATA'"}
@@ -894,7 +894,7 @@ def classifications() -> Iterator[Made]:
 
 
 def lay_out(folder: Path) -> None:
-    """Write every case into FOLDER, and a list of what each is and its path."""
+    """Write every case into `folder`, and a list of what each is and its path."""
     cases = []
     fixed = [*odd_tables(), *odd_images(), *odd_archives(), *odd_holders(), *replaced()]
     fixed += [
@@ -995,7 +995,9 @@ CHANGES = {f"os.{change}" for change in CHANGES} | {
 
 
 def work(folder: Path) -> None:
-    """Read every case in FOLDER, and say of each what it is, what became of it, and what it told, held and changed."""
+    """Read every case in `folder`, and say of each what it is, what became of it, and what it told, held
+    and changed.
+    """
     changed = []
 
     def watch(event, args):

@@ -78,7 +78,7 @@ STRANGE = (
 
 
 def damaged(text: bytes, draw: random.Random) -> tuple[str, bytes]:
-    """TEXT with one place of it changed, and what that is called."""
+    """`text` with one place of it changed, and what that is called."""
     how = draw.choice(("cut", "flip", "remove", "replace", "replace", "replace", "wrap", "add"))
     if how == "cut":
         return how, text[: draw.randrange(len(text))]
@@ -142,7 +142,7 @@ def written(path: Path) -> Callable[[bytes], object]:
 
 
 def one_line(call: Callable[[], int]) -> None:
-    """CALL a door that says in one line what is wrong; what it says becomes a ValueError, as it was."""
+    """`call` a door that says in one line what is wrong; what it says becomes a ValueError, as it was."""
     told, quiet = io.StringIO(), io.StringIO()
     with redirect_stderr(told), redirect_stdout(quiet):
         status = call()
@@ -203,7 +203,6 @@ def of_stores(folder: Path) -> Iterator[Own]:
     import test_report as of
 
     import trizoo
-    from shared.data.draft import JOURNAL
     from shared.data.prepare import PARTIAL, prepare
     from shared.data.sources.downloads import (
         MANIFEST,
@@ -214,6 +213,7 @@ def of_stores(folder: Path) -> Iterator[Own]:
         stem,
     )
     from shared.data.store import verify
+    from shared.data.store_writer import JOURNAL
     from shared.run.spec import RunSpec, from_config
 
     store = of.store(folder / "a store", 4)
@@ -313,23 +313,25 @@ def of_kits(folder: Path) -> Iterator[Own]:
     """index.json: what a conformance kit holds."""
     from safetensors.numpy import save_file
 
-    from shared.proof.kit import FORMAT, RUNGS, check_kit
+    from shared.proof.kit.checking import check_kit
+    from shared.proof.kit.checks import CHECKS
+    from shared.proof.kit.writing import FORMAT
 
     kit, answers = folder / "kit", folder / "answers"
     put = written(kit / "index.json")
     answers.mkdir()
     array = {"dtype": "float64", "shape": [2], "axes": "", "what": "", "rule": "largest"}
-    array["budget"] = {"float64": 1e-12, "float32": 1e-5}
-    rungs = {name: {"file": f"{name}.safetensors", "arrays": {"a": array}} for name in RUNGS}
-    for name in RUNGS:
+    array["tolerance"] = {"float64": 1e-12, "float32": 1e-5}
+    checks = {name: {"file": f"{name}.safetensors", "arrays": {"a": array}} for name in CHECKS}
+    for name in CHECKS:
         for place in (kit, answers):
             save_file({"a": np.ones(2)}, place / f"{name}.safetensors")
-    text = json.dumps({"format": FORMAT, "rungs": rungs}).encode()
+    text = json.dumps({"format": FORMAT, "checks": checks}).encode()
     yield Own("index.json", text, put, partial(check_kit, kit, answers))
 
 
 def work(folder: Path) -> None:
-    """Damage and read every file of ours, in FOLDER."""
+    """Damage and read every file of ours, in `folder`."""
     own = []
     for some in (of_records, of_stores, of_checkpoints, of_volunteers, of_kits, of_runs):
         own += some(folder)

@@ -30,7 +30,7 @@ def all_of(images):
     state, losses = backend.train_steps(state, images, plan)
     rows = np.array([19, 3, 3, 0, 11, 7, 2])
     views, keys = still_views(run, images.size, 7), galaxy_keys(0, "posterior", hashes[rows])
-    shown = images.some(rows)
+    shown = images.subset(rows)
     return losses, backend.sample(state, shown, views, keys, 0, 3), backend.embed(state, shown, views)
 
 read, kept = Cutouts(pixels, 2), Cutouts(pixels, 2)

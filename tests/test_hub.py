@@ -364,7 +364,7 @@ def test_without_the_package_its_name_is_told(survey, monkeypatch):
 
 
 class Fake:
-    """Stands in for the package: a hub of FILES that keeps a file wherever its name leads, as versions of it did."""
+    """Stands in for the package: a hub of `files` that keeps a file wherever its name leads, as versions of it did."""
 
     def __init__(self, files, sizes=True):
         self.files, self.sizes, self.fetched = files, sizes, []

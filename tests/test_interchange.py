@@ -26,13 +26,13 @@ from shared.network.weights import (
     load_weights,
     save_checkpoint,
 )
-from shared.proof.conformance import apart
+from shared.proof.case import relative_error
 from shared.run.keys import galaxy_hash
 from shared.run.spec import BACKENDS
 from shared.tasks.galaxies import cutouts, labelled_parts
 
 ROOT = Path(__file__).parent.parent
-# W+20's network at a quarter of its width; rung long_training has the whole of it
+# W+20's network at a quarter of its width; check long_training has the whole of it
 SMALL = (
     "task=conform",
     "backend.precision=float64",
@@ -93,7 +93,7 @@ def loaded(folder, name):
 def furthest(one, other):
     """The largest error of any array of two checkpoints, and its name."""
     return max(
-        (apart(getattr(one, part)[name], array), f"{part}/{name}")
+        (relative_error(getattr(one, part)[name], array), f"{part}/{name}")
         for part in ("weights", "first", "second")
         for name, array in getattr(other, part).items()
     )
@@ -116,8 +116,8 @@ def test_the_second_half_is_far_from_the_first(trained, name):
     assert (half.step, begun.step) == (HALF, 0)
     for part in ("weights", "first", "second"):
         for array, value in getattr(whole, part).items():
-            assert apart(getattr(half, part)[array], value) > 1e-3, (part, array)
-            assert apart(getattr(begun, part)[array], getattr(half, part)[array]) > 1e-3
+            assert relative_error(getattr(half, part)[array], value) > 1e-3, (part, array)
+            assert relative_error(getattr(begun, part)[array], getattr(half, part)[array]) > 1e-3
 
 
 def test_moments_that_were_lost_are_seen(trained):
@@ -240,7 +240,7 @@ def test_nothing_is_unpickled(tmp_path, write):
 
 
 def unpickling(source):
-    """The lines of SOURCE that could unpickle."""
+    """The lines of `source` that could unpickle."""
     modules = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
     found = set()
     for node in ast.walk(ast.parse(source)):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,19 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from scipy import ndimage, special, stats
 
-from shared.network.weights import layer_shapes
-from shared.proof import kit, reference
-from shared.proof.kit import RUNGS, Verdict, check_kit, ladder, write_kit
+from shared.network.model import model_of
+from shared.network.network import from_json
+from shared.network.operations import OPERATIONS
+from shared.network.weights import model_shapes
+from shared.proof import reference
+from shared.proof.kit import adam
+from shared.proof.kit.acquisition import APART
+from shared.proof.kit.checking import Verdict, check_kit, table
+from shared.proof.kit.checks import CHECKS
+from shared.proof.kit.fixtures import NETWORKS, WIDE, Fixtures, double
+from shared.proof.kit.random_numbers import random_numbers
+from shared.proof.kit.writing import FORMAT, write_kit
+from shared.proof.network import forward
 from shared.run import keys
 from shared.tasks import kit as task
 
@@ -24,8 +35,8 @@ ROOT = Path(__file__).parent.parent
 PORT = ROOT / "tests" / "fourth" / "port.c"
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 NO_COMPILER = "no C compiler (cc, gcc or clang) is on the PATH"
-INFERENCE = [rung for rung in RUNGS if rung not in ("5_gradient", "6_adam")]
-MUTANTS = {  # number in port.c: the mistake, the rung that finds it, others that start from the same
+INFERENCE = [check for check in CHECKS if check not in ("5_gradient", "6_adam")]
+MUTANTS = {  # number in port.c: the mistake, the check that finds it, others that start from the same
     1: ("transposed kernel", "3_layers", {"8_posterior"}),
     2: ("half-pixel shift", "2_warp", {"8_posterior"}),
     3: ("wrong rotation constant", "1_keys", {"8_posterior", "9_acquisition"}),
@@ -50,7 +61,7 @@ MUTANTS = {  # number in port.c: the mistake, the rung that finds it, others tha
 def written(tmp_path_factory):
     """A kit, made by one thread: several, on cores that others use, are slower."""
     folder = tmp_path_factory.mktemp("kit")
-    code = f"from pathlib import Path; from shared.proof.kit import write_kit; write_kit(Path({str(folder)!r}))"
+    code = f"from pathlib import Path; from shared.proof.kit.writing import write_kit; write_kit(Path({str(folder)!r}))"
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -65,39 +76,39 @@ def written(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def load(written):
-    """The arrays of a rung of the kit."""
-    return lambda rung: load_file(written / f"{rung}.safetensors")
+    """The arrays of a check of the kit."""
+    return lambda check: load_file(written / f"{check}.safetensors")
 
 
 @pytest.fixture
 def answers(written, tmp_path):
     """A folder of right answers, to be spoilt."""
-    for rung in RUNGS:
-        arrays = load_file(written / f"{rung}.safetensors")
+    for check in CHECKS:
+        arrays = load_file(written / f"{check}.safetensors")
         save_file(
             {name: array for name, array in arrays.items() if name.startswith("out/")},
-            tmp_path / f"{rung}.safetensors",
+            tmp_path / f"{check}.safetensors",
         )
     return tmp_path
 
 
-def spoil(answers, rung, name, change):
-    """Let CHANGE make another array of the one called NAME."""
-    path = answers / f"{rung}.safetensors"
+def spoil(answers, check, name, change):
+    """Let `change` make another array of the one called `name`."""
+    path = answers / f"{check}.safetensors"
     arrays = load_file(path)
     arrays[name] = np.ascontiguousarray(change(arrays[name]))
     save_file(arrays, path)
 
 
-def verdict_on(kit_folder, answers, rung, name) -> Verdict:
+def verdict_on(kit_folder, answers, check, name) -> Verdict:
     (found,) = [
-        one for one in check_kit(kit_folder, answers) if (one.rung, one.array) == (rung, name)
+        one for one in check_kit(kit_folder, answers) if (one.check, one.array) == (check, name)
     ]
     return found
 
 
 def compiled(folder, precision, mutant=0, optimise="-O2"):
-    """The port as a program in FOLDER."""
+    """The port as a program in `folder`."""
     program = folder / f"port-{precision}-{mutant}"
     flags = [optimise, "-Wall", "-Werror", "-std=c11", f"-DREAL={precision}", f"-DMUTANT={mutant}"]
     command = [COMPILER, *flags, PORT, "-o", program, "-lm"]
@@ -106,10 +117,10 @@ def compiled(folder, precision, mutant=0, optimise="-O2"):
     return program
 
 
-def ported(program, kit_folder, folder, *rungs):
-    """The verdicts on what PROGRAM wrote into FOLDER."""
+def ported(program, kit_folder, folder, *checks):
+    """The verdicts on what `program` wrote into `folder`."""
     folder.mkdir()
-    done = subprocess.run([program, kit_folder, folder, *rungs], capture_output=True, text=True)
+    done = subprocess.run([program, kit_folder, folder, *checks], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return check_kit(kit_folder, folder)
 
@@ -118,11 +129,11 @@ def ported(program, kit_folder, folder, *rungs):
 
 
 @pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
-def test_a_port_in_c_climbs_the_whole_ladder_in_double_precision(written, tmp_path):
+def test_a_port_in_c_passes_every_check_in_double_precision(written, tmp_path):
     verdicts = ported(compiled(tmp_path, "double"), written, tmp_path / "answers")
-    assert {one.rung for one in verdicts} == set(RUNGS)
+    assert {one.check for one in verdicts} == set(CHECKS)
     assert not [one for one in verdicts if one.verdict != "ok"]
-    assert ladder(verdicts).endswith("all is ok")
+    assert table(verdicts).endswith("all is ok")
 
 
 @pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
@@ -132,18 +143,18 @@ def test_a_port_in_c_in_single_precision_lacks_the_200_steps_alone(written, tmp_
     assert many
     assert {one.verdict for one in many} == {"missing"}
     assert not [one for one in verdicts if one.verdict != "ok" and one not in many]
-    assert {one.budget for one in verdicts if one.rung == "3_layers"} == {1e-5}
+    assert {one.tolerance for one in verdicts if one.check == "3_layers"} == {1e-5}
 
 
 @pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[what for what, _, _ in MUTANTS.values()])
-def test_a_mistake_in_the_port_is_found_by_its_rung(written, tmp_path, mutant):
-    _, rung, others = MUTANTS[mutant]
-    asked = INFERENCE if rung in INFERENCE else [rung]
+def test_a_mistake_in_the_port_is_found_by_its_check(written, tmp_path, mutant):
+    _, check, others = MUTANTS[mutant]
+    asked = INFERENCE if check in INFERENCE else [check]
     program = compiled(tmp_path, "float", mutant, "-O1")
     verdicts = ported(program, written, tmp_path / "answers", *asked)
-    assert {one.rung for one in verdicts if one.verdict == "over"} == {rung, *others}
-    assert {one.rung for one in verdicts if one.verdict == "missing"} >= set(RUNGS) - set(asked)
+    assert {one.check for one in verdicts if one.verdict == "over"} == {check, *others}
+    assert {one.check for one in verdicts if one.verdict == "missing"} >= set(CHECKS) - set(asked)
 
 
 def test_the_port_includes_nothing_but_the_standard_library():
@@ -159,10 +170,11 @@ def test_the_kit_is_small_and_index_files_and_readme_agree(written):
     assert sum(path.stat().st_size for path in written.iterdir()) < 20e6
     index = json.loads((written / "index.json").read_text())
     readme = (written / "README.md").read_text()
-    parts = [index["weights"], *index["rungs"].values()]
+    parts = [index["weights"], *index["checks"].values()]
     assert {path.name for path in written.iterdir()} == {
         "README.md",
         "index.json",
+        index["networks"],
         *(part["file"] for part in parts),
     }
     for part in parts:
@@ -176,13 +188,58 @@ def test_the_kit_is_small_and_index_files_and_readme_agree(written):
             assert ("rule" in fact) == name.startswith("out/")
             assert f"| `{name}` | {fact['dtype']} |" in readme
             assert np.isfinite(arrays[name]).all()
-    for rung in index["rungs"].values():
-        assert f"\n## {rung['section']}\n" in readme
+    for check in index["checks"].values():
+        assert f"\n## {check['section']}\n" in readme
+
+
+def test_the_networks_are_those_of_the_specification(written):
+    networks = json.loads((written / "networks.json").read_text())
+    assert networks.keys() == NETWORKS.keys()
+    for name, spec in NETWORKS.items():
+        model, network = model_of(spec), networks[name]
+        assert tuple(network["image"]) == model.image
+        assert from_json(network["encoder"]) == model.encoder
+        assert from_json(network["head"]) == model.head
+
+
+def test_walking_the_network_as_data_gives_the_layers(load, written):
+    network = json.loads((written / "networks.json").read_text())["wide"]
+    arrays, weights = load("3_layers"), load_file(written / "weights.safetensors")
+    kept = {"dropout": arrays["in/keep"].astype(bool)}
+    encoder, head = (from_json(network[part]) for part in ("encoder", "head"))
+    values = forward(encoder, double(weights), arrays["in/x"].astype(float)).values
+    answers = forward(head, double(weights), values["units"], None, kept).output
+    for name in arrays.keys() - {"out/logits"}:
+        if name.startswith("out/"):
+            np.testing.assert_allclose(values[name[4:]], arrays[name], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(answers[:, 1] - answers[:, 0], arrays["out/logits"], atol=1e-12)
+
+
+def test_the_readme_says_what_each_operation_does(written):
+    readme = (written / "README.md").read_text()
+    networks = json.loads((written / "networks.json").read_text())
+    shown = re.search(r'    (\{"name": "conv0".*?\})', readme, re.DOTALL)
+    assert json.loads(shown[1]) == networks["wide"]["encoder"][0]
+    layers = [
+        layer for network in networks.values() for layer in network["encoder"] + network["head"]
+    ]
+    for kind in OPERATIONS:
+        assert (f"- `{kind}`" in readme) == (kind in {layer["operation"] for layer in layers})
+    for name in {name for layer in layers for name in layer} - {"bias"}:
+        assert f"`{name}`" in readme or f'"{name}"' in readme
+    here = {  # what the README says that all have here
+        "Conv": {"stride": 1, "groups": 1, "padding": 1, "kernel": 3, "bias": True},
+        "MaxPool": {"stride": 2, "padding": 0, "kernel": 2},
+    }
+    for layer in layers:
+        wanted = here.get(layer["operation"], {})
+        assert layer.items() >= wanted.items()
+        assert (layer.get("init", "glorot"), layer.get("bias_init", 0)) == ("glorot", 0)
 
 
 def test_no_array_of_the_weights_can_be_forgotten(written):
     weights = load_file(written / "weights.safetensors")
-    assert weights.keys() == layer_shapes(kit.WIDE).keys()
+    assert weights.keys() == model_shapes(WIDE).keys()
     assert min((array != 0).mean() for array in weights.values()) > 0.99
 
 
@@ -192,11 +249,11 @@ def test_the_readme_numbers_the_purposes_as_they_are(written):
 
 
 def test_a_kit_is_a_function_of_its_seed(tmp_path, monkeypatch):
-    monkeypatch.setattr(kit, "ADAM", replace(kit.ADAM, steps=3))
+    monkeypatch.setattr(adam, "ADAM", replace(adam.ADAM, steps=3))
     for name in ("one", "again"):
         write_kit(tmp_path / name, 7)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert len(files) == len(RUNGS) + 3
+    assert len(files) == len(CHECKS) + 4
     for name in files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert json.loads((tmp_path / "one" / "index.json").read_text())["seed"] == 7
@@ -208,7 +265,7 @@ def test_a_kit_is_a_function_of_its_seed(tmp_path, monkeypatch):
 
 
 def test_another_seed_is_another_kit(load):
-    other, mine = kit.random_numbers(kit.Sky(1)), load("1_keys")
+    other, mine = random_numbers(Fixtures(1)), load("1_keys")
     for name in ("out/galaxy_keys", "out/keep", "out/first/conv0/kernel", "out/bilinear/turn"):
         assert (other[name].values != mine[name]).mean() > 0.2
 
@@ -235,14 +292,14 @@ def test_the_task_writes_the_kit_of_its_seed(tmp_path, monkeypatch):
 def test_warps_are_scipys_linear_interpolation(load, name, mode, scale):
     arrays = load("2_warp")
     for i, image in enumerate(arrays["in/images"]):
-        turn, window, light = (
+        affine, crop, contrast = (
             arrays[f"in/{name}/{part}"][i].astype(float) for part in ("turn", "window", "light")
         )
-        p = np.arange(32) * window[2] // 32
-        q = np.stack(np.meshgrid(window[0] + p, window[1] + p, indexing="ij"))
-        source = np.einsum("ij,jyx->iyx", turn[:, :2], q) + turn[:, 2, None, None]
+        p = np.arange(32) * crop[2] // 32
+        q = np.stack(np.meshgrid(crop[0] + p, crop[1] + p, indexing="ij"))
+        source = np.einsum("ij,jyx->iyx", affine[:, :2], q) + affine[:, 2, None, None]
         seen = ndimage.map_coordinates(image.astype(float), source, order=1, mode=mode) / scale
-        seen = (seen - seen.mean()) * light[1] + seen.mean() + light[0]
+        seen = (seen - seen.mean()) * contrast[1] + seen.mean() + contrast[0]
         np.testing.assert_allclose(arrays[f"out/{name}"][i], seen, rtol=0, atol=1e-11)
 
 
@@ -270,23 +327,23 @@ def test_the_likelihood_is_the_binomials(load):
     assert {-50, 50} <= set(logits)
 
 
-def test_slopes_are_those_of_the_loss(load, written):
+def test_gradients_are_those_of_the_loss(load, written):
     arrays = load("5_gradient")
-    weights = kit._double(load_file(written / "weights.safetensors"))
-    x, kept = arrays["in/x"].astype(float), arrays["in/keep"].astype(bool)
-    slopes = {name: arrays[f"out/slope/{name}"] for name in weights}
+    weights = double(load_file(written / "weights.safetensors"))
+    x, kept = arrays["in/x"].astype(float), {"dropout": arrays["in/keep"].astype(bool)}
+    gradients = {name: arrays[f"out/slope/{name}"] for name in weights}
 
     def loss(step):
-        moved = {name: w + step * slopes[name] for name, w in weights.items()}
-        return reference.loss(kit.WIDE, moved, x, kept, arrays["in/yes"], arrays["in/total"])
+        moved = {name: w + step * gradients[name] for name, w in weights.items()}
+        return reference.loss(WIDE, moved, x, kept, arrays["in/yes"], arrays["in/total"])
 
-    length = sum((slope**2).sum() for slope in slopes.values())
+    length = sum((gradient**2).sum() for gradient in gradients.values())
     step = 1e-6 / np.sqrt(length)
     assert loss(0) == arrays["out/loss"][0]
     assert (loss(step) - loss(-step)) / (2 * step) == pytest.approx(length, rel=1e-5)
 
 
-def test_the_tied_slopes_have_ties_that_matter(load):
+def test_the_tied_gradients_have_ties_that_matter(load):
     arrays = load("5_gradient")
     assert not arrays["in/tied/weights/conv1/kernel"].any()
     assert (arrays["in/tied/weights/conv1/bias"] > 0).all()  # ReLU lets them through
@@ -295,13 +352,15 @@ def test_the_tied_slopes_have_ties_that_matter(load):
 
 def test_adams_first_step_has_the_length_of_the_learning_rate(load):
     arrays = load("6_adam")
-    slope, moved = (
+    gradient, moved = (
         arrays["in/one/slope"][0],
         arrays["in/one/weight"] - arrays["out/one/textbook/weight"],
     )
-    np.testing.assert_allclose(moved[0], 1e-3 * slope / (np.abs(slope) + 1e-8), rtol=0, atol=1e-16)
+    np.testing.assert_allclose(
+        moved[0], 1e-3 * gradient / (np.abs(gradient) + 1e-8), rtol=0, atol=1e-16
+    )
     hat = arrays["in/one/weight"][0] - arrays["out/one/hat/weight"][0]
-    assert hat[1] == pytest.approx(1e-3 / (1 + np.sqrt(1000)), rel=1e-6)  # a slope of 1e-8
+    assert hat[1] == pytest.approx(1e-3 / (1 + np.sqrt(1000)), rel=1e-6)  # a gradient of 1e-8
 
 
 def test_the_200_steps_train_every_layer(load):
@@ -333,7 +392,7 @@ def test_scores_are_those_of_scipys_binomials(load):
         left = np.delete(scores, chosen)
         assert len(chosen) == 128
         assert (np.diff(chosen) > 0).all()
-        assert scores[chosen].min() - left.max() > (0 if name == "random" else kit.APART)
+        assert scores[chosen].min() - left.max() > (0 if name == "random" else APART)
 
 
 # What the checker says
@@ -342,13 +401,13 @@ def test_scores_are_those_of_scipys_binomials(load):
 def test_right_answers_are_ok(written, answers):
     verdicts = check_kit(written, answers)
     assert {(one.error, one.verdict) for one in verdicts} == {(0, "ok")}
-    table = ladder(verdicts).splitlines()
-    assert [line.split()[0] for line in table[1:-1]] == list(RUNGS)
-    assert table[-1] == "all is ok"
+    lines = table(verdicts).splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == list(CHECKS)
+    assert lines[-1] == "all is ok"
 
 
 @pytest.mark.parametrize(
-    ("rung", "name", "dtype", "budget"),
+    ("check", "name", "dtype", "tolerance"),
     [
         ("2_warp", "out/bilinear", "float64", 1e-12),
         ("2_warp", "out/bilinear", "float32", 1e-5),
@@ -359,20 +418,20 @@ def test_right_answers_are_ok(written, answers):
         ("6_adam", "out/many/weight/conv0/kernel", "float64", 1e-10),
     ],
 )
-def test_budgets_end_where_they_say(written, answers, rung, name, dtype, budget):
+def test_tolerances_end_where_they_say(written, answers, check, name, dtype, tolerance):
     for share, wanted in ((0.8, "ok"), (1.2, "over")):
 
         def moved(array, share=share):
-            by, place = share * budget * np.abs(array).max(), np.abs(array).argmax()
+            by, place = share * tolerance * np.abs(array).max(), np.abs(array).argmax()
             array = array.astype(np.float64)
             array.flat[place] -= by
             return array.astype(dtype)
 
-        oracle = load_file(written / f"{rung}.safetensors")[name]
-        spoil(answers, rung, name, lambda _, oracle=oracle, moved=moved: moved(oracle))
-        found = verdict_on(written, answers, rung, name)
-        assert (found.verdict, found.budget) == (wanted, budget)
-        assert found.error == pytest.approx(share * budget, rel=0.1)
+        oracle = load_file(written / f"{check}.safetensors")[name]
+        spoil(answers, check, name, lambda _, oracle=oracle, moved=moved: moved(oracle))
+        found = verdict_on(written, answers, check, name)
+        assert (found.verdict, found.tolerance) == (wanted, tolerance)
+        assert found.error == pytest.approx(share * tolerance, rel=0.1)
 
 
 def test_small_likelihoods_count_by_themselves(written, answers):
@@ -399,7 +458,7 @@ def test_one_bit_is_one_too_many(written, answers):
         assert verdict_on(written, answers, "1_keys", name)[2:] == (1, 0, "over")
     spoil(answers, "1_keys", "out/uniforms", lambda u: np.nextafter(u, 1))
     assert verdict_on(written, answers, "1_keys", "out/uniforms").verdict == "over"
-    assert "over: 1_keys out/keep, error 1, budget 0e+00" in ladder(check_kit(written, answers))
+    assert "over: 1_keys out/keep, error 1, tolerance 0e+00" in table(check_kit(written, answers))
 
 
 def test_whole_numbers_may_be_of_any_integer_type(written, answers):
@@ -418,13 +477,13 @@ def test_what_is_no_number_is_over(written, answers, value):
         array.flat[3] = value
         return array
 
-    for rung, name in (
+    for check, name in (
         ("2_warp", "out/bilinear"),
         ("4_likelihood", "out/nll"),
         ("9_acquisition", "out/random"),
     ):
-        spoil(answers, rung, name, broken)
-        assert verdict_on(written, answers, rung, name).verdict == "over"
+        spoil(answers, check, name, broken)
+        assert verdict_on(written, answers, check, name).verdict == "over"
 
 
 def test_what_is_not_there_is_missing(written, answers):
@@ -436,11 +495,11 @@ def test_what_is_not_there_is_missing(written, answers):
     spoil(answers, "6_adam", "out/one/hat/weight", lambda weight: weight.astype(np.float32))
     missing = [one for one in check_kit(written, answers) if one.verdict != "ok"]
     assert {one.verdict for one in missing} == {"missing"}
-    assert {one.rung for one in missing} == {"5_gradient", "6_adam", "8_posterior"}
-    assert [one.array for one in missing if one.rung[0] in "68"] == ["out/many/losses", "out/rho"]
-    table = ladder(check_kit(written, answers))
-    assert "missing: 33 of 5_gradient" in table
-    assert table.endswith("35 of 146 arrays are not ok")
+    assert {one.check for one in missing} == {"5_gradient", "6_adam", "8_posterior"}
+    assert [one.array for one in missing if one.check[0] in "68"] == ["out/many/losses", "out/rho"]
+    text = table(check_kit(written, answers))
+    assert "missing: 33 of 5_gradient" in text
+    assert text.endswith("35 of 146 arrays are not ok")
 
 
 def test_another_shape_or_kind_is_said(written, answers):
@@ -450,8 +509,8 @@ def test_another_shape_or_kind_is_said(written, answers):
         ("2_warp", "out/nearest"): lambda seen: seen.astype(np.float16),
         ("9_acquisition", "out/random"): lambda scores: (scores * 2**24).astype(np.int64),
     }
-    for (rung, name), change in changes.items():
-        spoil(answers, rung, name, change)
+    for (check, name), change in changes.items():
+        spoil(answers, check, name, change)
     wrong = {one[:2]: one for one in check_kit(written, answers) if one.verdict != "ok"}
     assert {one.verdict for one in wrong.values()} == {"wrong shape"}
     assert wrong.keys() == changes.keys()
@@ -486,10 +545,10 @@ def test_damage_is_refused_with_the_way_out(written, answers, tmp_path):
         ("", "is empty"),
         ('{"format": "kit 2"}', "format"),
         ("[]", "not an object"),
-        (f'{{"format": "{kit.FORMAT}", "rungs": []}}', "rungs is .*, not an object"),
-        (f'{{"format": "{kit.FORMAT}", "rungs": {{"1_keys": {{}}}}}}', "1_keys.file is missing"),
+        (f'{{"format": "{FORMAT}", "checks": []}}', "checks is .*, not an object"),
+        (f'{{"format": "{FORMAT}", "checks": {{"1_keys": {{}}}}}}', "1_keys.file is missing"),
         (index.replace('"rule": "exact"', '"rule": "nearly"'), "the rule nearly"),
-        (f'{{"format": "{kit.FORMAT}", "rungs": {{}}}}', "have the rungs 1_keys, 2_warp"),
+        (f'{{"format": "{FORMAT}", "checks": {{}}}}', "have the checks 1_keys, 2_warp"),
     ):
         (copy / "index.json").write_text(text)
         with pytest.raises(ValueError, match=rule):

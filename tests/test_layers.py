@@ -19,10 +19,10 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 QUICK = {"threads": 1, "environment": {"XLA_FLAGS": "--xla_backend_optimization_level=0"}}
 
 
-def measured(*words: str) -> dict[str, dict[str, float]]:
-    """What a process of `tests.network_checks` finds."""
+def measured(*words: str, module: str = "tests.network_checks") -> dict:
+    """What a process of `module` finds."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.network_checks", *words],
+        [sys.executable, "-m", module, *words],
         cwd=Path(__file__).parent.parent,
         env={**child_environment(QUICK), "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
@@ -49,6 +49,19 @@ def test_operations_are_those_of_the_specification(name, precision):
     found = measured(name, precision, "operations")
     assert {case.removesuffix(", ties") for case in found} == CASES.keys()
     assert not worst(found, TOLERANCE[precision])
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_mistake_in_any_operation_of_any_framework_is_seen(name):
+    found = measured(name, "float64", "harmed")
+    assert found.keys() >= CASES.keys()
+    missed = {
+        (case, what): error
+        for case, errors in found.items()
+        for what, error in errors.items()
+        if what != "moments" and error < 100 * TOLERANCE["float64"]
+    }
+    assert not missed
 
 
 def test_every_operation_is_checked():
@@ -86,10 +99,10 @@ def test_gradients_are_finite_differences(title):
 
         return difference(loss)
 
-    for place, slope in [*enumerate(for_xs), *for_weights.items()]:
-        v = random.normal(size=slope.shape)
-        size = np.linalg.norm(slope) * np.linalg.norm(v)
-        assert abs(along(place, v) - (slope * v).sum()) <= 1e-8 * size
+    for place, gradient in [*enumerate(for_xs), *for_weights.items()]:
+        v = random.normal(size=gradient.shape)
+        size = np.linalg.norm(gradient) * np.linalg.norm(v)
+        assert abs(along(place, v) - (gradient * v).sum()) <= 1e-8 * size
 
 
 def test_moments_of_a_batch_are_those_of_a_sample():

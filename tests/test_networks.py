@@ -31,6 +31,7 @@ from shared.network.pixels import places, taps
 from shared.proof import network as proof
 from shared.run.spec import BACKENDS
 from tests.network_checks import doubled, masks, networks, random_weights
+from tests.train_networks import NARROW
 
 PARAMETERS = {  # with colours, without a head: those of timm 1.0.31
     "convnext_atto": (convnext((40, 80, 160, 320), (2, 2, 6, 2)), 3_374_520),
@@ -60,6 +61,13 @@ def test_networks_are_those_of_the_specification(name):
     found = measured(name, "float64", "networks")
     assert {case.split(",")[0] for case in found} == networks().keys()
     assert not worst(found, 1e-10)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_twenty_steps_of_training_are_those_of_the_specification(name):
+    found = measured(name, module="tests.train_networks")
+    assert found.keys() == NARROW.keys()
+    assert not {network: error for network, error in found.items() if not error <= 1e-9}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -175,8 +183,8 @@ def test_gradients_of_whole_networks_are_finite_differences(name):
     x = random.random((2, *model.image))
     done = proof.forward(model.whole, weights, x, None, kept)
     d = random.normal(size=done.output.shape)
-    slopes, _ = proof.gradients(model.whole, done, d)
-    assert slopes.keys() == weights.keys()
+    gradients, _ = proof.gradients(model.whole, done, d)
+    assert gradients.keys() == weights.keys()
     v = {key: random.normal(size=w.shape) * np.abs(w).mean() for key, w in weights.items()}
 
     def loss(t):
@@ -184,10 +192,11 @@ def test_gradients_of_whole_networks_are_finite_differences(name):
         return (proof.forward(model.whole, moved, x, None, kept).output * d).sum()
 
     size = np.sqrt(
-        sum((slopes[key] ** 2).sum() for key in v) * sum((one**2).sum() for one in v.values())
+        sum((gradients[key] ** 2).sum() for key in v) * sum((one**2).sum() for one in v.values())
     )
     errors = [
-        abs((loss(h) - loss(-h)) / (2 * h) - sum((slopes[key] * v[key]).sum() for key in v)) / size
+        abs((loss(h) - loss(-h)) / (2 * h) - sum((gradients[key] * v[key]).sum() for key in v))
+        / size
         for h in (1e-5, 1e-6, 1e-7)
     ]
     assert min(errors) < 1e-5  # ReLU and max-pool bend between the two

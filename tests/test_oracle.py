@@ -49,7 +49,7 @@ QUESTION, GALAXIES = "smooth-or-featured", 60
 
 @functools.cache
 def run_of(*words):
-    """The run of WORDS, composed once."""
+    """The run of `words`, composed once."""
     return composed(*words)
 
 
@@ -134,12 +134,12 @@ def made(asked, columns, folder):
 
 
 def manifest(folder, number):
-    """The ids that ask NUMBER is about."""
+    """The ids that ask `number` is about."""
     return pd.read_csv(folder / f"ask-{number:02d}" / "manifest.csv", dtype=str)["!galaxy"].tolist()
 
 
 def export(folder, name, said):
-    """An export in which volunteers SAID of galaxies: smooth so often, featured so often."""
+    """An export in which volunteers `said` of galaxies: smooth so often, featured so often."""
     (folder / "classifications").mkdir(exist_ok=True)
     rows = []
     for galaxy, (smooth, featured) in said.items():
@@ -158,12 +158,12 @@ def export(folder, name, said):
     table.to_csv(folder / "classifications" / f"{name}.csv", index=False)
 
 
-def tell(folder, ask):
+def tell(folder, write_subject_set):
     """What volunteers say of ask ASK: all but its last galaxy are answered, the last by two people only."""
-    *heard, late = manifest(folder, ask)
-    said = {name: (2 + place, 3) for place, name in enumerate(heard)}
-    export(folder, f"after {ask}", {**said, late: (1, 1)})
-    return heard, late
+    *count_votes, late = manifest(folder, write_subject_set)
+    said = {name: (2 + place, 3) for place, name in enumerate(count_votes)}
+    export(folder, f"after {write_subject_set}", {**said, late: (1, 1)})
+    return count_votes, late
 
 
 def test_a_survey_goes_on_as_volunteers_answer(tmp_path, survey):
@@ -186,20 +186,20 @@ def test_a_survey_goes_on_as_volunteers_answer(tmp_path, survey):
     assert not backend.plans  # nothing is trained twice
     assert not backend.sampled
 
-    heard, late = tell(folder, 1)
+    count_votes, late = tell(folder, 1)
     backend = Fake()
     outcome = survey(folder, "seed=1", backend=backend)
     assert f"upload {folder}/ask-02" in outcome["waiting"]
     learned = np.unique(np.concatenate([plan.rows.ravel() for plan in backend.plans]))
-    assert set(learned) <= set(known) | {int(name) for name in heard}
+    assert set(learned) <= set(known) | {int(name) for name in count_votes}
     frozen = pd.read_csv(folder / "ask-01" / "votes.csv", dtype={"id": str}).set_index("id")
-    assert frozen.index.tolist() == heard
+    assert frozen.index.tolist() == count_votes
     assert frozen[f"{QUESTION}_smooth"].tolist() == [2, 3, 4]
     assert frozen[f"{QUESTION}_total"].tolist() == [5, 6, 7]
     second = manifest(folder, 2)
-    assert not set(second) & {*heard, late}  # who answers late is learned from all the same
+    assert not set(second) & {*count_votes, late}  # who answers late is learned from all the same
 
-    export(folder, "after 1", {heard[0]: (9, 9)})  # later exports change no past round
+    export(folder, "after 1", {count_votes[0]: (9, 9)})  # later exports change no past round
     *answered, last = second
     export(folder, "after 2", {name: (1, 4) for name in {*answered, late}})
     outcome = survey(folder, "seed=1")
@@ -213,7 +213,7 @@ def test_a_survey_goes_on_as_volunteers_answer(tmp_path, survey):
     assert counts == [len(known), len(known) + 3, len(known) + 7]
     proposed = pd.read_csv(folder / "ask_next.csv", dtype={"id": str})
     assert list(proposed) == ["rank", "id", "ra", "dec", "score", "chance", "votes"]
-    assert not {*heard, *answered, late} & set(proposed["id"])
+    assert not {*count_votes, *answered, late} & set(proposed["id"])
     assert proposed["chance"].tolist() == results["rounds"][2]["chances"]
     assert proposed["votes"].tolist() == [40] * 4
     assert not (folder / "ask-03").exists()
@@ -243,7 +243,7 @@ def test_what_answers_say_of_the_network_that_asked(tmp_path, survey):
 
 
 def lure_of(losses, left, chances):
-    """The estimate as its authors write it, from how many were LEFT at each turn."""
+    """The estimate as its authors write it, from how many were `left` at each turn."""
     pool, drawn = left[0], len(losses)
     terms = [
         (1 + (pool - drawn) / (n - 1) * (1 / (n * q) - 1)) * loss
@@ -279,17 +279,17 @@ def test_a_survey_that_was_stopped_anywhere_goes_on_as_if_it_was_not(tmp_path, s
     digests = {}
     for name in ("whole", "stopped"):
         folder = tmp_path / name
-        for ask in (1, 2, 3):
+        for write_subject_set in (1, 2, 3):
             if name == "stopped":
                 try:
                     survey(folder, backend=Fake(stop=stop))
                 except Stopped:
                     pass
                 else:
-                    assert (stop - 2) // 4 + 1 != ask
+                    assert (stop - 2) // 4 + 1 != write_subject_set
             outcome = survey(folder)
-            if ask < 3:
-                tell(folder, ask)
+            if write_subject_set < 3:
+                tell(folder, write_subject_set)
         digests[name] = [entry["digest"] for entry in outcome["results"]["rounds"]]
     assert digests["whole"] == digests["stopped"]
     assert len(set(digests["whole"])) == 3

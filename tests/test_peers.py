@@ -174,8 +174,8 @@ def units_of(run):
     """The dense layer's units of the very images that ours predict from, by the specification."""
     images, views, _ = material.shown(run)
     weights = init_weights(run.model, run.seed)
-    units = reference.features(run.model, weights, reference.see(run, images, views))
-    return units, reference.answers(weights, units)
+    units = reference.features(run.model, weights, reference.apply_views(run, images, views))
+    return units, reference.logits(weights, units)
 
 
 def logits(rho):
@@ -246,7 +246,9 @@ def test_views_that_change_nothing_are_those_of_the_specification(found, name):
     still = from_config(
         RunSpec, {**to_config(run), "augmentation": {**to_config(run)["augmentation"], **STILL}}
     )
-    expected = reference.see(still, images, still_views(still, images.shape[1], len(images)))
+    expected = reference.apply_views(
+        still, images, still_views(still, images.shape[1], len(images))
+    )
     np.testing.assert_allclose(about["still"], expected, rtol=0, atol=2e-5)
 
 
@@ -257,7 +259,7 @@ def test_views_turn_about_the_centre_and_zoom_by_what_the_run_says(found, name):
     config = to_config(run)
     centred = from_config(RunSpec, {**config, "augmentation": {**config["augmentation"], **ROUND}})
     size = images.shape[1]
-    expected = reference.see(centred, images, still_views(centred, size, len(images)))
+    expected = reference.apply_views(centred, images, still_views(centred, size, len(images)))
     # a disc is the same however it is turned, as far as the image goes; what is left is bilinear, in Keras thrice over
     left = 0.025 if name.startswith("keras") else 0.006
     y, x = np.indices(expected.shape[1:3]) - (expected.shape[1] - 1) / 2

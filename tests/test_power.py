@@ -14,7 +14,8 @@ from disk import unsafe_disk
 from PIL import Image
 
 import trizoo
-from shared.data import draft, store
+from shared.data import store
+from shared.data import store_writer as draft
 from shared.data.prepare import prepare
 from shared.data.store import open_store
 from shared.output.volunteers import ask

@@ -74,7 +74,7 @@ def striped(grey):
 
 
 def dataset(*words):
-    """The dataset of the run that WORDS spell out."""
+    """The dataset of the run that `words` spell out."""
     config = trizoo.compose(["question=bar", "positive=[yes]", *words])
     return from_config(DatasetSpec, config["dataset"])
 
@@ -304,7 +304,7 @@ def test_galaxies_with_an_image_each_are_split_by_their_own_ids(survey, capsys):
 
 
 def test_pixels_decide_where_their_checksums_agree(survey, monkeypatch):
-    monkeypatch.setattr("shared.data.draft.zlib.crc32", lambda data: 7)
+    monkeypatch.setattr("shared.data.store_writer.zlib.crc32", lambda data: 7)
     store = prepare.prepare(survey)
     assert store.source["same_image"] == []
 
@@ -470,7 +470,7 @@ def test_synthetic_galaxies_keep_how_they_were_drawn(survey):
 SLOW = """
 import json, os, sys, time
 from shared.data import cutouts
-from shared.data import draft
+from shared.data import store_writer as draft
 from shared.data import prepare
 from shared.run.spec import DatasetSpec, from_config
 draft.COMMIT = 0
@@ -485,7 +485,7 @@ prepare.prepare(from_config(DatasetSpec, json.loads(sys.argv[1])))
 
 
 def slow_child(survey, seconds):
-    """A process that prepares SURVEY and has begun to read images."""
+    """A process that prepares `survey` and has begun to read images."""
     command = [sys.executable, "-c", SLOW, json.dumps(to_config(survey)), str(seconds)]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "reading\n"
@@ -497,7 +497,7 @@ def test_the_specification_survives_the_way_to_a_child(survey):
 
 
 def killed(survey, seconds, after):
-    """Prepare SURVEY, SECONDS an image, in a process that is killed after it began AFTER images."""
+    """Prepare `survey`, `seconds` an image, in a process that is killed after it began `after` images."""
     child = slow_child(survey, seconds)
     for _ in range(after - 1):
         child.stdout.readline()
@@ -518,7 +518,7 @@ def test_a_killed_prepare_is_taken_up_by_the_same_and_kept_for_a_week(survey, mo
 
 
 def many(survey, count=60):
-    """SURVEY with COUNT galaxies whose images differ, every tenth of them bad."""
+    """`survey` with `count` galaxies whose images differ, every tenth of them bad."""
     rng = np.random.default_rng(7)
     lines = ["id,bar_yes,bar_no"]
     for number in range(count):
@@ -557,7 +557,7 @@ def test_kills_change_no_byte_and_nothing_whole_is_read_twice(survey, tmp_path, 
 @pytest.mark.parametrize("moment", ["finish", "rename"])
 def test_an_end_at_the_last_moment_costs_nothing(survey, moment, monkeypatch):
     wanted = prepare.prepare(dataclasses.replace(survey, stores=survey.stores + "2")).folder
-    finish = draft.Draft.finish
+    finish = draft.StoreWriter.finish
 
     def stop(*how):
         finish(*how)
@@ -568,7 +568,7 @@ def test_an_end_at_the_last_moment_costs_nothing(survey, moment, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(draft.Draft, "finish", stop if moment == "finish" else renamed)
+        patch.setattr(draft.StoreWriter, "finish", stop if moment == "finish" else renamed)
         if moment == "rename":
             patch.setattr(prepare.shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):

@@ -7,11 +7,13 @@ from scipy.signal import correlate2d
 from scipy.stats import binom
 
 from shared.method.views import Views
+from shared.network.operations import Conv
 from shared.network.weights import init_weights
-from shared.proof import reference
-from shared.run.spec import ModelSpec
+from shared.proof import operations, reference
+from shared.proof.operations import Given
+from tests.models import w20_model
 
-SPEC = ModelSpec(16, ((3, 3), (4,), (4,), (5,)), 8, 0.5, "unit")
+SPEC = w20_model(16, ((3, 3), (4,), (4,), (5,)), 8)
 
 
 def test_gradient_is_the_slope():
@@ -19,24 +21,25 @@ def test_gradient_is_the_slope():
     weights = {name: array.astype(np.float64) for name, array in init_weights(SPEC, 3).items()}
     batch = (
         random.random((3, 16, 16, 1)),
-        random.random((3, 8)) < 0.5,
+        {"dropout": random.random((3, 8)) < 0.5},
         np.array([1, 0, 5.0]),
         np.array([3, 0, 5.0]),
     )
-    _, slopes = reference.gradients(SPEC, weights, *batch)
-    for name, slope in slopes.items():
-        direction = random.standard_normal(slope.shape)
+    gradients = reference.gradients(SPEC, weights, *batch).gradients
+    for name, gradient in gradients.items():
+        direction = random.standard_normal(gradient.shape)
         forth, back = (
             reference.loss(SPEC, {**weights, name: weights[name] + step * direction}, *batch)
             for step in (1e-6, -1e-6)
         )
-        assert np.isclose((slope * direction).sum(), (forth - back) / 2e-6, rtol=1e-5, atol=1e-9)
+        assert np.isclose((gradient * direction).sum(), (forth - back) / 2e-6, rtol=1e-5, atol=1e-9)
 
 
 def test_convolution_is_cross_correlation_with_zeros_around():
     random = np.random.default_rng(0)
     x, kernel = random.random((2, 5, 7, 3)), random.random((3, 3, 3, 4))
-    got = reference.convolve(x, kernel)
+    layer = Conv(4, 3, padding=1, bias=False)
+    got, _ = operations.conv(layer, {"kernel": kernel}, Given(), x)
     for galaxy in range(2):
         for out in range(4):
             planes = [correlate2d(x[galaxy, ..., c], kernel[..., c, out], "same") for c in range(3)]
@@ -46,11 +49,13 @@ def test_convolution_is_cross_correlation_with_zeros_around():
 @pytest.mark.parametrize(("border", "mode"), [("edge", "nearest"), ("zero", "grid-constant")])
 def test_warp_is_bilinear_sampling(border, mode):
     random = np.random.default_rng(0)
-    images, turn = random.random((4, 9, 9)), random.normal(0, 1, (4, 2, 3)).astype(np.float32)
-    turn[..., 2] += 4
-    views = Views(turn, np.tile(np.int32([0, 0, 6]), (4, 1)), np.zeros((4, 2)))
+    images, affine = random.random((4, 9, 9)), random.normal(0, 1, (4, 2, 3)).astype(np.float32)
+    affine[..., 2] += 4
+    views = Views(affine, np.tile(np.int32([0, 0, 6]), (4, 1)), np.zeros((4, 2)))
     pixel = np.stack(np.meshgrid(np.arange(6), np.arange(6), indexing="ij"))
-    for image, one, got in zip(images, turn, reference.warp(images, views, 6, border), strict=True):
+    for image, one, got in zip(
+        images, affine, reference.warp(images, views, 6, border), strict=True
+    ):
         places = np.einsum("ij,jyx->iyx", one[:, :2].astype(float), pixel) + one[:, 2, None, None]
         np.testing.assert_allclose(
             got, map_coordinates(image, places, order=1, mode=mode), atol=1e-6
@@ -68,7 +73,7 @@ def test_nearest_window_takes_whole_pixels():
 def test_relight():
     x = np.array([[[0.0, 2.0], [4.0, 6.0]]])
     np.testing.assert_allclose(
-        reference.relight(x, np.array([[0.5, 2.0]])), [[[-2.5, 1.5], [5.5, 9.5]]]
+        reference.adjust_contrast(x, np.array([[0.5, 2.0]])), [[[-2.5, 1.5], [5.5, 9.5]]]
     )
 
 

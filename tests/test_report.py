@@ -32,7 +32,7 @@ from reports.runs import (
     setting,
 )
 from reports.timings import sampling_speed
-from shared.data.draft import Draft
+from shared.data.store_writer import StoreWriter
 
 QUESTION, ANSWERS = "smooth-or-featured", ("smooth", "featured-or-disk", "artifact")
 YES, NO = "smooth_or_featured_smooth", "smooth_or_featured_featured_or_disk_or_artifact"
@@ -147,7 +147,7 @@ def store(folder: Path, count=40) -> Path:
     votes.insert(0, "id", [f"g{n}" for n in range(count)])
     beside = folder.with_name("draft")
     beside.mkdir(parents=True)
-    with Draft(beside, count, 1) as draft:
+    with StoreWriter(beside, count, 1) as draft:
         for row, image in enumerate(images):
             draft.note(row, {"pixels_crc32": draft.put(row, image)})
         facts = {"questions": {QUESTION: ANSWERS}, "skipped": [], "source": {}}
@@ -674,7 +674,7 @@ STRAY = {
     "x/record.json": "",  # a folder
     "y/record.json": json.dumps(fit() | {"results": []}),
     "z/record.json": json.dumps(record(task="bench", rows=7)),
-    "u/record.json": json.dumps(record(task="conform", rungs=[{"rung": "seen"}])),
+    "u/record.json": json.dumps(record(task="conform", checks=[{"check": "seen"}])),
     "v/record.json": json.dumps(record(task="active", rounds=["a"])),
     "stores.json": "[]",
     "deep/pieces.json": '{"benchmarks": [{"name": "x"}]}',

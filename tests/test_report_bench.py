@@ -8,7 +8,7 @@ import pytest
 
 from reports.against import verdict
 from reports.blocks import Measure, Range, Told, table
-from reports.contests import Timing, contests, reference, title
+from reports.comparisons import Timing, contests, reference, title
 from reports.costs import SURVEYS
 from reports.memory import Fit, fitted
 from reports.numbers import DIGITS, numbers_csv, tables_csv

@@ -138,9 +138,17 @@ def test_every_function_is_there_three_times(real):
     for file in ORDER:
         for name in TITLES:
             for definition in defined(ROOT / f"impl_{name}" / f"{file}.py"):
-                assert found[f"{file}.py-{definition}"].keys() == TITLES.keys()
+                article = found[f"{file}.py-{definition}"]
+                assert article.keys() == TITLES.keys() or definition.startswith("_")
         assert len(re.findall(f'<article id="{file}.py-{BEFORE.replace(" ", "-")}"', real)) == 1
-    assert "not here" not in real
+    alone = {
+        (file, definition)
+        for file in ORDER
+        for name in TITLES
+        for definition in defined(ROOT / f"impl_{name}" / f"{file}.py")
+        if definition.startswith("_")
+    }
+    assert 0 < real.count("not here") <= 2 * len(alone)  # what only one of them needs
     assert "Not mirrored" not in real
     files = mirrored(ROOT)
     assert missing(files) == []

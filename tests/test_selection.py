@@ -12,13 +12,13 @@ from scipy.stats import binom, chisquare
 
 from shared.data import schema
 from shared.method import selection
-from shared.method.selection import Others, Pool, select
+from shared.method.selection import Context, Pool, select
 from shared.proof import reference
 from shared.run import keys
 from shared.run.keys import galaxy_hash
 from shared.run.spec import ACQUISITIONS, MOST_VOTES, SCORES
 
-NOBODY = Others(None, None, None)
+NOBODY = Context(None, None, None)
 DRAWS = 2000  # in 50 seeds
 
 
@@ -64,7 +64,7 @@ def pool_of(galaxies, samples=6, votes=None, seed=0):
 
 
 def scored(scores):
-    """A pool whose galaxies have SCORES, for Told."""
+    """A pool whose galaxies have `scores`, for Told."""
     return pool_of(len(scores))._replace(samples=np.array(scores, float)[:, None])
 
 
@@ -74,7 +74,7 @@ def chosen(name, pool, count, seed=0, number=0, others=NOBODY, backend=None, **c
 
 
 def weigh(weights, order):
-    """The chances of the galaxies of ORDER, each at its turn, by weights: nobody else is as slow and as sure."""
+    """The chances of the galaxies of `order`, each at its turn, by weights: nobody else is as slow and as sure."""
     left, chances = dict(enumerate(weights)), []
     for place in order:
         chances.append(left[place] / sum(left.values()))
@@ -236,7 +236,7 @@ def test_equal_scores_go_by_the_hash():
 def test_the_order_of_the_pool_decides_nothing(name):
     pool, order = pool_of(24), np.random.default_rng(3).permutation(24)
     mixed = Pool(*(array[order] for array in pool))
-    others = Others(np.random.default_rng(4).normal(size=(3, 4)), None, None)
+    others = Context(np.random.default_rng(4).normal(size=(3, 4)), None, None)
     changes = {"guard": 0.2, "states": 30, "targets": 5, "share": 0.5}
     one, other = (chosen(name, some, 9, 2, 6, others, Fake(), **changes) for some in (pool, mixed))
     assert order[other.places].tolist() == one.places.tolist()
@@ -449,7 +449,7 @@ def shared_information(one, other, votes, target_votes):
 
 def test_epig_is_the_mean_information_about_the_votes_of_named_targets():
     pool, targets = pool_of(6), pool_of(3, seed=1)
-    others = Others(None, targets.samples, np.array([2, 6, 3]))
+    others = Context(None, targets.samples, np.array([2, 6, 3]))
     choice = chosen("epig", pool, 6, others=others, target="targets.csv")
     expected = [
         np.mean([shared_information(rho, star, n, m) for star, m in zip(*others[1:], strict=True)])
@@ -462,7 +462,7 @@ def test_epig_is_the_mean_information_about_the_votes_of_named_targets():
 def test_epig_foretells_random_galaxies_of_the_pool_where_none_are_named():
     pool = pool_of(9)
     everyone = chosen("epig", pool, 9, targets=99).scores
-    named = chosen("epig", pool, 9, others=Others(None, pool.samples, pool.votes)).scores
+    named = chosen("epig", pool, 9, others=Context(None, pool.samples, pool.votes)).scores
     np.testing.assert_allclose(everyone, named, rtol=1e-9)
     groups, seen = set(), np.zeros(9)
     for number in range(90):
@@ -484,7 +484,7 @@ def test_epig_foretells_random_galaxies_of_the_pool_where_none_are_named():
 
 def test_votes_that_cannot_come_in_are_no_states():
     pool, backend = pool_of(3), Told()
-    sure = Others(None, np.array([[0.0] * 6, [1.0] * 6]), np.array([3, 5]))
+    sure = Context(None, np.array([[0.0] * 6, [1.0] * 6]), np.array([3, 5]))
     choice = chosen("epig", pool, 3, others=sure, backend=backend)
     np.testing.assert_allclose(choice.scores, 0, atol=1e-12)
     assert backend.states[0].chances.tolist() == [0.5, 0.5]
@@ -493,7 +493,7 @@ def test_votes_that_cannot_come_in_are_no_states():
 
 def test_targets_of_too_many_votes_are_refused():
     samples = np.full((300, 9), 0.5)
-    others = Others(None, samples, np.full(300, MOST_VOTES))
+    others = Context(None, samples, np.full(300, MOST_VOTES))
     with pytest.raises(ValueError, match=r"3000300 counts of the votes of 300 targets.*lower acq"):
         chosen("epig", pool_of(6, samples=9), 1, others=others, target="targets.csv")
 
@@ -515,7 +515,7 @@ def farthest(units, centres, count):
 
 def test_k_centre_goes_where_nobody_is():
     pool, labelled = pool_of(25), np.random.default_rng(5).normal(size=(4, 4))
-    choice = chosen("k_centre", pool, 8, others=Others(labelled, None, None))
+    choice = chosen("k_centre", pool, 8, others=Context(labelled, None, None))
     taken, distances = farthest(pool.units, labelled, 8)
     assert choice.places.tolist() == taken
     np.testing.assert_allclose(choice.scores, distances, rtol=1e-12)
@@ -525,7 +525,7 @@ def test_k_centre_goes_where_nobody_is():
 @pytest.mark.parametrize("labelled", [None, np.zeros((0, 4))])
 def test_k_centre_begins_in_the_middle(labelled):
     pool = pool_of(25)
-    choice = chosen("k_centre", pool, 6, others=Others(labelled, None, None))
+    choice = chosen("k_centre", pool, 6, others=Context(labelled, None, None))
     off = np.linalg.norm(pool.units - pool.units.mean(0), axis=1)
     assert choice.places[0] == off.argmin()
     np.testing.assert_allclose(choice.scores[0], off.min())
@@ -543,8 +543,8 @@ def test_what_each_name_needs():
     ]
     assert named == ["epig"]
     assert not selection.needs_targets(spec_of("epig"))
-    together = [name for name in ACQUISITIONS if selection.joint(spec_of(name))]
-    assert together == ["batch_mutual_information", "epig"]
+    merge_members = [name for name in ACQUISITIONS if selection.joint(spec_of(name))]
+    assert merge_members == ["batch_mutual_information", "epig"]
 
 
 def test_what_is_drawn():
@@ -581,7 +581,7 @@ def test_lure_of_alike_chances_is_the_mean_and_of_everybody_too():
 
 
 def risks(name, losses, scores, draws):
-    """What `lure` makes of four of the galaxies with SCORES, in each of many rounds."""
+    """What `lure` makes of four of the galaxies with `scores`, in each of many rounds."""
     choices = [
         chosen(name, scored(scores), 4, number=number, share=0.5, coldness=2)
         for number in range(draws)

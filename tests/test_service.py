@@ -60,14 +60,14 @@ def folder():
 
 
 def at(survey, address, **changes):
-    """SURVEY with its images at ADDRESS, positions in its table, and CHANGES of its service."""
+    """`survey` with its images at `address`, positions in its table, and `changes` of its service."""
     columns = dataclasses.replace(survey.columns, ra="ra", dec="dec")
     changed = dataclasses.replace(survey.service, **changes)
     return dataclasses.replace(survey, images=address, columns=columns, service=changed)
 
 
 def pngs(survey, sky, count=1, **changes):
-    """The source of SKY's PNG files, and the addresses of COUNT galaxies g0, g1, ..."""
+    """The source of `sky`'s PNG files, and the addresses of `count` galaxies g0, g1, ..."""
     source = open_service(at(survey, sky.address + server.PNG, **changes))
     return source, source.find(table(count))
 
@@ -81,7 +81,7 @@ def table(count):
 
 
 def loaded(source, names):
-    """What each of NAMES gives: bytes, or the error."""
+    """What each of `names` gives: bytes, or the error."""
     found = {}
     with closing(source.load(names)) as images:
         for number, give in images:
@@ -95,7 +95,7 @@ def loaded(source, names):
 
 
 def ended(call):
-    """What CALL gives; fails if it goes on for ever."""
+    """What `call` gives; fails if it goes on for ever."""
     found = []
     thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
     thread.start()
@@ -580,7 +580,7 @@ def test_whatever_comes_instead_of_an_answer_loses_one_image(survey):
 
 @contextmanager
 def raw(answer):
-    """The address of a server that says what ANSWER gives to every connection, and closes it."""
+    """The address of a server that says what `answer` gives to every connection, and closes it."""
 
     def serve():
         with suppress(OSError):
@@ -926,7 +926,7 @@ def asked_again(sky, before):
 
 
 def galaxies_of(kept, names):
-    """The galaxies whose images are the files KEPT."""
+    """The galaxies whose images are the files `kept`."""
     stems = {
         hashlib.sha256(name.encode()).hexdigest()[:32]: f"g{n}" for n, name in enumerate(names)
     }

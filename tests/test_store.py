@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shared.data import draft, store
+from shared.data import store
+from shared.data import store_writer as draft
 from shared.data.cutouts import SIZE
-from shared.data.draft import JOURNAL, Draft
 from shared.data.store import (
     GALAXIES,
     MANIFEST,
@@ -17,6 +17,7 @@ from shared.data.store import (
     verify,
     votes,
 )
+from shared.data.store_writer import JOURNAL, StoreWriter
 
 QUESTIONS = {"shape": ["smooth", "disk", "star"]}
 FACTS = {"questions": QUESTIONS, "leads": {}, "skipped": [], "source": {}}
@@ -40,10 +41,10 @@ def pictures(count=3, channels=1):
 
 
 def made(place, count=3, channels=1, rows=None):
-    """A finished store of COUNT galaxies, or of the ROWS of them, in a folder in PLACE."""
+    """A finished store of `count` galaxies, or of the `rows` of them, in a folder in `place`."""
     images = pictures(count, channels)
     (place / "draft").mkdir(parents=True)
-    with Draft(place / "draft", count, channels) as building:
+    with StoreWriter(place / "draft", count, channels) as building:
         for row in reversed(range(count) if rows is None else rows):
             building.note(
                 row, {"image": f"{row}.jpg", "pixels_crc32": building.put(row, images[row])}
@@ -119,13 +120,13 @@ def test_galaxies_left_out_leave_no_gap(tmp_path):
 @pytest.mark.parametrize("torn", [b"", b'{"row": 3, "image"'])
 def test_a_draft_is_taken_up_where_it_was_left(tmp_path, torn):
     images = pictures(5)
-    with Draft(tmp_path, 5, 1) as first:
+    with StoreWriter(tmp_path, 5, 1) as first:
         for row in (4, 0):
             first.note(row, {"image": "x", "pixels_crc32": first.put(row, images[row])})
         first.put(3, images[0])  # not noted, so not there
     (tmp_path / JOURNAL).write_bytes((tmp_path / JOURNAL).read_bytes() + torn)
     (tmp_path / "whole").mkdir()
-    with Draft(tmp_path, 5, 1) as second:
+    with StoreWriter(tmp_path, 5, 1) as second:
         assert sorted(second.done) == [0, 4]
         for row in (1, 2, 3):
             second.note(row, {"image": "x", "pixels_crc32": second.put(row, images[row])})
@@ -138,7 +139,7 @@ def test_a_draft_notes_nothing_before_its_pixels_are_on_the_disk(tmp_path, monke
     synced = []
     monkeypatch.setattr(draft, "flush", lambda file: synced.append(journal.stat().st_size))
     journal = tmp_path / JOURNAL
-    with Draft(tmp_path, 2, 1) as building:
+    with StoreWriter(tmp_path, 2, 1) as building:
         building.note(1, {"pixels_crc32": building.put(1, pictures(2)[1])})
         assert journal.stat().st_size == 0
         building.commit()
@@ -277,20 +278,20 @@ JUNK = [b"\0" * 50 + b"\n", b"[]\n", b'{"row": 9, "pixels_crc32": 0}\n', b'{"row
 @pytest.mark.parametrize("junk", JUNK)
 def test_a_draft_believes_nothing_that_is_not_there(tmp_path, junk):
     images = pictures(5)
-    with Draft(tmp_path, 5, 1) as first:
+    with StoreWriter(tmp_path, 5, 1) as first:
         for row in (4, 0, 2):
             first.note(row, {"image": "x", "pixels_crc32": first.put(row, images[row])})
     flip(tmp_path / shard_name(0), -SIZE * SIZE - 1)  # of galaxy 0
     (tmp_path / shard_name(2)).unlink()  # with galaxy 4
     lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
     (tmp_path / JOURNAL).write_bytes(b"".join(lines) + junk + lines[0])
-    with Draft(tmp_path, 5, 1) as second:
+    with StoreWriter(tmp_path, 5, 1) as second:
         assert sorted(second.done) == [2]
         for row in (0, 1, 3, 4):
             second.note(row, {"image": "x", "pixels_crc32": second.put(row, images[row])})
         whole = second.finish(table(5), FACTS)
     verify(whole)
-    with Draft(tmp_path, 5, 1) as third:
+    with StoreWriter(tmp_path, 5, 1) as third:
         assert sorted(third.done) == [0, 1, 2, 3, 4]
 
 

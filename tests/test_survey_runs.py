@@ -80,7 +80,7 @@ def test_every_survey_is_fitted_in_every_framework(surveys, backend, tmp_path):
 # reads; the fork prepares.
 NURSERY = """
 import json, os, sys
-from shared.data import draft
+from shared.data import store_writer as draft
 from shared.data.prepare import prepare
 from shared.data.sources import fetch
 from shared.run.spec import DatasetSpec, from_config

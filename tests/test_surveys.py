@@ -400,7 +400,9 @@ def test_joined_tables_have_the_columns_that_are_wanted_of_them():
 
 
 def real_totals(survey, count):
-    """Votes on each question, and those of the answers that lead to it, (galaxy, question); COUNT gives an answer's."""
+    """Votes on each question, and those of the answers that lead to it, (galaxy, question); `count`
+    gives an answer's.
+    """
     total = np.stack([sum(count(q, a) for a in some) for q, some in survey.questions.items()], 1)
     led = [
         sum(count(e, a) for e, some in survey.leads[q].items() for a in some)

@@ -174,7 +174,7 @@ def test_a_star_leaves_no_galaxy_to_be_judged():
 
 
 def wave(galaxy, radius, turns):
-    """The complex strength of the wave with so many TURNS around a ring, against its mean light."""
+    """The complex strength of the wave with so many `turns` around a ring, against its mean light."""
     angle = np.linspace(0, 2 * np.pi, 360, endpoint=False)
     x, y = 127.5 + radius * np.cos(angle), 127.5 + radius * np.sin(angle)
     ring = light(render(galaxy))[np.rint(y).astype(int), np.rint(x).astype(int)]

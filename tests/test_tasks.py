@@ -592,7 +592,7 @@ def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd
 
 
 def classify(path, people):
-    """An export in which so many PEOPLE say of each galaxy, in turn, that it is smooth or featured."""
+    """An export in which so many `people` say of each galaxy, in turn, that it is smooth or featured."""
     rows = []
     for place, (galaxy, count) in enumerate(people.items()):
         for person in range(count):

@@ -6,13 +6,13 @@ from fake import Fake, Stopped, galaxies, noise, run_of
 
 from shared.method.training import (
     CHECKPOINT,
-    begin,
     call_length,
     calls,
+    crossed,
     fingerprint,
     fit,
     made_of,
-    passed,
+    resume_or_start,
 )
 from shared.network.weights import first_checkpoint, load_checkpoint, save_checkpoint
 
@@ -61,7 +61,7 @@ def test_calls_are_alike_where_they_can_be(steps, wanted, length):
     ],
 )
 def test_when_a_multiple_is_passed(before, after, every, expected):
-    assert passed(before, after, every) is expected
+    assert crossed(before, after, every) is expected
 
 
 def test_calls_cover_every_step_once_and_time_each():
@@ -202,7 +202,7 @@ def test_a_run_begins_at_the_weights_of_its_seed(tmp_path):
     for seed in (0, 1):
         run = run_of(f"seed={seed}")
         facts = made_of(run, noise(3), galaxies(0, 3))
-        start, about = begin(run, tmp_path / CHECKPOINT, facts)
+        start, about = resume_or_start(run, tmp_path / CHECKPOINT, facts)
         assert about == {}
         assert start.step == 0
         kernel = first_checkpoint(run.model, seed).weights["hidden/kernel"]
@@ -217,7 +217,7 @@ def test_the_images_of_the_next_call_are_read_while_this_one_is_at_work(members,
         noise(40),
     )
     begun, waiting = [], []
-    monkeypatch.setattr(images, "expect", lambda rows: begun.append(rows))
+    monkeypatch.setattr(images, "prefetch", lambda rows: begun.append(rows))
 
     class Watching(Fake):
         def train_steps(self, state, images, plan):

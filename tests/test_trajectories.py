@@ -94,7 +94,7 @@ SPREAD = {"ulp": 0.02, "permuted": 0.01, "control": 0.5}
 
 
 def written(folder, name, away=0.0, seeds=3, words=()):
-    """A record of made-up weights: after so many steps, AWAY from those of the others by that share of the change."""
+    """A record of made-up weights: after so many steps, `away` from those of the others by that share of the change."""
     config = trizoo.compose([*TINY, f"backend={name}", *words])
     run, arrays = from_config(RunSpec, config), {}
     random = np.random.default_rng(["tf", "torch", "jax"].index(name))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from shared.data.prepare import prepare
 from shared.output import volunteers
-from shared.output.volunteers import ask, heard, upload
+from shared.output.volunteers import count_votes, upload, write_subject_set
 from shared.run.records import write_whole
 from shared.run.spec import OracleSpec, RunSpec, from_config
 from trizoo import compose
@@ -73,7 +73,7 @@ class Painted:
 
 
 def row(number, galaxy, annotations, user="amelia", account="11", minute=None, **other):
-    """A row of an export; ANNOTATIONS: a value for each task, or the list itself."""
+    """A row of an export; `annotations`: a value for each task, or the list itself."""
     if isinstance(annotations, dict):
         annotations = [
             {"task": task, "task_label": TASKS[task][0], "value": value}
@@ -102,7 +102,7 @@ def row(number, galaxy, annotations, user="amelia", account="11", minute=None, *
 
 
 def put(folder, rows, name="export.csv", names=NAMES):
-    """An export of ROWS."""
+    """An export of `rows`."""
 
     def write(beside):
         with beside.open("w", encoding="utf-8", newline="") as file:
@@ -114,8 +114,8 @@ def put(folder, rows, name="export.csv", names=NAMES):
 
 
 def asked(folder, *ids, number=0):
-    """An ask about IDS, without a store."""
-    return ask(
+    """An ask about `ids`, without a store."""
+    return write_subject_set(
         Painted(np.zeros((len(ids), 8, 8, 1), np.uint8)), range(len(ids)), ids, folder, number
     )
 
@@ -123,7 +123,7 @@ def asked(folder, *ids, number=0):
 def test_an_ask_is_what_zooniverse_takes(store, tmp_path):
     rows = np.array([7, 2, 11])
     ids = store.galaxies["id"].iloc[rows]
-    place = ask(store, rows, ids, tmp_path, 3)
+    place = write_subject_set(store, rows, ids, tmp_path, 3)
     assert place == tmp_path / "ask-03"
     table = pd.read_csv(place / "manifest.csv", dtype=str)
     assert list(table) == ["image", "!galaxy"]
@@ -144,7 +144,7 @@ def test_an_ask_is_the_same_to_the_byte_and_whole_or_not_there(store, tmp_path, 
         return {str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
 
     rows, ids = [4, 5, 6], store.galaxies["id"].iloc[[4, 5, 6]]
-    first = bytes_of(ask(store, rows, ids, tmp_path / "one", 0))
+    first = bytes_of(write_subject_set(store, rows, ids, tmp_path / "one", 0))
     saved, count = Image.Image.save, []
 
     def save(self, *what, **how):
@@ -155,23 +155,23 @@ def test_an_ask_is_the_same_to_the_byte_and_whole_or_not_there(store, tmp_path, 
 
     monkeypatch.setattr(Image.Image, "save", save)
     with pytest.raises(KeyboardInterrupt):
-        ask(store, rows, ids, tmp_path / "two", 0)
+        write_subject_set(store, rows, ids, tmp_path / "two", 0)
     assert not (tmp_path / "two" / "ask-00").exists()
-    assert bytes_of(ask(store, rows, ids, tmp_path / "two", 0)) == first
+    assert bytes_of(write_subject_set(store, rows, ids, tmp_path / "two", 0)) == first
     (tmp_path / "two" / "ask-00" / "uploaded.json").write_text("{}")
-    ask(store, rows, ids, tmp_path / "two", 0)
+    write_subject_set(store, rows, ids, tmp_path / "two", 0)
     assert len(count) == 5  # the fifth image was the last: what is there is not written again
     assert (tmp_path / "two" / "ask-00" / "uploaded.json").exists()
     with pytest.raises(ValueError, match="asks about other galaxies"):
-        ask(store, rows[:2], ids[:2], tmp_path / "two", 0)
+        write_subject_set(store, rows[:2], ids[:2], tmp_path / "two", 0)
     with pytest.raises(ValueError, match="3 ids for 2 galaxies"):
-        ask(store, rows[:2], ids, tmp_path, 0)
+        write_subject_set(store, rows[:2], ids, tmp_path, 0)
 
 
 def test_any_id_has_a_file_and_comes_back(tmp_path):
     ids = ["a/b", "a:b", "A_b", "a_b", '../x,"y"', "587722984435351614", "g.jpg", "é" * 300, " 00 "]
     noise = np.random.default_rng(0).integers(0, 256, (len(ids), 256, 256, 3), dtype=np.uint8)
-    place = ask(Painted(noise), range(len(ids)), ids, tmp_path, 0)
+    place = write_subject_set(Painted(noise), range(len(ids)), ids, tmp_path, 0)
     files = [path.name for path in (place / "images").iterdir()]
     assert len({name.lower() for name in files}) == len(ids)
     assert all(name.isascii() and name.count(".") == 1 and len(name) < 100 for name in files)
@@ -179,7 +179,7 @@ def test_any_id_has_a_file_and_comes_back(tmp_path):
     with Image.open(place / "images" / sorted(files)[0]) as image:
         assert image.mode == "RGB"
     put(tmp_path, [row(n, name.strip(), {"T0": "Smooth"}) for n, name in enumerate(ids)])
-    votes = heard(tmp_path, oracle({"T0": "smooth-or-featured"}), QUESTIONS)
+    votes = count_votes(tmp_path, oracle({"T0": "smooth-or-featured"}), QUESTIONS)
     assert votes.index.tolist() == ids
     assert votes["smooth-or-featured_smooth"].tolist() == [1] * len(ids)
 
@@ -228,9 +228,9 @@ def by_hand(facts, ids):
 def test_a_round_trip_counts_what_a_plain_count_does(store, tmp_path):
     rows = np.array([1, 3, 4, 8, 10])
     ids = store.galaxies["id"].iloc[rows]
-    ask(store, rows[:3], ids.iloc[:3], tmp_path, 0)
-    ask(store, rows[3:], ids.iloc[3:], tmp_path, 1)
-    empty = heard(tmp_path, oracle(), QUESTIONS)
+    write_subject_set(store, rows[:3], ids.iloc[:3], tmp_path, 0)
+    write_subject_set(store, rows[3:], ids.iloc[3:], tmp_path, 1)
+    empty = count_votes(tmp_path, oracle(), QUESTIONS)
     assert empty.index.tolist() == ids.tolist()
     assert not empty.to_numpy().any()
     said, facts = crowd(ids)
@@ -238,7 +238,7 @@ def test_a_round_trip_counts_what_a_plain_count_does(store, tmp_path):
     assert 30 < expected["bar_total"].sum() < 60 < len(facts[facts["question"] == "bar"])
     put(tmp_path, said[:80], "a.csv")
     put(tmp_path, said[50:], "b.csv")
-    votes = heard(tmp_path, oracle(), QUESTIONS)
+    votes = count_votes(tmp_path, oracle(), QUESTIONS)
     pd.testing.assert_frame_equal(votes, expected, check_index_type=False)
     assert set(votes.dtypes) == {np.dtype(np.int64)}
     told = "\n".join(votes.attrs["told"])
@@ -255,7 +255,7 @@ def test_a_round_trip_counts_what_a_plain_count_does(store, tmp_path):
         for part, name in zip(parts, random.permutation(["x.csv", "y.csv", "z.csv"]), strict=False):
             some = [said[n] for n in part]
             put(tmp_path, some, name, list(random.permutation([*NAMES, *(["more"] * (turn > 3))])))
-        again = heard(tmp_path, oracle({t: q for t, (_, q, _) in TASKS.items()}), QUESTIONS)
+        again = count_votes(tmp_path, oracle({t: q for t, (_, q, _) in TASKS.items()}), QUESTIONS)
         pd.testing.assert_frame_equal(again, expected, check_index_type=False)
 
 
@@ -264,7 +264,7 @@ def bars(tmp_path, rows, *, tasks=None, name="export.csv", answers=None):
     if not (tmp_path / "ask-00").exists():
         asked(tmp_path, "g")
     put(tmp_path, rows, name)
-    votes = heard(tmp_path, oracle(tasks or {"T1": "bar"}, answers), QUESTIONS)
+    votes = count_votes(tmp_path, oracle(tasks or {"T1": "bar"}, answers), QUESTIONS)
     assert votes.loc["g", "bar_total"] == votes.loc["g", "bar_yes"] + votes.loc["g", "bar_no"]
     return votes.loc["g", ["bar_yes", "bar_no"]].tolist(), "\n".join(votes.attrs["told"])
 
@@ -369,7 +369,7 @@ def test_a_task_is_known_by_its_words_or_answers_or_must_be_said(tmp_path):
         annotations = [{"task": t, "task_label": label, "value": value} for t, label, value in said]
         rows = [row(n, "g", [one], account=str(n)) for n, one in enumerate(annotations)]
         put(tmp_path, rows)
-        return heard(tmp_path, oracle(), QUESTIONS | questions).loc["g"]
+        return count_votes(tmp_path, oracle(), QUESTIONS | questions).loc["g"]
 
     asked(tmp_path, "g")
     found = votes(("T5", "BAR?", "yes"), ("T6", "Odd?", "Yes"), ("T6", "Odd?", "No"))
@@ -414,21 +414,21 @@ def test_workflows_are_not_merged(tmp_path):
         ' shapes,  "Beta"': [0, 1],
         "is it centred?": [2, 0],
     }.items():
-        votes = heard(tmp_path, oracle({"T1": "bar"}, workflow=name), QUESTIONS)
+        votes = count_votes(tmp_path, oracle({"T1": "bar"}, workflow=name), QUESTIONS)
         assert votes.loc["g", ["bar_yes", "bar_no"]].tolist() == expected
         (left,) = [line for line in votes.attrs["told"] if "other workflows" in line]
         assert left.startswith(f"{3 - sum(expected)} classifications")
     for name, told in {"373": "none", "shapes": "none"}.items():
         with pytest.raises(ValueError, match=f"oracle.workflow is '{name}', which names {told}"):
-            heard(tmp_path, oracle({"T1": "bar"}, workflow=name), QUESTIONS)
+            count_votes(tmp_path, oracle({"T1": "bar"}, workflow=name), QUESTIONS)
     alike = [said(1, "Yes", workflow_id="1"), said(2, "No", workflow_id="2")]
     put(tmp_path, alike)
     with pytest.raises(ValueError, match=r"which names several of the workflows.*number of one"):
-        heard(tmp_path, oracle({"T1": "bar"}, workflow='Shapes, "beta"'), QUESTIONS)
+        count_votes(tmp_path, oracle({"T1": "bar"}, workflow='Shapes, "beta"'), QUESTIONS)
     put(tmp_path, [said(1, "Yes"), said(2, "No", workflow_id="371.0", workflow_name="Renamed")])
-    assert heard(tmp_path, oracle({"T1": "bar"}), QUESTIONS).loc["g", "bar_total"] == 2
+    assert count_votes(tmp_path, oracle({"T1": "bar"}), QUESTIONS).loc["g", "bar_total"] == 2
     put(tmp_path, [])
-    assert not heard(tmp_path, oracle(workflow="371"), QUESTIONS).to_numpy().any()
+    assert not count_votes(tmp_path, oracle(workflow="371"), QUESTIONS).to_numpy().any()
 
 
 def test_a_task_that_was_reworded_must_be_named_by_its_words(tmp_path):
@@ -454,7 +454,7 @@ def test_a_task_that_was_reworded_must_be_named_by_its_words(tmp_path):
     with pytest.raises(ValueError, match=message):
         bars(tmp_path, rows)
     with pytest.raises(ValueError, match=message):
-        heard(tmp_path, oracle(), QUESTIONS)
+        count_votes(tmp_path, oracle(), QUESTIONS)
     for tasks, expected in (
         ({"is there a bar": "bar"}, [1, 1]),
         ({"does it have a bar": "bar", "is there a bar": "bar"}, [2, 1]),
@@ -468,12 +468,12 @@ ARMS = {"arms": ("1", "2", "3", "4", "more-than-4", "cant-tell", "1-2")}
 
 
 def arms(tmp_path, *texts, answers=None):
-    """The answers with a vote each, if TEXTS are answered to a task."""
+    """The answers with a vote each, if `texts` are answered to a task."""
     if not (tmp_path / "ask-00").exists():
         asked(tmp_path, "g")
     said = [{"task": "T2", "task_label": "How many arms?", "value": text} for text in texts]
     put(tmp_path, [row(n, "g", [one], account=str(n + 1)) for n, one in enumerate(said)])
-    votes = heard(tmp_path, oracle({"T2": "arms"}, answers or {}), ARMS).loc["g"]
+    votes = count_votes(tmp_path, oracle({"T2": "arms"}, answers or {}), ARMS).loc["g"]
     return {answer: votes[f"arms_{answer}"] for answer in ARMS["arms"] if votes[f"arms_{answer}"]}
 
 
@@ -521,7 +521,7 @@ def test_every_export_is_read_whatever_its_name(tmp_path):
     for broken in (whole[:-12], whole[:40] + b"xxxx" + whole[44:], whole[:2] + b"\0" * 20):
         (folder / "d.csv").write_bytes(broken)
         with pytest.raises(ValueError, match=r"d\.csv.*Data Exports"):
-            heard(tmp_path, oracle({"T1": "bar"}), QUESTIONS)
+            count_votes(tmp_path, oracle({"T1": "bar"}), QUESTIONS)
 
 
 def test_a_person_is_not_another_after_a_spreadsheet(tmp_path):
@@ -567,7 +567,7 @@ def test_ids_that_are_formulas_are_shown_as_text_and_come_back(tmp_path):
     cells = pd.read_csv(place / "manifest.csv", dtype=str, keep_default_na=False)["!galaxy"]
     assert cells.tolist() == [f"'{name}" for name in FORMULAS] + ids[len(FORMULAS) :]
     put(tmp_path, [row(n, cell.strip(), {"T1": "Yes"}) for n, cell in enumerate(cells)])
-    votes = heard(tmp_path, oracle({"T1": "bar"}), QUESTIONS)
+    votes = count_votes(tmp_path, oracle({"T1": "bar"}), QUESTIONS)
     assert votes.index.tolist() == ids
     assert votes["bar_yes"].tolist() == [1] * len(ids)
 
@@ -579,7 +579,7 @@ def test_ids_that_uploading_makes_one_are_refused(tmp_path):
     asked(tmp_path, "g")
     asked(tmp_path, " g", number=1)
     with pytest.raises(ValueError, match="ids 'g' and ' g' are the same but for spaces"):
-        heard(tmp_path, oracle(), QUESTIONS)
+        count_votes(tmp_path, oracle(), QUESTIONS)
 
 
 BROKEN = {
@@ -610,7 +610,7 @@ def test_a_broken_export_is_named(tmp_path, told):
     assert broken != text
     path.write_bytes(broken.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=rf"export.csv.*{told}|{told}") as problem:
-        heard(tmp_path, oracle({"T1": "bar"}), QUESTIONS)
+        count_votes(tmp_path, oracle({"T1": "bar"}), QUESTIONS)
     assert "Data Exports" in str(problem.value)
 
 
@@ -622,7 +622,7 @@ def test_what_a_spreadsheet_adds_is_no_matter(tmp_path):
     (path.parent / "._export.csv").write_bytes(b"\x00\x05")
     long = [{"task": "T3", "value": [{"x": 1, "y": 2}] * 20000}]
     put(tmp_path, [row(2, "g", long, account="2")], "long.csv")
-    assert heard(tmp_path, oracle({"T1": "bar"}), QUESTIONS).loc["g", "bar_yes"] == 1
+    assert count_votes(tmp_path, oracle({"T1": "bar"}), QUESTIONS).loc["g", "bar_yes"] == 1
 
 
 class Zoo:
@@ -812,7 +812,7 @@ def zoo(request, monkeypatch):
 
 
 def complete(zoo, place, project=7):
-    """Whether each galaxy of the ask in PLACE is in the one subject set, with its image."""
+    """Whether each galaxy of the ask in `place` is in the one subject set, with its image."""
     table = pd.read_csv(place / "manifest.csv", dtype=str)
     (number,) = {number for number, _ in zoo.links}
     assert zoo.sets[number]["links"]["project"] == project
@@ -828,14 +828,14 @@ def complete(zoo, place, project=7):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"project": "7"}', "\0" * 50])
 def test_a_damaged_note_of_an_upload_is_refused(store, tmp_path, text):
-    place = ask(store, [0], store.galaxies["id"].iloc[:1], tmp_path, 1)
+    place = write_subject_set(store, [0], store.galaxies["id"].iloc[:1], tmp_path, 1)
     (place / volunteers.UPLOADED).write_text(text)
     with pytest.raises(ValueError, match=r"uploaded\.json .*; delete it to upload"):
         upload(place, 7)
 
 
 def test_an_upload_holds_all_and_is_not_done_twice(store, tmp_path, zoo):
-    place = ask(store, [0, 1, 2], store.galaxies["id"].iloc[:3], tmp_path, 4)
+    place = write_subject_set(store, [0, 1, 2], store.galaxies["id"].iloc[:3], tmp_path, 4)
     assert upload(place, 7) == complete(zoo, place)
     assert set(zoo.logins) == {("amelia", "secret")}
     assert zoo.sets["1"]["display_name"] == f"{tmp_path.name} ask-04"
@@ -850,7 +850,7 @@ def test_an_upload_holds_all_and_is_not_done_twice(store, tmp_path, zoo):
 @pytest.mark.parametrize("fail", range(1, 7))
 def test_an_upload_that_stopped_goes_on(store, tmp_path, zoo, fail):
     """Of two galaxies: the set, each galaxy and its image, the link."""
-    place = ask(store, [0, 1], store.galaxies["id"].iloc[:2], tmp_path, 0)
+    place = write_subject_set(store, [0, 1], store.galaxies["id"].iloc[:2], tmp_path, 0)
     zoo.fail = fail
     arrived = max(0, (fail - 2) // 2)
     with pytest.raises(ValueError, match=f"stopped after {arrived} of 2 galaxies: .*goes on"):

@@ -10,29 +10,28 @@ from shared.network.weights import (
     Checkpoint,
     first_checkpoint,
     init_weights,
-    layer_shapes,
     load_checkpoint,
     load_weights,
+    model_shapes,
     parameters,
     save_checkpoint,
     save_weights,
 )
-from shared.run.spec import ModelSpec
+from tests.models import w20_model
 
-W20 = ((32, 32), (64, 64), (128,), (128,))
-SMALL = ModelSpec(16, ((2,), (3,), (4,), (5,)), 6, 0.5, "unit")
+SMALL = w20_model(16, ((2,), (3,), (4,), (5,)), 6)
 
 
 def test_w20s_network():
-    spec = ModelSpec(128, W20, 128, 0.5, "unit")
+    spec = w20_model(128)
     assert parameters(spec) == 1_335_394
-    assert layer_shapes(spec)["hidden/kernel"] == (8 * 8 * 128, 128)
+    assert model_shapes(spec)["hidden/kernel"] == (8 * 8 * 128, 128)
 
 
 def test_first_values():
     weights = init_weights(SMALL, 0)
     assert all((weights[name] == 0).all() for name in weights if name.endswith("bias"))
-    kernel = init_weights(ModelSpec(64, W20, 128, 0.5, "unit"), 1)["conv3/kernel"]
+    kernel = init_weights(w20_model(64), 1)["conv3/kernel"]
     limit = np.sqrt(6 / (9 * 128))
     assert kernel.dtype == np.float32
     assert -limit <= kernel.min() < -0.99 * limit
@@ -52,7 +51,7 @@ def test_files_give_back_what_they_got(tmp_path):
     back, about = load_checkpoint(tmp_path / "c.safetensors", SMALL)
     assert (back.step, about["losses"]) == (17, [0.1])
     for one, other in zip(back[:3], checkpoint[:3], strict=True):
-        assert list(one) == list(layer_shapes(SMALL))
+        assert list(one) == list(model_shapes(SMALL))
         assert all(
             np.array_equal(one[n], other[n]) and one[n].dtype == other[n].dtype for n in other
         )

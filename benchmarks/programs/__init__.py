@@ -59,20 +59,22 @@ PROGRAMS = {
 
 
 def program_of(name: str) -> Program:
-    """The program called NAME; raises ValueError, naming all, if there is none."""
+    """The program called `name`; raises ValueError, naming all, if there is none."""
     if name not in PROGRAMS:
         raise ValueError(f"bench.programs has {name!r}; choose among {', '.join(PROGRAMS)}")
     return PROGRAMS[name]
 
 
 def environment(program: Program) -> dict[str, str]:
-    """The variables that PROGRAM's framework has to find when it is imported."""
+    """The variables that `program`'s framework has to find when it is imported."""
     keras = {} if program.keras is None else {"KERAS_BACKEND": program.keras}
     return ENVIRONMENT[program.backend] | keras
 
 
 def run_of(run: RunSpec, program: Program) -> RunSpec:
-    """RUN with PROGRAM's framework, precision and way to compile; all else, size and batch among it, is the run's."""
+    """`run` with `program`'s framework, precision and way to compile; all else, size and batch among it,
+    is the run's.
+    """
     backend = replace(
         run.backend,
         name=program.backend,

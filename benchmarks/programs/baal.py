@@ -20,7 +20,7 @@ from shared.run.spec import RunSpec
 
 
 def work(run: RunSpec, task: str) -> Work:
-    """The task called TASK, opened; raises ValueError for one that is not in TASKS, and for other precisions."""
+    """The task called `task`, opened; raises ValueError for one that is not in TASKS, and for other precisions."""
     peers.check(run, task, TASKS)
     plain_torch.configure(run)
     torch.manual_seed(run.seed)

@@ -51,7 +51,7 @@ class Augmented(keras.utils.PyDataset):
 
 
 def work(run: RunSpec, task: str) -> Work:
-    """The task called TASK, opened.
+    """The task called `task`, opened.
 
     Raises ValueError for one that is not in TASKS, for other precisions, and for a device that Keras would not take.
     """
@@ -75,7 +75,7 @@ def train_plain(run: RunSpec) -> Work:
 
 
 def learning(run: RunSpec, model: keras.Model, images: np.ndarray, dataset=None) -> Work:
-    """An epoch by fit, of arrays or of what DATASET makes of them."""
+    """An epoch by fit, of arrays or of what `dataset` makes of them."""
     arrays = [peers.epoch(run, array) for array in (images, peers.galaxies(run).votes)]
     given = {"batch_size": run.bench.batch_size}
     if dataset is not None:
@@ -109,7 +109,7 @@ TASKS = {"train": train, "train_plain": train_plain, "predict": predict, "poster
 
 
 def network(run: RunSpec, dropout: type = layers.Dropout) -> keras.Sequential:
-    """W+20's network with a layer of the class DROPOUT, its first weights ours."""
+    """W+20's network with a layer of the class `dropout`, its first weights ours."""
     spec = run.model
     model = keras.Sequential([keras.Input(shape(spec.image_size))])
     for block in spec.blocks:
@@ -151,7 +151,7 @@ def augmentation(run: RunSpec) -> keras.Sequential:
 
 
 def compiled(run: RunSpec, model: keras.Model) -> keras.Model:
-    """MODEL with optimiser and loss, and compiled as Keras would by itself unless the run says how."""
+    """`model` with optimiser and loss, and compiled as Keras would by itself unless the run says how."""
     spec, how = run.training, run.backend.compiled
     adam = keras.optimizers.Adam(spec.learning_rate, spec.beta1, spec.beta2, spec.epsilon)
     jit = True if how == "full" else "auto"

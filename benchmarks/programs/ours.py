@@ -11,7 +11,7 @@ TASKS = tuple(sorted(path.stem for path in (Path(__file__).parents[1] / "tasks")
 
 
 def work(run: RunSpec, task: str) -> Work:
-    """The task called TASK, opened; raises ValueError if there is no file of that name in benchmarks/tasks."""
+    """The task called `task`, opened; raises ValueError if there is no file of that name in benchmarks/tasks."""
     if task not in TASKS:
         raise ValueError(f"no task {task}; there are {', '.join(TASKS)}")
     return import_module(f"benchmarks.tasks.{task}").work(open_backend(run.backend), run)

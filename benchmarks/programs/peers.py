@@ -32,7 +32,7 @@ def galaxies(run: RunSpec) -> Galaxies:
     """The galaxies that ours work on, cut to the field that the network sees at zoom 1."""
     cutouts, known = labelled(run)
     pixels = cutouts[known.rows]
-    images = reference.see(run, pixels, still_views(run, cutouts.size, len(cutouts)))
+    images = reference.apply_views(run, pixels, still_views(run, cutouts.size, len(cutouts)))
     edge = (cutouts.size - round(run.dataset.crop * cutouts.size)) // 2
     field = pixels[:, edge : cutouts.size - edge, edge : cutouts.size - edge]
     votes = np.stack([known.total - known.yes, known.yes], -1)
@@ -40,12 +40,12 @@ def galaxies(run: RunSpec) -> Galaxies:
 
 
 def epoch(run: RunSpec, array: np.ndarray) -> np.ndarray:
-    """ARRAY (galaxy, ...) as often as there are steps in a call, so that a call is one epoch, as ours is."""
+    """`array` (galaxy, ...) as often as there are steps in a call, so that a call is one epoch, as ours is."""
     return np.concatenate([array] * run.backend.steps)
 
 
 def check(run: RunSpec, task: str, tasks: Iterable[str]) -> None:
-    """Raise ValueError unless TASK is one of TASKS and peers are to compute in the run's precision."""
+    """Raise ValueError unless `task` is one of `tasks` and peers are to compute in the run's precision."""
     if task not in tasks:
         raise ValueError(f"no task {task}; there are {', '.join(sorted(tasks))}")
     if run.backend.precision not in ("float32", "bfloat16"):

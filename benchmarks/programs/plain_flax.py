@@ -13,7 +13,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from benchmarks.programs import peers
 from benchmarks.work import Work
-from shared.network.weights import Weights, init_weights, layer_shapes
+from shared.network.weights import Weights, init_weights, model_shapes
 from shared.run.spec import AugmentationSpec, ModelSpec, RunSpec
 
 
@@ -21,7 +21,7 @@ class Network(nnx.Module):
     """W+20's network: the logits (galaxy, answer) of images (galaxy, y, x, 1)."""
 
     def __init__(self, spec: ModelSpec, kind, rngs: nnx.Rngs):
-        shapes = layer_shapes(spec)
+        shapes = model_shapes(spec)
         self.blocks = spec.blocks
         self.convs = nnx.List(
             nnx.Conv(*shapes[f"conv{number}/kernel"][2:], (3, 3), dtype=kind, rngs=rngs)
@@ -42,7 +42,7 @@ class Network(nnx.Module):
 
 
 def work(run: RunSpec, task: str) -> Work:
-    """The task called TASK, opened; raises ValueError for one that is not in TASKS, and for other precisions."""
+    """The task called `task`, opened; raises ValueError for one that is not in TASKS, and for other precisions."""
     peers.check(run, task, TASKS)
     configure(run)
     return TASKS[task](run)
@@ -60,7 +60,9 @@ def train_plain(run: RunSpec) -> Work:
 
 
 def learning(run: RunSpec, images: np.ndarray, seen) -> Work:
-    """An epoch of backend.steps batches of IMAGES (galaxy, y, x, 1), which SEEN(key, images) makes the network's."""
+    """An epoch of backend.steps batches of `images` (galaxy, y, x, 1), which `seen`(key, images) makes
+    the network's.
+    """
     net, spec, shuffle = network(run), run.training, np.random.default_rng(run.seed)
     net.train()
     adam = optax.adam(spec.learning_rate, spec.beta1, spec.beta2, spec.epsilon)
@@ -70,8 +72,8 @@ def learning(run: RunSpec, images: np.ndarray, seen) -> Work:
     @compiled(run)
     def step(net, optimiser, rngs, some, votes):
         shown = seen(rngs(), some)
-        loss, slopes = nnx.value_and_grad(lambda net: votes_nll(net(shown), votes))(net)
-        optimiser.update(net, slopes)
+        loss, gradients = nnx.value_and_grad(lambda net: votes_nll(net(shown), votes))(net)
+        optimiser.update(net, gradients)
         return loss
 
     def call():

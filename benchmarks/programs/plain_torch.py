@@ -15,7 +15,7 @@ from shared.run.spec import ModelSpec, RunSpec
 
 
 def work(run: RunSpec, task: str) -> Work:
-    """The task called TASK, opened; raises ValueError for one that is not in TASKS, and for other precisions."""
+    """The task called `task`, opened; raises ValueError for one that is not in TASKS, and for other precisions."""
     peers.check(run, task, TASKS)
     configure(run)
     return TASKS[task](run)
@@ -32,7 +32,9 @@ def train_plain(run: RunSpec) -> Work:
 
 
 def learning(run: RunSpec, images: np.ndarray, seen) -> Work:
-    """An epoch of backend.steps batches of IMAGES (galaxy, y, x, 1), which SEEN(run, images) makes the network's."""
+    """An epoch of backend.steps batches of `images` (galaxy, y, x, 1), which `seen`(run, images) makes
+    the network's.
+    """
     torch.manual_seed(run.seed)
     shuffled = loader(run, images)
     net, spec, place = network(run), run.training, device(run)
@@ -102,7 +104,7 @@ def network(run: RunSpec) -> nn.Sequential:
 
 
 def state(spec: ModelSpec, weights: Weights) -> dict[str, torch.Tensor]:
-    """WEIGHTS under the names and in the order of axes that `network` gives them."""
+    """`weights` under the names and in the order of axes that `network` gives them."""
     found = {}
     for name, array in weights.items():
         layer, kind = name.split("/")
@@ -152,7 +154,7 @@ def chance(run: RunSpec, compute, images):
 
 
 def loader(run: RunSpec, images: np.ndarray) -> DataLoader:
-    """Shuffled batches of IMAGES (galaxy, y, x, 1) and their votes, backend.steps of them."""
+    """Shuffled batches of `images` (galaxy, y, x, 1) and their votes, backend.steps of them."""
     arrays = (images.transpose(0, 3, 1, 2), peers.galaxies(run).votes)
     tensors = [torch.from_numpy(peers.epoch(run, array)) for array in arrays]
     return DataLoader(TensorDataset(*tensors), run.bench.batch_size, shuffle=True)
@@ -171,7 +173,7 @@ def mixed(run: RunSpec):
 
 
 def compiled(run: RunSpec, compute):
-    """COMPUTE, or torch.compile's of it where the run says full."""
+    """`compute`, or torch.compile's of it where the run says full."""
     return torch.compile(compute) if run.backend.compiled == "full" else compute
 
 

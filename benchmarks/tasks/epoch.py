@@ -18,7 +18,7 @@ def work(backend, run) -> Work:
 
 
 def once_over(backend, run, pixels, galaxies, before) -> Work:
-    """Every whole batch of GALAXIES once, whose images are PIXELS; BEFORE is done first, and not timed."""
+    """Every whole batch of `galaxies` once, whose images are `pixels`; `before` is done first, and not timed."""
     run = trained_on(run)
     images = Cutouts(pixels, reduction(run, pixels.shape[1]))
     state = backend.init(run, first_checkpoint(run.model, run.seed))

@@ -22,8 +22,8 @@ def work(backend, run) -> Work:
     rows = np.random.default_rng(run.seed).permutation(galaxies.rows)[:count].reshape(-1, batch)
 
     def call():
-        there = [device.put(images[some]) for some in rows]
-        return [device.fetch(some[-1, -1, -1]) for some in there]  # waits until it is there
+        there = [device.to_device(images[some]) for some in rows]
+        return [device.to_numpy(some[-1, -1, -1]) for some in there]  # waits until it is there
 
     stored_bytes = store.images[0].size + images.size**2
     return Work(call, count, bytes=count * stored_bytes, before=partial(forget, store))

@@ -12,7 +12,7 @@ def work(backend, run) -> Work:
 
 
 def sampled(backend, run, samples: int) -> Work:
-    """SAMPLES samples of a batch."""
+    """`samples` samples of a batch."""
     state = backend.init(run, first_checkpoint(run.model, run.seed))
     images, views, keys = shown(run)
     there = resident(backend, images)

@@ -110,7 +110,7 @@ def read_catalogue(dataset: DatasetSpec) -> pd.DataFrame:
 
 
 def list_catalogue(names: Sequence[str]) -> pd.DataFrame:
-    """The galaxies of the images called NAMES, where there is no table: id (from the name), file (the name), ra, dec.
+    """The galaxies of the images called `names`, where there is no table: id (from the name), file (the name), ra, dec.
 
     Raises ValueError if two names would be one galaxy.
     """
@@ -127,8 +127,8 @@ def list_catalogue(names: Sequence[str]) -> pd.DataFrame:
 
 
 def fewer(galaxies: pd.DataFrame, count: int | None) -> pd.DataFrame:
-    """COUNT of GALAXIES, in their order; None: all. Those of the smallest hash of their id, which is not the split's:
-    every part keeps its share, and fewer galaxies are some of more.
+    """`count` of `galaxies`, in their order; None: all. Those of the smallest hash of their id, which is not the
+    split's: every part keeps its share, and fewer galaxies are some of more.
     """
     if count is None:
         return galaxies
@@ -206,7 +206,7 @@ def _add(wanted: dict, name: str, alternatives: tuple[str, ...]) -> None:
 
 
 def _fill(pattern: str, key: str, **values: str) -> tuple[str, ...]:
-    """PATTERN's alternatives, filled with those of VALUES."""
+    """`pattern`'s alternatives, filled with those of `values`."""
     choices = [
         dict(zip(values, some, strict=True))
         for some in product(*(value.split("|") for value in values.values()))
@@ -262,7 +262,7 @@ def _read_columns(dataset: DatasetSpec) -> dict[str, Column]:
 
 
 def _there(wanted: dict[str, tuple[str, ...]], names: Sequence[str]) -> dict[str, str]:
-    """The first of each column's possible names that is among NAMES, where any is."""
+    """The first of each column's possible names that is among `names`, where any is."""
     known = set(names)
     chosen = {key: next((n for n in some if n in known), None) for key, some in wanted.items()}
     return {key: name for key, name in chosen.items() if name is not None}
@@ -319,7 +319,7 @@ def _check_different(dataset: DatasetSpec, found: dict[str, str], joined: dict) 
 
 
 def _read(table: Table, names: dict[str, str]) -> dict[str, Column]:
-    """The columns NAMES of a table, by our name for them."""
+    """The columns `names` of a table, by our name for them."""
     for name in dict.fromkeys(names.values()):
         if list(table.names).count(name) > 1:
             raise ValueError(
@@ -345,7 +345,7 @@ def _read(table: Table, names: dict[str, str]) -> dict[str, Column]:
 def _join(
     dataset: DatasetSpec, name: str, table: Table, wanted: dict[str, str], ids: pa.ChunkedArray
 ) -> dict[str, Column]:
-    """The WANTED columns of another table, in the order of IDS; missing for galaxies that it does not have."""
+    """The `wanted` columns of another table, in the order of `ids`; missing for galaxies that it does not have."""
     key = _there({"key": tuple(dataset.joins[name].key.split("|"))}, table.names)
     if not key:
         raise ValueError(
@@ -458,19 +458,19 @@ def _check_twice(rows: Rows) -> None:
 
 
 def _value(text: str) -> Decimal | str:
-    """What TEXT is compared as: numbers as numbers, exactly, however they are written."""
+    """What `text` is compared as: numbers as numbers, exactly, however they are written."""
     return Decimal(text) if NUMBER.fullmatch(text) else text
 
 
 def _among(values: pa.ChunkedArray, wanted: Iterable[str]) -> pa.ChunkedArray:
-    """Which VALUES, of text, are among those WANTED, bool (row,)."""
+    """Which `values`, of text, are among those `wanted`, bool (row,)."""
     keys = {_value(text) for text in wanted}
     alike = [text for text in pc.unique(values).to_pylist() if _value(text) in keys]
     return pc.is_in(values, pa.array(alike, pa.string()))
 
 
 def _say_absent(name: str, wanted: Iterable[str], column: Column) -> None:
-    """Say which of the values WANTED by the key NAME no row has."""
+    """Say which of the values `wanted` by the key `name` no row has."""
     there = {_value(text) for text in pc.unique(column.values).to_pylist()}
     if absent := [text for text in wanted if _value(text) not in there]:
         say(f"no row has {_some(absent)} in the column {column.name}, which {name} names")
@@ -494,8 +494,8 @@ def _selected(dataset: DatasetSpec, columns: dict[str, Column]) -> pa.ChunkedArr
 
 
 def _degrees(column: Column | None, least: float, most: float, rows: Rows) -> np.ndarray:
-    """Degrees (galaxy,) of a declination or, of MOST 360, a right ascension: from numbers in the column's unit, or from
-    text as 08:26:17.42 (of a right ascension: hours), -54:12:16.5, 8h26m17s or 187.5d.
+    """Degrees (galaxy,) of a declination or, of `most` 360, a right ascension: from numbers in the column's unit, or
+    from text as 08:26:17.42 (of a right ascension: hours), -54:12:16.5, 8h26m17s or 187.5d.
     """
     if column is None:
         return np.full(len(rows.numbers), np.nan)
@@ -520,7 +520,9 @@ def _degrees(column: Column | None, least: float, most: float, rows: Rows) -> np
 
 
 def _sexagesimal(column: Column, hours: bool) -> np.ndarray:
-    """The degrees that text means: A:B:C (in HOURS, or degrees), AhBmCs, AdBmCs or Ad; infinity where it means none."""
+    """The degrees that text means: A:B:C (in `hours`, or degrees), AhBmCs, AdBmCs or Ad; infinity where
+    it means none.
+    """
     text = as_text(column.values).to_pandas()
     parts = text.str.extract(
         r"^([+-]?)(?:(\d+)\s*([:hd°\s])\s*([0-5]?\d)\s*[:m'\s]\s*([0-5]?\d(?:\.\d*)?)\s*[s\"]?|"
@@ -638,7 +640,7 @@ def _votes_of_classes(
 
 
 def _say_left_out(dataset: DatasetSpec, label: Column, left: np.ndarray, rows: Rows) -> None:
-    """Say which classes none of dataset.classes is, and how many galaxies of each are LEFT out for that."""
+    """Say which classes none of dataset.classes is, and how many galaxies of each are `left` out for that."""
     known = [value for classes in dataset.classes.values() for value in classes]
     _say_absent("dataset.classes", known, label)
     counts = pd.Series(label.values.filter(pa.array(left)).to_pandas()).value_counts()
@@ -734,7 +736,7 @@ def _nearest(shares: np.ndarray, asked: np.ndarray | int) -> np.ndarray:
 
 
 def _dealt_out(shares: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """As many votes (answer, galaxy) as were ASKED for (galaxy,), in proportion to SHARES (answer, galaxy)."""
+    """As many votes (answer, galaxy) as were `asked` for (galaxy,), in proportion to `shares` (answer, galaxy)."""
     due = shares * (asked / shares.sum(axis=0))
     votes = np.floor(due)
     left = asked - votes.sum(axis=0)

@@ -9,9 +9,9 @@ MATCHES = "matches"  # .parquet and .csv
 
 
 def cross_match(one: pd.DataFrame, other: pd.DataFrame, radius: float) -> pd.DataFrame:
-    """The pairs of galaxies of two tables (ra and dec in degrees) of which each is the other's nearest within RADIUS.
+    """The pairs of galaxies of two tables (ra and dec in degrees) of which each is the other's nearest within `radius`.
 
-    Columns: one_row and other_row, places in the tables from 0; separation, both in arcseconds as RADIUS is. In the
+    Columns: one_row and other_row, places in the tables from 0; separation, both in arcseconds as `radius` is. In the
     order of the first table. Galaxies whose place is unknown (NaN) have no partner.
 
     Raises ValueError if no galaxy of a table has a place.
@@ -61,7 +61,7 @@ def shared_questions(this: Store, other: Store) -> list[str]:
 
 
 def side_by_side(this: Store, other: Store, pairs: pd.DataFrame) -> pd.DataFrame:
-    """A row for each of PAIRS: id, other_id, separation in arcseconds, ra, dec, and both stores' votes.
+    """A row for each of `pairs`: id, other_id, separation in arcseconds, ra, dec, and both stores' votes.
 
     Votes on the questions that both have are this_QUESTION_ANSWER and other_QUESTION_ANSWER, and their totals, with
     underscores for hyphens.

@@ -44,8 +44,8 @@ def cutout(
     """The galaxy in a JPEG, PNG or FITS file's bytes as uint8 (y, x, channel) of 256 x 256.
 
     One channel is the mean of the colours, three are red, green and blue. JPEG and PNG keep their
-    brightness (16-bit grey is divided by 257). FITS planes are brightened as STRETCH says: noise,
-    see `noise_stretch`, or grz, see `grz_colours`; HDU says which image of a FITS file, by its
+    brightness (16-bit grey is divided by 257). FITS planes are brightened as `stretch` says: noise,
+    see `noise_stretch`, or grz, see `grz_colours`; `hdu` says which image of a FITS file, by its
     number or EXTNAME. Row 0 is the file's first row: a FITS image is not turned upside down.
 
     Raises ValueError if it is damaged, of another kind, smaller than 256 pixels, longer than 4096,
@@ -64,7 +64,7 @@ def cutout(
 
 
 def check_observed(pixels: np.ndarray) -> None:
-    """Raise ValueError if PIXELS uint8 (y, x, channel) are constant where a galaxy or its sky should be.
+    """Raise ValueError if `pixels` uint8 (y, x, channel) are constant where a galaxy or its sky should be.
 
     That is so if one value, not white, fills the middle; or if blocks of one value make up more
     than 0.42 of them, unless these are a black sky: they are the darkest, are found along every
@@ -99,7 +99,7 @@ def check_observed(pixels: np.ndarray) -> None:
 
 
 def _cut(light: np.ndarray) -> bool:
-    """Whether what is lit of LIGHT (y, x), of much less width, begins at once in all its brightness.
+    """Whether what is lit of `light` (y, x), of much less width, begins at once in all its brightness.
 
     A galaxy on a black sky begins faint: in drawn ones a sixth of the way in has at most 0.8 of the median light.
     """
@@ -118,14 +118,14 @@ def _cut(light: np.ndarray) -> bool:
 
 
 def noise_stretch(flux: np.ndarray) -> np.ndarray:
-    """FLUX (band, y, x), in any linear unit, as brightness (band, y, x) from 0 to 255.
+    """`flux` (band, y, x), in any linear unit, as brightness (band, y, x) from 0 to 255.
 
     With m the median of the mean of the bands and s its noise (1.4826 times the median distance
     from m): m - 2s is black, the 99.9th percentile is white, and between them brightness rises as
     asinh((flux - black) / 3s): linear in the noise, logarithmic in the galaxy. It depends on the
     cutout alone, so brightness cannot be compared between two FITS galaxies.
 
-    Raises ValueError if nothing in FLUX is brighter than its sky.
+    Raises ValueError if nothing in `flux` is brighter than its sky.
     """
     mean = flux.mean(0)
     sky = np.median(mean)
@@ -279,7 +279,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def reduced(plane: np.ndarray) -> np.ndarray:
-    """The central square of PLANE float32 (y, x), reduced to 256 x 256 by Lanczos resampling.
+    """The central square of `plane` float32 (y, x), reduced to 256 x 256 by Lanczos resampling.
 
     Equal to Pillow's own but for rounding, and several times faster: two products with a matrix
     that is nearly all zeros.
@@ -297,7 +297,7 @@ def reduced(plane: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def lanczos(side: int) -> csr_array:
-    """The weights float32 (pixel of 256, pixel of SIDE) that reduce a line of SIDE pixels to 256.
+    """The weights float32 (pixel of 256, pixel of `side`) that reduce a line of `side` pixels to 256.
 
     Lanczos' windowed sinc of three lobes, stretched by the reduction so that it averages over what
     it leaves out, and normalised to 1 at each pixel, also at the borders.

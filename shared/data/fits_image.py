@@ -75,7 +75,7 @@ class Refused(Exception):
 
 
 def check_size(sides: Sequence[int], smallest: int, largest: int) -> None:
-    """Raise Refused unless an image of SIDES (x, y, ...) or (band, x, y) can be used: `_bands_first` says which."""
+    """Raise Refused unless an image of `sides` (x, y, ...) or (band, x, y) can be used: `_bands_first` says which."""
     shape = tuple(sides[::-1])
     if len(shape) not in (2, 3) or (len(shape) == 3 and min(shape[0], shape[2]) > MOST_BANDS):
         raise Refused(
@@ -88,7 +88,7 @@ def check_size(sides: Sequence[int], smallest: int, largest: int) -> None:
 
 
 def wrong_size(width: int, height: int, smallest: int, largest: int) -> str | None:
-    """What is wrong with an image of WIDTH x HEIGHT pixels, if anything is."""
+    """What is wrong with an image of `width` x `height` pixels, if anything is."""
     if min(width, height) < smallest:
         return (
             f"{width} x {height} pixels, and none is ever enlarged; fetch it at {smallest} x {smallest} or "
@@ -124,7 +124,7 @@ def _images(units, data: bytes) -> Iterator:
 
 
 def _header_length(data: bytes, start: int, most: int) -> int:
-    """How long the header is that begins at START; raises Refused if that is more than MOST bytes."""
+    """How long the header is that begins at `start`; raises Refused if that is more than `most` bytes."""
     for end in range(start, min(start + most, len(data)), CARD):
         if data[end : end + 8] == b"END     ":
             return end - start
@@ -135,7 +135,7 @@ def _header_length(data: bytes, start: int, most: int) -> int:
 
 
 def _chosen(images: list, hdu: str | None):
-    """The one of IMAGES (number, unit) that is meant."""
+    """The one of `images` (number, unit) that is meant."""
     if not images:
         raise Refused("it holds no image; a table belongs in dataset.table")
     listed = ", ".join(
@@ -167,7 +167,7 @@ def _words(unit) -> set[str]:
 
 
 def _check_unpacking(unit, data: bytes) -> None:
-    """Raise Refused if the data of UNIT would take too much memory or time to unpack, before any is."""
+    """Raise Refused if the data of `unit` would take too much memory or time to unpack, before any is."""
     size = math.prod(unit.shape) * abs(unit.header["BITPIX"]) // 8
     if size > MOST_DATA:
         raise Refused(
@@ -186,7 +186,7 @@ def _check_unpacking(unit, data: bytes) -> None:
 
 
 def _check_tiles(data: bytes, unit, most: int) -> None:
-    """Raise unless astropy unpacks each tile within its memory, and each that gzip packed to MOST bytes or less."""
+    """Raise unless astropy unpacks each tile within its memory, and each that gzip packed to `most` bytes or less."""
     from astropy.io import fits
 
     number = unit.fileinfo()["hdrLoc"]
@@ -270,7 +270,7 @@ def _check_observed(planes: np.ndarray) -> None:
 
 
 def stand_ins(values: np.ndarray) -> dict[float, int]:
-    """Those of VALUES (pixel,) that stand for missing ones, such as -99 or 1e20, and how often each is there.
+    """Those of `values` (pixel,) that stand for missing ones, such as -99 or 1e20, and how often each is there.
 
     That is the least value, if several pixels have exactly that one, and if it lies further below the next value
     than this below the median of the others, and 5 times their noise below it; or the greatest, if it lies ten times

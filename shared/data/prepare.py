@@ -25,10 +25,10 @@ import pandas as pd
 
 from shared.data import cutouts
 from shared.data.catalogue import fewer, list_catalogue, read_catalogue
-from shared.data.draft import Draft
 from shared.data.sources.images import Source
 from shared.data.sources.opening import open_source
 from shared.data.store import FORMAT, MANIFEST, NAMED, Store, open_store, same_images, sha256
+from shared.data.store_writer import StoreWriter
 from shared.run.locks import file_lock
 from shared.run.progress import in_order, say, track
 from shared.run.records import make_folder, publish_folder
@@ -42,7 +42,7 @@ ELSEWHERE = ("stores", "crop", "skip_bad_images", "service")  # no part of what 
 
 
 def prepare(dataset: DatasetSpec) -> Store:
-    """The store of DATASET under dataset.stores, made now or found there.
+    """The store of `dataset` under dataset.stores, made now or found there.
 
     Raises ValueError or FileNotFoundError, naming the galaxy, its row and a way out, for anything
     in the table that cannot be meant, and for the first image that cannot be used unless
@@ -164,7 +164,7 @@ class Image(NamedTuple):
 
 
 def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
-    """Draw the synthetic galaxies of DATASET; gives the finished store's folder."""
+    """Draw the synthetic galaxies of `dataset`; gives the finished store's folder."""
     from shared.data import synthetic
 
     for question, answers in dataset.questions.items():
@@ -178,7 +178,7 @@ def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
         if place not in galaxies:
             galaxies[place] = np.nan
     values = galaxies.to_dict("records")
-    with Draft(beside, len(galaxies), dataset.channels) as draft:
+    with StoreWriter(beside, len(galaxies), dataset.channels) as draft:
 
         def draw(row: int) -> Image:
             pixels = synthetic.render(values[row])
@@ -192,7 +192,7 @@ def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
 
 
 def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> Path:
-    """Read the images of DATASET from SOURCE; gives the finished store's folder."""
+    """Read the images of `dataset` from `source`; gives the finished store's folder."""
     listed = dataset.table is None
     galaxies = (
         fewer(list_catalogue(source.names()), dataset.galaxies)
@@ -211,7 +211,7 @@ def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> 
         others = others if len(problems) > 1 else ""
         raise FileNotFoundError(_bad_image(dataset, galaxies, row, f"{problem}{others}"))
     about = source.about() | _met(source, names)
-    with Draft(beside, len(galaxies), dataset.channels) as draft:
+    with StoreWriter(beside, len(galaxies), dataset.channels) as draft:
         todo = [row for row, name in enumerate(names) if name is not None and row not in draft.done]
         if draft.done:
             say(f"{dataset.name}: {len(draft.done):,} images are here already, {len(todo):,} to go")
@@ -295,7 +295,9 @@ def _told(
     return skipped
 
 
-def _same_image(dataset: DatasetSpec, galaxies: pd.DataFrame, draft: Draft) -> list[list[str]]:
+def _same_image(
+    dataset: DatasetSpec, galaxies: pd.DataFrame, draft: StoreWriter
+) -> list[list[str]]:
     """The ids of the galaxies that have one image, for the manifest; the first of them are named."""
     rows = sorted(draft.done)
     facts = pd.DataFrame([draft.done[row] for row in rows])
@@ -333,7 +335,7 @@ def _bad_image(dataset: DatasetSpec, galaxies: pd.DataFrame, row: int, problem: 
 
 @contextmanager
 def _sole_builder(folder: Path) -> Iterator[Path | None]:
-    """The hidden folder where this process alone builds FOLDER; None if FOLDER is there."""
+    """The hidden folder where this process alone builds `folder`; None if `folder` is there."""
     beside = folder.with_name(f".{folder.name}{PARTIAL}")
     while not folder.exists():
         make_folder(beside)
@@ -360,7 +362,7 @@ def _begun(beside: Path) -> bool:
 
 
 def _clear_leftovers(mine: Path) -> None:
-    """Remove the hidden folders next to MINE that nobody has worked in for a week."""
+    """Remove the hidden folders next to `mine` that nobody has worked in for a week."""
     for lock in mine.parent.glob(f".*{PARTIAL}/{LOCK}"):  # which a user's own folder has not
         beside = lock.parent
         if beside == mine:

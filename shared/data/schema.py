@@ -49,7 +49,7 @@ def slices(questions: Questions) -> dict[str, slice]:
 
 
 def chance_asked(questions: Questions, leads: Leads, fractions: np.ndarray) -> np.ndarray:
-    """The chance that a volunteer is asked each question, (galaxy, question), of FRACTIONS (galaxy, answer), each the
+    """The chance that a volunteer is asked each question, (galaxy, question), of `fractions` (galaxy, answer), each the
     share of an answer among those who were asked its question.
 
     It is the product along a path, summed over the paths: the sum, over the answers that lead to a question, of the
@@ -76,13 +76,15 @@ def chance_asked(questions: Questions, leads: Leads, fractions: np.ndarray) -> n
 def asked_chances(
     questions: Questions, leads: Leads, fractions: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """`chance_asked` by name: question -> (galaxy,), of FRACTIONS question -> (galaxy, answer)."""
+    """`chance_asked` by name: question -> (galaxy,), of `fractions` question -> (galaxy, answer)."""
     chances = chance_asked(questions, leads, np.hstack([fractions[q] for q in questions]))
     return dict(zip(questions, chances.T, strict=True))
 
 
 def relevant(questions: Questions, leads: Leads, question: str) -> list[tuple[str, str]]:
-    """Every (question, answer) on a path that leads to QUESTION, in the order of the axis; none: everybody is asked."""
+    """Every (question, answer) on a path that leads to `question`, in the order of the axis; none:
+    everybody is asked.
+    """
     known(f"there is no question {question!r}", question, questions)
     found, waiting = set(), [question]
     while waiting:
@@ -139,7 +141,7 @@ def svg(questions: Questions, leads: Leads, title: str) -> str:
 
 
 def _entities(text: str) -> str:
-    """TEXT for the inside of Mermaid's quotes."""
+    """`text` for the inside of Mermaid's quotes."""
     return "".join(f"#{ord(c)};" if c in '#&<>"`;' else c for c in text)
 
 

@@ -105,9 +105,9 @@ class Store:
 
 
 def same_images(galaxies: pd.DataFrame, pixels: Callable[[int], bytes]) -> list[list[int]]:
-    """The rows of GALAXIES (pixels_crc32, image_sha256 if it came from a file) that have one image.
+    """The rows of `galaxies` (pixels_crc32, image_sha256 if it came from a file) that have one image.
 
-    PIXELS gives a row's bytes; it is asked where checksums of pixels agree and files do not.
+    `pixels` gives a row's bytes; it is asked where checksums of pixels agree and files do not.
     """
     twice = np.flatnonzero(galaxies["pixels_crc32"].duplicated(keep=False))
     groups = []
@@ -120,7 +120,7 @@ def same_images(galaxies: pd.DataFrame, pixels: Callable[[int], bytes]) -> list[
 
 
 def shard_name(number: int) -> str:
-    """The file of a store's shard of that NUMBER."""
+    """The file of a store's shard of that `number`."""
     return f"images-{number:05d}.npy"
 
 
@@ -142,7 +142,7 @@ def open_store(folder: Path | str) -> Store:
 
 
 def verify(folder: Path | str) -> None:
-    """Raise ValueError, naming the files and galaxies, unless every byte in FOLDER is as written."""
+    """Raise ValueError, naming the files and galaxies, unless every byte in `folder` is as written."""
     store = _opened(Path(folder))
     _check_pixels(store, np.arange(len(store.images)))
 
@@ -180,7 +180,7 @@ def _check_pixels(store: Store, rows: np.ndarray) -> None:
 
 
 def votes(store: Store, question: str, positive: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The votes for any of the POSITIVE answers and all votes on QUESTION, both int64 (galaxy,).
+    """The votes for any of the `positive` answers and all votes on `question`, both int64 (galaxy,).
 
     Raises ValueError if the store has no such question, answer or votes at all.
     """
@@ -201,7 +201,7 @@ def votes(store: Store, question: str, positive: tuple[str, ...]) -> tuple[np.nd
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 checksum of the file at PATH, in hexadecimal."""
+    """The SHA-256 checksum of the file at `path`, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

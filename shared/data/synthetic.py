@@ -36,7 +36,7 @@ SOFT, WHITE = 3.0, 260.0  # asinh's knee, and what is white, in sky noises
 
 
 def draw_galaxies(count: int, seed: int) -> pd.DataFrame:
-    """COUNT galaxies: id, seed, number, the drawn parameters, and for every question of QUESTIONS
+    """`count` galaxies: id, seed, number, the drawn parameters, and for every question of QUESTIONS
     the true chance of each answer given that the question is asked (true_QUESTION_ANSWER), the
     votes for each answer (QUESTION_ANSWER) and in all (QUESTION_total), int32.
 
@@ -120,7 +120,7 @@ def chances(seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def render(galaxy: Mapping[str, float]) -> np.ndarray:
-    """The image of GALAXY, one row of `draw_galaxies` by column, uint8 (y, x, channel) of 256 x 256
+    """The image of `galaxy`, one row of `draw_galaxies` by column, uint8 (y, x, channel) of 256 x 256
     x 1.
     """
     rng = _generator(int(galaxy["seed"]), int(galaxy["number"]), PIXELS)
@@ -151,7 +151,7 @@ def _likely(x: np.ndarray) -> np.ndarray:
 
 
 def _parameters(uniforms: np.ndarray) -> dict[str, np.ndarray]:
-    """What makes each galaxy, (galaxy,), of UNIFORMS (galaxy, draw); one draw for each parameter,
+    """What makes each galaxy, (galaxy,), of `uniforms` (galaxy, draw); one draw for each parameter,
     so that a change to one leaves the others alone.
     """
     u = iter(uniforms.T)
@@ -207,7 +207,7 @@ def _vote(rng: np.random.Generator, true: Mapping[str, np.ndarray]) -> dict[str,
 
 
 def _frame(x: float, y: float, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (y, x) of every pixel, about the point (X, Y) and along axes turned by ANGLE."""
+    """Coordinates (y, x) of every pixel, about the point (X, Y) and along axes turned by `angle`."""
     across, down = PLACES - np.float32(x), PLACES[:, None] - np.float32(y)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return cos * across + sin * down, cos * down - sin * across
@@ -247,7 +247,7 @@ def _disc(galaxy: Mapping[str, float], x: np.ndarray, y: np.ndarray, rng) -> np.
 
 
 def _structure(galaxy, light, u, v, radius, rng) -> np.ndarray:
-    """LIGHT of a disc with its arms, clumps and bar, at (U, V) in its plane, in scale lengths.
+    """`light` of a disc with its arms, clumps and bar, at (U, V) in its plane, in scale lengths.
 
     The arms begin at the ends of the bar, which has swept its surroundings.
     """
@@ -284,7 +284,7 @@ def _add_field(light: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _blur(light: np.ndarray, galaxy: Mapping[str, float]) -> np.ndarray:
-    """LIGHT through the air: a Gaussian core, and some of the light in wings three times as wide."""
+    """`light` through the air: a Gaussian core, and some of the light in wings three times as wide."""
     core = gaussian_filter(light, galaxy["psf"], mode="nearest", truncate=3.5)
     wings = gaussian_filter(light, 3 * galaxy["psf"], mode="nearest", truncate=2.5)
     return core + np.float32(galaxy["wings"]) * (wings - core)
@@ -308,7 +308,7 @@ def _trail(galaxy: Mapping[str, float]) -> np.ndarray:
 
 
 def _stretch(light: np.ndarray) -> np.ndarray:
-    """LIGHT as uint8: linear in faint light, logarithmic in bright (asinh, Lupton et al. 2004)."""
+    """`light` as uint8: linear in faint light, logarithmic in bright (asinh, Lupton et al. 2004)."""
     grey = np.arcsinh(light / np.float32(SOFT)) * np.float32(
         (255 - BLACK) / np.arcsinh(WHITE / SOFT)
     )

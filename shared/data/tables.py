@@ -51,7 +51,7 @@ class Table(NamedTuple):
 
 
 class Unusable(ValueError):
-    """A file that is whole, but not of use; ADVICE is the way out."""
+    """A file that is whole, but not of use; `advice` is the way out."""
 
     def __init__(self, what: str, advice: str):
         super().__init__(what)
@@ -59,9 +59,9 @@ class Unusable(ValueError):
 
 
 def open_table(path: str, key: str, hdu: str | None = None) -> Table:
-    """The table at PATH, which may be a pattern (*) of several files: one table, in the order of their names.
+    """The table at `path`, which may be a pattern (*) of several files: one table, in the order of their names.
 
-    HDU is the number or the name of the HDU that holds it, in FITS; None: the first that holds a table.
+    `hdu` is the number or the name of the `hdu` that holds it, in FITS; None: the first that holds a table.
     """
     place = Path(path)
     files = [place] if "*" not in place.name else sorted(place.parent.glob(place.name))
@@ -115,7 +115,7 @@ def _open_file(path: Path, key: str, hdu: str | None) -> Table:
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Raise ValueError, naming the file at PATH, for whatever a library raises about its contents."""
+    """Raise ValueError, naming the file at `path`, for whatever a library raises about its contents."""
     try:
         yield
     except Exception as problem:
@@ -126,7 +126,7 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 def most_bytes(path: Path) -> int:
-    """How many bytes of memory the table at PATH may need."""
+    """How many bytes of memory the table at `path` may need."""
     return min(MOST_BYTES, max(ALWAYS, UNPACKED * path.stat().st_size))
 
 
@@ -138,7 +138,7 @@ def _too_large(path: Path) -> Unusable:
 
 
 def _unpacked(path: Path, most: int) -> Iterator[bytes]:
-    """The gzip file at PATH as the bytes in it, in parts; Unusable where they are more than MOST."""
+    """The gzip file at `path` as the bytes in it, in parts; Unusable where they are more than `most`."""
     with pa.input_stream(str(path), compression="gzip") as stream:
         while part := stream.read(HEAD):
             most -= len(part)
@@ -187,7 +187,7 @@ def _open_csv(path: Path) -> Table:
 
 
 def _layout(path: Path) -> Layout:
-    """How the CSV file at PATH is written, by its beginning; says so where it is no plain CSV."""
+    """How the CSV file at `path` is written, by its beginning; says so where it is no plain CSV."""
     with pa.input_stream(str(path)) as stream:  # unpacked where its name says that it is packed
         head = stream.read(HEAD)
     encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), "utf-8")
@@ -211,7 +211,7 @@ def _layout(path: Path) -> Layout:
 
 
 def _names_behind_hash(lines: list[str], above: int, separator: str) -> int:
-    """The line of LINES that names the columns: ABOVE, or the last before it, behind a #, if it has as many.
+    """The line of `lines` that names the columns: `above`, or the last before it, behind a #, if it has as many.
 
     CasJobs writes #Table1 above the names.
     """
@@ -232,7 +232,9 @@ def _width(line: str, separator: str) -> int:
 
 
 def _separator(lines: list[str], more: str) -> str:
-    """What is between the columns of LINES, the first of which names them: a comma, or what divides two lines alike."""
+    """What is between the columns of `lines`, the first of which names them: a comma, or what divides
+    two lines alike.
+    """
     lines = [line for line in lines if line][:2]
     widths = {
         separator: [_width(line, separator) for line in lines]
@@ -273,7 +275,7 @@ def _open_parquet(path: Path) -> Table:
 
 
 def read_parquet(path: Path, wanted: Sequence[str]) -> pa.Table:
-    """The columns WANTED of the Parquet file at PATH, each of single values.
+    """The columns `wanted` of the Parquet file at `path`, each of single values.
 
     Raises Unusable if there is a nested one, or if they need more than `most_bytes`.
     """
@@ -290,7 +292,7 @@ def read_parquet(path: Path, wanted: Sequence[str]) -> pa.Table:
 
 
 def _check_parquet(path: Path, file: pyarrow.parquet.ParquetFile, wanted: Sequence[str]) -> None:
-    """Raise Unusable if a column WANTED of the FILE at PATH is nested, or if they need more than `most_bytes`.
+    """Raise Unusable if a column `wanted` of the `file` at `path` is nested, or if they need more than `most_bytes`.
 
     By what the file says of itself, so that nothing is read yet. A cell counts 8 bytes or more.
     """
@@ -408,7 +410,7 @@ def _list_units(tables: dict[int, str]) -> str:
 
 
 def _check_fits(unit, length: int) -> None:
-    """Raise ValueError if the header of a table in FITS, of a file of LENGTH bytes, cannot be true."""
+    """Raise ValueError if the header of a table in FITS, of a file of `length` bytes, cannot be true."""
     header = unit.header
     if not 0 < (count := header["TFIELDS"]) <= MOST_FIELDS:
         raise ValueError(f"its header tells of {count} columns; FITS has {MOST_FIELDS} at most")
@@ -418,10 +420,10 @@ def _check_fits(unit, length: int) -> None:
 
 
 def _from_fits(unit, name: str, null: object) -> pa.ChunkedArray:
-    """One column of a table in FITS; missing where it holds NULL, the value that the header says is none.
+    """One column of a table in FITS; missing where it holds `null`, the value that the header says is none.
 
-    NULL is of the numbers as they are stored, before they are scaled: 32767 with TZERO = 32768 is 65535. A truth value
-    of zero bits is none, and so is a number in a table of text that is blank.
+    `null` is of the numbers as they are stored, before they are scaled: 32767 with TZERO = 32768 is 65535. A truth
+    value of zero bits is none, and so is a number in a table of text that is blank.
     """
     column = unit.columns[name]
     if re.match(r"\d*[PQ]", str(column.format)):

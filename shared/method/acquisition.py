@@ -13,7 +13,7 @@ from shared.run.spec import ACQUISITIONS, MOST_VOTES, SCORES, one_of
 ELEMENTS = 2**21  # numbers in a piece's largest array: some 60 MB with all made of them
 COUNTS = 2**18  # ways in which the votes on a question may fall, at most
 TINY = 1e-18  # chances below it are taken for 0: their products are denormal, which is slow
-NEVER = -1e30  # stands for ln 0, without its NaNs
+LOG_ZERO = -1e30  # stands for ln 0, without its NaNs
 WITH_STATES = ("batch_mutual_information", "epig")
 SCORED = (*SCORES, "random", *WITH_STATES)  # by `acquire`; the others are made of these
 
@@ -35,7 +35,7 @@ class Piece(NamedTuple):
     samples: np.ndarray  # float (galaxy, sample) of rho
     yes: np.ndarray  # float64 (galaxy, k): k
     no: np.ndarray  # float64 (galaxy, k): N - k, at least 0
-    ways: np.ndarray  # float64 (galaxy, k): ln of N over k; NEVER where k > N
+    ways: np.ndarray  # float64 (galaxy, k): ln of N over k; LOG_ZERO where k > N
     count: int
     start: int
 
@@ -47,7 +47,7 @@ def checked(
     keys: np.ndarray | None,
     states: States | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """SAMPLES (galaxy, sample) of rho, and the votes int (galaxy,), or (), expected of each.
+    """`samples` (galaxy, sample) of rho, and the votes int (galaxy,), or (), expected of each.
 
     Raises ValueError for a name that `acquire` cannot score, samples that are not chances, votes that are not counts,
     and keys or states that are missing or do not fit.
@@ -113,7 +113,7 @@ def _check_states(name: str, states: States | None, samples: int) -> None:
 
 
 def weighed(states: States) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The chances (state,) and the posterior (state, sample) of STATES, without tiny ones, and its mean (sample,)."""
+    """The chances (state,) and the posterior (state, sample) of `states`, without tiny ones, and its mean (sample,)."""
     chances, posterior = (np.where(array < TINY, 0, array) for array in states)
     return chances, posterior, chances @ posterior
 
@@ -129,19 +129,19 @@ def pieces(samples: np.ndarray, votes: np.ndarray, states: States | None) -> Ite
     factorials = gammaln(np.arange(most + block) + 1.0)  # their logarithms
     alike = votes.ndim == 0 or (votes == votes[:1]).all()
     start = 0
-    for rows, count in stretches(len(samples), wide * block):
+    for rows, count in padded_chunks(len(samples), wide * block):
         total = np.reshape(most if alike else votes[rows], (-1, 1))
         for first in range(0, most + 1, block):
             k = np.arange(first, first + block)
             no = np.maximum(total - k, 0)
-            ways = np.where(k > total, NEVER, factorials[total] - factorials[k] - factorials[no])
+            ways = np.where(k > total, LOG_ZERO, factorials[total] - factorials[k] - factorials[no])
             yes = np.broadcast_to(k.astype(np.float64), no.shape)
             yield Piece(samples[rows], yes, no.astype(np.float64), ways, count, start)
         start += count
 
 
-def stretches(galaxies: int, each: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Rows int64 (galaxy,) of all GALAXIES, EACH of which takes so many numbers, and how many of them are new.
+def padded_chunks(galaxies: int, each: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows int64 (galaxy,) of all `galaxies`, `each` of which takes so many numbers, and how many of them are new.
 
     All stretches are of one length, so that a framework compiles once: the last one ends in copies of its last row.
     """
@@ -152,7 +152,7 @@ def stretches(galaxies: int, each: int) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def counts(concentrations: np.ndarray, expected_votes: int) -> tuple[np.ndarray, np.ndarray]:
-    """How EXPECTED_VOTES may fall on the answers, int64 (k, answer), and ln of in how many orders, (k,).
+    """How `expected_votes` may fall on the answers, int64 (k, answer), and ln of in how many orders, (k,).
 
     Raises ValueError for votes that are not a count or above MOST_VOTES, concentrations that are not (galaxy, sample,
     answer), finite and above 0, and for more than COUNTS ways.
@@ -187,7 +187,7 @@ def counts(concentrations: np.ndarray, expected_votes: int) -> tuple[np.ndarray,
 
 
 def check_units(units: np.ndarray, centres: np.ndarray) -> None:
-    """Raise ValueError unless UNITS (galaxy, unit) and CENTRES (centre, unit) fit, with a centre or more."""
+    """Raise ValueError unless `units` (galaxy, unit) and `centres` (centre, unit) fit, with a centre or more."""
     if units.ndim != 2 or centres.ndim != 2 or units.shape[1] != centres.shape[1]:
         raise ValueError(
             f"units have the shape {units.shape} and centres {centres.shape}; they must be (galaxy, unit) and "

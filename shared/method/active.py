@@ -13,7 +13,7 @@ from shared.method.chain import network_digest, sealed, verified
 from shared.method.metrics import evaluate, truth_rmse
 from shared.method.pool import Galaxies, choose, planned_votes, risk, shuffled, with_answers
 from shared.method.sampling import sample_galaxies
-from shared.method.training import CHECKPOINT, begin, calls, fingerprint, made_of
+from shared.method.training import CHECKPOINT, calls, fingerprint, made_of, resume_or_start
 from shared.network.weights import first_checkpoint, save_checkpoint
 from shared.run.progress import say, track
 from shared.run.spec import RunSpec
@@ -36,14 +36,14 @@ def rounds(
 ) -> Iterator[dict]:
     """Each round in turn, as a record keeps it: who was labelled, how well the test galaxies were told, who is next.
 
-    ANSWERS(number of the ask, pool, rows) gives those of the pool whose votes have come in since ROWS of it were asked
-    about, or None if none of these has: then the rounds end, and go on from there another time. The last round asks
-    nobody; it proposes. Every round leaves a checkpoint in FOLDER, and a run that was stopped yields the rounds it had
-    done, then goes on. Raises ValueError if the checkpoint is not what the run left.
+    `answers`(number of the ask, pool, rows) gives those of the pool whose votes have come in since ROWS of it were
+    asked about, or None if none of these has: then the rounds end, and go on from there another time. The last round
+    asks nobody; it proposes. Every round leaves a checkpoint in `folder`, and a run that was stopped yields the rounds
+    it had done, then goes on. Raises ValueError if the checkpoint is not what the run left.
     """
     spec, path = run.acquisition, folder / CHECKPOINT
     facts = made_of(run, images, *galaxies.parts)
-    start, about = begin(run, path, facts)
+    start, about = resume_or_start(run, path, facts)
     identity = {"seed": run.seed, "galaxies": facts["galaxies"]}
     done = verified(path, about.get("rounds", []), start, identity)
     if done:
@@ -106,7 +106,9 @@ def _round(
         "unanswered": [] if asked.total.all() else None,
         "loss": loss,
         "test": test,
-        "pool": risk(spec, asked, chosen.samples, choice.chances, chosen.scored, chosen.everyone),
+        "pool": risk(
+            spec, asked, chosen.samples, choice.chances, chosen.scored, chosen.all_galaxies
+        ),
     }
 
 

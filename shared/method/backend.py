@@ -40,7 +40,7 @@ class Backend(Protocol):
 
     def features(self, state: Any, images: np.ndarray, views: Views) -> Any: ...
 
-    def answers(self, state: Any, units: Any, kept: dict[str, np.ndarray]) -> np.ndarray: ...
+    def probabilities(self, state: Any, units: Any, kept: dict[str, np.ndarray]) -> np.ndarray: ...
 
     def sample(
         self,
@@ -80,7 +80,7 @@ class Backend(Protocol):
 
 
 def compiled_once(make: Callable) -> Callable:
-    """MAKE(run, settings), a run's compiled calls, but made once for all runs whose calls are alike.
+    """`make`(run, settings), a run's compiled calls, but made once for all runs whose calls are alike.
 
     They are where network, views, optimiser and settings are; the seed and whatever else a run says plays no part.
     """
@@ -98,18 +98,18 @@ def compiled_once(make: Callable) -> Callable:
 
 
 def load_backend(name: str, precision: str = "float32") -> Backend:
-    """Import the framework called NAME, and no other, and configure it: one framework and precision per process."""
+    """Import the framework called `name`, and no other, and configure it: one framework and precision per process."""
     one_of("backend", name, BACKENDS)
     return open_backend(replace(DEFAULT, name=name, precision=precision))
 
 
 def open_backend(spec: BackendSpec) -> Backend:
-    """Import the framework of SPEC and configure it.
+    """Import the framework of `spec` and configure it.
 
-    Raises ValueError, with the way out, if it cannot be imported or has not the device that SPEC wants.
+    Raises ValueError, with the way out, if it cannot be imported or has not the device that `spec` wants.
     """
     try:
-        with hushed():
+        with suppress_stderr():
             backend = cast(Backend, import_module(f"impl_{spec.name}"))
             backend.configure(spec)
     except ImportError as error:
@@ -121,7 +121,7 @@ def open_backend(spec: BackendSpec) -> Backend:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def suppress_stderr() -> Iterator[None]:
     """Keep back what libraries write to standard error (TensorFlow finds no GPU in ten lines), unless they fail."""
     with tempfile.TemporaryFile() as kept:
         shown = os.dup(2)

@@ -40,8 +40,8 @@ class Cutouts:
     def __len__(self) -> int:
         return len(self.images)
 
-    def expect(self, rows: np.ndarray) -> None:
-        """Begin to read ROWS; `self[ROWS]`, of the very same array, then gives what was read."""
+    def prefetch(self, rows: np.ndarray) -> None:
+        """Begin to read `rows`; `self[`rows`]`, of the very same array, then gives what was read."""
         if self.held is not None:
             return
         answer: Future = Future()
@@ -55,12 +55,12 @@ class Cutouts:
         starts = range(0, len(self), AT_ONCE)
         return (self._read(slice(start, start + AT_ONCE)) for start in starts)
 
-    def at(self, rows: np.ndarray) -> Any:
-        """Images of ROWS as a framework best gets them: from the device that keeps all, or `self[ROWS]`."""
+    def on_device(self, rows: np.ndarray) -> Any:
+        """Images of `rows` as a framework best gets them: from the device that keeps all, or `self[`rows`]`."""
         return self[rows] if self.held is None else self.held(rows)
 
-    def some(self, rows: np.ndarray) -> "np.ndarray | Held":
-        """Images of ROWS for `Backend.sample` and the like, read once; only named where a device keeps them."""
+    def subset(self, rows: np.ndarray) -> "np.ndarray | Held":
+        """Images of `rows` for `Backend.sample` and the like, read once; only named where a device keeps them."""
         return self[rows] if self.held is None else Held(self.held, rows)
 
     def __getitem__(self, rows) -> np.ndarray:
@@ -97,7 +97,8 @@ class Held:
 
 
 def box_average(images: np.ndarray, factor: int) -> np.ndarray:
-    """uint8 (galaxy, y, x, channel), the mean of each square FACTOR (a power of two) wide, of all colours: one channel.
+    """uint8 (galaxy, y, x, channel), the mean of each square `factor` (a power of two) wide, of all colours: one
+    channel.
 
     Halves are rounded up.
     """
@@ -136,7 +137,7 @@ class Labelled(NamedTuple):
     total: np.ndarray  # int64 (galaxy,) votes
 
     def take(self, chosen: np.ndarray) -> "Labelled":
-        """Those of the places CHOSEN."""
+        """Those of the places `chosen`."""
         return Labelled(*(array[chosen] for array in self))
 
 
@@ -158,9 +159,9 @@ class Batch(NamedTuple):
     images: Any  # uint8 (galaxy, y, x, channel)
     yes: Any  # (galaxy,)
     total: Any  # (galaxy,)
-    turn: Any  # of the views, (galaxy, 2, 3)
-    window: Any  # (galaxy, 3)
-    light: Any  # (galaxy, 2)
+    affine: Any  # of the views, (galaxy, 2, 3)
+    crop: Any  # (galaxy, 3)
+    contrast: Any  # (galaxy, 2)
     keys: Any  # uint32 (galaxy, 2) of dropout
     step: Any  # uint32, counted from the very first step of training
     scales: Any  # (2,): what Adam multiplies by
@@ -169,10 +170,10 @@ class Batch(NamedTuple):
 def draw_plan(
     run: RunSpec, labelled: Labelled, size: int, origin: int, first: int, steps: int
 ) -> Plan:
-    """Steps FIRST to FIRST + STEPS of training on galaxies that were labelled at step ORIGIN.
+    """Steps `first` to `first` + `steps` of training on galaxies that were labelled at step `origin`.
 
     An epoch goes through the galaxies once, in an order of its own, in whole batches; the few that are left over wait
-    for the next. SIZE is the width of the images that are sampled.
+    for the next. `size` is the width of the images that are sampled.
     """
     batch = min(run.training.batch_size, len(labelled.rows))
     per_epoch = len(labelled.rows) // batch
@@ -197,7 +198,7 @@ def draw_plan(
 
 
 def epoch_order(seed: int, hashes: np.ndarray, epoch: int) -> np.ndarray:
-    """The order (galaxy,) of an epoch that begins at step EPOCH: by random words of each galaxy's own key."""
+    """The order (galaxy,) of an epoch that begins at step `epoch`: by random words of each galaxy's own key."""
     random = keys.bits(keys.galaxy_keys(seed, "order", hashes), np.uint32(epoch), 2)
     return np.lexsort((hashes, random[:, 1], random[:, 0]))
 
@@ -224,7 +225,7 @@ def learning_rates(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
 
 
 class Chunk(NamedTuple):
-    """Galaxies for one pass of prediction, as many as every other chunk; the first COUNT of them are asked for."""
+    """Galaxies for one pass of prediction, as many as every other chunk; the first `count` of them are asked for."""
 
     images: Any  # uint8 (galaxy, y, x, channel), numpy's or on the device
     views: Views  # (galaxy, ...)
@@ -233,10 +234,10 @@ class Chunk(NamedTuple):
 
 
 def chunks(images, views: Views, galaxy_keys: np.ndarray, size: int) -> Iterator[Chunk]:
-    """All galaxies in chunks of SIZE, the last one filled up by repeating its last galaxy.
+    """All galaxies in chunks of `size`, the last one filled up by repeating its last galaxy.
 
     Every pass has the same shape, so a galaxy's result depends on its own pixels and, in its last bits, on its place
-    in the chunk and on SIZE, by which kernels choose in what order they add; never on the other galaxies.
+    in the chunk and on `size`, by which kernels choose in what order they add; never on the other galaxies.
     """
     for start in range(0, len(galaxy_keys), size):
         count = min(size, len(galaxy_keys) - start)

@@ -37,8 +37,8 @@ def pit(
 ) -> np.ndarray:
     """The randomised probability integral transform F(k - 1) + u p(k), float64 (galaxy,), of those with votes.
 
-    F and p are of the mixture, u are UNIFORMS (galaxy,) in [0, 1). Under a perfect posterior it is uniform from 0 to 1,
-    as counts by themselves are not (Czado, Gneiting and Held 2009, Biometrics 65, 1254, section 2).
+    F and p are of the mixture, u are `uniforms` (galaxy,) in [0, 1). Under a perfect posterior it is uniform from 0 to
+    1, as counts by themselves are not (Czado, Gneiting and Held 2009, Biometrics 65, 1254, section 2).
     """
     asked = np.asarray(total) > 0
     rho = np.asarray(samples, np.float64)[asked]
@@ -48,12 +48,12 @@ def pit(
 
 
 def pit_uniforms(seed: int, hashes: np.ndarray) -> np.ndarray:
-    """The numbers (galaxy,) in [0, 1) that `pit` is given, for ids of HASHES: a function of seed and galaxy alone."""
+    """The numbers (galaxy,) in [0, 1) that `pit` is given, for ids of `hashes`: a function of seed and galaxy alone."""
     return uniforms(galaxy_keys(seed, "calibration", hashes), 0, 1)[..., 0]
 
 
 def pit_test(values: np.ndarray) -> Misfit:
-    """The largest distance of the distribution of VALUES (galaxy,) from the uniform, by Kolmogorov and Smirnov."""
+    """The largest distance of the distribution of `values` (galaxy,) from the uniform, by Kolmogorov and Smirnov."""
     if not len(values):
         return Misfit(float("nan"), float("nan"))
     found = kstest(values, "uniform")
@@ -63,7 +63,7 @@ def pit_test(values: np.ndarray) -> Misfit:
 def truth_coverage(
     samples: np.ndarray, true_rho: np.ndarray, levels: Sequence[float] = LEVELS
 ) -> list[list[float]]:
-    """How often TRUE_RHO (galaxy,), which only synthetic galaxies have, lies in the central interval of each level.
+    """How often `true_rho` (galaxy,), which only synthetic galaxies have, lies in the central interval of each level.
 
     A table of [level, expected, observed, noise], shares of galaxies. Among T samples of a perfect posterior the rank
     of the truth is uniform on 0 ... T (Talts et al. 2018, theorem 1), so the interval that leaves `a` samples out at
@@ -95,7 +95,7 @@ def coverage_error(table: list[list[float]]) -> float:
 
 
 def coverage_test(expected: Sequence[float], observed: Sequence[float], galaxies: int) -> Misfit:
-    """The largest |observed - expected| share of so many GALAXIES over all intervals of a coverage.
+    """The largest |observed - expected| share of so many `galaxies` over all intervals of a coverage.
 
     The p value is that of Kolmogorov's law, an upper bound here: intervals are steps, and galaxies differ.
     """
@@ -112,7 +112,7 @@ def calibration(
     uniforms: np.ndarray,
     true_rho: np.ndarray | None,
 ) -> dict:
-    """Every measure of this module, as a record keeps them; without TRUE_RHO (galaxy,) that of the truth is None."""
+    """Every measure of this module, as a record keeps them; without `true_rho` (galaxy,) that of the truth is None."""
     values = pit(samples, yes, total, uniforms)
     galaxies = len(values)
     counted = coverage(samples, yes, total)
@@ -137,19 +137,19 @@ def calibration(
 
 
 def best_rate(rates: list[dict], trained: float) -> float:
-    """The rate of the least log score; of several, the nearest to that TRAINED with."""
+    """The rate of the least log score; of several, the nearest to that `trained` with."""
     return min(rates, key=lambda row: (row["log_score"], abs(row["rate"] - trained)))["rate"]
 
 
 def gain(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """By how much log scores (galaxy,) fall from BEFORE to AFTER: the mean, and its standard error."""
+    """By how much log scores (galaxy,) fall from `before` to `after`: the mean, and its standard error."""
     with np.errstate(invalid="ignore"):  # votes that are impossible under both
         fallen = before - after
         return {"mean": mean(fallen), "error": float(fallen.std() / len(fallen) ** 0.5)}
 
 
 def told_of(measured: dict) -> str:
-    """What was MEASURED, in a line."""
+    """What was `measured`, in a line."""
     before, after, fallen = (measured[name] for name in ("trained", "chosen", "gain"))
     edge = " (the last one tried)" if after["rate"] in (RATES[0], RATES[-1]) else ""
     p_values = f"PIT p {before['pit']['p_value']:.2g} -> {after['pit']['p_value']:.2g}"

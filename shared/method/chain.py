@@ -18,9 +18,10 @@ UNSEALED = ("seconds", "digest")  # of a round, what its digest does not cover
 
 
 def sealed(entry: dict, before: list[dict], identity: dict) -> dict:
-    """ENTRY, a round after those BEFORE, with its "digest": SHA-256 over the digest before it, IDENTITY and itself.
+    """`entry`, a round after those `before`, with its "digest": SHA-256 over the digest before it, `identity` and
+    itself.
 
-    IDENTITY is what else decides a run, as plain data; ENTRY names its network by "network", see `network_digest`.
+    `identity` is what else decides a run, as plain data; `entry` names its network by "network", see `network_digest`.
     """
     entry = plain(entry)  # as it comes back from a checkpoint
     kept = {key: value for key, value in entry.items() if key not in UNSEALED}
@@ -46,9 +47,9 @@ def network_digest(checkpoint: Checkpoint) -> str:
 
 
 def verified(path: Path, rounds: list[dict], checkpoint: Checkpoint, identity: dict) -> list[dict]:
-    """ROUNDS, as the checkpoint at PATH holds them.
+    """`rounds`, as the checkpoint at `path` holds them.
 
-    Raises ValueError if a round is not what its digest was made from, or if CHECKPOINT is not the last one's network.
+    Raises ValueError if a round is not what its digest was made from, or if `checkpoint` is not the last one's network.
     """
     for number, entry in enumerate(rounds):
         if sealed(entry, rounds[:number], identity)["digest"] != entry.get("digest"):

@@ -25,21 +25,21 @@ from shared.method.acquisition import States
 from shared.method.backend import Backend, open_backend
 from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
 from shared.method.views import Views
-from shared.network.weights import PARTS, Checkpoint, Weights, member, together
+from shared.network.weights import PARTS, Checkpoint, Weights, member, merge_members
 from shared.run.keys import threefry2x32
 from shared.run.spec import BackendSpec, RunSpec
 
-NEVER = 2**32 - 1  # no step or sample has this number, so its words of a key are free
+RESERVED = 2**32 - 1  # no step or sample has this number, so its words of a key are free
 
 
 def open_networks(run: RunSpec) -> Backend:
-    """The backend of RUN: of one network or, with training.members above 1, of an ensemble of them."""
+    """The backend of `run`: of one network or, with training.members above 1, of an ensemble of them."""
     backend, members = open_backend(run.backend), run.training.members
     return backend if members == 1 else Ensemble(backend, members)
 
 
 def alone(run: RunSpec, number: int) -> RunSpec:
-    """The run that trains member NUMBER of RUN's ensemble, and nothing else."""
+    """The run that trains member `number` of `run`'s ensemble, and nothing else."""
     return replace(run, seed=run.seed + number, training=replace(run.training, members=1))
 
 
@@ -55,8 +55,8 @@ def draw_plans(
 
 
 def masks(keys: np.ndarray, number: int) -> np.ndarray:
-    """The keys uint32 (galaxy, 2) of member NUMBER's dropout, of those of the ensemble's; member 0 has the same."""
-    counter = np.array([NEVER, number], np.uint32)
+    """The keys uint32 (galaxy, 2) of member `number`'s dropout, of those of the ensemble's; member 0 has the same."""
+    counter = np.array([RESERVED, number], np.uint32)
     return threefry2x32(keys, counter) if number else keys
 
 
@@ -100,7 +100,9 @@ class Ensemble:
             self.backend.gradients(one, images, _part(plan, number))
             for number, one in enumerate(state)
         ]
-        return float(np.mean([loss for loss, _ in found])), together([part for _, part in found])
+        return float(np.mean([loss for loss, _ in found])), merge_members(
+            [part for _, part in found]
+        )
 
     def seen(self, state: list, images: np.ndarray, views: Views) -> np.ndarray:
         """What each member is shown, (galaxy, y, x, channel)."""
@@ -110,13 +112,15 @@ class Ensemble:
         """The units (galaxy, unit) of each member, on the device."""
         return [self.backend.features(one, images, views) for one in state]
 
-    def answers(self, state: list, units: list[Any], kept: dict[str, np.ndarray]) -> np.ndarray:
+    def probabilities(
+        self, state: list, units: list[Any], kept: dict[str, np.ndarray]
+    ) -> np.ndarray:
         """rho (galaxy, sample) of the members' units, sample t under each mask t of `kept` (galaxy, sample, unit)."""
         turns = np.arange(next(iter(kept.values())).shape[1]) % self.members
         found = {}
         for number in np.unique(turns):
             own = {name: mask[:, turns == number] for name, mask in kept.items()}
-            found[number] = self.backend.answers(state[number], units[number], own)
+            found[number] = self.backend.probabilities(state[number], units[number], own)
         return _interleaved(found, turns)
 
     def sample(
@@ -128,7 +132,7 @@ class Ensemble:
         first: int,
         samples: int,
     ) -> np.ndarray:
-        """rho (galaxy, sample) of samples FIRST to FIRST + SAMPLES, sample t of member t mod M."""
+        """rho (galaxy, sample) of samples `first` to `first` + `samples`, sample t of member t mod M."""
         numbers = np.arange(first, first + samples)
         turns, found = numbers % self.members, {}
         for number in np.unique(turns):
@@ -164,14 +168,14 @@ class Ensemble:
 
     def export_weights(self, state: list) -> Weights:
         """The weights of all members, each under its member's name."""
-        return together([self.backend.export_weights(one) for one in state])
+        return merge_members([self.backend.export_weights(one) for one in state])
 
     def export_checkpoint(self, state: list) -> Checkpoint:
         """All that training changes, of all members."""
         parts = [self.backend.export_checkpoint(one) for one in state]
         return Checkpoint(
             step=parts[0].step,
-            **{name: together([getattr(part, name) for part in parts]) for name in PARTS},
+            **{name: merge_members([getattr(part, name) for part in parts]) for name in PARTS},
         )
 
     def describe(self) -> dict[str, str]:

@@ -26,7 +26,7 @@ def evaluate(
 ) -> dict:
     """Every measure of this module, as a record keeps them.
 
-    MUTUAL_INFORMATION (galaxy,) in nats is averaged over the same galaxies; without it its mean is
+    `mutual_information` (galaxy,) in nats is averaged over the same galaxies; without it its mean is
     None. Raises ValueError for arrays that do not belong together or cannot be chances and votes.
     """
     _check(samples, yes, total)
@@ -65,7 +65,7 @@ def mae(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
 
 
 def truth_rmse(samples: np.ndarray, true_rho: np.ndarray) -> float:
-    """The root mean square difference between the mean rho and the TRUE_RHO (galaxy,).
+    """The root mean square difference between the mean rho and the `true_rho` (galaxy,).
 
     Only synthetic galaxies have one; no chance of the draw of the votes is left in it.
     """
@@ -187,12 +187,12 @@ def mean_rho(samples: np.ndarray) -> np.ndarray:
 
 
 def mean(values: np.ndarray) -> float:
-    """The mean of VALUES; NaN, and no warning, if there are none."""
+    """The mean of `values`; NaN, and no warning, if there are none."""
     return float(np.mean(values)) if len(values) else float("nan")
 
 
 def pieces(galaxies: int, width: int) -> Iterator[slice]:
-    """Slices of so many GALAXIES, of about ELEMENTS numbers each if a galaxy takes WIDTH of them."""
+    """Slices of so many `galaxies`, of about ELEMENTS numbers each if a galaxy takes `width` of them."""
     size = max(1, ELEMENTS // max(1, width))
     return (slice(start, start + size) for start in range(0, galaxies, size))
 

@@ -10,7 +10,7 @@ from shared.method.metrics import log_scores, mean
 from shared.method.sampling import embed_galaxies, sample_galaxies
 from shared.method.selection import (
     Choice,
-    Others,
+    Context,
     Pool,
     drawn,
     joint,
@@ -54,7 +54,7 @@ class Chosen(NamedTuple):
     choice: Choice
     samples: np.ndarray  # (galaxy, sample) of rho
     scored: int  # galaxies that they were chosen from
-    everyone: float | None  # mean log score of all of those, where all their votes are known
+    all_galaxies: float | None  # mean log score of all of those, where all their votes are known
 
 
 def choose(
@@ -65,38 +65,41 @@ def choose(
     galaxies: Galaxies,
     number: int,
 ) -> Chosen:
-    """The galaxies of the pool, or of some shards of it, that round NUMBER asks about.
+    """The galaxies of the pool, or of some shards of it, that round `number` asks about.
 
-    Of GALAXIES, those labelled are the ones learned from by now, and the pool those left.
+    Of `galaxies`, those labelled are the ones learned from by now, and the pool those left.
     """
     spec, pool = run.acquisition, galaxies.pool
     if spec.shards:
         pool = pool.take(shuffled(run, "shards", pool, number)[: spec.shards * spec.shard_size])
-    seen, everyone = _seen(backend, run, state, images, galaxies.labelled, pool), None
+    seen, all_galaxies = _seen(backend, run, state, images, galaxies.labelled, pool), None
     if spec.name not in UNSAMPLED and len(pool.rows) and pool.total.all():
-        everyone = mean(log_scores(seen.samples, pool.yes, pool.total))
+        all_galaxies = mean(log_scores(seen.samples, pool.yes, pool.total))
     others = _others(backend, run, state, images, galaxies, number)
     choice = select(backend, spec, run.seed, number, seen, others, spec.per_round)
     asked = pool.take(choice.places)
     samples = seen.samples[choice.places]
     if spec.name in UNSAMPLED:
         samples = _sampled(backend, run, state, images, asked)
-    return Chosen(asked, seen.votes[choice.places], choice, samples, len(pool.rows), everyone)
+    return Chosen(asked, seen.votes[choice.places], choice, samples, len(pool.rows), all_galaxies)
 
 
 def expected_votes(spec: AcquisitionSpec, galaxies: Labelled, labelled: Labelled) -> np.ndarray:
-    """The votes int64 (galaxy,) that each of GALAXIES would get; with acquisition.expected_votes = 0 as many as it has.
+    """The votes int64 (galaxy,) that each of `galaxies` would get; with acquisition.expected_votes = 0 as many as it
+    has.
 
-    Of a galaxy whose votes are not known then as many as the median of those LABELLED.
+    Of a galaxy whose votes are not known then as many as the median of those `labelled`.
     """
     if spec.expected_votes:
         return np.full(len(galaxies.rows), spec.expected_votes)
-    silent = galaxies.total == 0
-    if not silent.any():
+    unlabelled = galaxies.total == 0
+    if not unlabelled.any():
         return galaxies.total
     median = int(np.median(labelled.total))
-    say(f"{silent.sum()} galaxies have no votes: {median} are expected, the median of the labelled")
-    return np.where(silent, median, galaxies.total)
+    say(
+        f"{unlabelled.sum()} galaxies have no votes: {median} are expected, the median of the labelled"
+    )
+    return np.where(unlabelled, median, galaxies.total)
 
 
 def risk(
@@ -105,16 +108,16 @@ def risk(
     samples: np.ndarray,
     chances: np.ndarray,
     scored: int,
-    everyone: float | None,
+    all_galaxies: float | None,
 ) -> dict:
-    """The mean log score of the pool of SCORED galaxies, told by those ASKED about, before they were learned from.
+    """The mean log score of the pool of `scored` galaxies, told by those `asked` about, before they were learned from.
 
     "plain" is their own mean; "lure" corrects it for how they were drawn (Farquhar et al. 2021), or "lure_refused" says
     why it cannot; "all" is EVERYONE, the truth that both estimate, where it is known.
     """
-    told = asked.total > 0
+    answered_ones = asked.total > 0
     losses, estimate = log_scores(samples, asked.yes, asked.total), None
-    refused = _refusal(spec, told)
+    refused = _refusal(spec, answered_ones)
     if refused is None:
         try:
             estimate = lure(losses, chances, scored)
@@ -122,24 +125,26 @@ def risk(
             refused = str(error)
     return {
         "galaxies": scored,
-        "plain": mean(losses[told]) if told.any() else None,
+        "plain": mean(losses[answered_ones]) if answered_ones.any() else None,
         "lure": estimate,
         "lure_refused": refused,
-        "all": everyone,
+        "all": all_galaxies,
     }
 
 
-def _refusal(spec: AcquisitionSpec, told: np.ndarray) -> str | None:
+def _refusal(spec: AcquisitionSpec, answered_ones: np.ndarray) -> str | None:
     if not drawn(spec):
         guarded = "; or set acquisition.guard to 0" if spec.guard else ""
         return (
-            f"{spec.name} chooses with chances of 0 and 1, and no weight can make those speak who had none; draw "
+            f"{spec.name} chooses with probabilities of 0 and 1, and a deterministic choice cannot be reweighted; draw "
             f"instead: acquisition=random, power, gibbs or mixture{guarded}"
         )
-    if not told.any():
+    if not answered_ones.any():
         return UNKNOWN
-    if not told.all():
-        return f"{(~told).sum()} of the {len(told)} galaxies drawn were not answered"
+    if not answered_ones.all():
+        return (
+            f"{(~answered_ones).sum()} of the {len(answered_ones)} galaxies drawn were not answered"
+        )
     return None
 
 
@@ -153,7 +158,7 @@ def _seen(backend, run, state, images, labelled, pool) -> Pool:
     return Pool(samples, expected_votes(spec, pool, labelled), pool.hashes, units)
 
 
-def _others(backend, run, state, images, galaxies, number: int) -> Others:
+def _others(backend, run, state, images, galaxies, number: int) -> Context:
     spec, (labelled, targets) = run.acquisition, (galaxies.labelled, galaxies.targets)
     units = samples = votes = None
     if spec.name == "k_centre":
@@ -162,7 +167,7 @@ def _others(backend, run, state, images, galaxies, number: int) -> Others:
         targets = targets.take(shuffled(run, "targets", targets, number)[: spec.targets])
         samples = _sampled(backend, run, state, images, targets)
         votes = expected_votes(spec, targets, labelled)
-    return Others(units, samples, votes)
+    return Context(units, samples, votes)
 
 
 def _sampled(backend, run, state, images, galaxies) -> np.ndarray:
@@ -173,13 +178,13 @@ def _sampled(backend, run, state, images, galaxies) -> np.ndarray:
 
 
 def planned_votes(backend: Backend, spec: AcquisitionSpec, chosen: Chosen) -> np.ndarray:
-    """How many votes int64 (galaxy,) to ask for of those CHOSEN: as expected, or by acquisition.vote_budget."""
+    """How many votes int64 (galaxy,) to ask for of those `chosen`: as expected, or by acquisition.vote_budget."""
     if spec.vote_budget is None:
         return chosen.votes
-    told = [
+    answered_ones = [
         backend.acquire("mutual_information", chosen.samples, votes) for votes in spec.vote_choices
     ]
-    return vote_plan(np.stack(told, -1), spec.vote_choices, spec.vote_budget)
+    return vote_plan(np.stack(answered_ones, -1), spec.vote_choices, spec.vote_budget)
 
 
 def with_answers(
@@ -191,13 +196,15 @@ def with_answers(
     pool: Labelled,
     answered: Labelled,
 ) -> dict:
-    """The round ENTRY once galaxies of the POOL have been ANSWERED, STATE being the network that had chosen them."""
+    """The round `entry` once galaxies of the `pool` have been `answered`, `state` being the network that had chosen
+    them.
+    """
     rows = np.array(entry["rows"], np.int64)
     there = np.isin(rows, answered.rows)
     asked = pool.take(_places(pool.rows, rows))
-    told = answered.take(_places(answered.rows, rows[there]))
+    answered_ones = answered.take(_places(answered.rows, rows[there]))
     yes, total = np.zeros_like(asked.yes), np.zeros_like(asked.total)
-    yes[there], total[there] = told.yes, told.total
+    yes[there], total[there] = answered_ones.yes, answered_ones.total
     asked, chances = asked._replace(yes=yes, total=total), np.array(entry["chances"])
     samples, scored = _sampled(backend, run, state, images, asked), entry["pool"]["galaxies"]
     found = risk(run.acquisition, asked, samples, chances, scored, entry["pool"]["all"])
@@ -210,6 +217,6 @@ def _places(rows: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def shuffled(run: RunSpec, purpose: str, pool: Labelled, index: int) -> np.ndarray:
-    """The places (galaxy,) of the POOL in an order that is random, but for every INDEX its own."""
+    """The places (galaxy,) of the `pool` in an order that is random, but for every `index` its own."""
     random = keys.bits(keys.galaxy_keys(run.seed, purpose, pool.hashes), index, 2)
     return np.lexsort((pool.hashes, random[:, 1], random[:, 0]))

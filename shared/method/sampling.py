@@ -25,14 +25,14 @@ def sample_galaxies(
     hashes: np.ndarray,
     samples: int,
 ) -> np.ndarray:
-    """rho (galaxy, sample) of the galaxies in ROWS of the store, whose ids have HASHES uint64 (galaxy,).
+    """rho (galaxy, sample) of the galaxies in `rows` of the store, whose ids have `hashes` uint64 (galaxy,).
 
     With augmentation at prediction (W20's departure 3) each sample sees every galaxy in another way.
     """
     blocks = _blocks(run, len(rows))
     parts = [np.zeros((0, samples), np.float32)]
     for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
-        shown = images.some(rows[block])
+        shown = images.subset(rows[block])
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
         if run.augmentation.at_prediction:
             views = list(_random_views(run, images.size, hashes[block], samples))
@@ -53,11 +53,11 @@ def sample_galaxies(
 def embed_galaxies(
     backend: Backend, run: RunSpec, state: Any, images: Cutouts, rows: np.ndarray
 ) -> np.ndarray:
-    """The features (galaxy, unit) of the galaxies in ROWS of the store, each seen as it is."""
+    """The features (galaxy, unit) of the galaxies in `rows` of the store, each seen as it is."""
     blocks = _blocks(run, len(rows))
     parts = []
     for block in track(blocks, "features", len(rows), weight=lambda block: len(rows[block])):
-        shown = images.some(rows[block])
+        shown = images.subset(rows[block])
         parts.append(backend.embed(state, shown, still_views(run, images.size, len(shown))))
     return _finite(
         np.concatenate(parts or [np.zeros((0, model_of(run.model).units), np.float32)]), "feature"
@@ -65,7 +65,7 @@ def embed_galaxies(
 
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:
-    """VALUES (galaxy, ...) of a network; ValueError if they are not numbers, as a network gives that diverged."""
+    """`values` (galaxy, ...) of a network; ValueError if they are not numbers, as a network gives that diverged."""
     if bad := int((~np.isfinite(values)).any(1).sum()):
         raise ValueError(
             f"the network gives no finite {what} for {bad} of {len(values)} galaxies: its training diverged; "

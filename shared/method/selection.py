@@ -25,7 +25,7 @@ class Pool(NamedTuple):
     units: np.ndarray | None  # float (galaxy, unit), their features; for k_centre and guard
 
 
-class Others(NamedTuple):
+class Context(NamedTuple):
     """Galaxies that a choice looks at beside the pool."""
 
     labelled: (
@@ -75,10 +75,10 @@ def select(
     seed: int,
     number: int,
     pool: Pool,
-    others: Others,
+    others: Context,
     count: int,
 ) -> Choice:
-    """COUNT galaxies of the pool, or all if it has fewer, in round NUMBER; its order in the arrays plays no part.
+    """`count` galaxies of the pool, or all if it has fewer, in round `number`; its order in the arrays plays no part.
 
     A score of one galaxy, and epig: the largest scores. power, gibbs: draws (see `_draw`). mixture: see `_mix`.
     batch_mutual_information, k_centre: one after the other, each given those before. random: those of the largest
@@ -112,7 +112,7 @@ def select(
 
 
 def _outliers(pool: Pool, share: float) -> np.ndarray:
-    """SHARE of the pool, rounded, bool (galaxy,): those farthest from its mean, each unit in its standard deviations.
+    """`share` of the pool, rounded, bool (galaxy,): those farthest from its mean, each unit in its standard deviations.
 
     That is the Mahalanobis distance of a diagonal covariance. A unit that is the same for all is left out.
     """
@@ -127,7 +127,7 @@ def _outliers(pool: Pool, share: float) -> np.ndarray:
 
 
 def _best(scores: np.ndarray, left: np.ndarray, last: np.ndarray, hashes: np.ndarray) -> int:
-    """Where the largest score is among those LEFT bool (galaxy,), those in LAST only if they are all."""
+    """Where the largest score is among those `left` bool (galaxy,), those in `last` only if they are all."""
     free = left & ~last
     places = np.flatnonzero(free if free.any() else left)
     places = places[scores[places] == scores[places].max()]
@@ -135,7 +135,7 @@ def _best(scores: np.ndarray, left: np.ndarray, last: np.ndarray, hashes: np.nda
 
 
 def _uniforms(some_keys: np.ndarray, number: int, count: int) -> np.ndarray:
-    """COUNT uniform numbers float64 (..., count) between 0 and 1 and neither, odd multiples of 2^-53."""
+    """`count` uniform numbers float64 (..., count) between 0 and 1 and neither, odd multiples of 2^-53."""
     words = keys.bits(some_keys, number, 2 * count).astype(np.uint64)
     return ((words[..., ::2] << 20 | words[..., 1::2] >> 12) + 0.5) * 2.0**-52
 
@@ -152,8 +152,8 @@ def _draw(spec, seed: int, number: int, pool: Pool, scores, last, count: int) ->
         weights = xlogy(spec.coldness, np.maximum(scores, 0))
     tiers = 2 * last + np.isneginf(weights)  # nobody of a tier is drawn before those below
     weights = np.where(np.isneginf(weights), 0, weights)
-    luck = _uniforms(keys.galaxy_keys(seed, "draw", pool.hashes), number, 1)[:, 0]
-    order = np.lexsort((pool.hashes, -(weights - np.log(-np.log(luck))), tiers))
+    uniform = _uniforms(keys.galaxy_keys(seed, "draw", pool.hashes), number, 1)[:, 0]
+    order = np.lexsort((pool.hashes, -(weights - np.log(-np.log(uniform))), tiers))
     chances = []
     for tier in np.unique(tiers):
         some = weights[order[tiers[order] == tier]]
@@ -168,17 +168,20 @@ def _mix(spec, seed: int, number: int, pool: Pool, scores, last, count: int) -> 
 
     A galaxy's chance is share / left, and 1 - share more if it has the best score.
     """
-    luck = _uniforms(keys.galaxy_keys(seed, "draw", pool.hashes), number, 1)[:, 0]
+    uniform = _uniforms(keys.galaxy_keys(seed, "draw", pool.hashes), number, 1)[:, 0]
     coins = _uniforms(keys.purpose_key(seed, "draw"), number, count)
-    lucky, best = np.lexsort((pool.hashes, luck)), np.lexsort((pool.hashes, -scores, last))
+    random_order, best = (
+        np.lexsort((pool.hashes, uniform)),
+        np.lexsort((pool.hashes, -scores, last)),
+    )
     left, first, top = np.ones(len(scores), bool), 0, 0
     places, chances = np.zeros(count, np.int64), np.zeros(count)
     for turn, coin in enumerate(coins):
-        while not left[lucky[first]]:
+        while not left[random_order[first]]:
             first += 1
         while not left[best[top]]:
             top += 1
-        place = lucky[first] if coin < spec.share else best[top]
+        place = random_order[first] if coin < spec.share else best[top]
         places[turn], left[place] = place, False
         chances[turn] = spec.share / (len(scores) - turn) + (1 - spec.share) * (place == best[top])
     return Choice(places, scores[places], chances)
@@ -191,11 +194,11 @@ def _k_centre(backend: Backend, pool: Pool, labelled, last: np.ndarray, count: i
     the distance to that.
     """
     left, places, scores = np.ones(len(last), bool), [], []
-    nobody = labelled is None or not len(labelled)
-    centres = pool.units.mean(0, np.float64, keepdims=True) if nobody else labelled
+    empty = labelled is None or not len(labelled)
+    centres = pool.units.mean(0, np.float64, keepdims=True) if empty else labelled
     distance = np.asarray(backend.nearest(pool.units, centres), np.float64)
     for turn in range(count):
-        middle = nobody and not turn
+        middle = empty and not turn
         place = _best(-distance if middle else distance, left, last, pool.hashes)
         places.append(place)
         scores.append(distance[place])
@@ -216,7 +219,7 @@ def _batch(
     often as any other, but for one) and draws each galaxy's votes by that sample's rho, with the galaxy's own
     random numbers; so a state only ever grows. The gain of a galaxy given one such state is exact, and the mean over
     states has no bias for a given batch. Drawn gains need not fall from turn to turn, as exact ones do, so every galaxy
-    is scored at every turn: COUNT times the pool.
+    is scored at every turn: `count` times the pool.
     """
     states, samples = spec.states, pool.samples.shape[1]
     every, some = np.zeros((1, samples)), np.zeros((states, samples))  # ln chance of the counts
@@ -234,18 +237,20 @@ def _batch(
         each = _log_votes(pool.samples[[place]], pool.votes[[place]])[0]
         few = len(every) * len(each) <= states
         every = (every[:, None] + each).reshape(-1, samples) if few else every[:0]
-        luck = _uniforms(keys.galaxy_keys(seed, "states", pool.hashes[[place]])[0], number, states)
+        uniform = _uniforms(
+            keys.galaxy_keys(seed, "states", pool.hashes[[place]])[0], number, states
+        )
         upto = np.cumsum(np.exp(each[:, sample]), 0)
-        some = some + each[(upto < luck * upto[-1]).sum(0)]
+        some = some + each[(upto < uniform * upto[-1]).sum(0)]
     return Choice(np.array(places), np.array(scores), np.ones(count))
 
 
-def _votes_of_targets(spec, seed: int, number: int, pool: Pool, others: Others) -> States:
+def _votes_of_targets(spec, seed: int, number: int, pool: Pool, others: Context) -> States:
     """All counts of every target's votes: of those named, or of up to TARGETS random galaxies of the pool."""
     samples, votes = others.targets, others.target_votes
     if samples is None:
-        luck = _uniforms(keys.galaxy_keys(seed, "targets", pool.hashes), number, 1)[:, 0]
-        places = np.lexsort((pool.hashes, luck))[: spec.targets]
+        uniform = _uniforms(keys.galaxy_keys(seed, "targets", pool.hashes), number, 1)[:, 0]
+        places = np.lexsort((pool.hashes, uniform))[: spec.targets]
         samples, votes = pool.samples[places], pool.votes[places]
     if (states := len(samples) * (votes.max() + 1)) * samples.shape[1] > JOINT:
         raise ValueError(
@@ -276,10 +281,10 @@ def _states(chances: np.ndarray, joints: np.ndarray) -> States:
 
 
 def lure(losses: np.ndarray, chances: np.ndarray, pool_size: int) -> float:
-    """The mean loss of a pool, without bias, from LOSSES (galaxy,) of those drawn from it, in the order of drawing.
+    """The mean loss of a pool, without bias, from `losses` (galaxy,) of those drawn from it, in the order of drawing.
 
     The mean of v_m x loss_m with v_m = 1 + (N - M) / (N - m) (1 / ((N - m + 1) q_m) - 1), of M drawn from N, where
-    CHANCES (galaxy,) are q_m: of being drawn at its turn (R_LURE of Farquhar, Gal and Rainforth 2021). A galaxy that
+    `chances` (galaxy,) are q_m: of being drawn at its turn (R_LURE of Farquhar, Gal and Rainforth 2021). A galaxy that
     could not be drawn is not accounted for, whatever its loss.
 
     Raises ValueError where nothing was drawn: no galaxy, more than there are, or one that was certain to be taken.
@@ -306,9 +311,9 @@ def lure(losses: np.ndarray, chances: np.ndarray, pool_size: int) -> float:
 
 
 def vote_plan(information: np.ndarray, choices: Sequence[int], budget: int) -> np.ndarray:
-    """How many votes int64 (galaxy,) to ask for, 0 or one of CHOICES (rising), within a BUDGET of votes in all.
+    """How many votes int64 (galaxy,) to ask for, 0 or one of `choices` (rising), within a `budget` of votes in all.
 
-    INFORMATION (galaxy, choice) is what so many votes tell, 0 votes telling nothing. Votes go where each tells most:
+    `information` (galaxy, choice) is what so many votes tell, 0 votes telling nothing. Votes go where each tells most:
     along every galaxy's least concave curve above its information, the steepest steps first. That is the most
     information that any plan has, up to the first step that the budget is too small for; then come the steepest of
     those that it still allows. Of equal steps the earlier galaxy's comes first.
@@ -330,7 +335,7 @@ def vote_plan(information: np.ndarray, choices: Sequence[int], budget: int) -> n
 
 
 def _steps(votes: np.ndarray, told: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Every galaxy's least concave curve above TOLD (galaxy, choice), as far as it rises, in steps (step,).
+    """Every galaxy's least concave curve above `told` (galaxy, choice), as far as it rises, in steps (step,).
 
     A step has its galaxy, the votes before and after it, and its slope. A galaxy's steps come in their order, and no
     slope is larger than the one before it.
@@ -353,8 +358,8 @@ def _steps(votes: np.ndarray, told: np.ndarray) -> tuple[np.ndarray, ...]:
 def tree_information(
     information: Mapping[str, np.ndarray], asked: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """What a volunteer's answers to a whole schema tell (galaxy,): of each question, by its chance to be ASKED.
+    """What a volunteer's answers to a whole schema tell (galaxy,): of each question, by its chance to be `asked`.
 
-    INFORMATION is question -> (galaxy,), ASKED that of `shared.data.schema.asked_chances`.
+    `information` is question -> (galaxy,), `asked` that of `shared.data.schema.asked_chances`.
     """
     return sum(asked[question] * told for question, told in information.items())

@@ -38,9 +38,9 @@ class History(NamedTuple):
 
 
 def call_length(steps: int, wanted: int) -> int:
-    """The largest divisor of STEPS up to WANTED, so that every call is alike and compiled once.
+    """The largest divisor of `steps` up to `wanted`, so that every call is alike and compiled once.
 
-    WANTED itself where that would be less than half of it.
+    `wanted` itself where that would be less than half of it.
     """
     length = max(length for length in range(1, wanted + 1) if steps % length == 0)
     return length if 2 * length >= wanted else min(wanted, steps)
@@ -56,7 +56,7 @@ def calls(
     first: int,
     last: int,
 ) -> Iterator[Call]:
-    """Steps FIRST to LAST on galaxies that were labelled at step ORIGIN, call by call.
+    """Steps `first` to `last` on galaxies that were labelled at step `origin`, call by call.
 
     While the framework is at one call, the images of the next are read (not of an ensemble, whose members read their
     own).
@@ -72,7 +72,7 @@ def calls(
         if start + length < last:
             following = planned(start + length)
             if run.training.members == 1:
-                images.expect(following.rows)
+                images.prefetch(following.rows)
         state, losses = backend.train_steps(state, images, plan)
         if not np.isfinite(losses).all():
             bad = start + int(np.argmin(np.isfinite(losses)))
@@ -86,13 +86,13 @@ def calls(
 def fit(
     backend: Backend, run: RunSpec, images: Cutouts, labelled: Labelled, validate, folder: Path
 ) -> tuple[Any, History]:
-    """A model trained from the seed's own first weights, or on from a checkpoint in FOLDER, to the last step.
+    """A model trained from the seed's own first weights, or on from a checkpoint in `folder`, to the last step.
 
-    VALIDATE gives the validation loss of a state. The checkpoint that is left in FOLDER is that of the last step.
+    `validate` gives the validation loss of a state. The checkpoint that is left in `folder` is that of the last step.
     """
     spec, path = run.training, folder / CHECKPOINT
     facts = made_of(run, images, labelled)
-    start, about = begin(run, path, facts)
+    start, about = resume_or_start(run, path, facts)
     history = History(*(about.get(name, []) for name in History._fields))
     if start.step > spec.steps:
         raise ValueError(
@@ -115,16 +115,16 @@ def fit(
         history.losses.extend(call.losses.tolist())
         history.seconds.append([len(call.losses), call.seconds])
         at_end = call.step == spec.steps
-        if at_end or passed(before, call.step, spec.validate_every):
+        if at_end or crossed(before, call.step, spec.validate_every):
             history.validation.append([call.step, validate(call.state)])
-        if at_end or passed(before, call.step, spec.checkpoint_every):
+        if at_end or crossed(before, call.step, spec.checkpoint_every):
             kept = backend.export_checkpoint(call.state)
             save_checkpoint(path, kept, facts | history._asdict())
         state = call.state
     return state, history
 
 
-def begin(run: RunSpec, path: Path, facts: dict) -> tuple[Checkpoint, dict]:
+def resume_or_start(run: RunSpec, path: Path, facts: dict) -> tuple[Checkpoint, dict]:
     """The checkpoint at `path` and what was written with it; the seed's own first weights and {} if there is none.
 
     Raises ValueError, saying what differs, if it was `made_of` anything else than `facts`: files of a dataset can
@@ -170,6 +170,6 @@ def fingerprint(*galaxies: Labelled) -> str:
     return hashlib.sha256(named).hexdigest()[:16]
 
 
-def passed(before: int, after: int, every: int) -> bool:
-    """Whether a multiple of EVERY lies above BEFORE and not above AFTER; never for 0."""
+def crossed(before: int, after: int, every: int) -> bool:
+    """Whether a multiple of `every` lies above `before` and not above `after`; never for 0."""
     return every > 0 and before // every < after // every

@@ -23,13 +23,13 @@ STEPS_PER_CALL = 15  # W+20 build their graph, and draw its zoom, once per 15 ba
 class Views(NamedTuple):
     """How images are seen; the leading axes are those of the images, (galaxy,) or (step, galaxy)."""
 
-    turn: np.ndarray  # float32 (..., 2, 3)
-    window: np.ndarray  # int32 (..., 3): top, left, width
-    light: np.ndarray  # float32 (..., 2): brightness, contrast
+    affine: np.ndarray  # float32 (..., 2, 3)
+    crop: np.ndarray  # int32 (..., 3): top, left, width
+    contrast: np.ndarray  # float32 (..., 2): brightness, contrast
 
 
 def reduction(run: RunSpec, stored: int) -> int:
-    """By which power of two stored images (STORED pixels wide) are box-averaged before they are sampled.
+    """By which power of two stored images (`stored` pixels wide) are box-averaged before they are sampled.
 
     Bilinear sampling with a stride above two would skip pixels. W+20's own resampling does skip them.
     """
@@ -46,7 +46,7 @@ def reduction(run: RunSpec, stored: int) -> int:
 def draw_views(
     run: RunSpec, size: int, view_keys: np.ndarray, index: np.ndarray, zoom_index: np.ndarray
 ) -> Views:
-    """Random views of images SIZE pixels wide, for keys (..., 2) at each step or sample (...)."""
+    """Random views of images `size` pixels wide, for keys (..., 2) at each step or sample (...)."""
     spec = run.augmentation
     u = np.moveaxis(keys.uniforms(view_keys, index, 8), -1, 0)
     if spec.zoom_per == "call":
@@ -55,18 +55,18 @@ def draw_views(
     angle = u[1] * {"full": 2 * np.pi, "half": np.pi, "none": 0.0}[spec.rotation]
     flips = np.where(u[2:4] < 0.5, -1.0, 1.0) if spec.rotation != "none" else np.ones_like(u[2:4])
     shift = u[4:6] if spec.shift == "anywhere" else np.full_like(u[4:6], 0.5)
-    light = np.stack([(2 * u[6] - 1) * spec.brightness, _between(u[7], spec.contrast)], -1)
-    turn, window = _maps(run, size, zoom, angle, flips, shift)
-    return Views(turn, window, light.astype(np.float32))
+    contrast = np.stack([(2 * u[6] - 1) * spec.brightness, _between(u[7], spec.contrast)], -1)
+    affine, crop = _maps(run, size, zoom, angle, flips, shift)
+    return Views(affine, crop, contrast.astype(np.float32))
 
 
 def still_views(run: RunSpec, size: int, galaxies: int) -> Views:
     """The one view (galaxy,) of each image at prediction: centred, at the middle of the zooms, not turned or relit."""
     flat = np.full(galaxies, np.mean(run.augmentation.zoom))
-    turn, window = _maps(
+    affine, crop = _maps(
         run, size, flat, 0 * flat, np.ones((2, galaxies)), np.full((2, galaxies), 0.5)
     )
-    return Views(turn, window, np.tile(np.float32([0, 1]), (galaxies, 1)))
+    return Views(affine, crop, np.tile(np.float32([0, 1]), (galaxies, 1)))
 
 
 def _between(u: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
@@ -74,7 +74,7 @@ def _between(u: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
 
 
 def _maps(run: RunSpec, size, zoom, angle, flips, shift):
-    """The turn float32 (..., 2, 3) and the window int32 (..., 3); SHIFT (2, ...) is the window's place, 0 to 1."""
+    """The turn float32 (..., 2, 3) and the window int32 (..., 3); `shift` (2, ...) is the window's place, 0 to 1."""
     out, field = run.model.image_size, run.dataset.crop * size
     cos, sin = np.cos(angle), np.sin(angle)
     matrix = (
@@ -86,11 +86,11 @@ def _maps(run: RunSpec, size, zoom, angle, flips, shift):
         field = round(field)
         width = (field / zoom).astype(np.int32)
         corner = np.minimum(np.floor(shift * (field - width + 1)), field - width)
-        window = np.stack([*corner, width], -1)
+        crop = np.stack([*corner, width], -1)
         start = np.full((*zoom.shape, 2), -(field - 1) / 2)
     else:
         width = field / zoom
-        window = np.broadcast_to([0, 0, out], (*zoom.shape, 3))
+        crop = np.broadcast_to([0, 0, out], (*zoom.shape, 3))
         start = (
             np.moveaxis((shift - 0.5) * (field - width), 0, -1)
             - ((out - 1) / 2 * width / out)[..., None]
@@ -98,6 +98,4 @@ def _maps(run: RunSpec, size, zoom, angle, flips, shift):
         matrix_per_pixel = matrix * (width / out)[..., None, None]
     offset = centre + np.einsum("...ij,...j->...i", matrix, start)
     steps = matrix if run.augmentation.resampling == "nearest" else matrix_per_pixel
-    return np.concatenate([steps, offset[..., None]], -1).astype(np.float32), window.astype(
-        np.int32
-    )
+    return np.concatenate([steps, offset[..., None]], -1).astype(np.float32), crop.astype(np.int32)

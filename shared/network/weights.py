@@ -96,8 +96,8 @@ def init_moments(spec: ModelSpec) -> Weights:
     }
 
 
-def together(members: Sequence[Weights]) -> Weights:
-    """The arrays of all MEMBERS of an ensemble, each under its member's name; those of one network as they are."""
+def merge_members(members: Sequence[Weights]) -> Weights:
+    """The arrays of all `members` of an ensemble, each under its member's name; those of one network as they are."""
     if len(members) == 1:
         return members[0]
     return {
@@ -108,7 +108,7 @@ def together(members: Sequence[Weights]) -> Weights:
 
 
 def member(weights: Weights, number: int) -> Weights:
-    """The arrays of member NUMBER of an ensemble, under the names that one network has."""
+    """The arrays of member `number` of an ensemble, under the names that one network has."""
     prefix = f"member{number}/"
     return {
         name.removeprefix(prefix): array
@@ -118,14 +118,14 @@ def member(weights: Weights, number: int) -> Weights:
 
 
 def first_checkpoint(spec: ModelSpec, seed: int, members: int = 1) -> Checkpoint:
-    """Where training starts; MEMBERS of an ensemble have the first weights of SEED, SEED + 1, ..."""
-    weights = together([init_weights(spec, seed + number) for number in range(members)])
+    """Where training starts; `members` of an ensemble have the first weights of `seed`, `seed` + 1, ..."""
+    weights = merge_members([init_weights(spec, seed + number) for number in range(members)])
     zeros = {name: np.zeros_like(array) for name, array in weights.items()}
-    return Checkpoint(weights, zeros, zeros, 0, together([init_moments(spec)] * members))
+    return Checkpoint(weights, zeros, zeros, 0, merge_members([init_moments(spec)] * members))
 
 
 def save_weights(path: Path, weights: Weights, about: dict) -> None:
-    """Write WEIGHTS, and the facts ABOUT them, to a safetensors file."""
+    """Write `weights`, and the facts `about` them, to a safetensors file."""
     arrays = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
     data = save(arrays, {"about": json.dumps(plain(about), sort_keys=True, allow_nan=False)})
     write_whole(path, lambda beside: beside.write_bytes(data))
@@ -172,7 +172,7 @@ def fitted(run: RunSpec) -> tuple[Path, Checkpoint]:
 
 
 def load_checkpoint(path: Path, spec: ModelSpec, members: int = 1) -> tuple[Checkpoint, dict]:
-    """A checkpoint and the facts written with it; ValueError if it does not fit the model, or MEMBERS."""
+    """A checkpoint and the facts written with it; ValueError if it does not fit the model, or `members`."""
     arrays, about = _read(path, FACTS)
     shapes = dict.fromkeys(PARTS, model_shapes(spec))
     shapes["moments"] = {name: state_shapes(spec)[name] for name in init_moments(spec)}
@@ -209,7 +209,7 @@ def _read(path: Path, shape: Any) -> tuple[Weights, dict]:
 
 
 def _fitting(path: Path, arrays: Weights, shapes: Shapes, members: int, prefix: str) -> Weights:
-    wanted = together([shapes] * members)
+    wanted = merge_members([shapes] * members)
     found = {
         name.removeprefix(prefix): array
         for name, array in arrays.items()

@@ -13,7 +13,7 @@ import pandas as pd
 from shared.data.store import Store
 from shared.method.batches import Labelled
 from shared.method.metrics import pieces
-from shared.output.volunteers import EXPORTS, ask, heard, upload
+from shared.output.volunteers import EXPORTS, count_votes, upload, write_subject_set
 from shared.run.keys import galaxy_keys, uniforms
 from shared.run.progress import say
 from shared.run.spec import RunSpec
@@ -23,7 +23,7 @@ VOTES = "votes.csv"
 
 
 def revealed(galaxies: Labelled, votes: int | None, seed: int) -> Labelled:
-    """GALAXIES with so many of their VOTES, or with all if they have fewer or if it is None.
+    """`galaxies` with so many of their `votes`, or with all if they have fewer or if it is None.
 
     They are drawn without replacement, one after the other, by random numbers of the galaxy's own: so the first five of
     ten are those that five would be.
@@ -40,24 +40,24 @@ def revealed(galaxies: Labelled, votes: int | None, seed: int) -> Labelled:
 
 
 def catalogue(number: int, pool: Labelled, rows: list[int]) -> Labelled:
-    """Those of the POOL that are in ROWS: the catalogue answers whatever it is asked."""
+    """Those of the `pool` that are in `rows`: the catalogue answers whatever it is asked."""
     return pool.take(np.isin(pool.rows, rows))
 
 
 def volunteers(
     store: Store, run: RunSpec, folder: Path, number: int, pool: Labelled, rows: list[int]
 ) -> Labelled | None:
-    """Those of the POOL whom volunteers have answered since ask NUMBER, which is about ROWS of STORE.
+    """Those of the `pool` whom volunteers have answered since ask `number`, which is about `rows` of `store`.
 
-    The ask is written into FOLDER and, where there is an oracle.project, uploaded, unless it was before. None if no
+    The ask is written into `folder` and, where there is an oracle.project, uploaded, unless it was before. None if no
     galaxy of it has minimum_votes yet; else, once and for all, everyone who has, of this ask or of one before.
     """
     ids = store.galaxies["id"]
-    place = ask(store, rows, ids.iloc[rows], folder, number)
+    place = write_subject_set(store, rows, ids.iloc[rows], folder, number)
     if not (place / VOTES).exists():
         if run.oracle.project is not None:
             upload(place, run.oracle.project)
-        table = _enough(heard(folder, run.oracle, run.dataset.questions), run)
+        table = _enough(count_votes(folder, run.oracle, run.dataset.questions), run)
         table = table[table.index.isin(ids.iloc[pool.rows])]
         if not table.index.isin(ids.iloc[rows]).any():
             return None
@@ -71,7 +71,7 @@ def volunteers(
 
 
 def waiting(run: RunSpec, folder: Path, number: int, count: int) -> str:
-    """What to do now that ask NUMBER is about COUNT galaxies and waits for volunteers."""
+    """What to do now that ask `number` is about `count` galaxies and waits for volunteers."""
     place, project = folder / f"ask-{number:02d}", run.oracle.project
     there = f"they are in project {project}" if project is not None else f"upload {place}"
     return (

@@ -54,10 +54,10 @@ def posterior_table(
     mutual_information: np.ndarray,
     in_training: np.ndarray | None,
 ) -> pd.DataFrame:
-    """The table of GALAXIES (id, and ra and dec in degrees where known) and their SAMPLES (galaxy,
-    sample) of the chance of the POSITIVE answers to QUESTION.
+    """The table of `galaxies` (id, and ra and dec in degrees where known) and their `samples` (galaxy,
+    sample) of the chance of the `positive` answers to `question`.
 
-    Counts are out of EXPECTED_VOTES. MUTUAL_INFORMATION (galaxy,) is in nats, IN_TRAINING (galaxy,)
+    Counts are out of `expected_votes`. `mutual_information` (galaxy,) is in nats, `in_training` (galaxy,)
     of bool, None where it is not known (then its column is empty). Coordinates that no galaxy has
     are left out. Raises ValueError for arrays of another length than the galaxies.
     """
@@ -97,13 +97,13 @@ def posterior_table(
 
 
 def column_prefix(question: str, answers: tuple[str, ...]) -> str:
-    """What the columns of ANSWERS to QUESTION, taken together, begin with."""
+    """What the columns of `answers` to `question`, taken together, begin with."""
     return f"{question}_{'_or_'.join(answers)}".replace("-", "_")
 
 
 def votes_interval(samples: np.ndarray, expected_votes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The 5 % and the 95 % quantile, both int32 (galaxy,), of the number of EXPECTED_VOTES that are
-    yes, under the mixture of binomials of SAMPLES (galaxy, sample).
+    """The 5 % and the 95 % quantile, both int32 (galaxy,), of the number of `expected_votes` that are
+    yes, under the mixture of binomials of `samples` (galaxy, sample).
 
     A quantile is the least count whose chance of not being exceeded reaches it, so at most 5 % lie
     beyond either end.
@@ -117,7 +117,7 @@ def votes_interval(samples: np.ndarray, expected_votes: int) -> tuple[np.ndarray
 
 
 def write_posterior(path: Path, table: pd.DataFrame, meta: dict) -> None:
-    """TABLE as Parquet at PATH, whole or not at all, with META, plain facts about the run."""
+    """`table` as Parquet at `path`, whole or not at all, with `meta`, plain facts about the run."""
     described = describe_columns(table)
     arrays = [pa.array(table[name], pa.string() if name == "id" else None) for name in table]
     fields = []
@@ -132,17 +132,17 @@ def write_posterior(path: Path, table: pd.DataFrame, meta: dict) -> None:
 
 
 def read_posterior(path: Path) -> pd.DataFrame:
-    """The table at PATH."""
+    """The table at `path`."""
     return pq.read_table(path).to_pandas()
 
 
 def read_facts(path: Path) -> dict:
-    """The facts about the run that the table at PATH keeps."""
+    """The facts about the run that the table at `path` keeps."""
     return json.loads(pq.read_schema(path).metadata[RUN])
 
 
 def describe_columns(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """The unit and the meaning of each column of a posterior TABLE.
+    """The unit and the meaning of each column of a posterior `table`.
 
     Raises ValueError for a column that is none of a posterior.
     """
@@ -150,17 +150,17 @@ def describe_columns(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
 
 
 def top_galaxies(table: pd.DataFrame, answer: str, count: int) -> pd.DataFrame:
-    """The COUNT galaxies of the largest mean vote fraction of ANSWER, a `column_prefix`."""
+    """The `count` galaxies of the largest mean vote fraction of `answer`, a `column_prefix`."""
     return _first(table, f"{answer}_mean", False, count)
 
 
 def least_sure(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The COUNT galaxies of the largest mutual information."""
+    """The `count` galaxies of the largest mutual information."""
     return _first(table, "mutual_information", False, count)
 
 
 def most_sure(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The COUNT galaxies of the smallest mutual information."""
+    """The `count` galaxies of the smallest mutual information."""
     return _first(table, "mutual_information", True, count)
 
 

@@ -62,7 +62,7 @@ ANEW = "export the classifications anew (the project's Data Exports) and put tha
 Pair = tuple[str, str]  # a task of the workflow, T0, and its label: the words of the question
 
 
-class Said(NamedTuple):
+class Classification(NamedTuple):
     """One classification: one person, one galaxy, the tasks that were answered."""
 
     number: int  # Zooniverse's
@@ -75,11 +75,11 @@ class Said(NamedTuple):
     where: str
 
 
-def ask(
+def write_subject_set(
     store: Store, rows: Sequence[int] | np.ndarray, ids: Iterable, folder: Path, number: int
 ) -> Path:
-    """The folder ask-NN in FOLDER, of that NUMBER, with what volunteers are shown: ROWS (galaxy,) of STORE and their
-    IDS (galaxy,), in this order.
+    """The folder ask-NN in `folder`, of that `number`, with what volunteers are shown: `rows` (galaxy,) of `store` and
+    their `ids` (galaxy,), in this order.
 
     It appears whole or not at all, and is left alone if it is there. Raises ValueError if it is there and about other
     galaxies.
@@ -110,14 +110,16 @@ def ask(
     return write_folder(place, fill)
 
 
-def heard(folder: Path, oracle: OracleSpec, questions: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """What volunteers said of every galaxy that the run in FOLDER asked about: votes, int64 (galaxy, column), for each
-    answer of each of QUESTIONS, and each question's total, indexed by the galaxy's id.
+def count_votes(
+    folder: Path, oracle: OracleSpec, questions: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    """What volunteers said of every galaxy that the run in `folder` asked about: votes, int64 (galaxy, column), for
+    each answer of each of `questions`, and each question's total, indexed by the galaxy's id.
 
     A classification counts once, in however many exports it is; a person counts once for a galaxy and question, with
     the answer given first. Whoever passed a task over has no vote on it. What was classified before the project went
-    live does not count. ORACLE says which workflow counts, which task asks which question, and what answers are called
-    there. The table's attrs["told"] is a list of lines: what was left out, and how tasks were understood. Raises
+    live does not count. `oracle` says which workflow counts, which task asks which question, and what answers are
+    called there. The table's attrs["told"] is a list of lines: what was left out, and how tasks were understood. Raises
     ValueError, naming the file and line, for what cannot be read or understood, and where several workflows, or several
     wordings of a task, could be meant.
     """
@@ -152,7 +154,8 @@ def heard(folder: Path, oracle: OracleSpec, questions: Mapping[str, Sequence[str
 
 
 def upload(asked: Path, project: int) -> str:
-    """The subject set of Zooniverse's PROJECT that holds what is in the folder ASKED, uploaded now unless it is there.
+    """The subject set of Zooniverse's `project` that holds what is in the folder `asked`, uploaded now unless it is
+    there.
 
     The account is that of the environment's PANOPTES_USERNAME and PANOPTES_PASSWORD. uploaded.json notes each galaxy as
     it arrives, so that an upload which was stopped goes on. Raises ValueError if the client is not installed, the
@@ -295,7 +298,7 @@ def _exports(folder: Path) -> tuple[list[Path], list[str]]:
 
 def _classifications(
     exports: Sequence[Path], galaxies: dict[str, str], notes: Counter
-) -> list[Said]:
+) -> list[Classification]:
     """Every classification of `galaxies` in the `exports`, each once; `notes` counts what is left out."""
     said, persons, same = [], {}, {}
     for path in exports:
@@ -317,7 +320,9 @@ def _classifications(
                 answers = list(_flat(_json(row, "annotations", list, where), where))
                 workflow, version = _workflow(row), row["workflow_version"].strip()
                 when = _when(row, where)
-                said.append(Said(number, when, person, galaxy, workflow, version, answers, where))
+                said.append(
+                    Classification(number, when, person, galaxy, workflow, version, answers, where)
+                )
     return [one._replace(person=_who(same, one.person)) for one in said]
 
 
@@ -335,7 +340,9 @@ def _workflow(row: dict[str, str]) -> tuple[str, str]:
     return row["workflow_id"].strip().removesuffix(".0"), " ".join(row["workflow_name"].split())
 
 
-def _of_one_workflow(said: list[Said], oracle: OracleSpec, notes: Counter) -> list[Said]:
+def _of_one_workflow(
+    said: list[Classification], oracle: OracleSpec, notes: Counter
+) -> list[Classification]:
     """Those of `said` that are of oracle.workflow, or all, which must be of one workflow; `notes` counts the others."""
     counts = Counter(one.workflow[0] for one in said)
     names = {one.workflow[0]: one.workflow[1] for one in said}
@@ -544,12 +551,12 @@ def _meanings(known: Mapping[str, str], texts: Iterable[str]) -> dict[str, str]:
 
 
 def _tasks(
-    said: list[Said],
+    said: list[Classification],
     oracle: OracleSpec,
     questions: Mapping[str, Sequence[str]],
     known: dict[str, dict[str, str]],
 ) -> tuple[dict[Pair, str], list[str]]:
-    """The question that each task asks, of those that ask one of QUESTIONS, and lines that tell it.
+    """The question that each task asks, of those that ask one of `questions`, and lines that tell it.
 
     As oracle.tasks says, of tasks or of their words; where that is empty, by the task's words, else by all that was
     answered to it.
@@ -587,7 +594,7 @@ def _tasks(
     return tasks, told
 
 
-def _check_wordings(tasks: dict[Pair, str], said: list[Said]) -> None:
+def _check_wordings(tasks: dict[Pair, str], said: list[Classification]) -> None:
     """Raise ValueError if one task is taken for a question in several wordings: the workflow was changed on the way."""
     wordings = defaultdict(dict)
     for (task, words), question in sorted(tasks.items()):
@@ -604,7 +611,7 @@ def _check_wordings(tasks: dict[Pair, str], said: list[Said]) -> None:
             )
 
 
-def _wording(task: str, words: str, said: list[Said]) -> str:
+def _wording(task: str, words: str, said: list[Classification]) -> str:
     versions = [
         one.version
         for one in said
@@ -618,7 +625,7 @@ def _wording(task: str, words: str, said: list[Said]) -> str:
 def _by_answers(
     texts: dict[Pair, set[str]], questions: list[str], known: dict[str, dict[str, str]]
 ) -> dict[Pair, str]:
-    """The one question of QUESTIONS that each task's answers fit; raises ValueError where that is not plain."""
+    """The one question of `questions` that each task's answers fit; raises ValueError where that is not plain."""
     found = {}
     for pair, some in texts.items():
         fits = {question: len(_meanings(known[question], some)) for question in questions}
@@ -652,8 +659,11 @@ def _named(pair: Pair) -> str:
 
 
 def _answers(
-    said: list[Said], tasks: dict[Pair, str], known: dict[str, dict[str, str]], notes: Counter
-) -> Iterator[tuple[Said, str, str]]:
+    said: list[Classification],
+    tasks: dict[Pair, str],
+    known: dict[str, dict[str, str]],
+    notes: Counter,
+) -> Iterator[tuple[Classification, str, str]]:
     """Every (classification, question, answer), in the order in which they were given."""
     given = [
         (one, pair, tasks[pair], texts)

@@ -5,11 +5,12 @@ of them. Images go in as a store holds them: the mean of colours, the box averag
 the scale of pixels are parts of the graph. There are three files:
 
     rho.onnx        image, kept -> rho      all of it
-    features.onnx   image -> units          the convolutions, once per galaxy
+    features.onnx   image -> units          the encoder, once per galaxy
     head.onnx       units, kept -> rho      the rest, for any number of samples
 
     image   uint8 (galaxy, y, x, channel), 256 x 256 pixels
-    kept    uint8 (galaxy, sample, unit), 0 where dropout drops a unit; not bool, which several bindings cannot pass
+    kept    uint8 (galaxy, sample, unit), 0 where dropout drops a unit; not bool, which several bindings cannot pass.
+            Of a head with several dropouts each has its own, called kept/dropout0 and so on
     units   float32 (galaxy, unit)
     rho     float32 (galaxy, sample)
 """
@@ -25,18 +26,19 @@ from shared.data.cutouts import SIZE
 from shared.data.synthetic import draw_galaxies, render
 from shared.method.batches import Cutouts
 from shared.method.views import reduction, still_views
+from shared.network.model import model_of
+from shared.network.network import Model, kept_shapes
 from shared.network.weights import Weights
 from shared.proof import reference
+from shared.proof.onnx_layers import Part, graph, joined, node
 from shared.run import keys
 from shared.run.keys import galaxy_hash
 from shared.run.records import host
-from shared.run.spec import ModelSpec, RunSpec
+from shared.run.spec import RunSpec
 
 OPSET, IR_VERSION = 13, 7  # ONNX Runtime 1.6 (2020) and later read them
 FILES = ("rho.onnx", "features.onnx", "head.onnx")
 GALAXIES, SAMPLES = 3, 20  # what the files are compared with the specification on
-
-Part = tuple[list, dict[str, np.ndarray]]  # nodes of a graph, and its constants by name
 
 IMAGE = (
     "{colours}, uint8, rows from the top, 256 x 256 pixels: the central square of a galaxy's picture, reduced by "
@@ -46,13 +48,14 @@ MASKS = (
     "Each kept[galaxy, sample] gives one sample of the posterior. Its entries are 0 with the chance `dropout`, each by "
     "itself, and otherwise 1. For the very samples of `trizoo predict`: the hash of a galaxy is the BLAKE2b of its id, "
     "8 bytes, little endian; its key is the Threefry-2x32-20 of the counter (upper, lower 32 bits of the hash) under "
-    "`posterior_key`; the two words of the counter (s, j) under that key belong to units 2j and 2j + 1 of sample s; "
-    "a unit is kept if its word >> 8 is at least `keep_threshold`."
+    "`posterior_key`; the two words of the counter (s, j + 2^24 d) under that key belong to units 2j and 2j + 1 of "
+    "sample s, d being 0 for the first dropout of the network, 1 for the second and so on; a unit is kept if its "
+    "word >> 8 is at least `keep_threshold`."
 )
 
 
 def models(run: RunSpec, weights: Weights, properties: dict[str, str]) -> dict[str, bytes]:
-    """The bytes of each of FILES, with PROPERTIES as their metadata.
+    """The bytes of each of FILES, with `properties` as their metadata.
 
     Raises ValueError if prediction shows each sample another view, as no graph of these does.
     """
@@ -61,17 +64,19 @@ def models(run: RunSpec, weights: Weights, properties: dict[str, str]) -> dict[s
             "augmentation.at_prediction is true: each sample sees a galaxy in another view, which an ONNX file does "
             "not draw; augmentation.at_prediction=false exports the network with the centred view"
         )
+    network = model_of(run.model)
     kinds = {
         "image": ("UINT8", ["galaxy", SIZE, SIZE, run.dataset.channels]),
-        "kept": ("UINT8", ["galaxy", "sample", run.model.dense]),
-        "units": ("FLOAT", ["galaxy", run.model.dense]),
+        "units": ("FLOAT", ["galaxy", network.units]),
         "rho": ("FLOAT", ["galaxy", "sample"]),
     }
-    body, top = joined(see(run), features(run.model, weights)), head(run.model, weights)
+    widths = mask_widths(network)
+    kinds |= {name: ("UINT8", ["galaxy", "sample", width]) for name, width in widths.items()}
+    body, top = units(run, weights), head(network, weights)
     graphs = (
-        (joined(body, top), ("image", "kept"), "rho"),
+        (joined(body, top), ("image", *widths), "rho"),
         (body, ("image",), "units"),
-        (top, ("units", "kept"), "rho"),
+        (top, ("units", *widths), "rho"),
     )
     return {
         name: model(
@@ -81,20 +86,19 @@ def models(run: RunSpec, weights: Weights, properties: dict[str, str]) -> dict[s
     }
 
 
-def see(run: RunSpec) -> Part:
-    """From image to seen (galaxy, 1, y, x): the rounded box average of `Cutouts`, then prediction's centred view."""
-    factor, channels = reduction(run, SIZE), run.dataset.channels
-    size, count = SIZE // factor, factor**2 * channels
+def apply_views(run: RunSpec) -> Part:
+    """From image to seen (galaxy, channel, y, x): the rounded box average of `Cutouts`, then the centred view."""
+    factor, stored, shown = reduction(run, SIZE), run.dataset.channels, run.model.channels
+    size, count = SIZE // factor, factor**2 * stored // shown
     view = centred_view(run, size).astype(np.float32)
     constants = {
-        "boxes/shape": np.array([0, size, factor, size, factor, channels]),
-        "boxes/axes": np.array([2, 4, 5]),
+        "boxes/shape": np.array([0, size, factor, size, factor, shown, stored // shown]),
+        "boxes/axes": np.array([2, 4, 6]),
         "boxes/half": np.float32(count // 2),
         "boxes/count": np.float32(count),
         "view/rows": view,
         "view/columns": view.T,
         "view/white": np.float32(255 if run.model.scale == "unit" else 1),
-        "view/axis": np.array([1]),
     }
     nodes = [
         node("Cast", "image", "pixels", to=1),  # to float32, in which these whole numbers are exact
@@ -103,90 +107,59 @@ def see(run: RunSpec) -> Part:
         node("Add", "sums boxes/half", "sums/up"),
         node("Div", "sums/up boxes/count", "means"),
         node("Floor", "means", "means/whole"),
-        node("MatMul", "view/rows means/whole", "sampled/rows"),
+        node("Transpose", "means/whole", "planes", perm=[0, 3, 1, 2]),
+        node("MatMul", "view/rows planes", "sampled/rows"),
         node("MatMul", "sampled/rows view/columns", "sampled"),
-        node("Div", "sampled view/white", "scaled"),
-        node("Unsqueeze", "scaled view/axis", "seen"),
+        node("Div", "sampled view/white", "seen"),
     ]
     return nodes, constants
 
 
 def centred_view(run: RunSpec, size: int) -> np.ndarray:
-    """`still_views` of images SIZE pixels wide as a matrix (pixel, stored pixel), for rows as for columns.
+    """`still_views` of images `size` pixels wide as a matrix (pixel, stored pixel), for rows as for columns.
 
     It does not turn, so bilinear sampling is linear interpolation along each axis.
     """
-    turn, window, _ = (array[0] for array in still_views(run, size, 1))
-    step, start = turn[0, [0, 2]].astype(np.float64)
+    affine, crop, _ = (array[0] for array in still_views(run, size, 1))
+    step, start = affine[0, [0, 2]].astype(np.float64)
     place = start + step * (
-        window[0] + np.arange(run.model.image_size) * window[2] // run.model.image_size
+        crop[0] + np.arange(run.model.image_size) * crop[2] // run.model.image_size
     )
     if run.augmentation.border == "edge":
         place = np.clip(place, 0, size - 1)
     return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(size)))
 
 
-def features(spec: ModelSpec, weights: Weights) -> Part:
-    """From seen (galaxy, 1, y, x) to units (galaxy, unit)."""
-    nodes, constants, x, number = [], {}, "seen", 0
-    for place, block in enumerate(spec.blocks):
-        for _ in block:
-            name = f"conv{number}"
-            kernel = weights[f"{name}/kernel"].transpose(3, 2, 0, 1)  # output, input, row, column
-            constants |= {f"{name}/kernel": kernel, f"{name}/bias": weights[f"{name}/bias"]}
-            settings = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
-            nodes.append(node("Conv", f"{x} {name}/kernel {name}/bias", name, **settings))
-            nodes.append(node("Relu", name, f"{name}/relu"))
-            x, number = f"{name}/relu", number + 1
-        nodes.append(node("MaxPool", x, f"pool{place}", kernel_shape=[2, 2], strides=[2, 2]))
-        x = f"pool{place}"
-    constants |= {name: weights[name] for name in ("hidden/kernel", "hidden/bias")}
-    nodes += [
-        node("Transpose", x, "rows_first", perm=[0, 2, 3, 1]),
-        node("Flatten", "rows_first", "flat", axis=1),
-        node("Gemm", "flat hidden/kernel hidden/bias", "hidden"),
-        node("Relu", "hidden", "units"),
-    ]
-    return nodes, constants
+def mask_widths(network: Model) -> dict[str, int]:
+    """The inputs that are masks of the head, and how many units each is for."""
+    kept = kept_shapes(network.head, (network.units,))
+    names = ["kept"] if len(kept) == 1 else [f"kept/{name}" for name in kept]
+    return dict(zip(names, (shape[0] for shape in kept.values()), strict=True))
 
 
-def head(spec: ModelSpec, weights: Weights) -> Part:
-    """From units (galaxy, unit) and kept (galaxy, sample, unit) to rho (galaxy, sample): a softmax's second answer."""
-    constants = {
-        "answer/kernel": weights["answer/kernel"],
-        "answer/bias": weights["answer/bias"],
-        "dropout/axis": np.array([1]),
-        "dropout/share": np.float32(1 - spec.dropout),
-        "dropout/zero": np.float32(0),
-        "rho/second": np.array(1),
-    }
-    nodes = [
-        node("Unsqueeze", "units dropout/axis", "units/each"),
-        node("Div", "units/each dropout/share", "units/raised"),
-        node("Cast", "kept", "kept/bool", to=9),
-        node("Where", "kept/bool units/raised dropout/zero", "dropout"),
-        node("MatMul", "dropout answer/kernel", "answer/sums"),
-        node("Add", "answer/sums answer/bias", "answer"),
-        node("Softmax", "answer", "chances", axis=-1),
+def units(run: RunSpec, weights: Weights) -> Part:
+    """From image to units (galaxy, unit)."""
+    network = model_of(run.model)
+    return joined(apply_views(run), graph(network.encoder, weights, network.image, "seen"))
+
+
+def head(network: Model, weights: Weights) -> Part:
+    """From units (galaxy, unit) and masks (galaxy, sample, unit) to rho (galaxy, sample): a softmax's second answer."""
+    before = [node("Unsqueeze", "units units/axis", "units/each")]
+    if list(mask_widths(network)) == ["kept"]:
+        (name,) = kept_shapes(network.head, (network.units,))
+        before.append(node("Identity", "kept", f"kept/{name}"))
+    after = [
+        node("Softmax", network.head[-1].name, "chances", axis=-1),
         node("Gather", "chances rho/second", "rho", axis=-1),
     ]
-    return nodes, constants
-
-
-def joined(one: Part, other: Part) -> Part:
-    """Two parts of a graph as one."""
-    return one[0] + other[0], one[1] | other[1]
-
-
-def node(operation: str, inputs: str, output: str, **settings):
-    """A node that makes OUTPUT, whose name it takes, of INPUTS, names with spaces between them."""
-    from onnx import helper
-
-    return helper.make_node(operation, inputs.split(), [output], output, **settings)
+    constants = {"units/axis": np.array([1]), "rho/second": np.array(1)}
+    middle = graph(network.head, weights, (network.units,), "units/each")
+    return joined((before, constants), middle, (after, {}))
 
 
 def model(name: str, part: Part, inputs: dict, outputs: dict, properties: dict[str, str]) -> bytes:
-    """A whole model of PART; INPUTS and OUTPUTS give the number type and the axes of each."""
+    """A whole model of `part`; `inputs` and `outputs` give the number type and the axes of each."""
     from onnx import TensorProto, helper, numpy_helper
 
     sides = [
@@ -216,7 +189,7 @@ def model(name: str, part: Part, inputs: dict, outputs: dict, properties: dict[s
 
 
 def about(run: RunSpec, path: Path) -> dict[str, str]:
-    """What the files say of themselves; PATH is that of the weights."""
+    """What the files say of themselves; `path` is that of the weights."""
     with safe_open(path, "numpy") as file:
         trained = (file.metadata() or {}).get("about", "{}")
     colours = {1: "one channel, the mean of the colours", 3: "red, green and blue"}
@@ -239,26 +212,29 @@ def about(run: RunSpec, path: Path) -> dict[str, str]:
 
 
 def difference(run: RunSpec, weights: Weights, files: dict[str, bytes]) -> float:
-    """The largest |difference| between the specification's rho and that of FILES, on a few synthetic galaxies."""
+    """The largest |difference| between the specification's rho and that of `files`, on a few synthetic galaxies."""
     drawn = draw_galaxies(GALAXIES, run.seed)
     grey = np.stack([render(row._asdict()) for row in drawn.itertuples(index=False)])
     images = np.concatenate([np.roll(grey, shift, 1) for shift in range(run.dataset.channels)], -1)
-    cutouts = Cutouts(images, reduction(run, SIZE))
+    cutouts = Cutouts(images, reduction(run, SIZE), channels=run.model.channels)
     galaxy_keys = keys.galaxy_keys(run.seed, "posterior", galaxy_hash(drawn["id"]))
     exact = {name: array.astype(np.float64) for name, array in weights.items()}
     views = still_views(run, cutouts.size, GALAXIES)
     oracle = reference.sample(run, exact, cutouts[:], views, galaxy_keys, 0, SAMPLES)
-    numbers = np.tile(np.arange(SAMPLES), (GALAXIES, 1))
-    kept = keys.keep(galaxy_keys[:, None], numbers, run.model.dense, run.model.dropout)
-    kept = kept.astype(np.uint8)
-    whole = compute(files["rho.onnx"], image=images, kept=kept)
-    units = compute(files["features.onnx"], image=images)
-    parts = compute(files["head.onnx"], units=units, kept=kept)
+    network = model_of(run.model)
+    masks = reference.masks(network, network.head, galaxy_keys[:, None], np.arange(SAMPLES))
+    kept = {
+        name: mask.astype(np.uint8)
+        for name, mask in zip(mask_widths(network), masks.values(), strict=True)
+    }
+    whole = compute(files["rho.onnx"], image=images, **kept)
+    features = compute(files["features.onnx"], image=images)
+    parts = compute(files["head.onnx"], units=features, **kept)
     return float(max(np.abs(whole - oracle).max(), np.abs(parts - oracle).max()))
 
 
 def compute(data: bytes, **inputs: np.ndarray) -> np.ndarray:
-    """The one output of the model in DATA, by onnxruntime on the CPU."""
+    """The one output of the model in `data`, by onnxruntime on the CPU."""
     from onnxruntime import InferenceSession
 
     session = InferenceSession(data, providers=["CPUExecutionProvider"])

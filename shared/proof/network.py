@@ -52,13 +52,13 @@ def forward(
 
 def gradients(network: Network, done: Pass, d: np.ndarray) -> tuple[Weights, np.ndarray]:
     """A loss' gradient with respect to every weight, and to what went in, from that with respect to the last layer."""
-    slopes, found = {network[-1].name: d}, {}
+    gradients, found = {network[-1].name: d}, {}
     for name, _, inputs in reversed(network):
-        for_inputs, for_weights = done.pullbacks[name](slopes.pop(name))
+        for_inputs, for_weights = done.pullbacks[name](gradients.pop(name))
         found |= {f"{name}/{part}": value for part, value in for_weights.items()}
         for each, value in zip(inputs, for_inputs, strict=True):
-            slopes[each] = slopes[each] + value if each in slopes else value
-    return found, slopes[source(network)]
+            gradients[each] = gradients[each] + value if each in gradients else value
+    return found, gradients[source(network)]
 
 
 def blended(network: Network, running: Weights, found: Weights) -> Weights:

@@ -90,8 +90,8 @@ def dense(operation, weights, given, x):
     """The last axis times a matrix, plus a bias."""
 
     def pullback(d):
-        slopes = {"kernel": rows(x).T @ rows(d), "bias": rows(d).sum(0)}
-        return (d @ weights["kernel"].T,), slopes
+        gradients = {"kernel": rows(x).T @ rows(d), "bias": rows(d).sum(0)}
+        return (d @ weights["kernel"].T,), gradients
 
     return x @ weights["kernel"] + weights["bias"], pullback
 
@@ -106,11 +106,11 @@ def batch_norm(operation, weights, given, x):
     unit = (x - mean) * share
 
     def pullback(d):
-        slopes = {"scale": (d * unit).sum(axes), "bias": d.sum(axes)}
+        gradients = {"scale": (d * unit).sum(axes), "bias": d.sum(axes)}
         d = d * weights["scale"]
         if running is None:
             d = d - d.mean(axes) - unit * (d * unit).mean(axes)
-        return (d * share,), slopes
+        return (d * share,), gradients
 
     return unit * weights["scale"] + weights["bias"], pullback
 
@@ -127,10 +127,10 @@ def layer_norm(operation, weights, given, x):
     unit = (x - x.mean(-1, keepdims=True)) * share
 
     def pullback(d):
-        slopes = {"scale": rows(d * unit).sum(0), "bias": rows(d).sum(0)}
+        gradients = {"scale": rows(d * unit).sum(0), "bias": rows(d).sum(0)}
         d = d * weights["scale"]
         d = d - d.mean(-1, keepdims=True) - unit * (d * unit).mean(-1, keepdims=True)
-        return (d * share,), slopes
+        return (d * share,), gradients
 
     return unit * weights["scale"] + weights["bias"], pullback
 
@@ -150,8 +150,8 @@ def relu(operation, weights, given, x):
 def gelu(operation, weights, given, x):
     """x times the normal distribution function of x."""
     below = 0.5 * (1 + erf(x / np.sqrt(2)))
-    slope = below + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
-    return x * below, lambda d: ((d * slope,), {})
+    gradient = below + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    return x * below, lambda d: ((d * gradient,), {})
 
 
 def silu(operation, weights, given, x):

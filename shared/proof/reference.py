@@ -21,25 +21,25 @@ from shared.run import keys
 from shared.run.spec import ModelSpec, RunSpec, TrainingSpec
 
 
-def see(run: RunSpec, images: np.ndarray, views: Views) -> np.ndarray:
+def apply_views(run: RunSpec, images: np.ndarray, views: Views) -> np.ndarray:
     """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
     size, border = run.model.image_size, run.augmentation.border
     planes = np.moveaxis(images, -1, 0)  # all channels are warped alike, and have one mean
     x = np.stack([warp(plane, views, size, border) for plane in planes], -1)
     x = x / 255 if run.model.scale == "unit" else x
-    light = views.light.astype(np.float64)
-    return relight(x.reshape(len(x), size, -1), light).reshape(x.shape)
+    contrast = views.contrast.astype(np.float64)
+    return adjust_contrast(x.reshape(len(x), size, -1), contrast).reshape(x.shape)
 
 
 def warp(images: np.ndarray, views: Views, size: int, border: str) -> np.ndarray:
     """Bilinear samples (galaxy, size, size) of images (galaxy, y, x); see `shared.method.views` for the map."""
-    turn, window = views.turn.astype(np.float64), views.window
+    affine, crop = views.affine.astype(np.float64), views.crop
     pixel = np.arange(size)
-    q = window[:, :2, None] + pixel * window[:, 2, None, None] // size
+    q = crop[:, :2, None] + pixel * crop[:, 2, None, None] // size
     rows, columns = (
-        turn[:, axis, 0, None, None] * q[:, 0, :, None]
-        + turn[:, axis, 1, None, None] * q[:, 1, None, :]
-        + turn[:, axis, 2, None, None]
+        affine[:, axis, 0, None, None] * q[:, 0, :, None]
+        + affine[:, axis, 1, None, None] * q[:, 1, None, :]
+        + affine[:, axis, 2, None, None]
         for axis in (0, 1)
     )
     top, left = np.floor(rows), np.floor(columns)
@@ -59,10 +59,10 @@ def warp(images: np.ndarray, views: Views, size: int, border: str) -> np.ndarray
     return result
 
 
-def relight(x: np.ndarray, light: np.ndarray) -> np.ndarray:
+def adjust_contrast(x: np.ndarray, contrast: np.ndarray) -> np.ndarray:
     """Images (galaxy, y, x) with another contrast about their mean, and another brightness."""
     mean = x.mean((1, 2), keepdims=True)
-    return (x - mean) * light[:, 1, None, None] + mean + light[:, 0, None, None]
+    return (x - mean) * contrast[:, 1, None, None] + mean + contrast[:, 0, None, None]
 
 
 def masks(model: Model, network: Network, galaxy_keys: np.ndarray, index) -> dict[str, np.ndarray]:
@@ -85,7 +85,7 @@ def features(spec: ModelSpec, weights: Weights, x: np.ndarray) -> np.ndarray:
     return forward(model_of(spec).encoder, weights, x, weights).output
 
 
-def answers(spec: ModelSpec, weights: Weights, units: np.ndarray, kept: dict) -> np.ndarray:
+def logits(spec: ModelSpec, weights: Weights, units: np.ndarray, kept: dict) -> np.ndarray:
     """The logit ln(rho / (1 - rho)) (...) of units (..., unit): W+20's softmax over two, the second being rho."""
     two = forward(model_of(spec).head, weights, units, None, kept).output
     return two[..., 1] - two[..., 0]
@@ -101,14 +101,14 @@ def loss(
 ) -> float:
     """The mean over a batch of the votes' negative log-likelihood, in nats, with the moments of the batch."""
     units = forward(model_of(spec).encoder, weights, x, None, kept).output
-    return float(votes_nll(answers(spec, weights, units, kept), yes, total).mean())
+    return float(votes_nll(logits(spec, weights, units, kept), yes, total).mean())
 
 
 class Gradients(NamedTuple):
     """What a batch says of the weights."""
 
     loss: float
-    slopes: Weights  # the loss' gradient with respect to every weight
+    gradients: Weights  # the loss' gradient with respect to every weight
     moments: Weights  # those of the batch
 
 
@@ -133,15 +133,17 @@ def gradients(
     logits = top.output[..., 1] - top.output[..., 0]
     d_logit = (total / (1 + np.exp(-logits)) - yes) / len(logits)
     of_head, d_units = backward(model.head, top, np.stack([-d_logit, d_logit], -1))
-    slopes = backward(model.encoder, body, d_units)[0] | of_head
+    gradients = backward(model.encoder, body, d_units)[0] | of_head
     nll = float(votes_nll(logits, yes, total).mean())
-    return Gradients(nll, {name: slopes[name] for name in weights if name in slopes}, body.moments)
+    return Gradients(
+        nll, {name: gradients[name] for name in weights if name in gradients}, body.moments
+    )
 
 
-def adam(spec: TrainingSpec, step: int, weight, first, second, slope):
-    """Weight and moments after step STEP, counted from 0 (Kingma and Ba 2015, algorithm 1; "hat": its section 2)."""
-    first = spec.beta1 * first + (1 - spec.beta1) * slope
-    second = spec.beta2 * second + (1 - spec.beta2) * slope**2
+def adam(spec: TrainingSpec, step: int, weight, first, second, gradient):
+    """Weight and moments after step `step`, counted from 0 (Kingma and Ba 2015, algorithm 1; "hat": its section 2)."""
+    first = spec.beta1 * first + (1 - spec.beta1) * gradient
+    second = spec.beta2 * second + (1 - spec.beta2) * gradient**2
     bias1, bias2 = 1 - spec.beta1 ** (step + 1), 1 - spec.beta2 ** (step + 1)
     if spec.epsilon_form == "textbook":
         change = (first / bias1) / (np.sqrt(second / bias2) + spec.epsilon)
@@ -162,11 +164,14 @@ def sample(
     first: int,
     samples: int,
 ):
-    """rho (galaxy, sample) under the dropout masks of samples FIRST to FIRST + SAMPLES."""
-    units, model = features(run.model, weights, see(run, images, views)), model_of(run.model)
+    """rho (galaxy, sample) under the dropout masks of samples `first` to `first` + `samples`."""
+    units, model = (
+        features(run.model, weights, apply_views(run, images, views)),
+        model_of(run.model),
+    )
     numbers = np.arange(first, first + samples)
     kept = masks(model, model.head, galaxy_keys[:, None], numbers)
-    return 1 / (1 + np.exp(-answers(run.model, weights, units[:, None], kept)))
+    return 1 / (1 + np.exp(-logits(run.model, weights, units[:, None], kept)))
 
 
 def log_votes(samples: np.ndarray, votes: int) -> np.ndarray:
@@ -191,12 +196,12 @@ def entropy(samples: np.ndarray, votes: int) -> np.ndarray:
 
 
 def variance(samples: np.ndarray, votes: int) -> np.ndarray:
-    """The variance (galaxy,) of rho over samples; VOTES play no part."""
+    """The variance (galaxy,) of rho over samples; `votes` play no part."""
     return np.var(samples, 1, dtype=np.float64)
 
 
 def margin(samples: np.ndarray, votes: int) -> np.ndarray:
-    """How near (galaxy,) the mean rho is to one half: 1 there, 0 at 0 and 1; VOTES play no part."""
+    """How near (galaxy,) the mean rho is to one half: 1 there, 0 at 0 and 1; `votes` play no part."""
     return 1 - np.abs(2 * np.mean(samples, 1, dtype=np.float64) - 1)
 
 
@@ -231,10 +236,10 @@ def epig(samples: np.ndarray, votes: int, states: States) -> np.ndarray:
 def dirichlet_information(concentrations: np.ndarray, votes: int) -> np.ndarray:
     """What N votes on one question would tell about the network (galaxy,), in nats, by enumeration.
 
-    CONCENTRATIONS (galaxy, sample, answer) are those of a Dirichlet-multinomial (Walmsley et al. 2022, equation 3).
+    `concentrations` (galaxy, sample, answer) are those of a Dirichlet-multinomial (Walmsley et al. 2022, equation 3).
     """
-    answers = concentrations.shape[-1]
-    counts = np.array([k for k in np.ndindex(*[votes + 1] * answers) if sum(k) == votes])
+    logits = concentrations.shape[-1]
+    counts = np.array([k for k in np.ndindex(*[votes + 1] * logits) if sum(k) == votes])
     a = np.asarray(concentrations, np.float64)[:, :, None, :]
     whole = a.sum(-1)
     each = gammaln(whole) - gammaln(whole + votes) + (gammaln(a + counts) - gammaln(a)).sum(-1)
@@ -243,7 +248,7 @@ def dirichlet_information(concentrations: np.ndarray, votes: int) -> np.ndarray:
 
 
 def nearest(units: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """The Euclidean distance (galaxy,) of units (galaxy, unit) to the nearest of CENTRES (centre, unit)."""
+    """The Euclidean distance (galaxy,) of units (galaxy, unit) to the nearest of `centres` (centre, unit)."""
     return np.sqrt(((units[:, None] - centres) ** 2).sum(-1)).min(1)
 
 

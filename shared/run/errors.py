@@ -40,10 +40,10 @@ def open_streams() -> None:
 
 
 def complain(error: Exception, folder: Path | None = None) -> int:
-    """Print ERROR as one line, or as a traceback where TRIZOO_TRACEBACK=1; the exit status.
+    """Print `error` as one line, or as a traceback where TRIZOO_TRACEBACK=1; the exit status.
 
-    The traceback of an error that nobody foresaw is kept in FOLDER, where there is one. Nothing is said if whoever read
-    what is printed has gone, as in `trizoo ... | head`.
+    The traceback of an error that nobody foresaw is kept in `folder`, where there is one. Nothing is said if whoever
+    read what is printed has gone, as in `trizoo ... | head`.
     """
     if isinstance(error, BrokenPipeError) and printed_in_vain():
         return 128 + signal.SIGPIPE
@@ -68,7 +68,7 @@ def printed_in_vain() -> bool:
 
 
 def keep_trace(trace: str, folder: Path | None) -> str:
-    """Keep TRACE in FOLDER; what to do with it."""
+    """Keep `trace` in `folder`; what to do with it."""
     if folder is not None:
         try:
             (folder / TRACEBACK).write_text(trace, encoding="utf-8", errors="backslashreplace")
@@ -79,7 +79,7 @@ def keep_trace(trace: str, folder: Path | None) -> str:
 
 
 def explain(error: BaseException) -> str | None:
-    """What ERROR means and what to do; None for one that should not have come this far."""
+    """What `error` means and what to do; None for one that should not have come this far."""
     said, kind = str(error) or type(error).__name__, type(error)
     number = error.errno if isinstance(error, OSError) else None
     if (

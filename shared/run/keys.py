@@ -37,7 +37,7 @@ PURPOSES = (
 def galaxy_hash(ids, purpose: str = "") -> np.ndarray:
     """The 64-bit hash (galaxy,) of each id, a string: the first 8 bytes of BLAKE2b, little endian.
 
-    The split is by the hash of no PURPOSE. What else is decided by the hash itself has a purpose of its own (at most
+    The split is by the hash of no `purpose`. What else is decided by the hash itself has a purpose of its own (at most
     16 bytes, BLAKE2b's `person`), or it would be decided together with the split; `PURPOSES` has others.
     """
     blake = partial(hashlib.blake2b, digest_size=8, person=purpose.encode())
@@ -74,7 +74,7 @@ def purpose_key(seed: int, purpose: str) -> np.ndarray:
 
 
 def galaxy_keys(seed: int, purpose: str, ids) -> np.ndarray:
-    """The key uint32 (galaxy, 2) of each galaxy for a purpose; IDS are strings, or their uint64 hashes."""
+    """The key uint32 (galaxy, 2) of each galaxy for a purpose; `ids` are strings, or their uint64 hashes."""
     hashes = ids if isinstance(ids, np.ndarray) and ids.dtype == np.uint64 else galaxy_hash(ids)
     return threefry2x32(purpose_key(seed, purpose), words(hashes))
 
@@ -96,7 +96,7 @@ def bits(keys: np.ndarray, index: np.ndarray | int, count: int, layer: int = 0) 
 
 
 def uniforms(keys: np.ndarray, index: np.ndarray | int, count: int) -> np.ndarray:
-    """COUNT uniform numbers float64 (..., count) in [0, 1), multiples of 2^-24."""
+    """`count` uniform numbers float64 (..., count) in [0, 1), multiples of 2^-24."""
     return (bits(keys, index, count) >> np.uint32(8)) * 2.0**-24
 
 

@@ -24,10 +24,10 @@ GOES_ON = "the same command (without again=true) goes on where it stopped"
 
 
 def run_child(words: list[str], command: str, environment: dict[str, str], lock: int) -> int:
-    """Start the process of WORDS, which does the run of COMMAND, and wait for it; its exit status.
+    """Start the process of `words`, which does the run of `command`, and wait for it; its exit status.
 
-    It holds LOCK too, and the other end of a pipe: when this process ends, however it does, the pipe is closed and the
-    run ends.
+    It holds `lock` too, and the other end of a pipe: when this process ends, however it does, the pipe is closed and
+    the run ends.
     """
     reading, writing = os.pipe()
     try:
@@ -40,14 +40,14 @@ def run_child(words: list[str], command: str, environment: dict[str, str], lock:
 
 
 def told_by_parent(words: list[str]) -> tuple[str, int | None]:
-    """The command and the pipe, if there is one, that a run's process was told of in WORDS."""
+    """The command and the pipe, if there is one, that a run's process was told of in `words`."""
     if words and (pipe := re.fullmatch(r"--parent=(\d+)", words[0])):
         return shlex.join(words[1:]), int(pipe[1])
     return shlex.join(words), None
 
 
 def end_with_parent(pipe: int) -> None:
-    """End this process as soon as the one that holds the other end of PIPE has ended."""
+    """End this process as soon as the one that holds the other end of `pipe` has ended."""
 
     def watch() -> None:
         os.read(pipe, 1)
@@ -76,7 +76,7 @@ def child_environment(backend: dict) -> dict[str, str]:
 
 
 def settings(backend: dict) -> dict[str, str]:
-    """The variables that bind each framework to BACKEND's threads, and those that BACKEND names itself."""
+    """The variables that bind each framework to `backend`'s threads, and those that `backend` names itself."""
     there = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -97,9 +97,9 @@ def settings(backend: dict) -> dict[str, str]:
 
 
 def wait(child: subprocess.Popen) -> int:
-    """The exit status of CHILD, 128 + n where signal n killed it; never leaves it behind.
+    """The exit status of `child`, 128 + n where signal n killed it; never leaves it behind.
 
-    A first Ctrl-C interrupts CHILD and waits for it; a second ends it; either way it then raises KeyboardInterrupt.
+    A first Ctrl-C interrupts `child` and waits for it; a second ends it; either way it then raises KeyboardInterrupt.
     """
     stopped = 0
     while True:
@@ -136,7 +136,7 @@ def interrupt_once(*_) -> None:
 
 
 def cores(count: int) -> list[int]:
-    """COUNT cores for this process, as long as it lives: the first that no other run of the user holds.
+    """`count` cores for this process, as long as it lives: the first that no other run of the user holds.
 
     Runs of a parallel sweep are so kept apart. Where too few are free, the first ones, held or not.
     """

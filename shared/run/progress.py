@@ -45,9 +45,9 @@ def track(
     unit: str = "galaxies",
     weight: Callable[..., int] | None = None,
 ) -> Iterator:
-    """Each of THINGS in turn, while showing how many are done, how fast, and the time left.
+    """Each of `things` in turn, while showing how many are done, how fast, and the time left.
 
-    A thing counts WEIGHT(thing), or 1, once the caller is done with it. TOTAL is found from THINGS
+    A thing counts `weight`(thing), or 1, once the caller is done with it. `total` is found from `things`
     where they know their length.
     """
     weigh = weight or (lambda thing: 1)
@@ -58,7 +58,7 @@ def track(
 
 
 def in_order(function: Callable, things: Iterable) -> Iterator:
-    """FUNCTION of each of THINGS in turn, from threads that keep a little ahead of the reader.
+    """`function` of each of `things` in turn, from threads that keep a little ahead of the reader.
 
     Threads and no processes, so that it works beside any framework: Pillow and numpy let go of the
     interpreter.

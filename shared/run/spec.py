@@ -32,7 +32,7 @@ ACQUISITIONS = (
 
 
 def one_of(name: str, value: Any, allowed: tuple) -> None:
-    """Raise ValueError unless VALUE is one of ALLOWED."""
+    """Raise ValueError unless `value` is one of `allowed`."""
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(str, allowed))}")
 
@@ -41,25 +41,25 @@ MOST_VOTES = 10_000  # that a galaxy may be expected to get: sums over all count
 
 
 def at_least(name: str, value: float, least: float) -> None:
-    """Raise ValueError unless VALUE is at least LEAST."""
+    """Raise ValueError unless `value` is at least `least`."""
     if not value >= least:
         raise ValueError(f"{name} is {value}; it must be at least {least}")
 
 
 def votes_within(name: str, value: int, least: int) -> None:
-    """Raise ValueError unless VALUE is a number of votes from LEAST to MOST_VOTES."""
+    """Raise ValueError unless `value` is a number of votes from `least` to MOST_VOTES."""
     if not least <= value <= MOST_VOTES:
         raise ValueError(f"{name} is {value}; it must be from {least} to {MOST_VOTES} votes")
 
 
 def in_unit(name: str, value: float) -> None:
-    """Raise ValueError unless VALUE lies in [0, 1)."""
+    """Raise ValueError unless `value` lies in [0, 1)."""
     if not 0 <= value < 1:
         raise ValueError(f"{name} is {value}; it must be at least 0 and below 1")
 
 
 def file_name(name: str, value: str) -> None:
-    """Raise ValueError unless VALUE can begin the name of a file, in the folder that it is meant for."""
+    """Raise ValueError unless `value` can begin the name of a file, in the folder that it is meant for."""
     if not re.fullmatch(r"[^./\\][^/\\]{0,99}", value) or not value.isprintable():
         raise ValueError(
             f"{name} is {value!r}; it begins the name of a folder: up to 100 characters, no / or \\ among them, no "
@@ -131,7 +131,7 @@ class JoinSpec:
 
 @dataclass(frozen=True)
 class ScaleSpec:
-    """The arcseconds in a pixel of a cutout: max(least, min over COLUMNS of factor x column), or FIXED."""
+    """The arcseconds in a pixel of a cutout: max(least, min over `columns` of factor x column), or `fixed`."""
 
     columns: dict[str, float]  # a column in arcseconds -> its factor; a|b: whichever is there
     least: float
@@ -406,7 +406,7 @@ class TrainingSpec:
     epsilon_form: (
         str  # textbook: outside the root, after bias correction | hat: before it (departure 11)
     )
-    moments: str  # of batch norms. batch: the batch's, by which running ones move | frozen: the running ones, which stay
+    moments: str  # of batch norms. batch: those of the batch, by which running ones move | frozen: the running ones
     validate_every: int  # steps; 0: only at the end
     checkpoint_every: int  # steps; 0: only at the end
     members: int  # networks trained side by side, each from first weights and batches of its own
@@ -651,7 +651,7 @@ T = TypeVar("T")
 
 
 def from_config(kind: type[T], config: dict) -> T:
-    """A KIND from nested plain data.
+    """A `kind` from nested plain data.
 
     Raises ValueError, with the full name of the key, for a key too many, a key too few or a value of the wrong type.
     """
@@ -724,7 +724,7 @@ def _finite(value: float, name: str) -> float:
 
 
 def to_config(spec) -> dict:
-    """The nested plain data that `from_config` makes SPEC from; JSON can hold it."""
+    """The nested plain data that `from_config` makes `spec` from; JSON can hold it."""
     return json.loads(json.dumps(asdict(spec)))
 
 

@@ -122,9 +122,9 @@ def with_and_without_votes(run: RunSpec, store: Store) -> Galaxies:
 
 
 def named_rows(path: Path, ids: pd.Series) -> np.ndarray:
-    """Where the galaxies that the column id of the CSV file at PATH names are among IDS.
+    """Where the galaxies that the column id of the CSV file at `path` names are among `ids`.
 
-    Raises ValueError if there is no such column, empty in it, or somebody who is not among IDS; OSError if there is
+    Raises ValueError if there is no such column, empty in it, or somebody who is not among `ids`; OSError if there is
     no such file.
     """
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -146,7 +146,7 @@ def named_rows(path: Path, ids: pd.Series) -> np.ndarray:
 
 
 def enough_to_ask(run: RunSpec, pool: Labelled, first: int) -> None:
-    """Raise ValueError unless the POOL is enough for the rounds, after the FIRST galaxies of it."""
+    """Raise ValueError unless the `pool` is enough for the rounds, after the `first` galaxies of it."""
     if not len(pool.rows):
         raise ValueError(
             f"every galaxy that is not held out has votes on {run.question} already, so that volunteers can be asked "

@@ -83,7 +83,7 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
 def held_out(
     run: RunSpec, store: Store, hashes: np.ndarray, learned: np.ndarray | None
 ) -> tuple[Labelled, Labelled]:
-    """Validation galaxies, FEW at most, and test galaxies that were not LEARNED from, as far as that is known."""
+    """Validation galaxies, FEW at most, and test galaxies that were not `learned` from, as far as that is known."""
     parts = labelled_parts(run, store, hashes)
     seen = np.zeros(len(hashes), bool) if learned is None else learned
     found = {name: part.take(np.flatnonzero(~seen[part.rows])) for name, part in parts.items()}
@@ -101,7 +101,7 @@ def held_out(
 def samples_at(
     rate: float, backend: Backend, run: RunSpec, start: Checkpoint, images: Cutouts, part: Labelled
 ) -> np.ndarray:
-    """rho (galaxy, sample) of PART when the network of START drops units at another RATE."""
+    """rho (galaxy, sample) of `part` when the network of `start` drops units at another `rate`."""
     run = replace(run, model=replace(run.model, dropout=rate))
     state: Any = backend.init(run, start)
     count = run.posterior.samples

@@ -57,7 +57,8 @@ def _onnx(run: RunSpec, folder: Path) -> dict:
         raise ValueError(
             f"onnx cannot be imported ({error}); pip install 'trizoo[onnx]'"
         ) from error
-    path, (weights, *_) = fitted(run)
+    path, start = fitted(run)
+    weights = {**start.weights, **start.moments}
     files = models(run, weights, about(run, path))
     for data in files.values():
         onnx.checker.check_model(onnx.load_from_string(data), full_check=True)

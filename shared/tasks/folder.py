@@ -35,7 +35,7 @@ def run_folder(config: dict) -> Path:
 
 
 def write_config(folder: Path, config: dict) -> None:
-    """Write run.json into FOLDER; raises ValueError if FOLDER holds something else."""
+    """Write run.json into `folder`; raises ValueError if `folder` holds something else."""
     file, anew = folder / "run.json", not TASKS[config["task"]["name"]].cached
     if file.exists():
         held = read_run(folder)
@@ -55,7 +55,7 @@ def write_config(folder: Path, config: dict) -> None:
 
 
 def clear(folder: Path, task: str) -> None:
-    """Remove from FOLDER what a run of TASK leaves there, and nothing else.
+    """Remove from `folder` what a run of `task` leaves there, and nothing else.
 
     Raises ValueError if it holds what volunteers were asked: their answers could not be had again.
     """
@@ -71,7 +71,9 @@ def clear(folder: Path, task: str) -> None:
 
 @contextmanager
 def folder_lock(folder: Path):
-    """Hold FOLDER for one process and its child; raises ValueError if another holds it. Gives the lock's descriptor."""
+    """Hold `folder` for one process and its child; raises ValueError if another holds it. Gives the
+    lock's descriptor.
+    """
     make_folder(folder)
     with file_lock(folder / LOCK) as lock:
         if lock is None:

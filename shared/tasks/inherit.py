@@ -109,7 +109,7 @@ def tell_inherited(config: dict, made: dict, trained: dict) -> None:
 
 
 def weights_file(weights: str) -> Path:
-    """The file that WEIGHTS, a run folder or a file, means; raises ValueError if it or its run.json is not there."""
+    """The file that `weights`, a run folder or a file, means; raises ValueError if it or its run.json is not there."""
     path = Path(weights)
     path = path / "weights.safetensors" if path.is_dir() else path
     for needed in (path, path.parent / "run.json"):

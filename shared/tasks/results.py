@@ -22,7 +22,7 @@ def write_catalogue(
     in_training: np.ndarray | None,
     folder: Path,
 ) -> np.ndarray:
-    """Write posterior.parquet of the galaxies in ROWS; gives their mutual information (galaxy,) in nats."""
+    """Write posterior.parquet of the galaxies in `rows`; gives their mutual information (galaxy,) in nats."""
     votes_expected = run.posterior.expected_votes
     information = backend.acquire("mutual_information", samples, votes_expected)
     table = posterior_table(

@@ -9,7 +9,7 @@ from shared.run.spec import RunSpec
 
 
 def show(run: RunSpec, folder: Path) -> dict:
-    """Draw what volunteers are asked: schema.svg and schema.mmd in FOLDER, the latter also as words on the screen."""
+    """Draw what volunteers are asked: schema.svg and schema.mmd in `folder`, the latter also as words on the screen."""
     questions, leads = run.dataset.questions, run.dataset.leads
     count = len(answers(questions))
     title = f"{run.dataset.name}: {count} answers to {len(questions)} questions"

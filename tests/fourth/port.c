@@ -1,8 +1,8 @@
 /* A fourth implementation, written from the kit's README: C11, its standard library, and nothing else.
 
-   port KIT ANSWERS [RUNG ...]   reads KIT/RUNG.safetensors, writes ANSWERS/RUNG.safetensors; all rungs if none is named
+   port KIT ANSWERS [CHECK ...]   reads KIT/CHECK.safetensors, writes ANSWERS/CHECK.safetensors; all checks if none is named
 
-   -DREAL=float works in single precision (then rung 6 is its one step alone). -DMUTANT=n plants mistake n, for the
+   -DREAL=float works in single precision (then check 6 is its one step alone). -DMUTANT=n plants mistake n, for the
    test that the kit finds it. Little-endian machines only. Memory is returned at the end. */
 
 #include <inttypes.h>
@@ -481,7 +481,7 @@ static void first_weights(File *in, File *out, uint64_t seed) {
     first_array(out, key, which++, "answer/bias", 1, (int64_t[]){2});
 }
 
-static void rung_1(File *in, File *out) {
+static void check_1(File *in, File *out) {
     const uint64_t *key = wholes(in, "in/key"), *counter = wholes(in, "in/counter"), *seeds = wholes(in, "in/seeds");
     int64_t cases = find(in, "in/key")->shape[0], many = find(in, "in/seeds")->shape[0];
     Pair *words = room((size_t)cases, 8), *purposes = room((size_t)many * PURPOSES, 8);
@@ -574,7 +574,7 @@ static void see(const Picture *picture, const real *turn, const uint64_t *window
     for (int64_t i = 0; i < n * n; i++) seen[i] = (seen[i] - mean) * light[1] + mean + light[0];
 }
 
-static void rung_2(File *in, File *out) {
+static void check_2(File *in, File *out) {
     const uint64_t *images = wholes(in, "in/images");
     int64_t count = find(in, "in/images")->shape[0], size = find(in, "in/images")->shape[1], n = whole(in, "in/size");
     real *seen = room((size_t)(count * n * n), sizeof *seen);
@@ -701,7 +701,7 @@ static void keep_layer(real **all, int64_t image, int64_t count, const real *val
     memcpy(*all + image * count, values, (size_t)count * sizeof(real));
 }
 
-static void rung_3(File *in, File *out, const char *kit) {
+static void check_3(File *in, File *out, const char *kit) {
     Array *shape = find(in, "in/x");
     int64_t images = shape->shape[0], width = shape->shape[1];
     const real *x = reals(in, "in/x");
@@ -750,7 +750,7 @@ static real nll(real logit, real yes, real total) {
     return (yes > 0 ? yes * soft(-sign * logit) : 0) + (no > 0 ? no * soft(sign * logit) : 0);
 }
 
-static void rung_4(File *in, File *out) {
+static void check_4(File *in, File *out) {
     const real *logits = reals(in, "in/logits"), *yes = reals(in, "in/yes"), *total = reals(in, "in/total");
     int64_t count = find(in, "in/logits")->shape[0];
     real *result = room((size_t)count, sizeof *result);
@@ -864,7 +864,7 @@ static void put_parameters(File *out, const Network *net, const char *prefix, re
     }
 }
 
-static void rung_5(File *in, File *out, const char *kit) {
+static void check_5(File *in, File *out, const char *kit) {
     Array *shape = find(in, "in/x");
     int64_t images = shape->shape[0], width = shape->shape[1];
     const real *x = reals(in, "in/x"), *yes = reals(in, "in/yes"), *total = reals(in, "in/total");
@@ -937,7 +937,7 @@ static void many_steps(File *in, File *out, const Adam *spec) {
     put_parameters(out, net, "out/many/second/", second->kernel, second->bias);
 }
 
-static void rung_6(File *in, File *out) {
+static void check_6(File *in, File *out) {
     Adam spec = {number(in, "in/learning_rate"), number(in, "in/beta1"), number(in, "in/beta2"),
                  number(in, "in/epsilon"), 0};
     static const char *parts[3] = {"weight", "first", "second"};
@@ -966,7 +966,7 @@ static void rung_6(File *in, File *out) {
 
 /* ---- 8. posterior samples ---- */
 
-static void rung_8(File *in, File *out, const char *kit) {
+static void check_8(File *in, File *out, const char *kit) {
     Array *shape = find(in, "in/images");
     int64_t images = shape->shape[0], size = shape->shape[1], n = whole(in, "in/size");
     int64_t samples = whole(in, "in/samples"), begin = whole(in, "in/first");
@@ -1028,7 +1028,7 @@ static void top(File *out, const char *name, const real *score, int64_t count, i
     PUT(out, name, "I64", chosen, wanted);
 }
 
-static void rung_9(File *in, File *out) {
+static void check_9(File *in, File *out) {
     const real *rho = reals(in, "in/rho");
     const uint64_t *each = wholes(in, "in/votes_each"), *keys = wholes(in, "in/keys");
     int64_t count = find(in, "in/rho")->shape[0], samples = find(in, "in/rho")->shape[1], votes = whole(in, "in/votes");
@@ -1051,25 +1051,25 @@ static void rung_9(File *in, File *out) {
 }
 
 int main(int count, char **words) {
-    static const char *rungs[] = {"1_keys", "2_warp", "3_layers", "4_likelihood",
+    static const char *checks[] = {"1_keys", "2_warp", "3_layers", "4_likelihood",
                                   "5_gradient", "6_adam", "8_posterior", "9_acquisition"};
-    if (count < 3) stop("usage:", "port KIT ANSWERS [RUNG ...]");
-    for (size_t i = 0; i < sizeof rungs / sizeof *rungs; i++) {
+    if (count < 3) stop("usage:", "port KIT ANSWERS [CHECK ...]");
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         int asked = count == 3;
-        for (int w = 3; w < count; w++) asked |= !strcmp(words[w], rungs[i]);
+        for (int w = 3; w < count; w++) asked |= !strcmp(words[w], checks[i]);
         if (!asked) continue;
-        File *in = load(words[1], rungs[i]), *out = room(1, sizeof *out);
-        switch (rungs[i][0]) {
-            case '1': rung_1(in, out); break;
-            case '2': rung_2(in, out); break;
-            case '3': rung_3(in, out, words[1]); break;
-            case '4': rung_4(in, out); break;
-            case '5': rung_5(in, out, words[1]); break;
-            case '6': rung_6(in, out); break;
-            case '8': rung_8(in, out, words[1]); break;
-            default: rung_9(in, out);
+        File *in = load(words[1], checks[i]), *out = room(1, sizeof *out);
+        switch (checks[i][0]) {
+            case '1': check_1(in, out); break;
+            case '2': check_2(in, out); break;
+            case '3': check_3(in, out, words[1]); break;
+            case '4': check_4(in, out); break;
+            case '5': check_5(in, out, words[1]); break;
+            case '6': check_6(in, out); break;
+            case '8': check_8(in, out, words[1]); break;
+            default: check_9(in, out);
         }
-        save(out, words[2], rungs[i]);
+        save(out, words[2], checks[i]);
     }
     return 0;
 }

@@ -74,7 +74,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Archives:
-    """The images in the archives at PATHS, all zip or all tar.
+    """The images in the archives at `paths`, all zip or all tar.
 
     An image's name is its path in the archive; where two archives have one of the same path, the archive's own path
     and a / come before it. If one archive holds a path twice, the later one counts, as it would when unpacked. Links,
@@ -207,7 +207,7 @@ class Header(tarfile.TarInfo):
 
 
 def _packing(path: Path) -> Callable[..., IO[bytes]] | None:
-    """What opens the packed tar at PATH, by its first bytes; None: it is not packed."""
+    """What opens the packed tar at `path`, by its first bytes; None: it is not packed."""
     with reading(path), path.open("rb") as file:
         start = file.read(6)
     return next((unpack for mark, unpack in PACKED.items() if start.startswith(mark)), None)
@@ -247,7 +247,7 @@ def _read_span(path: Path, place: Span, what: str) -> bytes:
 def _unpack(
     path: Path, packing: Callable, wanted: list[tuple[Span, int]], names: Sequence[str]
 ) -> Iterator[Loaded]:
-    """WANTED, in the order of the packed tar at PATH."""
+    """`wanted`, in the order of the packed tar at `path`."""
     with reading(path), packing(path, "rb") as file:
         for place, same in groupby(wanted, key=itemgetter(0)):
             data = b""

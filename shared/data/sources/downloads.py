@@ -45,7 +45,7 @@ def sole_fetcher(folder: Path) -> Iterator[None]:
 
 
 def kept_images(folder: Path) -> dict[str, Download]:
-    """The images that are in FOLDER and in its manifest, by the stems of their files.
+    """The images that are in `folder` and in its manifest, by the stems of their files.
 
     What a killed process left half written is removed, and nothing else.
     """
@@ -67,9 +67,9 @@ def kept_images(folder: Path) -> dict[str, Download]:
 
 
 def inside(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Where the files that somebody else calls NAMES, paths with /, are kept in FOLDER.
+    """Where the files that somebody else calls `names`, paths with /, are kept in `folder`.
 
-    Raises ValueError, before anything is touched, for a name that leads out of FOLDER, that cannot be a file's on
+    Raises ValueError, before anything is touched, for a name that leads out of `folder`, that cannot be a file's on
     every system, or that is another's there.
     """
     paths, known = [], {}
@@ -98,7 +98,7 @@ def inside(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def read_lines(path: Path, shape: dict) -> Iterator[dict]:
-    """The objects of that SHAPE in a file of one per line; a line torn by a kill, or damaged, is left out."""
+    """The objects of that `shape` in a file of one per line; a line torn by a kill, or damaged, is left out."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -110,7 +110,7 @@ def read_lines(path: Path, shape: dict) -> Iterator[dict]:
 
 
 def append_line(path: Path, entry: dict) -> None:
-    """Add a line to PATH in one write, and end a line that a kill has torn."""
+    """Add a line to `path` in one write, and end a line that a kill has torn."""
     with path.open("ab+") as file:
         torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
         file.write(b"\n" * torn + json.dumps(entry).encode() + b"\n")

@@ -59,7 +59,7 @@ class _Lost(Exception):
 
 
 class _Trouble(_Lost):
-    """What may pass. TOKEN names an answer that need not be heard a third time."""
+    """What may pass. `token` names an answer that need not be heard a third time."""
 
     def __init__(self, reason: str, token: str | None = None):
         super().__init__(reason)
@@ -71,7 +71,7 @@ class _Unusable(_Trouble):
 
 
 class _Busy(_Trouble):
-    """The service wants to be left alone by all, for SECONDS if it says how long."""
+    """The service wants to be left alone by all, for `seconds` if it says how long."""
 
     def __init__(self, reason: str, seconds: float):
         super().__init__(reason)
@@ -101,7 +101,7 @@ class _Pace:
             self.next = time.monotonic() + self.gap
 
     def rest(self, seconds: float, why: str) -> None:
-        """Let nobody begin for SECONDS."""
+        """Let nobody begin for `seconds`."""
         if seconds > LONGEST_PAUSE:
             raise ConnectionError(
                 f"{why}, for {seconds:.0f} seconds; what was fetched is kept: go on after that"
@@ -114,7 +114,7 @@ class _Pace:
 
 
 class _Timed(io.RawIOBase):
-    """What comes through SOCK, for WHOLE_ANSWER of its timeouts: http.client waits so long for each byte.
+    """What comes through `sock`, for WHOLE_ANSWER of its timeouts: http.client waits so long for each byte.
 
     So it would for ever, where bytes keep coming: a status line or headers that drip, one `100 Continue` after
     another, a chunk's length or a trailer without end.
@@ -187,7 +187,7 @@ class Fetch:
         ]
 
     def start(self, wanted: dict[str, list[int]]) -> None:
-        """Begin; what was missing among WANTED is no longer, for it is asked for again."""
+        """Begin; what was missing among `wanted` is no longer, for it is asked for again."""
         source = {
             "where": self.dataset.images,
             "licence": self.dataset.licence,
@@ -250,7 +250,7 @@ class Fetch:
             return str(problem)
 
     def _adopted(self, address: str) -> Download | None:
-        """The image of ADDRESS that a killed process kept but did not note; None: there is none."""
+        """The image of `address` that a killed process kept but did not note; None: there is none."""
         for suffix in cutouts.SUFFIXES:
             path = self.folder / file_name(stem(address), suffix)
             if path.is_file():
@@ -281,7 +281,7 @@ class Fetch:
         raise AssertionError("count does not end")
 
     def _ask(self, address: str) -> bytes:
-        """The body that ADDRESS gives now; raises _Trouble or _Lost."""
+        """The body that `address` gives now; raises _Trouble or _Lost."""
         url = address
         for _ in range(REDIRECTS + 1):
             self.pace.wait()
@@ -300,7 +300,7 @@ class Fetch:
         raise _Lost(f"it is redirected more than {REDIRECTS} times")
 
     def _open(self, url: str, address: str) -> urllib3.BaseHTTPResponse:
-        """The answer to URL so far; only the host of ADDRESS is told by whose leave."""
+        """The answer to `url` so far; only the host of `address` is told by whose leave."""
         headers = self.headers
         if self.authorization and _origin(url) == _origin(address):
             headers = headers | {"Authorization": self.authorization}
@@ -382,7 +382,7 @@ class Fetch:
 
 
 def _pool(address: str, service: ServiceSpec, headers: dict[str, str]) -> urllib3.PoolManager:
-    """Connections to the host of ADDRESS, by the proxy that the environment names, if any."""
+    """Connections to the host of `address`, by the proxy that the environment names, if any."""
     parts = urlsplit(address)
     proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     kind = urllib3.PoolManager if proxy is None else partial(urllib3.ProxyManager, proxy)
@@ -398,7 +398,7 @@ def _origin(url: str) -> tuple:
 
 
 def _redirected(url: str, location: str) -> str:
-    """Where LOCATION, which the answer to URL gave, leads; raises _Lost where that is nowhere to go."""
+    """Where `location`, which the answer to `url` gave, leads; raises _Lost where that is nowhere to go."""
     try:
         target = urljoin(url, location)
         parts = urllib3.util.parse_url(target)

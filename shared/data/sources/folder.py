@@ -16,7 +16,7 @@ from shared.data.sources.images import Loaded, check_length, is_image, is_text, 
 
 @dataclass(frozen=True)
 class Folder:
-    """The images in the folder at PATH; an image's name is its path from there."""
+    """The images in the folder at `path`; an image's name is its path from there."""
 
     path: Path
 
@@ -49,10 +49,10 @@ class Folder:
 
 
 def list_images(folder: Path | str) -> dict[str, os.stat_result]:
-    """The images in FOLDER and the folders in it, by their path from there (with /), sorted.
+    """The images in `folder` and the folders in it, by their path from there (with /), sorted.
 
     Hidden files, of which some systems leave one beside every image, are not seen. Links are followed: to a regular
-    file; and to a folder, unless it was seen already or FOLDER is in it.
+    file; and to a folder, unless it was seen already or `folder` is in it.
 
     Raises FileNotFoundError if there is no such folder, ValueError if there is no image in it, or one whose name is
     no text.
@@ -79,7 +79,7 @@ def list_images(folder: Path | str) -> dict[str, os.stat_result]:
 
 
 def _folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """FOLDER and every folder in it, as "" or "its/path/", and the names of images in each."""
+    """`folder` and every folder in it, as "" or "its/path/", and the names of images in each."""
     seen = {_number(parent) for parent in folder.resolve().parents}
     waiting = [""]
     for start in waiting:  # which grows

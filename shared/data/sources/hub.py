@@ -55,7 +55,7 @@ def open_hub(dataset: DatasetSpec) -> "Hub":
 
 @dataclass(frozen=True)
 class Hub:
-    """A Source: the Parquet files of one folder of REPOSITORY at one commit."""
+    """A Source: the Parquet files of one folder of `repository` at one commit."""
 
     dataset: DatasetSpec
     repository: str
@@ -90,11 +90,11 @@ class Hub:
         return self._tables.names()
 
     def find(self, galaxies: pd.DataFrame) -> list[str | None]:
-        """Those of GALAXIES that the files have."""
+        """Those of `galaxies` that the files have."""
         return self._tables.find(galaxies)
 
     def load(self, names: Sequence[str]) -> Iterator[Loaded]:
-        """The images of NAMES, file by file."""
+        """The images of `names`, file by file."""
         return self._tables.load(names)
 
     @cached_property
@@ -140,7 +140,7 @@ class Hub:
 
 
 def _read_done(path: Path) -> dict[str, Any] | None:
-    """What the whole and checked files beside PATH are; None: nothing says so, or not as it is written here."""
+    """What the whole and checked files beside `path` are; None: nothing says so, or not as it is written here."""
     with suppress(OSError, ValueError):
         return read_json(path, SHAPE, "the data set is fetched again")
     return None
@@ -158,10 +158,10 @@ def _library():
 
 
 def _in_time(calls: Sequence[Callable], at_once: int, timeout: float, folder: Path | None) -> list:
-    """What each of CALLS gives, in the order in which they end; raises what one of them raised.
+    """What each of `calls` gives, in the order in which they end; raises what one of them raised.
 
-    The library waits TIMEOUT for each byte, so a hub whose bytes drip would hold it for ever. So it works in threads
-    that the program need not wait for, and is given up once nothing ends and FOLDER, if any, does not grow.
+    The library waits `timeout` for each byte, so a hub whose bytes drip would hold it for ever. So it works in threads
+    that the program need not wait for, and is given up once nothing ends and `folder`, if any, does not grow.
     """
     todo, done, patience = deque(calls), SimpleQueue(), WHOLE_ANSWER * timeout
 
@@ -194,7 +194,7 @@ def _in_time(calls: Sequence[Callable], at_once: int, timeout: float, folder: Pa
 
 
 def _size(folder: Path | None) -> int:
-    """The bytes in FOLDER, in which files come and go."""
+    """The bytes in `folder`, in which files come and go."""
     total = 0
     for path in folder.rglob("*") if folder else ():
         with suppress(OSError):
@@ -241,7 +241,7 @@ def _ask(repository: str, below: str, revision: str | None, dataset: DatasetSpec
 
 
 def _chosen(repository: str, below: str, names: list[str]) -> list[str]:
-    """Those of NAMES that lie in the folder BELOW, or in the only folder or DEFAULT if it is empty."""
+    """Those of `names` that lie in the folder `below`, or in the only folder or DEFAULT if it is empty."""
     folders: dict[str, list[str]] = {}
     for name in names:
         folders.setdefault(name.rpartition("/")[0], []).append(name)
@@ -281,7 +281,7 @@ def _fetch(
 
 
 def _check(path: Path, file: dict[str, Any]) -> None:
-    """Note the checksum of the file at PATH; raises ValueError, and removes it, if it is another."""
+    """Note the checksum of the file at `path`; raises ValueError, and removes it, if it is another."""
     with path.open("rb") as data:
         found = hashlib.file_digest(data, "sha256").hexdigest()
     length = path.stat().st_size

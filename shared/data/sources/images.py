@@ -34,7 +34,7 @@ class Source(Protocol):
         """Plain data that changes when the images do: names, sizes, times of files; not their bytes."""
 
     def changed_since(self, moment: int) -> list[str]:
-        """The names of images whose files something was done to since MOMENT, nanoseconds, whatever their times say.
+        """The names of images whose files something was done to since `moment`, nanoseconds, whatever their times say.
 
         Of what is fetched none: its checksum is looked at where it is read.
         """
@@ -49,13 +49,13 @@ class Source(Protocol):
         """The source's own name of every image in it, sorted; ValueError where they cannot be listed."""
 
     def find(self, galaxies: pd.DataFrame) -> list[str | None]:
-        """The source's name of the image of each of GALAXIES (id, file, ...), in their order; None: it has none.
+        """The source's name of the image of each of `galaxies` (id, file, ...), in their order; None: it has none.
 
         Raises ValueError, naming the galaxy, where two images could be meant.
         """
 
     def load(self, names: Sequence[str]) -> Iterator[Loaded]:
-        """For each of NAMES its number among them, and a function that gives its bytes, in any order.
+        """For each of `names` its number among them, and a function that gives its bytes, in any order.
 
         The functions are called from several threads; each raises FileNotFoundError or ValueError, saying what to
         do, for an image that cannot be had. Only a few are alive at a time, so memory is bounded.
@@ -63,7 +63,7 @@ class Source(Protocol):
 
 
 def files(pattern: str) -> list[Path]:
-    """The file PATTERN, or, where it holds a *, the files that it matches, sorted.
+    """The file `pattern`, or, where it holds a *, the files that it matches, sorted.
 
     Raises FileNotFoundError if there is none.
     """
@@ -110,21 +110,23 @@ def stamps(paths: Sequence[Path]) -> list[list]:
 
 
 def any_changed(paths: Sequence[Path], moment: int) -> bool:
-    """Whether the system noted a change of any of the files, or of what is known of it, since MOMENT in nanoseconds."""
+    """Whether the system noted a change of any of the files, or of what is known of it, since `moment`
+    in nanoseconds.
+    """
     return any(path.stat().st_ctime_ns >= moment for path in paths)
 
 
 def inventory(kind: str, where: str, paths: Sequence[Path], images: int) -> dict[str, Any]:
-    """What a store's manifest keeps of the IMAGES in the files at PATHS, which WHERE named."""
+    """What a store's manifest keeps of the `images` in the files at `paths`, which `where` named."""
     return {"kind": kind, "where": where, "files": len(paths), "images": images}
 
 
 def one_each(
     found: Iterable[tuple[str, Place]], told: Callable[[Place, Place], str], none: str
 ) -> dict[str, Place]:
-    """Where the image of each galaxy is, by its id, sorted, of the ids and places FOUND.
+    """Where the image of each galaxy is, by its id, sorted, of the ids and places `found`.
 
-    Raises ValueError for a galaxy in two places, as TOLD, and, beginning with NONE, if nothing was found.
+    Raises ValueError for a galaxy in two places, as `told`, and, beginning with `none`, if nothing was found.
     """
     places: dict[str, Place] = {}
     for name, place in found:
@@ -137,7 +139,7 @@ def one_each(
 
 
 def check_length(what: object, length: int) -> None:
-    """Raise ValueError if LENGTH bytes are more than an image file may have."""
+    """Raise ValueError if `length` bytes are more than an image file may have."""
     if length > LARGEST_FILE:
         raise ValueError(
             f"{what} has {length} bytes, and an image may have {LARGEST_FILE}; cut it smaller or leave it out"
@@ -145,7 +147,7 @@ def check_length(what: object, length: int) -> None:
 
 
 def is_image(name: str) -> bool:
-    """Whether NAME, a path with /, ends as an image does, and no part of it is hidden (.NAME, __MACOSX)."""
+    """Whether `name`, a path with /, ends as an image does, and no part of it is hidden (.NAME, __MACOSX)."""
     parts = name.split("/")
     return _bare(name) != name and not any(
         part.startswith(".") or part == "__MACOSX" for part in parts
@@ -153,7 +155,7 @@ def is_image(name: str) -> bool:
 
 
 def is_text(name: str) -> bool:
-    """Whether NAME can be written; one of bytes that are not UTF-8 cannot."""
+    """Whether `name` can be written; one of bytes that are not UTF-8 cannot."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -162,7 +164,7 @@ def is_text(name: str) -> bool:
 
 
 def match(names: Sequence[str], galaxies: pd.DataFrame) -> list[str | None]:
-    """The one of NAMES that the `file` of each of GALAXIES means; None: none, or `file` is empty.
+    """The one of `names` that the `file` of each of `galaxies` means; None: none, or `file` is empty.
 
     Folders count, from the innermost outwards, as long as the table and the images have one of the same name there;
     those further out are where the images once lay. So dr5/J081/x.png finds part1/J081/x.png, and 100008 finds
@@ -170,7 +172,7 @@ def match(names: Sequence[str], galaxies: pd.DataFrame) -> list[str | None]:
     What comes first of: the name itself; the name less its suffix; the name from the folders that count; that less
     its suffix, be it on either side.
 
-    Raises ValueError, naming the galaxies, if two of NAMES could be meant, or one of NAMES by two different files.
+    Raises ValueError, naming the galaxies, if two of `names` could be meant, or one of `names` by two different files.
     """
     texts = galaxies["file"].tolist()
     meant: list[str | None] = [None] * len(texts)
@@ -197,7 +199,7 @@ def match(names: Sequence[str], galaxies: pd.DataFrame) -> list[str | None]:
 
 
 def _folders_that_count(names: Sequence[str], texts: Sequence[str]) -> int:
-    """How many folders above a file, from the innermost, have a name that is both among NAMES and among TEXTS."""
+    """How many folders above a file, from the innermost, have a name that is both among `names` and among `texts`."""
     there, told = ([_parts(path)[-2::-1] for path in set(paths)] for paths in (names, texts))
     for count in range(max(map(len, there), default=0) + 1):
         inside, wanted = (
@@ -243,7 +245,7 @@ def _whole(name: str) -> str:
 
 
 def _bare(name: str) -> str:
-    """NAME less the suffix of an image; any other full stop belongs to the name."""
+    """`name` less the suffix of an image; any other full stop belongs to the name."""
     stem, dot, suffix = name.rpartition(".")
     return stem if dot + suffix.lower() in SUFFIXES else name
 
@@ -253,7 +255,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _looser_and_looser(parts: int) -> Iterable[tuple[Callable[[str], str], Callable[[str], str]]]:
-    """What is compared of an image's name and of a table's file, one after the other, PARTS of a path at least."""
+    """What is compared of an image's name and of a table's file, one after the other, `parts` of a path at least."""
 
     def last(path: str) -> str:
         return "/".join(_parts(path)[-parts:])

@@ -112,7 +112,7 @@ class Service:
         )
 
     def find(self, galaxies: pd.DataFrame) -> list[str | None]:
-        """The address of each of GALAXIES; None where its position or scale is unknown.
+        """The address of each of `galaxies`; None where its position or scale is unknown.
 
         Positions have 7 decimals (0.4 milliarcseconds), scales 6 digits.
         """
@@ -130,7 +130,7 @@ class Service:
         ]
 
     def load(self, names: Sequence[str]) -> Iterator[Loaded]:
-        """For each of NAMES, addresses, its number and a function that gives the bytes as they came.
+        """For each of `names`, addresses, its number and a function that gives the bytes as they came.
 
         Those that are there come first; meanwhile the others are fetched. A function raises
         FileNotFoundError for an image that could not be had, ValueError for a download that has

@@ -41,7 +41,8 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Tables:
-    """The images in the Parquet files at PATHS; an image's name is its galaxy's id, from the column ID (a|b: either).
+    """The images in the Parquet files at `paths`; an image's name is its galaxy's id, from the column `id` (a|b:
+    either).
 
     The column of images is the first of {bytes, ...}, else the column of bytes called `image`.
     """
@@ -98,7 +99,7 @@ class Tables:
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[pq.ParquetFile, str]]:
-    """The Parquet file at PATH, and its column of images."""
+    """The Parquet file at `path`, and its column of images."""
     with reading(path):
         file = pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
         schema = file.schema_arrow
@@ -160,7 +161,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _images(path: Path, groups: dict[int, dict[int, Any]]) -> Iterator[tuple[Any, Any]]:
-    """What GROUPS says of each row of each group of rows, and what that row's column of images holds."""
+    """What `groups` says of each row of each group of rows, and what that row's column of images holds."""
     with _open(path) as (file, column):
         for group, rows in sorted(groups.items()):
             _check_packing(path, file.metadata.row_group(group), column)

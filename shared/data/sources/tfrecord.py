@@ -49,9 +49,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class TFRecords:
-    """The images in the TFRecord files at PATHS, each given as a PNG of the same pixels.
+    """The images in the TFRecord files at `paths`, each given as a PNG of the same pixels.
 
-    An image's name is its galaxy's id, from the feature ID (a|b: whichever of the two is there).
+    An image's name is its galaxy's id, from the feature `id` (a|b: whichever of the two is there).
     """
 
     where: str
@@ -97,7 +97,7 @@ class TFRecords:
 
 
 def examples(path: Path | str) -> Iterator[dict[str, list]]:
-    """The examples in the TFRecord file at PATH: by name, a list of bytes, float or int.
+    """The examples in the TFRecord file at `path`: by name, a list of bytes, float or int.
 
     Raises ValueError, naming the file, the record and its first byte, for whatever is damaged.
     """
@@ -106,7 +106,7 @@ def examples(path: Path | str) -> Iterator[dict[str, list]]:
 
 
 def read_examples(pattern: str) -> pd.DataFrame:
-    """The ids and votes, all but the pixels, of the examples in the file PATTERN, or in those that it (*) matches.
+    """The ids and votes, all but the pixels, of the examples in the file `pattern`, or in those that it (*) matches.
 
     Raises FileNotFoundError if there is no such file, ValueError for one that is damaged, or a feature that has not
     one value.
@@ -131,7 +131,7 @@ def _records(path: Path) -> Iterator[tuple[Place, bytes]]:
 
 
 def _data(file: io.BufferedReader, place: Place) -> bytes:
-    """The data of the record where FILE stands, which is PLACE."""
+    """The data of the record where `file` stands, which is `place`."""
     head = file.read(LENGTH.size)
     if len(head) < LENGTH.size:
         raise ValueError(f"{_record(place)} is cut short; fetch the file again")
@@ -184,7 +184,7 @@ def _parse(data: bytes, place: Place) -> dict[str, list]:
 
 
 def _only(values: list, name: str, place: Place) -> Any:
-    """The one value of the feature NAME, bytes as text."""
+    """The one value of the feature `name`, bytes as text."""
     if len(values) != 1:
         raise ValueError(f"{_record(place)} has {len(values)} values of {name!r}; it must have one")
     try:
@@ -233,7 +233,7 @@ def _png(place: Place) -> bytes:
 
 
 def _value(example: dict[str, list], name: str) -> Any:
-    """The one value of the feature NAME; None: it has none, or more."""
+    """The one value of the feature `name`; None: it has none, or more."""
     values = example.get(name, [])
     return values[0] if len(values) == 1 else None
 

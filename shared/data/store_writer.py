@@ -27,8 +27,8 @@ COMMIT = 2.0  # seconds between writings of the journal
 LINE = {"row": int, "pixels_crc32": int, "image?": str, "image_sha256?": str}  # of the journal
 
 
-class Draft:
-    """Room for GALAXIES images of CHANNELS in FOLDER, and what has been put there before."""
+class StoreWriter:
+    """Room for `galaxies` images of `channels` in `folder`, and what has been put there before."""
 
     def __init__(self, folder: Path, galaxies: int, channels: int):
         self.folder, self.channels = folder, channels
@@ -44,7 +44,7 @@ class Draft:
         self.waiting: list[dict] = []
         self.last = time.monotonic()
 
-    def __enter__(self) -> "Draft":
+    def __enter__(self) -> "StoreWriter":
         return self
 
     def __exit__(self, *_) -> None:
@@ -55,19 +55,19 @@ class Draft:
                 file.close()
 
     def put(self, row: int, pixels: np.ndarray) -> int:
-        """Write PIXELS uint8 (y, x, channel) at ROW, from any thread; their CRC-32."""
+        """Write `pixels` uint8 (y, x, channel) at `row`, from any thread; their CRC-32."""
         file, place = self.files[row // self.rows], row % self.rows
         data = pixels.tobytes()
         write_at(file, data, len(npy_header(0, self.channels)) + place * self.bytes)
         return zlib.crc32(data)
 
     def pixels(self, row: int) -> bytes:
-        """The pixels at ROW."""
+        """The pixels at `row`."""
         start = len(npy_header(0, self.channels)) + row % self.rows * self.bytes
         return os.pread(self.files[row // self.rows].fileno(), self.bytes, start)
 
     def note(self, row: int, facts: dict) -> None:
-        """Say that ROW is there, with what will stand in its line of galaxies.parquet."""
+        """Say that `row` is there, with what will stand in its line of galaxies.parquet."""
         self.done[row] = facts
         self.waiting.append({"row": row, **facts})
         if time.monotonic() - self.last > COMMIT:
@@ -85,7 +85,7 @@ class Draft:
         self.last = time.monotonic()
 
     def finish(self, galaxies: pd.DataFrame, manifest: dict) -> Path:
-        """The folder of the finished store of GALAXIES less those not put there, inside this one."""
+        """The folder of the finished store of `galaxies` less those not put there, inside this one."""
         self.commit()
         whole = self.folder / WHOLE
         shutil.rmtree(whole, ignore_errors=True)
@@ -138,7 +138,7 @@ class Draft:
 
 
 def write_shards(folder: Path, galaxies: int, channels: int) -> list:
-    """Open shards in FOLDER with room for GALAXIES images; those already there keep what they hold."""
+    """Open shards in `folder` with room for `galaxies` images; those already there keep what they hold."""
     files, rows = [], shard_rows(channels)
     for number in range(max(1, -(-galaxies // rows))):
         count = min(rows, galaxies - number * rows)
@@ -153,7 +153,9 @@ def write_shards(folder: Path, galaxies: int, channels: int) -> list:
 
 
 def write_at(file, data: bytes, place: int) -> None:
-    """Write all of DATA into an unbuffered FILE from PLACE on; one call may take a part, as on a disk almost full."""
+    """Write all of `data` into an unbuffered `file` from `place` on; one call may take a part, as on a disk almost
+    full.
+    """
     left = memoryview(data)
     while left:
         written = os.pwrite(file.fileno(), left, place)

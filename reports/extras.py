@@ -1,7 +1,7 @@
 """What was measured apart and lies beside the records as a file of its own: kills, stores, small pieces."""
 
 from reports.blocks import Section, bare, from_files, prose, table
-from reports.runs import TITLES, Book, files
+from reports.runs import TITLES, RecordSet, files
 
 TITLE = "Kills, stores and small pieces"
 WAYS = {
@@ -11,7 +11,7 @@ WAYS = {
 }
 
 
-def shelf(book: Book) -> Section:
+def shelf(book: RecordSet) -> Section:
     """What was left of runs that were killed, images a second into a store, and what all frameworks wait for."""
     blocks = [*_kills(book), *_stores(book), *_pieces(book)]
     if not blocks:
@@ -22,7 +22,7 @@ def shelf(book: Book) -> Section:
     return Section(TITLE, tuple(blocks))
 
 
-def _kills(book: Book) -> list:
+def _kills(book: RecordSet) -> list:
     blocks = []
     for origin, told in files(book, "kills.json").items():
         rows = [
@@ -44,7 +44,7 @@ def _kills(book: Book) -> list:
     return blocks
 
 
-def _stores(book: Book) -> list:
+def _stores(book: RecordSet) -> list:
     blocks = []
     for origin, told in files(book, "stores.json").items():
         speeds, against = told["images_per_second"], told["prepare_against"]
@@ -62,7 +62,7 @@ def _stores(book: Book) -> list:
     return [prose("Medians; by python -m benchmarks.stores."), *blocks] if blocks else []
 
 
-def _pieces(book: Book) -> list:
+def _pieces(book: RecordSet) -> list:
     blocks = []
     for origin, told in files(book, "pieces.json").items():
         rows = [

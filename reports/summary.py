@@ -6,12 +6,12 @@ at which most was timed; without any by the speeds of fits.
 
 from reports.agreement import pairs_apart
 from reports.blocks import Range, Section, bare, measure, prose, significant, table
-from reports.conformance import latest, rungs
-from reports.contests import OURS, Contest, at_reference, contests, on_gpu, reference, title
+from reports.comparisons import OURS, Contest, at_reference, contests, on_gpu, reference, title
+from reports.conformance import checks, latest
 from reports.errors import covered, measured
 from reports.learning import acquisition, labels_share
 from reports.memory import peak
-from reports.runs import TITLES, Book, Record, files, gathered, group, setting
+from reports.runs import TITLES, Record, RecordSet, files, gathered, group, setting
 from reports.saved import shelves_of
 from reports.savings import BASELINE, difference, paired, savings, told
 from reports.timings import SPEEDS, alike
@@ -20,7 +20,7 @@ TITLE = "The answer in five lines"
 LEVEL = 80  # the predicted coverage, in per cent, at which coverage is told
 
 
-def answer(book: Book) -> Section:
+def answer(book: RecordSet) -> Section:
     """One line per finding that the records allow, and the fits' numbers."""
     training, posteriors, thrift = _timed(contests(book))
     learning = _labels_shelf(book) or _labels(book)
@@ -74,7 +74,7 @@ def _benchmarks(found: list[Contest]) -> list[str | None]:
 
 
 def _told(found: list[Contest], task: str) -> Contest | None:
-    """The contest of TASK at the reference, else the last on that machine in which all of ours can be told apart."""
+    """The contest of `task` at the reference, else the last on that machine in which all of ours can be told apart."""
     here = at_reference(found).get(task)
     if here and leader(here):
         return here
@@ -84,13 +84,13 @@ def _told(found: list[Contest], task: str) -> Contest | None:
 
 
 def precision(contest: Contest) -> str:
-    """In what ours are told apart in CONTEST: in float32, else in what the first of them computed in."""
+    """In what ours are told apart in `contest`: in float32, else in what the first of them computed in."""
     found = [timing.precision for name in OURS if (timing := contest.of(name))]
     return "float32" if "float32" in found or not found else found[0]
 
 
 def leader(contest: Contest) -> tuple[str, dict[str, Range]] | None:
-    """The fastest of ours in CONTEST and its ratio to each other of ours; None without ratios of them."""
+    """The fastest of ours in `contest` and its ratio to each other of ours; None without ratios of them."""
     there = [
         name
         for name in OURS
@@ -157,7 +157,7 @@ def _thriftiest(contest: Contest | None) -> str | None:
 # Of active learning
 
 
-def _labels_shelf(book: Book) -> str | None:
+def _labels_shelf(book: RecordSet) -> str | None:
     """What the published pairs of runs say: for how many questions asking pays, and how much."""
     pays, costs, open_ = [], [], []
     shelves = [named for found in shelves_of(book).values() for named in found]
@@ -188,7 +188,7 @@ def _labels_shelf(book: Book) -> str | None:
     )
 
 
-def _labels(book: Book) -> str | None:
+def _labels(book: RecordSet) -> str | None:
     runs = [record for record in book.of("active") if record.at("results.rounds")]
     told_ = []
     for records in gathered(runs, group).values():
@@ -205,25 +205,25 @@ def _labels(book: Book) -> str | None:
 # Of equality
 
 
-def _equality(book: Book) -> str | None:
-    parts = [_ladders(book), _equivalent(book), _apart(book)]
+def _equality(book: RecordSet) -> str | None:
+    parts = [_suites(book), _equivalent(book), _apart(book)]
     there = [part for part in parts if part]
     return f"Equality: {'; '.join(there)}." if there else _errors(book)
 
 
-def _ladders(book: Book) -> str | None:
-    found = [r for r in book.of("conform") if isinstance(r.at("results.rungs"), list)]
+def _suites(book: RecordSet) -> str | None:
+    found = [r for r in book.of("conform") if isinstance(r.at("results.checks"), list)]
     said = []
     for precision, records in gathered(latest(found), lambda r: r.precision).items():
-        entries = [entry for record in records for entry in rungs(record).values()]
+        entries = [entry for record in records for entry in checks(record).values()]
         over = sum(entry["verdict"] != "ok" for entry in entries)
         names = ", ".join(dict.fromkeys(TITLES.get(r.backend, r.backend) for r in records))
-        by = "" if precision in ("float64", "float32") else ", by the budget of float32"
+        by = "" if precision in ("float64", "float32") else ", by the tolerance of float32"
         said.append(f"{over or 'none'} of {len(entries)} in {precision} ({names}{by})")
-    return f"rungs over the budget of the specification: {', '.join(said)}" if said else None
+    return f"checks over the tolerance of the specification: {', '.join(said)}" if said else None
 
 
-def _equivalent(book: Book) -> str | None:
+def _equivalent(book: RecordSet) -> str | None:
     pairs = [
         p for found in files(book, "equivalence.json").values() for p in found["pairs"].values()
     ]
@@ -233,7 +233,7 @@ def _equivalent(book: Book) -> str | None:
     return f"float32 training is shown to end equally well for {good} of {len(pairs)} pairs"
 
 
-def _apart(book: Book) -> str | None:
+def _apart(book: RecordSet) -> str | None:
     found = pairs_apart(book)
     if not found:
         return None
@@ -246,7 +246,7 @@ def _apart(book: Book) -> str | None:
     )
 
 
-def _errors(book: Book) -> str | None:
+def _errors(book: RecordSet) -> str | None:
     """Where nothing else tells of equality: whether backends' errors differ by more than those of seeds."""
     closer, further = [], []
     for fits in gathered(book.of("fit"), setting).values():
@@ -269,7 +269,7 @@ def _errors(book: Book) -> str | None:
 # Of fits
 
 
-def _row(book: Book, records: list[Record]) -> dict:
+def _row(book: RecordSet, records: list[Record]) -> dict:
     first = records[0]
     shares = [share for record in records for share in _nearest(record)]
     return {
@@ -294,7 +294,7 @@ def _settings(names: list[str]) -> str:
     return f"setting{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def _speed(book: Book) -> str | None:
+def _speed(book: RecordSet) -> str | None:
     said = []
     machines = gathered(
         book.of("fit"), lambda r: (setting(r), r.machine, r.at("run.backend.threads"))

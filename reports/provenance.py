@@ -7,8 +7,8 @@ from typing import Any
 from reports.blocks import NOTHING, Section, Table, from_files, prose, ranges, table
 from reports.runs import (
     VERSIONS,
-    Book,
     Record,
+    RecordSet,
     command,
     files,
     gathered,
@@ -37,7 +37,7 @@ SHOWN = (
 )
 
 
-def ran(book: Book) -> Section:
+def ran(book: RecordSet) -> Section:
     """The settings, what the records ran on, and every record."""
     homes = gathered(book.records, _home)
     places = {home: place for place, home in enumerate(homes, 1)}
@@ -85,7 +85,7 @@ def _home(record: Record) -> tuple:
     )
 
 
-def _settings(book: Book) -> list[dict]:
+def _settings(book: RecordSet) -> list[dict]:
     found = gathered(book.of(*dict.fromkeys(record.task for record in book.records)), setting)
     firsts = {key: records[0] for key, records in found.items()}
     others: dict[int, str] = {}
@@ -112,13 +112,13 @@ def _settings(book: Book) -> list[dict]:
 
 
 def versions(where: dict) -> str:
-    """The versions of frameworks in WHERE, those of VERSIONS only."""
+    """The versions of frameworks in `where`, those of VERSIONS only."""
     inner = where.get("versions") if isinstance(where.get("versions"), dict) else where
     return ", ".join(f"{name} {inner[name]}" for name in VERSIONS if inner.get(name))
 
 
-def origins(book: Book, made: Iterable[Section]) -> Section:
-    """Where every table and figure of the sections MADE came from: records, files, their commands and commits."""
+def origins(book: RecordSet, made: Iterable[Section]) -> Section:
+    """Where every table and figure of the sections `made` came from: records, files, their commands and commits."""
     by_number = {record.number: record for record in book.records}
     told = {name: read for path in FILES for name, read in files(book, path).items()}
     rows = [
@@ -157,7 +157,7 @@ def _origin(section: Section, block, by_number: dict[int, Record], told: dict) -
 
 
 def commits(value: Any) -> list[str]:
-    """Every commit that is named somewhere in VALUE, nested plain data."""
+    """Every commit that is named somewhere in `value`, nested plain data."""
     if isinstance(value, list):
         return list(dict.fromkeys(found for inner in value for found in commits(inner)))
     if not isinstance(value, dict):
@@ -167,7 +167,7 @@ def commits(value: Any) -> list[str]:
 
 
 def maker(name: str) -> str:
-    """The command that writes a file called NAME."""
+    """The command that writes a file called `name`."""
     return FILES.get(name.rpartition("/")[2], NOTHING)
 
 
@@ -180,7 +180,7 @@ def _files(told: dict) -> list[Table]:
     return [from_files(made, *told)] if rows else []
 
 
-def _records(book: Book) -> Table:
+def _records(book: RecordSet) -> Table:
     rows = [
         {
             "record": record.number,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from reports.blocks import NOTHING, Range, number
-from reports.runs import TITLES, Book, Record, gathered, without
+from reports.runs import TITLES, Record, RecordSet, gathered, without
 from shared.run.spec import digest
 
 OURS = tuple(TITLES)  # programs that are what a framework does as it comes from this project
@@ -60,7 +60,7 @@ TIMED = ("startup", "round", "quality")  # told in seconds, as they are not of s
 
 @dataclass(frozen=True, eq=False)
 class Timing:
-    """One program's row: ENTRY is as the record has it."""
+    """One program's row: `entry` is as the record has it."""
 
     record: Record
     entry: dict
@@ -101,7 +101,7 @@ class Timing:
         return str(self.entry.get("device") or self.record.text("where.device"))
 
     def number(self, key: str) -> float | None:
-        """The number called KEY; None if it is not there, or none."""
+        """The number called `key`; None if it is not there, or none."""
         value = self.entry.get(key)
         return value if number(value) else None
 
@@ -135,7 +135,7 @@ class Timing:
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """Programs that took turns at one task: TIMINGS, the first of each program."""
+    """Programs that took turns at one task: `timings`, the first of each program."""
 
     record: Record
     task: str
@@ -181,7 +181,7 @@ class Contest:
         }
 
     def of(self, program: str) -> Timing | None:
-        """PROGRAM's row, if it took part."""
+        """`program`'s row, if it took part."""
         return next((timing for timing in self.timings if timing.program == program), None)
 
     @cached_property
@@ -219,7 +219,7 @@ def task_words(task: str) -> str:
 
 
 def place(timing: Timing) -> str:
-    """The device of TIMING, the processor and the threads."""
+    """The device of `timing`, the processor and the threads."""
     threads = timing.entry.get("threads") or timing.record.at("where.threads")
     processor = timing.record.text("host.processor")
     said = [timing.device] if processor in (NOTHING, timing.device) else [timing.device, processor]
@@ -227,11 +227,11 @@ def place(timing: Timing) -> str:
 
 
 def on_gpu(timing: Timing) -> bool:
-    """Whether TIMING is of a GPU."""
+    """Whether `timing` is of a GPU."""
     return timing.device not in (NOTHING, "auto") and not timing.device.startswith("cpu")
 
 
-def contests(book: Book) -> list[Contest]:
+def contests(book: RecordSet) -> list[Contest]:
     """All that was timed, in the order of tasks, sizes and batches."""
     found = []
     for record in book.of("bench"):
@@ -258,7 +258,7 @@ def _order(contest: Contest) -> tuple:
 
 
 def ranked(contest: Contest) -> list[Timing]:
-    """The rows of CONTEST, the fastest first: by seconds of a galaxy, or of the whole where it is TIMED."""
+    """The rows of `contest`, the fastest first: by seconds of a galaxy, or of the whole where it is TIMED."""
 
     def spent(timing: Timing) -> float:
         images = 1 if contest.task in TIMED else timing.images or 1
@@ -268,7 +268,7 @@ def ranked(contest: Contest) -> list[Timing]:
 
 
 def timings(found: Iterable[Contest]) -> list[Timing]:
-    """Every row of the contests FOUND."""
+    """Every row of the contests `found`."""
     return [timing for contest in found for timing in contest.timings]
 
 
@@ -307,12 +307,12 @@ def _turnout(contest: Contest) -> tuple[int, int, int]:
 
 
 def first_choice(found: list[Contest], *names: str) -> dict[str, str]:
-    """What of NAMES controls choose at first: training, at the size and batch at which most was timed."""
+    """What of `names` controls choose at first: training, at the size and batch at which most was timed."""
     first = min(at_reference(found).values(), key=lambda contest: contest.task != "train")
     return {name: value for name, value in first.facets.items() if name in names}
 
 
-def missing(book: Book) -> list[tuple[Record, dict]]:
+def missing(book: RecordSet) -> list[tuple[Record, dict]]:
     """(record, program, task and reason) of every program that could not be timed."""
     return [
         (record, entry)

@@ -1,0 +1,300 @@
+"""The checks of a framework, from random bits up to posterior samples: each gives the error of one."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from shared.method.batches import Cutouts, draw_plan
+from shared.method.views import Views, still_views
+from shared.network.network import Network, nested
+from shared.network.operations import MaxPool
+from shared.network.weights import PARTS, Checkpoint, Weights
+from shared.proof import network, reference
+from shared.proof.case import (
+    GALAXIES,
+    SAMPLES,
+    STEPS,
+    Case,
+    by_layer,
+    doubled,
+    relative_error,
+    unequal,
+)
+from shared.run import keys
+from shared.run.spec import RunSpec
+
+LONG = 200  # steps of training
+
+
+def random_bits(case: Case) -> int:
+    """Threefry's words, under one key and under many."""
+    counters = np.random.default_rng(0).integers(0, 2**32, (5000, 2), dtype=np.uint32)
+    for key in (counters[0], counters):
+        got = case.fetch(case.module("keys").threefry2x32(key, counters))
+        wrong = unequal(got, keys.threefry2x32(key, counters))
+        if wrong:
+            return wrong
+    return 0
+
+
+def masks(case: Case) -> int:
+    """Dropout's masks, of training (galaxy, unit) and of the posterior (galaxy, sample, unit), of three layers."""
+    galaxy_keys, numbers, wrong = case.plan.keys[0], np.arange(30, dtype=np.uint32), 0
+    for rate in (0.0, 0.2, 0.5):
+        for some, index in ((galaxy_keys, np.uint32(7)), (galaxy_keys[:, None], numbers)):
+            for layer in (0, 1, 200):
+                got = case.module("keys").keep(
+                    case.put(some), case.put(np.asarray(index)), 128, rate, layer
+                )
+                oracle_index = np.broadcast_to(index, (len(some), *np.shape(index)))
+                wrong += unequal(case.fetch(got), keys.keep(some, oracle_index, 128, rate, layer))
+    return wrong
+
+
+def batches(case: Case) -> int:
+    """Batches and warps, as read back from the device."""
+    plan, cutouts = case.plan, case.cutouts
+    arrays = (
+        cutouts[plan.rows],
+        plan.yes,
+        plan.total,
+        *plan.views,
+        plan.keys,
+        plan.steps,
+        plan.scales,
+    )
+    back = case.module("train").put_plan(cutouts, plan)
+    wrong = sum(
+        unequal(case.fetch(got), array) for got, array in zip(back[:-1], arrays[:-1], strict=True)
+    )
+    return wrong + unequal(np.float32(case.fetch(back[-1])), np.float32(arrays[-1]))
+
+
+def augmented_images(case: Case) -> float:
+    """What the network is shown, in one bilinear sampling."""
+    return _seen(case, case.run)
+
+
+def augmented_images_as_w20(case: Case) -> float:
+    """The same in W+20's two resamplings, black corners, pixels of 0 to 255."""
+    looks = replace(
+        case.run.augmentation, resampling="nearest", border="zero", rotation="half", zoom_per="call"
+    )
+    return _seen(
+        case, replace(case.run, augmentation=looks, model=replace(case.run.model, scale="raw"))
+    )
+
+
+def _seen(case: Case, run: RunSpec) -> float:
+    plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, 1)
+    views, images = Views(*(array[0] for array in plan.views)), case.cutouts[plan.rows[0]]
+    wanted = reference.apply_views(run, images, views)
+    return relative_error(
+        case.backend.seen(case.backend.init(run, case.start), images, views), wanted
+    )
+
+
+def features(case: Case) -> float:
+    """The units of the dense layer."""
+    views = still_views(case.run, case.cutouts.size, GALAXIES)
+    images = case.cutouts[np.arange(GALAXIES)]
+    got = case.fetch(case.backend.features(case.state, images, views))
+    return relative_error(
+        got,
+        reference.features(
+            case.run.model, case.weights, reference.apply_views(case.run, images, views)
+        ),
+    )
+
+
+def layers(case: Case) -> float:
+    """Every layer's activation in training; the worst layer."""
+    x, kept, _, _ = case.batch(0)
+    got = case.layers(case.start.weights, case.cutouts)
+    moments = case.weights if case.run.training.moments == "frozen" else None
+    oracle = network.forward(case.model.whole, case.weights, x, moments, kept).values
+    return max(relative_error(got[layer.name], oracle[layer.name]) for layer in case.model.whole)
+
+
+def probabilities(case: Case) -> float:
+    """rho from given units under given masks."""
+    run = case.run
+    x, _, _, _ = case.batch(0)
+    units = reference.features(run.model, case.weights, x)
+    kept = reference.masks(case.model, case.model.head, case.plan.keys[0][:, None], np.arange(5))
+    oracle = reference.logits(run.model, case.weights, units[:, None], kept)
+    return relative_error(
+        case.backend.probabilities(case.state, case.put(units), kept), 1 / (1 + np.exp(-oracle))
+    )
+
+
+def likelihood(case: Case) -> float:
+    """-ln L of ordinary and extreme votes and logits, relative to each; exactly 0 where nobody voted."""
+    logits = np.array([-700.0, -50, -20, -1, 0, 1e-6, 1, 20, 50, 700]).repeat(6)
+    yes, total = np.array([[0, 0], [0, 40], [40, 40], [1, 40], [20, 40], [1, 1]]).T
+    yes, total = np.tile(yes, 10).astype(np.float64), np.tile(total, 10).astype(np.float64)
+    votes_nll = case.module("likelihood").votes_nll
+    got = np.asarray(
+        case.fetch(votes_nll(case.put(logits), case.put(yes), case.put(total))), np.float64
+    )
+    oracle = reference.votes_nll(logits, yes, total)
+    if (got[total == 0] != 0).any() or not np.isfinite(got).all():
+        return float("inf")
+    return float((np.abs(got - oracle) / np.maximum(np.abs(oracle), 1e-30))[total > 0].max())
+
+
+def loss(case: Case) -> float:
+    """The mean losses of a few batches, all of them before any training."""
+    found = []
+    for step in range(STEPS):
+        one = case.plan._replace(
+            **{
+                name: value[step : step + 1]
+                for name, value in case.plan._asdict().items()
+                if name != "views"
+            },
+            views=Views(*(array[step : step + 1] for array in case.plan.views)),
+        )
+        found.append(case.backend.gradients(case.state, case.cutouts, one)[0])
+    oracle = [
+        reference.loss(case.run.model, case.weights, *case.batch(step)) for step in range(STEPS)
+    ]
+    return relative_error(found, oracle)
+
+
+def gradient(case: Case) -> float:
+    """The slope of the loss with respect to every weight; the worst array."""
+    return _gradient(case, case.cutouts)
+
+
+def tied_gradient(case: Case) -> float:
+    """The same where every max-pool of a block is a tie: on flat sky, and where a kernel of zeros leaves only its bias.
+
+    On flat sky it makes no difference which of four equals gets the gradient; with the kernel of zeros it does.
+    """
+    flat = Cutouts(np.full_like(case.images, 200), 2, channels=case.run.model.channels)
+    worst = _gradient(case, flat)
+    for name in convolutions_before_pools(case.model.encoder):
+        weights = dict(case.start.weights)
+        weights[f"{name}/kernel"] = np.zeros_like(weights[f"{name}/kernel"])
+        weights[f"{name}/bias"] = np.full_like(weights[f"{name}/bias"], 0.25)
+        worst = max(worst, _gradient(case, case.cutouts, weights))
+    return worst
+
+
+def convolutions_before_pools(encoder: Network) -> list[str]:
+    """The convolutions with a bias that, after ReLU, a max-pool follows."""
+    layers = {layer.name: layer for layer in encoder}
+    pools = [layer for layer in encoder if isinstance(layer.operation, MaxPool)]
+    before = [layers[layers[pool.inputs[0]].inputs[0]] for pool in pools]
+    return [layer.name for layer in before if getattr(layer.operation, "bias", False)]
+
+
+def _gradient(case: Case, images: Cutouts, weights: Weights | None = None) -> float:
+    start = case.start if weights is None else case.start._replace(weights=weights)
+    state, plan = case.backend.init(case.run, start), case.plan
+    batch, kinks = case.batch(0, images), case.layers(start.weights, images)
+    exact = doubled(start.weights)
+    moments = case.weights if case.run.training.moments == "frozen" else None
+    oracle = reference.gradients(case.run.model, exact, *batch, kinks, moments).gradients
+    _, got = case.backend.gradients(state, images, plan)
+    layers = nested(oracle)
+    return max(by_layer(name, got, layers[name]) for name in layers)
+
+
+def training(case: Case) -> float:
+    """Weights and moments after a few steps of Adam, of both forms of epsilon."""
+    return max(trained(case, form, STEPS) for form in ("textbook", "hat"))
+
+
+def long_training(case: Case) -> float:
+    """The same after two hundred steps, of the run's own form."""
+    return trained(case, case.run.training.epsilon_form, LONG)
+
+
+def trained(case: Case, form: str, steps: int) -> float:
+    """How far weights and moments are after so many steps, with Adam's epsilon in that `form`."""
+    run = replace(case.run, training=replace(case.run.training, epsilon_form=form))
+    plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, steps)
+    state, _ = case.backend.train_steps(case.backend.init(run, case.start), case.cutouts, plan)
+    got = case.backend.export_checkpoint(state)
+    weights, moments = doubled(case.start.weights), doubled(case.start.moments)
+    first, second = (
+        {name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2)
+    )
+    for step in range(steps):
+        running = moments if run.training.moments == "frozen" else None
+        batch = case.batch(step, plan=plan)
+        done = reference.gradients(run.model, weights, *batch, None, running)
+        moments = moments | network.blended(case.model.encoder, moments, done.moments)
+        for name, gradient in done.gradients.items():
+            after = reference.adam(
+                run.training, step, weights[name], first[name], second[name], gradient
+            )
+            weights[name], first[name], second[name] = after
+    oracle = Checkpoint(weights, first, second, steps, moments)
+    worst = max(
+        by_layer(layer, getattr(got, part), arrays)
+        for part in PARTS
+        for layer, arrays in nested(getattr(oracle, part)).items()
+    )
+    return worst if got.step == steps else float("inf")
+
+
+def samples(case: Case) -> float:
+    """Posterior samples, from the sixth on."""
+    run, count = case.run, 10
+    views, galaxy_keys = (
+        still_views(run, case.cutouts.size, count),
+        keys.galaxy_keys(run.seed, "posterior", case.ids[:count]),
+    )
+    images = case.cutouts[np.arange(count)]
+    got = case.backend.sample(case.state, images, views, galaxy_keys, 5, 7)
+    return relative_error(
+        got, reference.sample(run, case.weights, images, views, galaxy_keys, 5, 7)
+    )
+
+
+def batch_invariance(case: Case) -> int:
+    """How many samples differ when other galaxies are beside a galaxy: must be none, at every place of a chunk."""
+    count = 2 * case.run.backend.chunk
+    first = np.arange(count) % GALAXIES
+    even = np.arange(count) % 2 == 0
+    differ = 0
+    for run in case.at_prediction_or_not:
+        beside, others = (
+            np.where(keep, first, (first + GALAXIES // 2) % GALAXIES) for keep in (even, ~even)
+        )
+        usual, one, other = (case.sampled(run, order) for order in (first, beside, others))
+        differ += unequal(one[even], usual[even]) + unequal(other[~even], usual[~even])
+    return differ
+
+
+def place_invariance(case: Case) -> float:
+    """Samples at other places of a chunk, in chunks of other sizes, and one at a time: kernels may round otherwise.
+
+    Moved on by some places, galaxies stand at every place where others stood before.
+    """
+    every, worst, chunk = np.arange(GALAXIES), 0.0, case.run.backend.chunk
+    for run in case.at_prediction_or_not:
+        usual = case.sampled(run, every)
+        for shift in {1, 2, chunk // 2, chunk - 1} - {0}:
+            found = case.sampled(run, np.roll(every, shift))
+            worst = max(worst, relative_error(np.roll(found, -shift, 0), usual))
+        for other in (1, 7, GALAXIES):
+            worst = max(worst, relative_error(case.sampled(run, every, other), usual))
+    return max(worst, _one_at_a_time(case))
+
+
+def _one_at_a_time(case: Case) -> float:
+    """How far samples are that were asked for one at a time; with random views, all are."""
+    run, rows = case.run, np.arange(GALAXIES)
+    views = still_views(run, case.cutouts.size, GALAXIES)
+    galaxy_keys = keys.galaxy_keys(run.seed, "posterior", case.hashes)
+
+    def asked(first: int, samples: int) -> np.ndarray:
+        images = case.cutouts[rows]
+        return case.backend.sample(case.state, images, views, galaxy_keys, first, samples)
+
+    singly = [asked(number, 1) for number in range(SAMPLES)]
+    return relative_error(np.concatenate(singly, 1), asked(0, SAMPLES))
