@@ -2,13 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import export
 
 from shared.network import operations as ops
 from shared.network.network import Model, Network, moment_shapes, shapes, source, weight_shapes
 from shared.network.pixels import places, taps
+
+from .weights import from_layout
 
 
 def as_module(model: Model, weights: dict, moments: dict):
@@ -35,7 +36,7 @@ def weights_of(module) -> tuple[dict, dict]:
         for part in ("kernel", "scale", "bias", "mean", "variance"):
             if (value := _value(layer, part)) is not None:
                 named = moments if part in ("mean", "variance") else weights
-                named[f"{target.replace('.', '/')}/{part}"] = np.array(value[...])
+                named[f"{target.replace('.', '/')}/{part}"] = from_layout(value[...])
     return weights, moments
 
 

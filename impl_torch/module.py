@@ -13,8 +13,7 @@ from shared.network.pixels import places, taps
 
 from .weights import from_layout, to_layout
 
-# what this framework calls parts of a layer
-PARTS = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "variance": "running_var"}
+NORM = {"scale": "weight", "mean": "running_mean", "variance": "running_var"}
 
 
 def as_module(model: Model, weights: dict, moments: dict):
@@ -43,15 +42,11 @@ def as_module(model: Model, weights: dict, moments: dict):
 def weights_of(module) -> tuple[dict, dict]:
     """The weights and the running moments of a native module, arrays under shared names: what `as_module` was given."""
     weights, moments = {}, {}
-    for name, value in module.state_dict().items():
-        layer, _, part = name.replace(".", "/").rpartition("/")
-        if part == "weight":
-            part = "kernel" if value.ndim > 1 else "scale"
-        if part in ("kernel", "scale", "bias"):
-            weights[f"{layer}/{part}"] = from_layout(value)
-        elif part.startswith("running"):
-            part = "mean" if part == "running_mean" else "variance"
-            moments[f"{layer}/{part}"] = from_layout(value)
+    for target, layer in module.named_modules():
+        for part in ("kernel", "scale", "bias", "mean", "variance"):
+            if (value := _value(layer, part)) is not None:
+                named = moments if part in ("mean", "variance") else weights
+                named[f"{target.replace('.', '/')}/{part}"] = from_layout(value)
     return weights, moments
 
 
@@ -67,14 +62,22 @@ def to_bytes(module, model: Model) -> bytes:
 
 def _fill(module, model: Model, weights: dict, moments: dict) -> None:
     """Give a module its weights and running moments; KeyError for one that is missing."""
-    state = module.state_dict()
     names = (weight_shapes, moment_shapes)
     for named, wanted in zip((weights, moments), names, strict=True):
         for name in wanted(model.whole, model.image):
-            layer, _, part = name.replace("/", ".").rpartition(".")
-            own = f"{layer}.{part}" if f"{layer}.{part}" in state else f"{layer}.{PARTS[part]}"
-            state[own] = to_layout(torch.from_numpy(np.array(named[name])))
-    module.load_state_dict(state)
+            layer, _, part = name.rpartition("/")
+            own = _value(module.get_submodule(layer.replace("/", ".")), part)
+            own.data = to_layout(torch.from_numpy(np.array(named[name])))
+
+
+def _value(layer, part: str):
+    """The variable of a layer that is its kernel, scale, bias, mean or variance; None if it has none."""
+    if isinstance(layer, (nn.BatchNorm2d, nn.LayerNorm)):
+        part = NORM.get(part, part)
+    elif part == "kernel":
+        part = "weight"
+    value = getattr(layer, part, None)
+    return value if isinstance(value, torch.Tensor) else None
 
 
 def _layer(operation, shape):
