@@ -67,7 +67,8 @@ def _fill(module, model: Model, weights: dict, moments: dict) -> None:
         for name in wanted(model.whole, model.image):
             layer, _, part = name.rpartition("/")
             own = _value(module.get_submodule(layer.replace("/", ".")), part)
-            own.data = to_layout(torch.from_numpy(np.array(named[name])))
+            with torch.no_grad():
+                own.copy_(to_layout(torch.from_numpy(np.array(named[name]))))
 
 
 def _value(layer, part: str):

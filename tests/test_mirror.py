@@ -53,6 +53,8 @@ def differing(left, right):
     """The share of both packages' lines that `diff` marks."""
     marked = total = 0
     for file in FILES:
+        if file == "module.py":  # made of the framework's own layers, in its own way
+            continue
         lines = [(ROOT / package / file).read_text().splitlines() for package in (left, right)]
         total += sum(map(len, lines))
         marked += sum(
