@@ -27,7 +27,7 @@ def outline(body):
             first = (ast.get_docstring(node) or "").split("\n")[0]
             if not name.startswith("_"):  # what only one of them needs
                 found.append((name, *parameters(node), first))
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             fields = [
                 ast.unparse(part.target) for part in node.body if isinstance(part, ast.AnnAssign)
             ]
@@ -53,6 +53,8 @@ def differing(left, right):
     """The share of both packages' lines that `diff` marks."""
     marked = total = 0
     for file in FILES:
+        if file == "module.py":  # made of the framework's own layers, in its own way
+            continue
         lines = [(ROOT / package / file).read_text().splitlines() for package in (left, right)]
         total += sum(map(len, lines))
         marked += sum(

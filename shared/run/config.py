@@ -39,7 +39,7 @@ USES = {
     "kit": ("seed",),
     "export": (
         *("weights", "question", "positive", "model", "augmentation", "training.members"),
-        *("seed", "dataset.crop", "dataset.channels"),
+        *("seed", "dataset.crop", "dataset.channels", "format"),
     ),
     "match": ("dataset", "match"),
     "show": ("dataset",),

@@ -16,6 +16,7 @@ from shared.run.config import USES, uses
 from shared.run.questions import check
 
 BACKENDS = ("tf", "torch", "jax")
+FORMATS = ("onnx", "torch", "keras", "flax")
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 SCORES = ("mutual_information", "entropy", "variance", "margin")  # of one galaxy by itself
 ACQUISITIONS = (
@@ -569,6 +570,7 @@ class RunSpec:
     outputs: str  # where runs are kept
     folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
     weights: str | None  # predict, calibrate, export: a run folder of fit, or a weights.safetensors
+    format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file
     again: bool  # do a finished run anew
     backend: BackendSpec
     dataset: DatasetSpec
@@ -585,6 +587,7 @@ class RunSpec:
 
     def __post_init__(self):
         one_of("task.name", self.task.name, tuple(USES))
+        one_of("format", self.format, FORMATS)
         if uses(self.task.name, "question"):
             self._check_question()
         at_least("minimum_votes", self.minimum_votes, 1)

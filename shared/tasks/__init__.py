@@ -58,9 +58,12 @@ TASKS = {
         "write the conformance kit: what a port in any language must give", "shared.tasks.kit"
     ),
     "export": Task(
-        "write the networks of a fit as ONNX, for other languages",
+        "write the network of a fit as ONNX, or as its framework's own file",
         "shared.tasks.export",
-        ("rho.onnx", "features.onnx", "head.onnx"),
+        (
+            *("rho.onnx", "features.onnx", "head.onnx"),
+            *("network.pt2", "network.keras", "network.jaxexp"),
+        ),
         needs_fit=True,
         inherits=("dataset",),
     ),

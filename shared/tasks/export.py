@@ -1,14 +1,52 @@
-"""`trizoo export`: write the networks of a fit as ONNX, for other languages."""
+"""`trizoo export`: write the network of a fit as ONNX, for other languages, or as a framework's own file."""
 
+import os
+from importlib import import_module
 from pathlib import Path
 
+from shared.network.model import model_of
 from shared.network.weights import fitted
 from shared.proof.export import OPSET, about, difference, models
 from shared.run.records import write_whole
 from shared.run.spec import RunSpec
 
+NATIVE = {  # the package of each framework's own file, its framework as it is imported, and the file's name
+    "torch": ("torch", "torch", "network.pt2"),
+    "keras": ("tf", "keras", "network.keras"),
+    "flax": ("jax", "flax", "network.jaxexp"),
+}
+
 
 def export(run: RunSpec, folder: Path) -> dict:
+    """Write a fit's network in the run's format; ValueError for weights that do not fit, or for want of a library."""
+    return _onnx(run, folder) if run.format == "onnx" else _native(run, folder)
+
+
+def _native(run: RunSpec, folder: Path) -> dict:
+    """The file of a framework: any fit's, for weights have the same names in all three."""
+    package, framework, name = NATIVE[run.format]
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        import_module(framework)
+        native = import_module(f"impl_{package}.module")
+    except ImportError as error:
+        raise ValueError(
+            f"format is {run.format}, but {framework} cannot be imported ({error}); pip install 'trizoo[{package}]'"
+        ) from error
+    path, checkpoint = fitted(run)
+    model = model_of(run.model)
+    module = native.as_module(model, checkpoint.weights, checkpoint.moments)
+    data = native.to_bytes(module, model)
+    write_whole(folder / name, lambda beside: beside.write_bytes(data))
+    results = {
+        "weights": str(path),
+        "bytes": {name: len(data)},
+        "summary": f"{name} in {folder}: images as the network sees them in, two logits out, without dropout",
+    }
+    return {"where": {}, "results": results}
+
+
+def _onnx(run: RunSpec, folder: Path) -> dict:
     """Write the ONNX files of a fit's weights, checked, and compared with the specification if onnxruntime is there.
 
     Raises ValueError without onnx, for weights that do not fit the model, and where each sample has its own view.
