@@ -1,7 +1,7 @@
-# make setup | test | test-processors | demo | bench | lint | clean. PYTHON=... names the interpreter to set up with.
+# make setup | test | test-all | test-processors | demo | bench | lint | clean. PYTHON=... names the interpreter to set up with.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-processors demo bench lint clean
+.PHONY: help setup test test-all test-processors demo bench lint clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -18,7 +18,8 @@ UNSUITABLE := trizoo needs Python 3.11, 3.12 or 3.13 with its venv module; tried
 
 help:
 	@echo 'make setup   install everything, pinned, into $(VENV)'
-	@echo 'make test    setup, then all tests'
+	@echo 'make test    setup, then the tests, less the slowest'
+	@echo 'make test-all  setup, then all tests'
 	@echo 'make test-processors  the numerical tests as other processors, one thread and a busy machine run them (hours)'
 	@echo 'make demo    setup, then fit, active learning and a report in all three frameworks'
 	@echo 'make bench   setup, then time the small pieces (the frameworks: trizoo bench)'
@@ -51,6 +52,9 @@ setup:
 
 test: setup
 	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal
+
+test-all: setup
+	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m ""
 
 test-processors: setup
 	@$(RUN) -m tests.processors $(PROCESSORS) -- -n $(WORKERS) --dist worksteal

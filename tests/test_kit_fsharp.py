@@ -24,11 +24,14 @@ DOTNET, NODE = shutil.which("dotnet"), shutil.which("node")
 FABLE = os.environ.get("FABLE_COMPILER_JS") or shutil.which("fable-compiler-js")
 STEPS = 5  # of Adam, for time; the C port is held to all 200
 
-pytestmark = pytest.mark.skipif(
-    not (DOTNET or (NODE and FABLE)),
-    reason="no F#: neither dotnet is on the PATH, nor node with fable-compiler-js "
-    "(npm install fable-compiler-js@1.3.1; FABLE_COMPILER_JS names its index.js)",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (DOTNET or (NODE and FABLE)),
+        reason="no F#: neither dotnet is on the PATH, nor node with fable-compiler-js "
+        "(npm install fable-compiler-js@1.3.1; FABLE_COMPILER_JS names its index.js)",
+    ),
+]
 
 WRONG = {  # one expected array of every check
     "1_keys": "out/keep",

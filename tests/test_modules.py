@@ -30,6 +30,7 @@ def measured(backend):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_outputs_gradients_and_running_moments_are_the_specifications(backend):
     found = measured(backend)["errors"]
@@ -43,6 +44,7 @@ def test_outputs_gradients_and_running_moments_are_the_specifications(backend):
     assert not beyond
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_modules_train_by_their_frameworks_own_loops_and_come_back(backend):
     for title in USED:

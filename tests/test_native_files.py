@@ -56,6 +56,7 @@ def code(framework):
     return next(block for block in found if NATIVE[framework][2] in block)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NATIVE)
 def test_a_file_is_read_by_its_framework_alone(name, tmp_path):
     pytest.importorskip(NATIVE[name][1])

@@ -63,6 +63,7 @@ def test_networks_are_those_of_the_specification(name):
     assert not worst(found, 1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKENDS)
 def test_twenty_steps_of_training_are_those_of_the_specification(name):
     found = measured(name, module="tests.train_networks")

@@ -101,6 +101,7 @@ def measure():
     print(json.dumps(found))
 
 
+@pytest.mark.slow
 def test_networks_of_full_size_are_timms():
     pytest.importorskip("torch")
     command = [sys.executable, "-c", "from tests import test_timm; test_timm.measure()"]
