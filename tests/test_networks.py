@@ -1,6 +1,8 @@
 """Networks as data: counts, shapes, JSON, schedules; and every network in every framework against the specification."""
 
+import re
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from shared.network.architectures.efficientnet import efficientnet
 from shared.network.architectures.heads import dropout_head, maxout_head
 from shared.network.architectures.resnet import resnet18, resnet50
 from shared.network.architectures.w20 import w20
+from shared.network.model import model_of
 from shared.network.network import (
     activations,
     dropped,
@@ -29,10 +32,12 @@ from shared.network.network import (
 )
 from shared.network.pixels import places, taps
 from shared.proof import network as proof
-from shared.run.spec import BACKENDS
+from shared.run.spec import BACKENDS, RunSpec, from_config
 from tests.network_checks import doubled, masks, networks, random_weights
 from tests.train_networks import NARROW
+from trizoo import compose
 
+ROOT = Path(__file__).parent.parent
 PARAMETERS = {  # with colours, without a head: those of timm 1.0.31
     "convnext_atto": (convnext((40, 80, 160, 320), (2, 2, 6, 2)), 3_374_520),
     "convnext_femto": (convnext((48, 96, 192, 384), (2, 2, 6, 2)), 4_832_784),
@@ -78,6 +83,18 @@ def test_parameters_are_as_many_as_timms(name):
     assert count(weight_shapes(network, (64, 64, 1))) == GREY.get(
         name, wanted - 32 * network[0].operation.filters
     )
+
+
+def test_the_page_of_networks_has_their_parameters():
+    page = (ROOT / "docs" / "networks.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ([\d,]+) \|", page, re.MULTILINE))
+    found = {}
+    for name in told:
+        spec = from_config(RunSpec, compose([f"model={name}"])).model
+        model = model_of(spec)
+        found[name] = f"{count(weight_shapes(model.encoder, model.image)):,}"
+    assert told == found
+    assert told.keys() == {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
 
 
 def test_moments_are_as_many_as_timms():
