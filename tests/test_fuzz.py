@@ -36,7 +36,8 @@ from shared.data.catalogue import read_catalogue
 from shared.data.cutouts import SIZE, cutout
 from shared.data.sources import tfrecord
 from shared.data.sources.opening import open_source
-from shared.output.volunteers import EXPORTS, MANIFEST, heard
+from shared.output.subject_sets import MANIFEST
+from shared.output.volunteers import EXPORTS, count_votes
 from shared.run.spec import DatasetSpec, OracleSpec, RunSpec, from_config
 
 CASES, CASES_FILE = 2000, "cases.json"
@@ -952,7 +953,7 @@ def survey() -> tuple[DatasetSpec, OracleSpec]:
 
 def read(dataset: DatasetSpec, oracle: OracleSpec, path: Path) -> None:
     if path.name == Path(EXPORT).name:
-        heard(path.parents[1], oracle, dataset.questions)
+        count_votes(path.parents[1], oracle, dataset.questions)
     elif path.name in TABLES:
         table = read_catalogue(replace(dataset, table=str(path)))
         assert table["id"].is_unique

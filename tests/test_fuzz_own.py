@@ -300,7 +300,7 @@ def of_checkpoints(folder: Path) -> Iterator[Own]:
 
 def of_volunteers(folder: Path) -> Iterator[Own]:
     """uploaded.json: what of an ask is on Zooniverse."""
-    from shared.output.volunteers import UPLOADED, upload
+    from shared.output.subject_sets import UPLOADED, upload
 
     asked = folder / "ask-00"
     note = {"project": 7, "subject_set": "12", "subjects": {"g1": "5"}, "whole": True}

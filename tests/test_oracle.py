@@ -20,8 +20,8 @@ from shared.method.metrics import log_scores
 from shared.method.sampling import sample_galaxies
 from shared.network.weights import load_checkpoint
 from shared.output import oracle
+from shared.output.exports import COLUMNS
 from shared.output.oracle import revealed
-from shared.output.volunteers import COLUMNS
 from shared.run.config import identity
 from shared.run.keys import galaxy_hash
 from shared.run.spec import MOST_VOTES

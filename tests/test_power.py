@@ -18,7 +18,7 @@ from shared.data import store
 from shared.data import store_writer as draft
 from shared.data.prepare import prepare
 from shared.data.store import open_store
-from shared.output.volunteers import ask
+from shared.output.subject_sets import write_subject_set
 from shared.run.records import write_whole
 from shared.run.spec import RunSpec, from_config
 
@@ -159,5 +159,5 @@ def test_what_volunteers_are_asked(tmp_path, disk):
     done(tmp_path, "prepare")
     (folder,) = (tmp_path / "new" / "s").iterdir()
     found = open_store(folder)
-    ask(found, [1, 3], found.galaxies["id"].iloc[[1, 3]], tmp_path / "new", 1)
+    write_subject_set(found, [1, 3], found.galaxies["id"].iloc[[1, 3]], tmp_path / "new", 1)
     assert not disk.lost(tmp_path)

@@ -20,8 +20,8 @@ from shared.data.split import split
 from shared.data.store import open_store, votes
 from shared.method import sampling
 from shared.network.weights import first_checkpoint, load_weights, save_weights
+from shared.output.exports import COLUMNS
 from shared.output.posterior import read_facts, read_posterior
-from shared.output.volunteers import COLUMNS
 from shared.run.config import uses
 from shared.run.launch import ROOT
 from shared.run.records import sweep, unfinished, write_json

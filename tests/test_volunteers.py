@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from shared.data.prepare import prepare
-from shared.output import volunteers
-from shared.output.volunteers import count_votes, upload, write_subject_set
+from shared.output import subject_sets
+from shared.output.subject_sets import upload, write_subject_set
+from shared.output.volunteers import count_votes
 from shared.run.records import write_whole
 from shared.run.spec import OracleSpec, RunSpec, from_config
 from trizoo import compose
@@ -829,7 +830,7 @@ def complete(zoo, place, project=7):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"project": "7"}', "\0" * 50])
 def test_a_damaged_note_of_an_upload_is_refused(store, tmp_path, text):
     place = write_subject_set(store, [0], store.galaxies["id"].iloc[:1], tmp_path, 1)
-    (place / volunteers.UPLOADED).write_text(text)
+    (place / subject_sets.UPLOADED).write_text(text)
     with pytest.raises(ValueError, match=r"uploaded\.json .*; delete it to upload"):
         upload(place, 7)
 
@@ -871,4 +872,4 @@ def test_an_upload_needs_the_client_and_an_account(tmp_path, monkeypatch):
     monkeypatch.delenv("PANOPTES_USERNAME", raising=False)
     with pytest.raises(ValueError, match="PANOPTES_USERNAME and PANOPTES_PASSWORD"):
         upload(place, 7)
-    assert not (place / volunteers.UPLOADED).exists()
+    assert not (place / subject_sets.UPLOADED).exists()

@@ -13,7 +13,8 @@ import pandas as pd
 from shared.data.store import Store
 from shared.method.batches import Labelled
 from shared.method.metrics import pieces
-from shared.output.volunteers import EXPORTS, count_votes, upload, write_subject_set
+from shared.output.subject_sets import upload, write_subject_set
+from shared.output.volunteers import EXPORTS, count_votes
 from shared.run.keys import galaxy_keys, uniforms
 from shared.run.progress import say
 from shared.run.spec import RunSpec
