@@ -110,8 +110,8 @@ def test_a_suite_has_the_error_of_each_framework_the_tolerance_and_the_verdict(t
     }
     keep(tmp_path, run_checks("tf", checks=wrong), run_checks("torch"), run_checks("jax"))
     found = rows(tmp_path, "The suite in float32, 32 x 32 pixels, cpu")
-    assert found["words"] == {
-        "check": "words",
+    assert found["random bits"] == {
+        "check": "random bits",
         "TensorFlow": "equal",
         "PyTorch": "equal",
         "JAX": "equal",
@@ -220,9 +220,9 @@ def test_other_devices_sizes_and_precisions_are_other_tables(tmp_path, more):
 def test_an_error_without_end_is_told(tmp_path):
     keep(
         tmp_path,
-        run_checks(checks={"seen": entry("augmented_images", 1, verdict="over") | {"error": None}}),
+        run_checks(checks={"augmented_images": entry("augmented_images", 1, verdict="over") | {"error": None}}),
     )
-    found = rows(tmp_path, "The suite in float32")["seen"]
+    found = rows(tmp_path, "The suite in float32")["augmented images"]
     assert (found["PyTorch"], found["verdict"]) == ("not finite", "OVER: PyTorch")
 
 
@@ -291,19 +291,19 @@ def test_a_divergence_over_the_factor_is_told(tmp_path):
 def test_planted_mistakes_are_listed_with_the_check_that_sees_them(tmp_path):
     found = [
         {"mutant": "ignored key", "check": "masks", "error": 40.0},
-        {"mutant": "half a pixel", "check": "seen", "error": 0.31},
+        {"mutant": "half a pixel", "check": "augmented_images", "error": 0.31},
         {"mutant": "no end", "check": "likelihood", "error": None},
         {"mutant": "harmless", "check": "loss", "error": 1e-15},
     ]
     keep(tmp_path, run_checks(), mutants=found)
     assert [[*row.values()] for row in rows(tmp_path, "Planted mistakes").values()] == [
         ["ignored key", "masks", "40 differ", "equal", "seen"],
-        ["half a pixel", "seen", "3.1e-01", "1e-12", "seen"],
+        ["half a pixel", "augmented images", "3.1e-01", "1e-12", "seen"],
         ["no end", "likelihood", "not finite", "1e-12", "seen"],
         ["harmless", "loss", "1.0e-15", "1e-12", "NOT SEEN"],
     ]
     assert "3 of 4 are seen" in said(tmp_path)
-    assert "None was planted for words, batches, " in said(tmp_path)
+    assert "None was planted for random bits, batches, " in said(tmp_path)
 
 
 def test_equivalence_has_its_margin(tmp_path):
