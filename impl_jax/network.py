@@ -73,6 +73,11 @@ def activations(network: Network, weights: dict, x, moments: dict | None, kept: 
     return {layer.name: values[layer.name] for layer in network}
 
 
+def encoder_activations(model: Model, weights: dict, x, moments: dict | None, kept: dict) -> dict:
+    """Every activation of the encoder, by name, of what `encode` is given."""
+    return activations(model.encoder, weights, x.astype(compute_type()), moments, kept)
+
+
 def compute(step: Network, weights: dict, values: dict, moments: dict | None, kept: dict):
     """What a layer, or several in one, gives of the `values` before it, and the moments it found."""
     name, operation, inputs = step[0]

@@ -72,6 +72,13 @@ def activations(network: Network, weights: dict, x, moments: dict | None, kept: 
     return {layer.name: values[layer.name] for layer in network}
 
 
+def encoder_activations(model: Model, weights: dict, x, moments: dict | None, kept: dict) -> dict:
+    """Every activation of the encoder, by name, of what `encode` is given."""
+    mixed = compute_type() != number_type()
+    with torch.autocast(x.device.type, compute_type(), enabled=mixed):
+        return activations(model.encoder, weights, x, moments, kept)
+
+
 def compute(step: Network, weights: dict, values: dict, moments: dict | None, kept: dict):
     """What a layer, or several in one, gives of the `values` before it, and the moments it found."""
     name, operation, inputs = step[0]

@@ -17,13 +17,14 @@ from .device import (
     cache_images,
     capture_graph,
     maybe_compile,
+    number_type,
     on_gpu,
     settings,
     to_device,
     to_numpy,
 )
 from .likelihood import votes_nll
-from .network import activations, answer_logits, encode, masks
+from .network import activations, answer_logits, encode, encoder_activations, masks
 from .predict import sample_chunk
 from .views import apply_views
 from .weights import export_arrays, import_arrays
@@ -167,9 +168,10 @@ def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dic
     x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
     running = moments if run.training.moments == "frozen" else None
     kept = masks(model, model.encoder, batch.keys, batch.step)
-    body = activations(model.encoder, weights, x, running, kept)
+    body = encoder_activations(model, weights, x, running, kept)
     kept = masks(model, model.head, batch.keys, batch.step)
-    return body | activations(model.head, weights, body[UNITS], None, kept)
+    units = body[UNITS].to(number_type())
+    return body | activations(model.head, weights, units, None, kept)
 
 
 def adam(run: RunSpec, scales, weights, first, second, gradients):

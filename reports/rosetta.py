@@ -29,6 +29,7 @@ ORDER = (  # of the files: from the device to the results
     "views",
     "layers",
     "network",
+    "module",
     "likelihood",
     "train",
     "predict",

@@ -312,7 +312,7 @@ def test_what_a_round_says_of_the_pool_by_the_network_that_chose(tmp_path):
     assert told["plain"] == pytest.approx(losses[asked].mean(), rel=1e-12)
     assert told["all"] == pytest.approx(losses.mean(), rel=1e-12)
     assert told["lure"] is None
-    assert "mutual_information chooses with chances of 0 and 1" in told["lure_refused"]
+    assert "mutual_information chooses with probabilities of 0 and 1" in told["lure_refused"]
     assert first["votes"] == [9] * 5
     assert first["chances"] == [1.0] * 5
     assert first["unanswered"] == []
@@ -332,7 +332,7 @@ def test_lure_tells_the_risk_of_the_pool_where_the_plain_mean_does_not(way):
     for number in range(300):  # the same network and the same samples: only the draws differ
         chosen = chosen_of(run, pool, number)
         asked, chances = chosen.galaxies, chosen.choice.chances
-        told = risk(run.acquisition, asked, chosen.samples, chances, 30, chosen.everyone)
+        told = risk(run.acquisition, asked, chosen.samples, chances, 30, chosen.all_galaxies)
         assert told["lure_refused"] is None
         assert told["all"] is None if way == "random" else told["all"] == pytest.approx(truth)
         found.append([told["plain"] - truth, told["lure"] - truth])

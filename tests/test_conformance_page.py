@@ -220,7 +220,11 @@ def test_other_devices_sizes_and_precisions_are_other_tables(tmp_path, more):
 def test_an_error_without_end_is_told(tmp_path):
     keep(
         tmp_path,
-        run_checks(checks={"augmented_images": entry("augmented_images", 1, verdict="over") | {"error": None}}),
+        run_checks(
+            checks={
+                "augmented_images": entry("augmented_images", 1, verdict="over") | {"error": None}
+            }
+        ),
     )
     found = rows(tmp_path, "The suite in float32")["augmented images"]
     assert (found["PyTorch"], found["verdict"]) == ("not finite", "OVER: PyTorch")

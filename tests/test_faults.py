@@ -13,6 +13,7 @@ from faults import Runs, spread
 import trizoo
 from benchmarks import kills
 from benchmarks.faults import Disk
+from conf.compose import with_fit
 
 TORCH = ["impl_torch.train", "impl_torch.predict", "impl_torch.weights"]
 
@@ -145,7 +146,7 @@ def test_prepare_minds_no_disk_that_fails(place, tmp_path):
 def test_predict_minds_no_disk_that_fails(fitted, tmp_path, monkeypatch):
     words, base = ["task=predict", *kills.GIVEN, *kills.MORE], fitted.folder / "fitted"
     monkeypatch.chdir(base)
-    config = trizoo.inherit(trizoo.compose(words), words)
+    config = with_fit(trizoo.compose(words), words)
     modules = ["shared.tasks", *TORCH]
     with Runs(fitted.faults, tmp_path / "runs", base, config, modules) as runs:
         assert problems(runs, 2) == []

@@ -26,7 +26,7 @@ labelled = Labelled(np.arange(20), hashes, random.integers(0, 9, 20), np.full(20
 def all_of(images):
     state = backend.init(run, first_checkpoint(run.model, run.seed))
     plan = draw_plan(run, labelled, images.size, 0, 0, 3)
-    images.expect(plan.rows)
+    images.prefetch(plan.rows)
     state, losses = backend.train_steps(state, images, plan)
     rows = np.array([19, 3, 3, 0, 11, 7, 2])
     views, keys = still_views(run, images.size, 7), galaxy_keys(0, "posterior", hashes[rows])

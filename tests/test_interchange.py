@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 import trizoo
 from shared.data.prepare import prepare
-from shared.method.training import CHECKPOINT, begin, fit, made_of
+from shared.method.training import CHECKPOINT, fit, made_of, resume_or_start
 from shared.network.weights import (
     first_checkpoint,
     load_checkpoint,
@@ -284,14 +284,14 @@ def test_a_fit_does_not_go_on_with_another_question(tmp_path):
     folder = tmp_path / "run"
     images, path = cutouts(run, store), folder / CHECKPOINT
     state, _ = fit(Fake(), run, images, smooth, lambda state: None, folder)
-    assert begin(run, path, made_of(run, images, smooth))[0].step == state.step == 12
+    assert resume_or_start(run, path, made_of(run, images, smooth))[0].step == state.step == 12
     for one, labelled in ((other, bar), (turned, featured)):
         with pytest.raises(
             ValueError, match=r"another run \(it differs in .*positive.* again=true"
         ):
-            begin(one, path, made_of(one, images, labelled))
+            resume_or_start(one, path, made_of(one, images, labelled))
     with pytest.raises(ValueError, match=r"votes have changed since .* again=true"):
-        begin(run, path, made_of(run, images, featured))
+        resume_or_start(run, path, made_of(run, images, featured))
 
 
 def test_a_folder_does_not_take_a_run_of_another_question(tmp_path):

@@ -20,7 +20,8 @@ from astropy.io import fits
 from PIL import Image
 
 import trizoo
-from shared.data import cutouts, draft, prepare, synthetic
+from shared.data import cutouts, prepare, synthetic
+from shared.data import store_writer as draft
 from shared.data.cutouts import SIZE, cutout
 from shared.data.sources.folder import Folder
 from shared.data.store import GALAXIES, MANIFEST, open_store, shard_name, verify, votes
@@ -201,8 +202,8 @@ def test_changed_sources_make_another_store(survey, change):
 
 def test_another_format_makes_another_store(survey, monkeypatch):
     before = prepare.prepare(survey)
-    for place in ("prepare", "draft", "store"):
-        monkeypatch.setattr(f"shared.{place}.FORMAT", 99)
+    for place in ("prepare", "store_writer", "store"):
+        monkeypatch.setattr(f"shared.data.{place}.FORMAT", 99)
     assert prepare.prepare(survey).folder != before.folder
 
 
