@@ -21,7 +21,7 @@ LONGEST = int(
 )  # seconds of work, after which a case is taken to hang
 WAYS_OUT = (
     "fetch name cut leave check mend save write put remove correct make say fill belong must keep set use "
-    "delete begin give export do copy run fit raise lower prepare wait which pack"
+    "choose delete begin give export do copy run fit raise lower prepare wait which pack"
 )
 
 

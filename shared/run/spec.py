@@ -667,7 +667,9 @@ def _read(kind, value, name: str):
         for key in value.keys() - hints.keys():
             raise ValueError(f"no key {prefix}{key}; there are {', '.join(hints)}")
         for key in hints.keys() - value.keys():
-            raise ValueError(f"the key {prefix}{key} is missing")
+            raise ValueError(
+                f"the key {prefix}{key} is missing; add it as conf/ has it, or begin the run anew"
+            )
         return kind(
             **{
                 field.name: _read(hints[field.name], value[field.name], prefix + field.name)
