@@ -5,17 +5,8 @@ from functools import partial
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from shared.network.network import (
-    Model,
-    Network,
-    dropped,
-    fused_schedule,
-    kept_shapes,
-    layer_numbers,
-    nested,
-    schedule,
-    source,
-)
+from shared.network import interpreter
+from shared.network.network import Model, Network
 from shared.network.operations import BatchNorm, Conv, function
 
 from . import layers
@@ -37,40 +28,18 @@ def answer_logits(model: Model, weights: dict, units, kept: dict):
 
 
 def masks(model: Model, network: Network, keys, index) -> dict:
-    """What each layer of a part of the model keeps, by name, for keys (..., 2) at each index (...)."""
-    rates, numbers = dropped(model.whole), layer_numbers(model)
-    start = model.image if network is model.encoder else (model.units,)
-    found = {}
-    for name, shape in kept_shapes(network, start).items():
-        found[name] = keep(keys, index, *(shape or (1,)), rates[name], numbers[name])
-        if not shape:
-            found[name] = found[name][..., 0]
-    return found
+    """What each layer of the model, or of a part of it, keeps, by name, for keys (..., 2) at each index (...)."""
+    return interpreter.masks(keep, model, network, keys, index)
 
 
 def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict):
-    """The last layer's activation, and the moments that batch norms found in this batch, by name.
-
-    `moments` None: batch norms divide by those of the batch. `kept` says what each layer that drops something keeps;
-    one that is not in it keeps all.
-    """
-    weights, moments = nested(weights), None if moments is None else nested(moments)
-    values, found = {source(network): x}, {}
-    for step, over in fused_schedule(network):
-        values[step[-1].name], own = compute(step, weights, values, moments, kept)
-        found |= {f"{step[0].name}/{part}": value for part, value in own.items()}
-        for each in over:
-            del values[each]
-    return values[network[-1].name], found
+    """The last layer's activation, and the moments that batch norms found in this batch, by name."""
+    return interpreter.forward(compute, network, weights, x, moments, kept)
 
 
 def activations(network: Network, weights: dict, x, moments: dict | None, kept: dict) -> dict:
     """Every layer's activation, by name, of what `forward` is given."""
-    weights, moments = nested(weights), None if moments is None else nested(moments)
-    values = {source(network): x}
-    for step, _ in schedule(network):
-        values[step[0].name], _ = compute(step, weights, values, moments, kept)
-    return {layer.name: values[layer.name] for layer in network}
+    return interpreter.activations(compute, network, weights, x, moments, kept)
 
 
 def encoder_activations(model: Model, weights: dict, x, moments: dict | None, kept: dict) -> dict:
@@ -78,15 +47,13 @@ def encoder_activations(model: Model, weights: dict, x, moments: dict | None, ke
     return activations(model.encoder, weights, x.astype(compute_type()), moments, kept)
 
 
-def compute(step: Network, weights: dict, values: dict, moments: dict | None, kept: dict):
-    """What a layer, or several in one, gives of the `values` before it, and the moments it found."""
-    name, operation, inputs = step[0]
-    own, arrays = weights.get(name, {}), [values[each] for each in inputs]
+def compute(step: Network, weights: dict, moments: dict | None, kept, *arrays):
+    """What a layer, or several in one, gives of `arrays`, and the moments it found."""
+    operation, given = step[0].operation, Given(moments, kept)
     if len(step) > 1:
         pool = step[2].operation if len(step) > 2 else None
-        return layers.conv_relu_pool(operation, pool, own, *arrays), {}
-    given = Given(None if moments is None else moments.get(name), kept.get(name))
-    return _layer(operation, own, given, arrays)
+        return layers.conv_relu_pool(operation, pool, weights, *arrays), {}
+    return _layer(operation, weights, given, arrays)
 
 
 def _layer(operation, weights, given, arrays):
@@ -121,11 +88,11 @@ def _called(call):
         with set_xla_metadata(inlineable=None):  # what is called in there may well be part of it
             return call(*arguments)
 
-    maybe_compile = jax.jit(inside, static_argnums=0)
+    compiled = jax.jit(inside, static_argnums=0)
 
     def outside(operation, *arguments):
         with set_xla_metadata(inlineable="false"):
-            return maybe_compile(operation, *arguments)
+            return compiled(operation, *arguments)
 
     return outside
 

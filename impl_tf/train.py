@@ -99,7 +99,7 @@ def train_steps(state: State, images: Cutouts, plan: Plan) -> tuple[State, np.nd
 
 
 def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
-    """The mean loss of a plan's first batch and its slope with respect to every weight; the state stays as it is."""
+    """The mean loss of a plan's first batch and its gradient with respect to every weight; the state stays as it is."""
     batch = (array[0] for array in put_plan(images, plan))
     loss, gradients = state.calls["gradients"](state.weights, state.moments, *batch)
     return float(loss), export_arrays(gradients)
@@ -149,16 +149,15 @@ def step(
 
 
 def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: dict, batch: Batch):
-    """A batch's mean loss in nats, its slope with respect to every weight, and the moments found, by shared names."""
+    """A batch's mean loss in nats, its gradient with respect to every weight, and the moments found, by name."""
     model = model_of(run.model)
     x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
     running = moments if run.training.moments == "frozen" else None
-    kept = masks(model, model.encoder, batch.keys, batch.step)
+    kept = masks(model, model.whole, batch.keys, batch.step)
     named = {name: tf.convert_to_tensor(value) for name, value in weights.items()}
     with tf.GradientTape() as tape:
         tape.watch(named)
         units, found = encoded(named, x, running, kept)
-        kept = masks(model, model.head, batch.keys, batch.step)
         logits = answer_logits(model, named, units, kept)
         loss = tf.reduce_mean(votes_nll(logits, batch.yes, batch.total))
     gradients = tape.gradient(loss, list(named.values()))
@@ -170,9 +169,8 @@ def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dic
     model = model_of(run.model)
     x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
     running = moments if run.training.moments == "frozen" else None
-    kept = masks(model, model.encoder, batch.keys, batch.step)
+    kept = masks(model, model.whole, batch.keys, batch.step)
     body = encoder_activations(model, weights, x, running, kept)
-    kept = masks(model, model.head, batch.keys, batch.step)
     units = tf.cast(body[UNITS], number_type())
     return body | activations(model.head, weights, units, None, kept)
 

@@ -13,7 +13,8 @@ import numpy as np
 from shared.network.architectures.heads import dropout_head, maxout_head
 from shared.network.network import Model, moment_shapes, momenta, shapes, weight_shapes
 from shared.proof import network as proof
-from tests.network_checks import apart, by_layer, doubled, networks, random_moments, random_weights
+from shared.proof.case import by_layer, doubled, relative_error
+from tests.network_checks import networks, random_moments, random_weights
 
 GALAXIES = 4
 USED = ("resnet18", "convnext")  # with batch norms, with stochastic depth
@@ -156,10 +157,10 @@ def errors(backend: str, title: str, precision: str, training: bool) -> dict[str
     assert all((back[1][name] == moments[name]).all() for name in moments.keys() | back[1].keys())
     y = user.gradients(module, x, d, training)
     gradients, after = native.weights_of(module)
-    found = {"output": apart(y, done.output), "gradients": by_layer(gradients, oracle)}
+    found = {"output": relative_error(y, done.output), "gradients": by_layer(gradients, oracle)}
     if moments and training:
         wanted = moved(backend, model, moments, done.moments)
-        found["moments"] = max(apart(after[name], wanted[name]) for name in wanted)
+        found["moments"] = max(relative_error(after[name], wanted[name]) for name in wanted)
     return found
 
 
@@ -202,8 +203,8 @@ def use(backend: str, title: str) -> dict:
         },
         "drops": bool((twice[0] != twice[1]).any() and (twice[2] == twice[3]).all()),
         "learns": float(np.mean(losses[-3:]) / np.mean(losses[:3])),
-        "back": apart(user.output(again, x, False), exact),
-        "still": apart(user.output(module, x, False), exact),
+        "back": relative_error(user.output(again, x, False), exact),
+        "still": relative_error(user.output(module, x, False), exact),
     }
 
 

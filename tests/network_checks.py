@@ -20,17 +20,15 @@ from shared.network.architectures.resnet import resnet18, resnet50
 from shared.network.architectures.w20 import w20
 from shared.network.network import (
     Model,
-    dropped,
-    kept_shapes,
-    layer_numbers,
     moment_shapes,
-    nested,
     shapes,
     source,
     weight_shapes,
 )
 from shared.proof import network as proof
 from shared.proof import operations as specification
+from shared.proof import reference
+from shared.proof.case import by_layer, doubled, relative_error
 from shared.run import keys
 
 IMAGE, UNITS, SMALL = (3, 9, 8, 6), (3, 6), (3, 8, 8, 6)
@@ -113,40 +111,10 @@ def random_moments(shapes: dict, seed: int = 2) -> dict[str, np.ndarray]:
     }
 
 
-def doubled(named: dict) -> dict[str, np.ndarray]:
-    """Arrays in float64."""
-    return {name: array.astype(np.float64) for name, array in named.items()}
-
-
 def masks(model: Model, galaxies: int, step: int = 3) -> dict[str, np.ndarray]:
     """What every layer keeps of some galaxies."""
     galaxy_keys = keys.galaxy_keys(0, "dropout", [f"galaxy {n}" for n in range(galaxies)])
-    found, rates = {}, dropped(model.whole)
-    for name, shape in kept_shapes(model.whole, model.image).items():
-        count, number = int(np.prod(shape, dtype=int)), layer_numbers(model)[name]
-        kept = keys.keep(galaxy_keys, np.full(galaxies, step), count, rates[name], number)
-        found[name] = kept.reshape(galaxies, *shape)
-    return found
-
-
-def apart(got, oracle) -> float:
-    """max |difference| / max |oracle|; infinite for another shape or for what is no number."""
-    got, oracle = np.asarray(got, np.float64), np.asarray(oracle, np.float64)
-    if got.shape != oracle.shape or not np.isfinite(got).all():
-        return float("inf")
-    return float(np.abs(got - oracle).max(initial=0) / (np.abs(oracle).max(initial=0) or 1))
-
-
-def by_layer(got: dict, oracle: dict) -> float:
-    """The worst array, each by the largest value of its layer: a bias may nearly cancel."""
-    sizes = {
-        layer: max(np.abs(v).max() for v in parts.values())
-        for layer, parts in nested(oracle).items()
-    }
-    return max(
-        apart(got[name], value) * (np.abs(value).max() or 1) / (sizes[name.rpartition("/")[0]] or 1)
-        for name, value in oracle.items()
-    )
+    return reference.masks(model, model.whole, galaxy_keys, step)
 
 
 class Framework:
@@ -265,9 +233,9 @@ def _operation(framework, title, operation, inputs, tied):
     got, batch, gradients = framework.pull(
         call, framework.weights(weights), framework.arrays(arrays), framework.put(d)
     )
-    errors = {"output": apart(framework.fetch(got), y)}
+    errors = {"output": relative_error(framework.fetch(got), y)}
     errors["input"] = max(
-        apart(framework.fetch(gradients[name]), gradient)
+        relative_error(framework.fetch(gradients[name]), gradient)
         for name, gradient in zip(arrays, for_arrays, strict=True)
     )
     if weights:
@@ -278,7 +246,7 @@ def _operation(framework, title, operation, inputs, tied):
     if batch:
         oracle = specification.batch_moments(arrays["x0"].astype(float))
         errors["moments"] = max(
-            apart(framework.fetch(batch[part]), oracle[part]) for part in oracle
+            relative_error(framework.fetch(batch[part]), oracle[part]) for part in oracle
         )
     return errors
 
@@ -322,14 +290,17 @@ def _network(framework: Framework, model: Model, way: str) -> dict[str, float]:
         name: framework.from_layout(gradient) for name, gradient in gradients.items() if name != "x"
     }
     errors = {
-        "layers": max(apart(values[layer.name], done.values[layer.name]) for layer in network),
-        "output": apart(framework.fetch(got), done.output),
+        "layers": max(
+            relative_error(values[layer.name], done.values[layer.name]) for layer in network
+        ),
+        "output": relative_error(framework.fetch(got), done.output),
         "gradients": by_layer(names, oracle),
-        "input": apart(framework.fetch(gradients["x"]), for_x),
+        "input": relative_error(framework.fetch(gradients["x"]), for_x),
     }
     if done.moments:
         errors["moments"] = max(
-            apart(framework.fetch(batch[name]), value) for name, value in done.moments.items()
+            relative_error(framework.fetch(batch[name]), value)
+            for name, value in done.moments.items()
         )
     return errors
 

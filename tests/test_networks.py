@@ -32,8 +32,9 @@ from shared.network.network import (
 )
 from shared.network.pixels import places, taps
 from shared.proof import network as proof
+from shared.proof.case import doubled
 from shared.run.spec import BACKENDS, RunSpec, from_config
-from tests.network_checks import doubled, masks, networks, random_weights
+from tests.network_checks import masks, networks, random_weights
 from tests.train_networks import NARROW
 from trizoo import compose
 

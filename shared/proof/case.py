@@ -15,6 +15,7 @@ from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
 from shared.method.sampling import sample_galaxies
 from shared.method.views import Views
 from shared.network.model import model_of
+from shared.network.network import nested
 from shared.network.weights import Checkpoint, Weights, first_checkpoint
 from shared.proof import reference
 from shared.run.keys import galaxy_hash
@@ -84,9 +85,7 @@ class Case:
         plan = plan or self.plan
         views = Views(*(array[step] for array in plan.views))
         x = self.shown((images or self.cutouts)[plan.rows[step]], views)
-        kept = {}
-        for part in (self.model.encoder, self.model.head):
-            kept |= reference.masks(self.model, part, plan.keys[step], plan.steps[step])
+        kept = reference.masks(self.model, self.model.whole, plan.keys[step], plan.steps[step])
         return x, kept, plan.yes[step].astype(np.float64), plan.total[step].astype(np.float64)
 
     def layers(self, weights: Weights, images: Cutouts) -> Weights:
@@ -160,11 +159,12 @@ def difference(got: np.ndarray, oracle: np.ndarray) -> float:
     return float(np.abs(got - oracle).max())
 
 
-def by_layer(layer: str, got: Weights, oracle: Weights) -> float:
-    """max |difference| over a layer's arrays, by the largest value of any: a bias may nearly cancel."""
-    sizes = {part: np.abs(array).max() for part, array in oracle.items()}
-    worst = [
-        relative_error(got[f"{layer}/{part}"], array) * (sizes[part] or 1)
-        for part, array in oracle.items()
-    ]
-    return float(max(worst) / (max(sizes.values()) or 1))
+def by_layer(got: Weights, oracle: Weights) -> float:
+    """max |difference| of all arrays, each by the largest value of its layer: a bias may nearly cancel."""
+    worst = 0.0
+    for layer, parts in nested(oracle).items():
+        sizes = {part: np.abs(array).max() for part, array in parts.items()}
+        for part, array in parts.items():
+            error = relative_error(got[f"{layer}/{part}"], array) * (sizes[part] or 1)
+            worst = max(worst, float(error / (max(sizes.values()) or 1)))
+    return worst

@@ -6,7 +6,7 @@ import numpy as np
 
 from shared.method.batches import Cutouts, draw_plan
 from shared.method.views import Views, still_views
-from shared.network.network import Network, nested
+from shared.network.network import Network
 from shared.network.operations import MaxPool
 from shared.network.weights import PARTS, Checkpoint, Weights
 from shared.proof import network, reference
@@ -163,7 +163,7 @@ def loss(case: Case) -> float:
 
 
 def gradient(case: Case) -> float:
-    """The slope of the loss with respect to every weight; the worst array."""
+    """The gradient of the loss with respect to every weight; the worst array."""
     return _gradient(case, case.cutouts)
 
 
@@ -198,8 +198,7 @@ def _gradient(case: Case, images: Cutouts, weights: Weights | None = None) -> fl
     moments = case.weights if case.run.training.moments == "frozen" else None
     oracle = reference.gradients(case.run.model, exact, *batch, kinks, moments).gradients
     _, got = case.backend.gradients(state, images, plan)
-    layers = nested(oracle)
-    return max(by_layer(name, got, layers[name]) for name in layers)
+    return by_layer(got, oracle)
 
 
 def training(case: Case) -> float:
@@ -233,11 +232,7 @@ def trained(case: Case, form: str, steps: int) -> float:
             )
             weights[name], first[name], second[name] = after
     oracle = Checkpoint(weights, first, second, steps, moments)
-    worst = max(
-        by_layer(layer, getattr(got, part), arrays)
-        for part in PARTS
-        for layer, arrays in nested(getattr(oracle, part)).items()
-    )
+    worst = max(by_layer(getattr(got, part), getattr(oracle, part)) for part in PARTS)
     return worst if got.step == steps else float("inf")
 
 

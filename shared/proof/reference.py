@@ -1,8 +1,8 @@
 """The specification, executable: a slow numpy program in float64 that every framework must agree with.
 
-In the order of a step: see (warp, relight), masks, features, answers, votes_nll, gradients, adam. Then the posterior
-and what is asked of it: sample, the acquisitions (mutual_information ... nearest). A network's layers are in
-`shared.proof.network`; randomness comes from `shared.run.keys`, which is its own oracle.
+In the order of a step: apply_views (warp, adjust_contrast), masks, features, logits, votes_nll, gradients, adam. Then
+the posterior and what is asked of it: sample, the acquisitions (mutual_information ... nearest). A network's layers are
+in `shared.proof.network`; randomness comes from `shared.run.keys`, which is its own oracle.
 """
 
 from typing import NamedTuple
@@ -12,8 +12,9 @@ from scipy.special import gammaln, logsumexp, xlog1py, xlogy
 
 from shared.method.acquisition import States
 from shared.method.views import Views
+from shared.network import interpreter
 from shared.network.model import model_of
-from shared.network.network import Model, Network, dropped, kept_shapes, layer_numbers
+from shared.network.network import Model, Network
 from shared.network.weights import Weights
 from shared.proof.network import forward
 from shared.proof.network import gradients as backward
@@ -66,18 +67,9 @@ def adjust_contrast(x: np.ndarray, contrast: np.ndarray) -> np.ndarray:
 
 
 def masks(model: Model, network: Network, galaxy_keys: np.ndarray, index) -> dict[str, np.ndarray]:
-    """What each layer of a part of the model keeps, by name, for keys (..., 2) at each index (...)."""
-    rates, numbers = dropped(model.whole), layer_numbers(model)
-    start = model.image if network is model.encoder else (model.units,)
-    index, found = (
-        np.broadcast_to(index, np.broadcast_shapes(np.shape(index), galaxy_keys.shape[:-1])),
-        {},
-    )
-    for name, shape in kept_shapes(network, start).items():
-        found[name] = keys.keep(galaxy_keys, index, *(shape or (1,)), rates[name], numbers[name])
-        if not shape:
-            found[name] = found[name][..., 0]
-    return found
+    """What each layer of the model, or of a part of it, keeps, by name, for keys (..., 2) at each index (...)."""
+    each = np.broadcast_to(index, np.broadcast_shapes(np.shape(index), galaxy_keys.shape[:-1]))
+    return interpreter.masks(keys.keep, model, network, galaxy_keys, each)
 
 
 def features(spec: ModelSpec, weights: Weights, x: np.ndarray) -> np.ndarray:

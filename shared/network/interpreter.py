@@ -1,0 +1,68 @@
+"""Going through a network, layer by layer: one loop for every framework, which brings what computes a layer."""
+
+from collections.abc import Callable
+from typing import Any
+
+from shared.network.network import (
+    Model,
+    Network,
+    dropped,
+    fused_schedule,
+    kept_shapes,
+    layer_numbers,
+    nested,
+    schedule,
+    source,
+)
+
+Compute = Callable[..., tuple[Any, dict]]  # (step, weights, moments, kept, *inputs) of one layer
+
+
+def forward(
+    compute: Compute, network: Network, weights: dict, x, moments: dict | None, kept: dict
+) -> tuple[Any, dict]:
+    """The last layer's activation, and the moments that batch norms found in this batch, by name.
+
+    `moments` None: batch norms divide by those of the batch. `kept` says what each layer that drops something keeps;
+    one that is not in it keeps all.
+    """
+    parts, running = nested(weights), None if moments is None else nested(moments)
+    values, found = {source(network): x}, {}
+    for step, over in fused_schedule(network):
+        values[step[-1].name], own = _computed(compute, step, parts, values, running, kept)
+        found |= {f"{step[0].name}/{part}": value for part, value in own.items()}
+        for each in over:
+            del values[each]
+    return values[network[-1].name], found
+
+
+def activations(
+    compute: Compute, network: Network, weights: dict, x, moments: dict | None, kept: dict
+) -> dict:
+    """Every layer's activation, by name, of what `forward` is given."""
+    parts, running = nested(weights), None if moments is None else nested(moments)
+    values = {source(network): x}
+    for step, _ in schedule(network):
+        values[step[0].name], _ = _computed(compute, step, parts, values, running, kept)
+    return {layer.name: values[layer.name] for layer in network}
+
+
+def masks(keep: Callable, model: Model, network: Network, keys, index) -> dict:
+    """What each layer of the model, or of a part of it, keeps, by name, for keys (..., 2) at each index (...).
+
+    `keep` draws for (keys, index, units, rate, layer), as `shared.run.keys.keep`.
+    """
+    rates, numbers = dropped(model.whole), layer_numbers(model)
+    start = (model.units,) if network is model.head else model.image
+    found = {}
+    for name, shape in kept_shapes(network, start).items():
+        kept = keep(keys, index, *(shape or (1,)), rates[name], numbers[name])
+        found[name] = kept if shape else kept[..., 0]
+    return found
+
+
+def _computed(compute, step, weights, values, moments, kept):
+    name, _, inputs = step[0]
+    running = None if moments is None else moments.get(name)
+    arrays = (values[each] for each in inputs)
+    return compute(step, weights.get(name, {}), running, kept.get(name), *arrays)
