@@ -55,9 +55,9 @@ class Fake:
         self.sampled.append(len(images))
         numbers = np.tile(np.arange(first, first + samples), (len(images), 1))
         noise = keys.uniforms(galaxy_keys[:, None], numbers, 1)[..., 0] if len(images) else numbers
-        contrast = images.mean((1, 2, 3))[:, None] / 255 if len(images) else np.zeros((0, 1))
+        light = images.mean((1, 2, 3))[:, None] / 255 if len(images) else np.zeros((0, 1))
         turned = views.affine[:, 0, :1]
-        return 1 / (1 + np.exp(-(state.weights["answer/bias"][0] + 4 * contrast * noise + turned)))
+        return 1 / (1 + np.exp(-(state.weights["answer/bias"][0] + 4 * light * noise + turned)))
 
     def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0, states=None):
         if name == "random":
@@ -78,12 +78,12 @@ class Fake:
     def embed(self, state, images, views):
         if not len(images):
             return np.zeros((0, 3))
-        contrast = images / 255
+        light = images / 255
         units = np.stack(
             [
-                contrast.mean((1, 2, 3)),
-                contrast.std((1, 2, 3)),
-                contrast[:, 0, 0, 0] + views.affine[:, 0, 0],
+                light.mean((1, 2, 3)),
+                light.std((1, 2, 3)),
+                light[:, 0, 0, 0] + views.affine[:, 0, 0],
             ],
             1,
         )

@@ -210,8 +210,8 @@ def test_as_many_votes_are_expected_as_a_galaxy_has_or_as_the_labelled_have(capf
 
 def test_samples_are_of_one_network_where_galaxies_are_scored_together():
     run = run_of(*WORDS, "acquisition.name=batch_mutual_information", "acquisition.per_round=1")
-    merge_members = sampled(run, KNOWN._replace(hashes=KNOWN.hashes * 0))
-    scores = reference.mutual_information(merge_members, 40)
+    alike = sampled(run, KNOWN._replace(hashes=KNOWN.hashes * 0))
+    scores = reference.mutual_information(alike, 40)
     chosen = chosen_of(run, KNOWN, 0)
     assert chosen.galaxies.rows.tolist() == [scores.argmax()]
     np.testing.assert_allclose(chosen.choice.scores, scores.max())

@@ -223,9 +223,9 @@ def test_stretch_is_the_documented_one():
 
 def test_bands_are_stretched_by_the_limits_of_their_mean():
     flux = np.stack([0.5 * blob(), blob(), 1.5 * blob()])
-    merge_members = noise_stretch(flux)
-    np.testing.assert_allclose(merge_members[1], noise_stretch(blob()[None])[0], atol=1e-3)
-    assert merge_members[2, 150, 160] > merge_members[1, 150, 160] > merge_members[0, 150, 160]
+    together = noise_stretch(flux)
+    np.testing.assert_allclose(together[1], noise_stretch(blob()[None])[0], atol=1e-3)
+    assert together[2, 150, 160] > together[1, 150, 160] > together[0, 150, 160]
 
 
 def test_grz_is_the_published_arcsinh_scaling():

@@ -32,8 +32,8 @@ def test_every_galaxy_purpose_seed_step_and_unit_has_words_of_its_own():
 
 def test_a_galaxys_words_do_not_depend_on_its_company():
     alone = keys.bits(keys.galaxy_keys(3, "dropout", ["b"]), 5, 7)
-    merge_members = keys.bits(keys.galaxy_keys(3, "dropout", ["a", "b", "c"]), 5, 9)
-    np.testing.assert_array_equal(alone[0], merge_members[1, :7])
+    together = keys.bits(keys.galaxy_keys(3, "dropout", ["a", "b", "c"]), 5, 9)
+    np.testing.assert_array_equal(alone[0], together[1, :7])
 
 
 def test_hashes_stand_for_ids():

@@ -158,12 +158,12 @@ def export(folder, name, said):
     table.to_csv(folder / "classifications" / f"{name}.csv", index=False)
 
 
-def tell(folder, write_subject_set):
+def tell(folder, number):
     """What volunteers say of ask ASK: all but its last galaxy are answered, the last by two people only."""
-    *count_votes, late = manifest(folder, write_subject_set)
-    said = {name: (2 + place, 3) for place, name in enumerate(count_votes)}
-    export(folder, f"after {write_subject_set}", {**said, late: (1, 1)})
-    return count_votes, late
+    *answered_ids, late = manifest(folder, number)
+    said = {name: (2 + place, 3) for place, name in enumerate(answered_ids)}
+    export(folder, f"after {number}", {**said, late: (1, 1)})
+    return answered_ids, late
 
 
 def test_a_survey_goes_on_as_volunteers_answer(tmp_path, survey):
@@ -186,20 +186,20 @@ def test_a_survey_goes_on_as_volunteers_answer(tmp_path, survey):
     assert not backend.plans  # nothing is trained twice
     assert not backend.sampled
 
-    count_votes, late = tell(folder, 1)
+    answered_ids, late = tell(folder, 1)
     backend = Fake()
     outcome = survey(folder, "seed=1", backend=backend)
     assert f"upload {folder}/ask-02" in outcome["waiting"]
     learned = np.unique(np.concatenate([plan.rows.ravel() for plan in backend.plans]))
-    assert set(learned) <= set(known) | {int(name) for name in count_votes}
+    assert set(learned) <= set(known) | {int(name) for name in answered_ids}
     frozen = pd.read_csv(folder / "ask-01" / "votes.csv", dtype={"id": str}).set_index("id")
-    assert frozen.index.tolist() == count_votes
+    assert frozen.index.tolist() == answered_ids
     assert frozen[f"{QUESTION}_smooth"].tolist() == [2, 3, 4]
     assert frozen[f"{QUESTION}_total"].tolist() == [5, 6, 7]
     second = manifest(folder, 2)
-    assert not set(second) & {*count_votes, late}  # who answers late is learned from all the same
+    assert not set(second) & {*answered_ids, late}  # who answers late is learned from all the same
 
-    export(folder, "after 1", {count_votes[0]: (9, 9)})  # later exports change no past round
+    export(folder, "after 1", {answered_ids[0]: (9, 9)})  # later exports change no past round
     *answered, last = second
     export(folder, "after 2", {name: (1, 4) for name in {*answered, late}})
     outcome = survey(folder, "seed=1")
@@ -213,7 +213,7 @@ def test_a_survey_goes_on_as_volunteers_answer(tmp_path, survey):
     assert counts == [len(known), len(known) + 3, len(known) + 7]
     proposed = pd.read_csv(folder / "ask_next.csv", dtype={"id": str})
     assert list(proposed) == ["rank", "id", "ra", "dec", "score", "chance", "votes"]
-    assert not {*count_votes, *answered, late} & set(proposed["id"])
+    assert not {*answered_ids, *answered, late} & set(proposed["id"])
     assert proposed["chance"].tolist() == results["rounds"][2]["chances"]
     assert proposed["votes"].tolist() == [40] * 4
     assert not (folder / "ask-03").exists()
@@ -279,17 +279,17 @@ def test_a_survey_that_was_stopped_anywhere_goes_on_as_if_it_was_not(tmp_path, s
     digests = {}
     for name in ("whole", "stopped"):
         folder = tmp_path / name
-        for write_subject_set in (1, 2, 3):
+        for number in (1, 2, 3):
             if name == "stopped":
                 try:
                     survey(folder, backend=Fake(stop=stop))
                 except Stopped:
                     pass
                 else:
-                    assert (stop - 2) // 4 + 1 != write_subject_set
+                    assert (stop - 2) // 4 + 1 != number
             outcome = survey(folder)
-            if write_subject_set < 3:
-                tell(folder, write_subject_set)
+            if number < 3:
+                tell(folder, number)
         digests[name] = [entry["digest"] for entry in outcome["results"]["rounds"]]
     assert digests["whole"] == digests["stopped"]
     assert len(set(digests["whole"])) == 3

@@ -543,8 +543,8 @@ def test_what_each_name_needs():
     ]
     assert named == ["epig"]
     assert not selection.needs_targets(spec_of("epig"))
-    merge_members = [name for name in ACQUISITIONS if selection.joint(spec_of(name))]
-    assert merge_members == ["batch_mutual_information", "epig"]
+    together = [name for name in ACQUISITIONS if selection.joint(spec_of(name))]
+    assert together == ["batch_mutual_information", "epig"]
 
 
 def test_what_is_drawn():

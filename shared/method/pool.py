@@ -115,9 +115,9 @@ def risk(
     "plain" is their own mean; "lure" corrects it for how they were drawn (Farquhar et al. 2021), or "lure_refused" says
     why it cannot; "all" is EVERYONE, the truth that both estimate, where it is known.
     """
-    answered_ones = asked.total > 0
+    answered = asked.total > 0
     losses, estimate = log_scores(samples, asked.yes, asked.total), None
-    refused = _refusal(spec, answered_ones)
+    refused = _refusal(spec, answered)
     if refused is None:
         try:
             estimate = lure(losses, chances, scored)
@@ -125,26 +125,24 @@ def risk(
             refused = str(error)
     return {
         "galaxies": scored,
-        "plain": mean(losses[answered_ones]) if answered_ones.any() else None,
+        "plain": mean(losses[answered]) if answered.any() else None,
         "lure": estimate,
         "lure_refused": refused,
         "all": all_galaxies,
     }
 
 
-def _refusal(spec: AcquisitionSpec, answered_ones: np.ndarray) -> str | None:
+def _refusal(spec: AcquisitionSpec, answered: np.ndarray) -> str | None:
     if not drawn(spec):
         guarded = "; or set acquisition.guard to 0" if spec.guard else ""
         return (
             f"{spec.name} chooses with probabilities of 0 and 1, and a deterministic choice cannot be reweighted; draw "
             f"instead: acquisition=random, power, gibbs or mixture{guarded}"
         )
-    if not answered_ones.any():
+    if not answered.any():
         return UNKNOWN
-    if not answered_ones.all():
-        return (
-            f"{(~answered_ones).sum()} of the {len(answered_ones)} galaxies drawn were not answered"
-        )
+    if not answered.all():
+        return f"{(~answered).sum()} of the {len(answered)} galaxies drawn were not answered"
     return None
 
 
@@ -181,10 +179,10 @@ def planned_votes(backend: Backend, spec: AcquisitionSpec, chosen: Chosen) -> np
     """How many votes int64 (galaxy,) to ask for of those `chosen`: as expected, or by acquisition.vote_budget."""
     if spec.vote_budget is None:
         return chosen.votes
-    answered_ones = [
+    information = [
         backend.acquire("mutual_information", chosen.samples, votes) for votes in spec.vote_choices
     ]
-    return vote_plan(np.stack(answered_ones, -1), spec.vote_choices, spec.vote_budget)
+    return vote_plan(np.stack(information, -1), spec.vote_choices, spec.vote_budget)
 
 
 def with_answers(
@@ -202,9 +200,9 @@ def with_answers(
     rows = np.array(entry["rows"], np.int64)
     there = np.isin(rows, answered.rows)
     asked = pool.take(_places(pool.rows, rows))
-    answered_ones = answered.take(_places(answered.rows, rows[there]))
+    new = answered.take(_places(answered.rows, rows[there]))
     yes, total = np.zeros_like(asked.yes), np.zeros_like(asked.total)
-    yes[there], total[there] = answered_ones.yes, answered_ones.total
+    yes[there], total[there] = new.yes, new.total
     asked, chances = asked._replace(yes=yes, total=total), np.array(entry["chances"])
     samples, scored = _sampled(backend, run, state, images, asked), entry["pool"]["galaxies"]
     found = risk(run.acquisition, asked, samples, chances, scored, entry["pool"]["all"])
