@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from installed import needs
 from once import made_once
 
 from benchmarks import kills
@@ -24,7 +25,7 @@ def campaign(place: kills.Place, name: str, *blows: tuple[str, str, float]) -> d
     """What became of the case called `name` after `blows`, all of which must have landed."""
     case = kills.CASES[name]
     if case.backend:
-        pytest.importorskip({"tf": "tensorflow"}.get(case.backend, case.backend))
+        needs(case.backend)
     found = kills.campaign(place, name, case, [kills.Blow(*blow) for blow in blows])
     assert found["right"], found
     assert found["kills"] + found["errors"] + found["cuts"] == len(blows)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake import Fake, Stopped, galaxies, noise, run_of
+from installed import needs
 
 import trizoo
 from shared.method.backend import compiled_once
@@ -130,7 +131,7 @@ if __name__ == "__main__":
 @pytest.fixture(scope="module", params=BACKENDS)
 def trained(request, tmp_path_factory):
     """A framework's folder, what it found, and what it told."""
-    pytest.importorskip({"tf": "tensorflow"}.get(request.param, request.param))
+    needs(request.param)
     folder = tmp_path_factory.mktemp(request.param)
     environment = trizoo.child_environment({"threads": 1, "environment": {}})
     command = [sys.executable, __file__, folder, request.param]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from installed import needs
 
 import trizoo
 from shared.network.model import model_of
@@ -59,7 +60,7 @@ def code(framework):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NATIVE)
 def test_a_file_is_read_by_its_framework_alone(name, tmp_path):
-    pytest.importorskip(NATIVE[name][1])
+    needs(NATIVE[name][1])
     model, weights, moments = fit(tmp_path / "fit", *NETWORKS[name])
     words = [
         "export",

@@ -12,6 +12,7 @@ from typing import get_type_hints
 import numpy as np
 import pandas as pd
 import pytest
+from installed import needs
 from PIL import Image, ImageOps
 
 import trizoo
@@ -260,7 +261,7 @@ def test_a_galaxy_that_was_trained_with_is_known_though_its_posterior_was_not_wr
 
 
 def test_predict_on_a_folder_without_a_table_in_another_framework(fitted, photos):
-    pytest.importorskip("jax")
+    needs("jax")
     words = (f"weights={fitted}", *on(photos / "all"))
     one, _ = here(photos, "predict", "photos torch", *words)
     other = posterior(door(photos, "predict", "photos jax", *words, "backend=jax"))
@@ -681,7 +682,7 @@ def test_a_gpu_that_is_not_there_is_one_line_and_the_way_out(place, capfd):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("precision", "near"), [("float64", 1e-3), ("bfloat16", 0.05)])
 def test_every_precision_in_every_framework(place, fitted, backend, precision, near):
-    pytest.importorskip({"tf": "tensorflow"}.get(backend, backend))
+    needs(backend)
     words = (f"backend={backend}", f"backend.precision={precision}")
     folder = door(place, "fit", f"{backend} {precision}", *words)
     made = record(folder)
