@@ -22,7 +22,7 @@ def labelled(run: RunSpec) -> tuple[Cutouts, Labelled]:
     images = random.integers(0, 256, (count, SIZE, SIZE, 1), np.uint8)
     hashes = galaxy_hash([f"noise-{number}" for number in range(count)])
     yes = random.integers(0, 41, count)
-    return Cutouts(images, reduction(run, SIZE)), Labelled(
+    return Cutouts(images, reduction(run, SIZE)), Labelled.yes_or_no(
         np.arange(count), hashes, yes, np.full(count, 40)
     )
 
@@ -66,7 +66,7 @@ def stored(run: RunSpec) -> tuple[Store, Labelled]:
         raise ValueError(
             f"{(total == 0).sum()} galaxies have no vote on {run.question}; time a question that all are asked"
         )
-    return store, Labelled(rows, galaxy_hash(store.galaxies["id"]), yes, total)
+    return store, Labelled.yes_or_no(rows, galaxy_hash(store.galaxies["id"]), yes, total)
 
 
 def forget(store: Store) -> None:

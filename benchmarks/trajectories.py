@@ -128,7 +128,7 @@ def drawn(run: RunSpec) -> tuple[Cutouts, Labelled]:
     yes = sum(galaxies[f"{run.question}_{answer}"].to_numpy(np.int64) for answer in run.positive)
     total = galaxies[f"{run.question}_total"].to_numpy(np.int64)
     hashes = galaxy_hash(galaxies["id"])
-    labelled = Labelled(np.arange(GALAXIES), hashes, yes, total)
+    labelled = Labelled.yes_or_no(np.arange(GALAXIES), hashes, yes, total)
     return Cutouts(images, reduction(run, SIZE)), labelled
 
 
@@ -166,8 +166,7 @@ def permuted(plan: Plan, seed: int) -> Plan:
 
     return plan._replace(
         rows=mixed(plan.rows),
-        yes=mixed(plan.yes),
-        total=mixed(plan.total),
+        votes=mixed(plan.votes),
         views=Views(*(mixed(array) for array in plan.views)),
         keys=mixed(plan.keys),
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
 from shared.run import credentials
+from shared.run.config import at, count_answers, put
 from shared.run.errors import complain, short
 from shared.run.spec import RunSpec
 from shared.tasks import TASKS
@@ -140,9 +141,15 @@ def plain(config) -> dict:
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ValueError(f"{missing[0]} has no value; give one: {missing[0]}=...")
     try:
-        return OmegaConf.to_container(config, resolve=True)
+        made = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ValueError(str(error)) from error
+    for name in ("questions", "positive"):
+        if isinstance(made.get(name), str):
+            made[name] = [made[name]]  # questions=all
+    if at(made, "model.answers", ...) is None:
+        put(made, "model.answers", count_answers(made))
+    return made
 
 
 def with_fit(config: dict, overrides: list[str]) -> dict:

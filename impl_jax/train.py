@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.method.backend import compiled_once
 from shared.method.batches import Batch, Cutouts, Plan
+from shared.method.likelihood import likelihood_of
 from shared.network.model import model_of
 from shared.network.network import UNITS, momenta
 from shared.network.weights import Checkpoint, Weights
@@ -120,8 +121,8 @@ def put_plan(images: Cutouts, plan: Plan) -> tuple:
         cache_images(images)
     arrays = (
         images.on_device(plan.rows),
-        plan.yes,
-        plan.total,
+        plan.votes,
+        plan.ranks,
         *plan.views,
         plan.keys,
         plan.steps,
@@ -151,7 +152,7 @@ def step(
 
 def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: dict, batch: Batch):
     """A batch's mean loss in nats, its gradient with respect to every weight, and the moments found, by name."""
-    model = model_of(run.model)
+    model, likelihood = model_of(run.model), likelihood_of(run)
     x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
     running = moments if run.training.moments == "frozen" else None
     kept = masks(model, model.whole, batch.keys, batch.step)
@@ -159,7 +160,7 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
     def loss_of(weights):
         units, found = encoded(weights, x, running, kept)
         logits = answer_logits(model, weights, units, kept)
-        return jnp.mean(votes_nll(logits, batch.yes, batch.total)), found
+        return jnp.mean(votes_nll(likelihood, logits, batch.votes, batch.ranks)), found
 
     (loss, found), gradients = jax.value_and_grad(loss_of, has_aux=True)(weights)
     return loss, gradients, found

@@ -1,7 +1,6 @@
 """Samples of the posterior: the convolutions once per galaxy, the head once per dropout sample."""
 
 import numpy as np
-import tensorflow as tf
 
 from shared.method.batches import chunks
 from shared.method.views import Views
@@ -22,22 +21,20 @@ def features(state, images, views: Views):
     return state.calls["features"](state.weights, state.moments, *arrays)
 
 
-def probabilities(state, units, kept: dict[str, np.ndarray]) -> np.ndarray:
-    """rho (galaxy, sample) of units (galaxy, unit); `kept` has a mask (galaxy, sample, unit) for each dropout."""
+def logits(state, units, kept: dict[str, np.ndarray]) -> np.ndarray:
+    """Logits (galaxy, sample, answer) of units (galaxy, unit); `kept` has a mask (galaxy, sample, unit) per dropout."""
     masks = {name: to_device(mask) for name, mask in kept.items()}
-    return to_numpy(rho_of_units(state.run, state.weights, units, masks))
+    return to_numpy(sampled_logits(state.run, state.weights, units, masks))
 
 
 def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: int) -> np.ndarray:
-    """rho (galaxy, sample) under the masks of samples `first` to `first` + `samples`, for keys uint32 (galaxy, 2)."""
-    numbers, parts = (
-        np.arange(first, first + samples, dtype=np.uint32),
-        [np.zeros((0, samples), np.float32)],
-    )
+    """Logits (galaxy, sample, answer) under the masks of samples `first` to `first` + `samples`, of keys (galaxy, 2)."""
+    numbers = np.arange(first, first + samples, dtype=np.uint32)
+    parts = [np.zeros((0, samples, state.run.model.answers), np.float32)]
     for chunk in chunks(images, views, keys, settings().chunk):
         arrays = [to_device(array) for array in (chunk.images, *chunk.views, chunk.keys, numbers)]
-        rho = state.calls["sample"](state.weights, state.moments, *arrays)
-        parts.append(to_numpy(rho)[: chunk.count])
+        found = state.calls["sample"](state.weights, state.moments, *arrays)
+        parts.append(to_numpy(found)[: chunk.count])
     return np.concatenate(parts)
 
 
@@ -53,13 +50,13 @@ def embed(state, images, views: Views) -> np.ndarray:
 
 
 def sample_chunk(run, units, weights, moments, images, affine, crop, contrast, keys, numbers):
-    """rho (galaxy, sample) of one chunk of galaxies, `units` being the call that gives their units."""
+    """Logits (galaxy, sample, answer) of one chunk of galaxies, `units` being the call that gives their units."""
     model = model_of(run.model)
     found = units(weights, moments, images, affine, crop, contrast)
     kept = masks(model, model.head, keys[:, None], numbers)
-    return rho_of_units(run, weights, found, kept)
+    return sampled_logits(run, weights, found, kept)
 
 
-def rho_of_units(run, weights, units, kept):
-    """rho (galaxy, sample) of units (galaxy, unit) under the masks `kept` (galaxy, sample, unit)."""
-    return tf.sigmoid(answer_logits(model_of(run.model), weights, units[:, None], kept))
+def sampled_logits(run, weights, units, kept):
+    """Logits (galaxy, sample, answer) of units (galaxy, unit) under the masks `kept` (galaxy, sample, unit)."""
+    return answer_logits(model_of(run.model), weights, units[:, None], kept)

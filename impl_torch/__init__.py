@@ -2,7 +2,7 @@
 
 from .acquisition import acquire, dirichlet_information, nearest
 from .device import configure, describe, peak_memory
-from .predict import embed, features, probabilities, sample, seen
+from .predict import embed, features, logits, sample, seen
 from .train import gradients, init, train_steps
 from .weights import export_checkpoint, export_weights
 
@@ -17,9 +17,9 @@ __all__ = [
     "features",
     "gradients",
     "init",
+    "logits",
     "nearest",
     "peak_memory",
-    "probabilities",
     "sample",
     "seen",
     "train_steps",

@@ -21,9 +21,8 @@ def encode(model: Model, weights: dict, x, moments: dict | None, kept: dict):
 
 
 def answer_logits(model: Model, weights: dict, units, kept: dict):
-    """The logit ln(rho / (1 - rho)) (...) of units (..., unit)."""
-    two, _ = forward(model.head, weights, units, None, kept)
-    return two[..., 1] - two[..., 0]
+    """The network's outputs (..., answer) of units (..., unit)."""
+    return forward(model.head, weights, units, None, kept)[0]
 
 
 def masks(model: Model, network: Network, keys, index) -> dict:

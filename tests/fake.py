@@ -39,8 +39,8 @@ class Fake:
         for number, step in enumerate(plan.steps):
             arrays = (
                 plan.rows,
-                plan.yes,
-                plan.total,
+                plan.votes,
+                plan.ranks,
                 plan.views.affine,
                 plan.keys,
                 images[plan.rows],
@@ -57,7 +57,8 @@ class Fake:
         noise = keys.uniforms(galaxy_keys[:, None], numbers, 1)[..., 0] if len(images) else numbers
         light = images.mean((1, 2, 3))[:, None] / 255 if len(images) else np.zeros((0, 1))
         turned = views.affine[:, 0, :1]
-        return 1 / (1 + np.exp(-(state.weights["answer/bias"][0] + 4 * light * noise + turned)))
+        logit = state.weights["answer/bias"][0] + 4 * light * noise + turned
+        return np.stack([np.zeros_like(logit), logit], -1)
 
     def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0, states=None):
         if name == "random":
@@ -115,7 +116,7 @@ def galaxies(first: int, count: int) -> Labelled:
     rows = np.arange(first, first + count)
     hashes = galaxy_hash([f"galaxy {row}" for row in rows])
     total = 5 + rows % 36
-    return Labelled(rows, hashes, rows * 7 % (total + 1), total)
+    return Labelled.yes_or_no(rows, hashes, rows * 7 % (total + 1), total)
 
 
 def noise(count: int) -> Cutouts:

@@ -30,7 +30,7 @@ def run_of(*overrides):
 
 def labelled(count):
     hashes = galaxy_hash([f"g{number}" for number in range(count)])
-    return Labelled(np.arange(count), hashes, np.arange(count) % 5, np.full(count, 5))
+    return Labelled.yes_or_no(np.arange(count), hashes, np.arange(count) % 5, np.full(count, 5))
 
 
 def test_an_epoch_has_every_galaxy_once_and_the_rest_waits():

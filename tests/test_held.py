@@ -21,7 +21,7 @@ cache_images = import_module(f"impl_{run.backend.name}.device").cache_images
 random = np.random.default_rng(0)
 pixels = random.integers(0, 256, (20, 64, 64, 3), np.uint8)
 hashes = galaxy_hash(range(20))
-labelled = Labelled(np.arange(20), hashes, random.integers(0, 9, 20), np.full(20, 9))
+labelled = Labelled.yes_or_no(np.arange(20), hashes, random.integers(0, 9, 20), np.full(20, 9))
 
 def all_of(images):
     state = backend.init(run, first_checkpoint(run.model, run.seed))

@@ -51,7 +51,7 @@ backend = open_backend(run.backend)
 random = np.random.default_rng(0)
 pixels = random.integers(0, 256, (20, 64, 64, 1), np.uint8)
 images, hashes = Cutouts(pixels, 2), galaxy_hash(range(20))
-labelled = Labelled(np.arange(20), hashes, random.integers(0, 9, 20), np.full(20, 9))
+labelled = Labelled.yes_or_no(np.arange(20), hashes, random.integers(0, 9, 20), np.full(20, 9))
 
 def everything():
     one, other = (backend.init(run, first_checkpoint(run.model, seed)) for seed in (0, 1))

@@ -35,7 +35,7 @@ def galaxies(run: RunSpec) -> Galaxies:
     images = reference.apply_views(run, pixels, still_views(run, cutouts.size, len(cutouts)))
     edge = (cutouts.size - round(run.dataset.crop * cutouts.size)) // 2
     field = pixels[:, edge : cutouts.size - edge, edge : cutouts.size - edge]
-    votes = np.stack([known.total - known.yes, known.yes], -1)
+    votes = known.votes
     return Galaxies(field, images.astype(np.float32), votes.astype(np.float32))
 
 

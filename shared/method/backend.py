@@ -13,6 +13,7 @@ import numpy as np
 
 from shared.method.acquisition import States
 from shared.method.batches import Cutouts, Plan
+from shared.method.likelihood import likelihood_of
 from shared.method.views import Views
 from shared.network.weights import Checkpoint, Weights
 from shared.run.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_config
@@ -40,7 +41,7 @@ class Backend(Protocol):
 
     def features(self, state: Any, images: np.ndarray, views: Views) -> Any: ...
 
-    def probabilities(self, state: Any, units: Any, kept: dict[str, np.ndarray]) -> np.ndarray: ...
+    def logits(self, state: Any, units: Any, kept: dict[str, np.ndarray]) -> np.ndarray: ...
 
     def sample(
         self,
@@ -89,7 +90,7 @@ def compiled_once(make: Callable) -> Callable:
     @wraps(make)
     def shared(run: RunSpec, settings: BackendSpec) -> Any:
         parts = (run.model, run.augmentation, run.training, settings)
-        name = digest([to_config(part) for part in parts], 64)
+        name = digest([*map(to_config, parts), likelihood_of(run)], 64)
         if name not in made:
             made[name] = make(run, settings)
         return made[name]

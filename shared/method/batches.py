@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shared.data.store import Images
+from shared.method.likelihood import likelihood_of, ranks
 from shared.method.views import STEPS_PER_CALL, Views, draw_views
 from shared.run import keys
 from shared.run.spec import RunSpec, TrainingSpec
@@ -133,8 +134,14 @@ class Labelled(NamedTuple):
 
     rows: np.ndarray  # int64 (galaxy,) in the store
     hashes: np.ndarray  # uint64 (galaxy,) of their ids
-    yes: np.ndarray  # int64 (galaxy,) votes counted as yes
-    total: np.ndarray  # int64 (galaxy,) votes
+    yes: np.ndarray  # int64 (galaxy,) votes on the run's question that are counted as yes
+    total: np.ndarray  # int64 (galaxy,) votes on it
+    votes: np.ndarray  # int64 (galaxy, answer) for each answer that is learned
+
+    @classmethod
+    def yes_or_no(cls, rows, hashes, yes, total) -> "Labelled":
+        """Galaxies of which one yes-or-no question is learned: its answers are no and yes."""
+        return cls(rows, hashes, yes, total, np.stack([total - yes, yes], -1))
 
     def take(self, chosen: np.ndarray) -> "Labelled":
         """Those of the places `chosen`."""
@@ -145,8 +152,8 @@ class Plan(NamedTuple):
     """Many steps of training, for one call into a framework."""
 
     rows: np.ndarray  # int64 (step, galaxy)
-    yes: np.ndarray  # float32 (step, galaxy)
-    total: np.ndarray  # float32 (step, galaxy)
+    votes: np.ndarray  # float32 (step, galaxy, answer)
+    ranks: np.ndarray  # float32 (step, rank): 0, 1, ... to the most votes of an answer, or beyond
     views: Views  # (step, galaxy, ...)
     keys: np.ndarray  # uint32 (step, galaxy, 2) of dropout
     steps: np.ndarray  # uint32 (step,), counted from the very first step of training
@@ -157,8 +164,8 @@ class Batch(NamedTuple):
     """What one step of training is given, on the device."""
 
     images: Any  # uint8 (galaxy, y, x, channel)
-    yes: Any  # (galaxy,)
-    total: Any  # (galaxy,)
+    votes: Any  # (galaxy, answer)
+    ranks: Any  # (rank,)
     affine: Any  # of the views, (galaxy, 2, 3)
     crop: Any  # (galaxy, 3)
     contrast: Any  # (galaxy, 2)
@@ -188,8 +195,8 @@ def draw_plan(
     view_keys = keys.galaxy_keys(run.seed, "view", hashes)
     return Plan(
         labelled.rows[chosen],
-        labelled.yes[chosen].astype(np.float32),
-        labelled.total[chosen].astype(np.float32),
+        labelled.votes[chosen].astype(np.float32),
+        np.tile(ranks(likelihood_of(run), labelled.votes), (steps, 1)),
         draw_views(run, size, view_keys, index, index // STEPS_PER_CALL),
         keys.galaxy_keys(run.seed, "dropout", hashes),
         numbers.astype(np.uint32),

@@ -112,15 +112,13 @@ class Ensemble:
         """The units (galaxy, unit) of each member, on the device."""
         return [self.backend.features(one, images, views) for one in state]
 
-    def probabilities(
-        self, state: list, units: list[Any], kept: dict[str, np.ndarray]
-    ) -> np.ndarray:
-        """rho (galaxy, sample) of the members' units, sample t under each mask t of `kept` (galaxy, sample, unit)."""
+    def logits(self, state: list, units: list[Any], kept: dict[str, np.ndarray]) -> np.ndarray:
+        """Logits (galaxy, sample, answer) of the members' units, sample t under mask t of `kept` (galaxy, sample, unit)."""
         turns = np.arange(next(iter(kept.values())).shape[1]) % self.members
         found = {}
         for number in np.unique(turns):
             own = {name: mask[:, turns == number] for name, mask in kept.items()}
-            found[number] = self.backend.probabilities(state[number], units[number], own)
+            found[number] = self.backend.logits(state[number], units[number], own)
         return _interleaved(found, turns)
 
     def sample(
@@ -132,7 +130,7 @@ class Ensemble:
         first: int,
         samples: int,
     ) -> np.ndarray:
-        """rho (galaxy, sample) of samples `first` to `first` + `samples`, sample t of member t mod M."""
+        """Logits (galaxy, sample, answer) of samples `first` to `first` + `samples`, sample t of member t mod M."""
         numbers = np.arange(first, first + samples)
         turns, found = numbers % self.members, {}
         for number in np.unique(turns):

@@ -7,6 +7,7 @@ import numpy as np
 
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts
+from shared.method.likelihood import positive_fraction
 from shared.method.views import draw_views, still_views
 from shared.network.model import model_of
 from shared.run.keys import galaxy_keys
@@ -25,12 +26,29 @@ def sample_galaxies(
     hashes: np.ndarray,
     samples: int,
 ) -> np.ndarray:
-    """rho (galaxy, sample) of the galaxies in `rows` of the store, whose ids have `hashes` uint64 (galaxy,).
+    """rho (galaxy, sample), the fraction of the run's positive answers, of the galaxies in `rows` of the store.
 
-    With augmentation at prediction (W20's departure 3) each sample sees every galaxy in another way.
+    Their ids have `hashes` uint64 (galaxy,).
+    """
+    found = sample_logits(backend, run, state, images, rows, hashes, samples)
+    parts = [positive_fraction(run, block) for _, block in found]
+    return np.concatenate([np.zeros((0, samples), np.float32), *parts])
+
+
+def sample_logits(
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    images: Cutouts,
+    rows: np.ndarray,
+    hashes: np.ndarray,
+    samples: int,
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """The network's logits (galaxy, sample, answer) of the galaxies in `rows` of the store, block by block.
+
+    The ids have `hashes` uint64 (galaxy,). A block is a slice of `rows`; all of them are never in memory together. With augmentation at prediction (W20's departure 3) each sample sees every galaxy in another way.
     """
     blocks = _blocks(run, len(rows))
-    parts = [np.zeros((0, samples), np.float32)]
     for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
         shown = images.subset(rows[block])
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
@@ -40,14 +58,11 @@ def sample_galaxies(
                 backend.sample(state, shown, view, keys, number, 1)
                 for number, view in enumerate(views)
             ]
-            parts.append(np.concatenate(columns, 1))
+            found = np.concatenate(columns, 1)
         else:
-            parts.append(
-                backend.sample(
-                    state, shown, still_views(run, images.size, len(keys)), keys, 0, samples
-                )
-            )
-    return _finite(np.concatenate(parts), "chance")
+            views = still_views(run, images.size, len(keys))
+            found = backend.sample(state, shown, views, keys, 0, samples)
+        yield block, _finite(found, "logit")
 
 
 def embed_galaxies(
@@ -66,7 +81,7 @@ def embed_galaxies(
 
 def _finite(values: np.ndarray, what: str) -> np.ndarray:
     """`values` (galaxy, ...) of a network; ValueError if they are not numbers, as a network gives that diverged."""
-    if bad := int((~np.isfinite(values)).any(1).sum()):
+    if bad := int((~np.isfinite(values).reshape(len(values), -1).all(1)).sum()):
         raise ValueError(
             f"the network gives no finite {what} for {bad} of {len(values)} galaxies: its training diverged; "
             "train anew with a lower training.learning_rate"

@@ -165,7 +165,8 @@ def made_of(run: RunSpec, images: Cutouts, *galaxies: Labelled) -> dict:
 
 def fingerprint(*galaxies: Labelled) -> str:
     """A short name for galaxies and their votes: the same in the same order, the same name."""
-    arrays = [np.asarray(array).astype("<u8") for part in galaxies for array in part]
+    arrays = [np.asarray(array).astype("<u8") for part in galaxies for array in part[:4]]
+    arrays += [part.votes.astype("<u8") for part in galaxies if part.votes.shape[1] > 2]
     named = b"".join(hashlib.sha256(array.tobytes()).digest() for array in arrays)
     return hashlib.sha256(named).hexdigest()[:16]
 

@@ -16,9 +16,9 @@ from shared.run.spec import ModelSpec
 def model_of(spec: ModelSpec) -> Model:
     """The network that `spec` names; ValueError if its images are too small for it."""
     image = (spec.image_size, spec.image_size, spec.channels)
-    head = dropout_head(spec.dropout)
+    head = dropout_head(spec.dropout, spec.answers)
     if spec.name == "dieleman":
-        head = maxout_head(spec.dropout, units=spec.dense)
+        head = maxout_head(spec.dropout, spec.answers, units=spec.dense)
     model = Model(image, encoder(spec), head)
     if small := [
         name for name, shape in shapes(model.encoder, image).items() if min(shape, default=1) < 1

@@ -37,7 +37,8 @@ def revealed(galaxies: Labelled, votes: int | None, seed: int) -> Labelled:
         for luck in uniforms(galaxy_keys(seed, "votes", galaxies.hashes[piece]), 0, votes).T:
             some_yes -= luck * some_left < some_yes
             some_left -= some_left > 0
-    return galaxies._replace(yes=galaxies.yes - yes, total=galaxies.total - left)
+    yes, total = galaxies.yes - yes, galaxies.total - left
+    return Labelled.yes_or_no(galaxies.rows, galaxies.hashes, yes, total)
 
 
 def catalogue(number: int, pool: Labelled, rows: list[int]) -> Labelled:
@@ -68,7 +69,11 @@ def volunteers(
     answered = pool.take(np.flatnonzero(ids.iloc[pool.rows].isin(table.index)))
     table = table.loc[ids.iloc[answered.rows]]
     yes = table[[f"{run.question}_{answer}" for answer in run.positive]].to_numpy(np.int64).sum(1)
-    return answered._replace(yes=yes, total=table[f"{run.question}_total"].to_numpy(np.int64))
+    total = table[f"{run.question}_total"].to_numpy(np.int64)
+    if run.questions is None:
+        return Labelled.yes_or_no(answered.rows, answered.hashes, yes, total)
+    names = [f"{question}_{answer}" for question, some in run.asked for (answer,) in some]
+    return answered._replace(yes=yes, total=total, votes=table[names].to_numpy(np.int64))
 
 
 def waiting(run: RunSpec, folder: Path, number: int, count: int) -> str:
@@ -90,12 +95,16 @@ def true_chances(store: Store, run: RunSpec) -> np.ndarray | None:
 
 
 def _enough(table: pd.DataFrame, run: RunSpec) -> pd.DataFrame:
-    """The votes on the run's question of those that have minimum_votes, telling whoever watches what was left out."""
+    """The votes on the run's questions of those with minimum_votes on its own, telling whoever watches what was left out."""
     for line in table.attrs["told"]:
         say(line)
-    answers = (*run.dataset.questions[run.question], "total")
-    columns = [f"{run.question}_{answer}" for answer in answers]
-    enough = table.loc[table[columns[-1]] >= run.minimum_votes, columns]
-    some, least = (table[columns[-1]] > 0).sum(), run.minimum_votes
+    columns = [
+        f"{question}_{answer}"
+        for question, _ in run.asked
+        for answer in (*run.dataset.questions[question], "total")
+    ]
+    total = table[f"{run.question}_total"]
+    enough = table.loc[total >= run.minimum_votes, columns]
+    some, least = (total > 0).sum(), run.minimum_votes
     say(f"{some} of {len(table)} galaxies were classified so far, {len(enough)} by {least} or more")
     return enough

@@ -12,6 +12,7 @@ import numpy as np
 from shared.data.synthetic import draw_galaxies, render
 from shared.method.backend import open_backend
 from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
+from shared.method.likelihood import likelihood_of
 from shared.method.sampling import sample_galaxies
 from shared.method.views import Views
 from shared.network.model import model_of
@@ -32,7 +33,7 @@ class Case:
     def __init__(self, run: RunSpec):
         self.run, self.backend = run, open_backend(run.backend)
         self.start = unlike_any(first_checkpoint(run.model, run.seed), run.seed)
-        self.model = model_of(run.model)
+        self.model, self.likelihood = model_of(run.model), likelihood_of(run)
         self.weights = doubled(self.start.weights | self.start.moments)
         self.galaxies = draw_galaxies(GALAXIES, run.seed)
         grey = np.stack([render(row._asdict()) for row in self.galaxies.itertuples(index=False)])
@@ -60,7 +61,14 @@ class Case:
         random = np.random.default_rng(self.run.seed)
         total = random.integers(0, 41, GALAXIES)
         yes = random.integers(0, total + 1)
-        return Labelled(np.arange(GALAXIES), self.hashes, yes, total)
+        none = np.zeros((GALAXIES, 0), np.int64)
+        parts = [none]
+        for question, outputs in self.run.asked:
+            if self.run.questions is None:
+                return Labelled.yes_or_no(np.arange(GALAXIES), self.hashes, yes, total)
+            shares = random.dirichlet(np.ones(len(outputs)), GALAXIES)
+            parts.append(random.multinomial(random.integers(0, 41, GALAXIES), shares))
+        return Labelled(np.arange(GALAXIES), self.hashes, yes, total, np.concatenate(parts, -1))
 
     @cached_property
     def plan(self):
@@ -81,12 +89,12 @@ class Case:
         return self.backend.seen(self.state, images, views).astype(np.float64)
 
     def batch(self, step: int, images: Cutouts | None = None, plan: Plan | None = None):
-        """What the oracle needs of a step: images as shown, what each layer keeps, votes."""
+        """What the oracle needs of a step: images as shown, what each layer keeps, votes (galaxy, answer)."""
         plan = plan or self.plan
         views = Views(*(array[step] for array in plan.views))
         x = self.shown((images or self.cutouts)[plan.rows[step]], views)
         kept = reference.masks(self.model, self.model.whole, plan.keys[step], plan.steps[step])
-        return x, kept, plan.yes[step].astype(np.float64), plan.total[step].astype(np.float64)
+        return x, kept, plan.votes[step].astype(np.float64)
 
     def layers(self, weights: Weights, images: Cutouts) -> Weights:
         """The framework's activation of every layer, for the first batch of training."""

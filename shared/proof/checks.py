@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from shared.method.batches import Cutouts, draw_plan
+from shared.method.likelihood import YES_OR_NO, Likelihood, fractions, ranks
 from shared.method.views import Views, still_views
 from shared.network.network import Network
 from shared.network.operations import MaxPool
 from shared.network.weights import PARTS, Checkpoint, Weights
+from shared.proof import likelihood as formulas
 from shared.proof import network, reference
 from shared.proof.case import (
     GALAXIES,
@@ -21,7 +23,7 @@ from shared.proof.case import (
     unequal,
 )
 from shared.run import keys
-from shared.run.spec import RunSpec
+from shared.run.spec import ModelSpec, RunSpec
 
 LONG = 200  # steps of training
 
@@ -56,8 +58,8 @@ def batches(case: Case) -> int:
     plan, cutouts = case.plan, case.cutouts
     arrays = (
         cutouts[plan.rows],
-        plan.yes,
-        plan.total,
+        plan.votes,
+        plan.ranks,
         *plan.views,
         plan.keys,
         plan.steps,
@@ -109,7 +111,7 @@ def features(case: Case) -> float:
 
 def layers(case: Case) -> float:
     """Every layer's activation in training; the worst layer."""
-    x, kept, _, _ = case.batch(0)
+    x, kept, _ = case.batch(0)
     got = case.layers(case.start.weights, case.cutouts)
     moments = case.weights if case.run.training.moments == "frozen" else None
     oracle = network.forward(case.model.whole, case.weights, x, moments, kept).values
@@ -117,30 +119,97 @@ def layers(case: Case) -> float:
 
 
 def probabilities(case: Case) -> float:
-    """rho from given units under given masks."""
+    """Vote fractions from given units under given masks."""
     run = case.run
-    x, _, _, _ = case.batch(0)
+    x, _, _ = case.batch(0)
     units = reference.features(run.model, case.weights, x)
     kept = reference.masks(case.model, case.model.head, case.plan.keys[0][:, None], np.arange(5))
     oracle = reference.logits(run.model, case.weights, units[:, None], kept)
-    return relative_error(
-        case.backend.probabilities(case.state, case.put(units), kept), 1 / (1 + np.exp(-oracle))
-    )
+    got = case.backend.logits(case.state, case.put(units), kept)
+    return relative_error(fractions(case.likelihood, got), fractions(case.likelihood, oracle))
 
 
 def likelihood(case: Case) -> float:
     """-ln L of ordinary and extreme votes and logits, relative to each; exactly 0 where nobody voted."""
-    logits = np.array([-700.0, -50, -20, -1, 0, 1e-6, 1, 20, 50, 700]).repeat(6)
+    logit = np.array([-700.0, -50, -20, -1, 0, 1e-6, 1, 20, 50, 700]).repeat(6)
     yes, total = np.array([[0, 0], [0, 40], [40, 40], [1, 40], [20, 40], [1, 1]]).T
-    yes, total = np.tile(yes, 10).astype(np.float64), np.tile(total, 10).astype(np.float64)
-    votes_nll = case.module("likelihood").votes_nll
-    got = np.asarray(
-        case.fetch(votes_nll(case.put(logits), case.put(yes), case.put(total))), np.float64
+    votes = np.tile(np.stack([total - yes, yes], -1).astype(np.float64), (10, 1))
+    logits = np.stack([np.zeros_like(logit), logit], -1)
+    return _likelihood(case, YES_OR_NO, logits, votes)
+
+
+def multinomial(case: Case) -> float:
+    """The same of the multinomial, of two questions."""
+    return _likelihood(case, TWO._replace(name="multinomial"), *on_two_questions())
+
+
+def dirichlet_multinomial(case: Case) -> float:
+    """The same of the Dirichlet-multinomial, whose concentrations are the exponentials of the logits."""
+    return _likelihood(case, TWO, *on_two_questions())
+
+
+def dirichlet_multinomial_sigmoid(case: Case) -> float:
+    """The same with Walmsley et al. 2022's concentrations, between 1 and 101."""
+    return _likelihood(case, TWO._replace(concentrations="sigmoid"), *on_two_questions())
+
+
+QUESTIONS = {"a": ("first", "second", "third"), "b": ("no", "yes")}
+FORMS = ("exp", "sigmoid")  # of concentrations
+TWO = Likelihood(
+    "dirichlet_multinomial",
+    "exp",
+    tuple((name, tuple((answer,) for answer in some)) for name, some in QUESTIONS.items()),
+)
+
+
+def on_two_questions() -> tuple[np.ndarray, np.ndarray]:
+    """Logits and votes (galaxy, answer) for TWO, usual ones and extreme ones; some galaxies were not asked."""
+    random = np.random.default_rng(0)
+    usual = random.normal(0, 2, (60, 5))
+    extreme = random.choice([-30.0, -5, 0, 3, 15, 40, 80], (40, 5))
+    votes = np.concatenate(
+        [
+            random.multinomial(random.integers(0, 81, 100), random.dirichlet(np.ones(size), 100))
+            for size in (3, 2)
+        ],
+        -1,
     )
-    oracle = reference.votes_nll(logits, yes, total)
-    if (got[total == 0] != 0).any() or not np.isfinite(got).all():
+    votes[::10], votes[1::10, :3], votes[2::10, 3:] = 0, 0, 0
+    return np.concatenate([usual, extreme]), votes.astype(np.float64)
+
+
+def _likelihood(case: Case, likelihood: Likelihood, logits, votes) -> float:
+    """The worst relative error of a galaxy's likelihood; infinite unless exactly 0 where nobody voted."""
+    votes_nll, some = case.module("likelihood").votes_nll, ranks(likelihood, votes)
+    logits = case.fetch(case.put(logits)).astype(np.float64)  # as rounded as the framework has them
+    arrays = (case.put(array) for array in (logits, votes, some))
+    got = np.asarray(case.fetch(votes_nll(likelihood, *arrays)), np.float64)
+    oracle, asked = formulas.votes_nll(likelihood, logits, votes), votes.sum(1) > 0
+    if (got[~asked] != 0).any() or not np.isfinite(got).all():
         return float("inf")
-    return float((np.abs(got - oracle) / np.maximum(np.abs(oracle), 1e-30))[total > 0].max())
+    return float((np.abs(got - oracle) / np.maximum(np.abs(oracle), 1e-30))[asked].max())
+
+
+def gradient_of_votes(case: Case) -> float:
+    """The gradient with respect to every weight of a narrow network, for the likelihoods of several questions.
+
+    Those of the run's own questions are in `gradient`.
+    """
+    worst, channels = 0.0, case.run.model.channels
+    model = ModelSpec("w20", 16, channels, ((4,), (4,)), 8, None, None, 0.0, 0.5, 5, "unit")
+    for name, form in (("multinomial", "exp"), *(("dirichlet_multinomial", f) for f in FORMS)):
+        dataset = replace(case.run.dataset, questions=QUESTIONS, leads={})
+        run = replace(
+            case.run,
+            dataset=dataset,
+            question="a",
+            positive=("first",),
+            questions=("all",),
+            model=model,
+            likelihood=replace(case.run.likelihood, name=name, concentrations=form),
+        )
+        worst = max(worst, gradient(Case(run)))
+    return worst
 
 
 def loss(case: Case) -> float:
@@ -157,7 +226,8 @@ def loss(case: Case) -> float:
         )
         found.append(case.backend.gradients(case.state, case.cutouts, one)[0])
     oracle = [
-        reference.loss(case.run.model, case.weights, *case.batch(step)) for step in range(STEPS)
+        reference.loss(case.run.model, case.weights, *case.batch(step), case.likelihood)
+        for step in range(STEPS)
     ]
     return relative_error(found, oracle)
 
@@ -196,7 +266,9 @@ def _gradient(case: Case, images: Cutouts, weights: Weights | None = None) -> fl
     batch, kinks = case.batch(0, images), case.layers(start.weights, images)
     exact = doubled(start.weights)
     moments = case.weights if case.run.training.moments == "frozen" else None
-    oracle = reference.gradients(case.run.model, exact, *batch, kinks, moments).gradients
+    oracle = reference.gradients(
+        case.run.model, exact, *batch, kinks, moments, case.likelihood
+    ).gradients
     _, got = case.backend.gradients(state, images, plan)
     return by_layer(got, oracle)
 
@@ -224,7 +296,7 @@ def trained(case: Case, form: str, steps: int) -> float:
     for step in range(steps):
         running = moments if run.training.moments == "frozen" else None
         batch = case.batch(step, plan=plan)
-        done = reference.gradients(run.model, weights, *batch, None, running)
+        done = reference.gradients(run.model, weights, *batch, None, running, case.likelihood)
         moments = moments | network.blended(case.model.encoder, moments, done.moments)
         for name, gradient in done.gradients.items():
             after = reference.adam(

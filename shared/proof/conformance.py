@@ -24,6 +24,10 @@ CHECKS: dict[str, Callable[[Case], float]] = {
         checks.features,
         checks.probabilities,
         checks.likelihood,
+        checks.multinomial,
+        checks.dirichlet_multinomial,
+        checks.dirichlet_multinomial_sigmoid,
+        checks.gradient_of_votes,
         checks.loss,
         checks.gradient,
         checks.tied_gradient,
@@ -85,7 +89,7 @@ def run_checks(run: RunSpec) -> list[Verdict]:
 
 def suite(verdicts: list[Verdict]) -> str:
     """The verdicts as a table of text."""
-    lines = [f"{'check':20} {'error':>9} {'tolerance':>9} {'':5} seconds"]
+    lines = [f"{'check':30} {'error':>9} {'tolerance':>9} {'':5} seconds"]
     for check, error, tolerance, verdict, seconds in verdicts:
-        lines.append(f"{check:20} {error:9.1e} {tolerance:9.1e} {verdict:5} {seconds:7.1f}")
+        lines.append(f"{check:30} {error:9.1e} {tolerance:9.1e} {verdict:5} {seconds:7.1f}")
     return "\n".join(lines)

@@ -13,6 +13,9 @@ the scale of pixels are parts of the graph. There are three files:
             Of a head with several dropouts each has its own, called kept/dropout0 and so on
     units   float32 (galaxy, unit)
     rho     float32 (galaxy, sample)
+
+A network of whole questions gives logits float32 (galaxy, sample, answer) in place of rho, in logits.onnx; the metadata
+name the answers and say what their votes are drawn from.
 """
 
 import hashlib
@@ -25,6 +28,7 @@ from safetensors import safe_open
 from shared.data.cutouts import SIZE
 from shared.data.synthetic import draw_galaxies, render
 from shared.method.batches import Cutouts
+from shared.method.likelihood import likelihood_of, positive_fraction
 from shared.method.views import reduction, still_views
 from shared.network.model import model_of
 from shared.network.network import Model, kept_shapes
@@ -36,8 +40,8 @@ from shared.run.keys import galaxy_hash
 from shared.run.records import host
 from shared.run.spec import RunSpec
 
+FILES = ("rho.onnx", "features.onnx", "head.onnx")  # of a yes-or-no question
 OPSET, IR_VERSION = 13, 7  # ONNX Runtime 1.6 (2020) and later read them
-FILES = ("rho.onnx", "features.onnx", "head.onnx")
 GALAXIES, SAMPLES = 3, 20  # what the files are compared with the specification on
 
 IMAGE = (
@@ -55,7 +59,7 @@ MASKS = (
 
 
 def models(run: RunSpec, weights: Weights, properties: dict[str, str]) -> dict[str, bytes]:
-    """The bytes of each of FILES, with `properties` as their metadata.
+    """The bytes of each file by its name, with `properties` as their metadata.
 
     Raises ValueError if prediction shows each sample another view, as no graph of these does.
     """
@@ -69,20 +73,22 @@ def models(run: RunSpec, weights: Weights, properties: dict[str, str]) -> dict[s
         "image": ("UINT8", ["galaxy", SIZE, SIZE, run.dataset.channels]),
         "units": ("FLOAT", ["galaxy", network.units]),
         "rho": ("FLOAT", ["galaxy", "sample"]),
+        "logits": ("FLOAT", ["galaxy", "sample", run.model.answers]),
     }
     widths = mask_widths(network)
     kinds |= {name: ("UINT8", ["galaxy", "sample", width]) for name, width in widths.items()}
-    body, top = units(run, weights), head(network, weights)
-    graphs = (
-        (joined(body, top), ("image", *widths), "rho"),
-        (body, ("image",), "units"),
-        (top, ("units", *widths), "rho"),
-    )
+    result = "rho" if run.questions is None else "logits"
+    body, top = units(run, weights), head(network, weights, result)
+    graphs = {
+        f"{result}.onnx": (joined(body, top), ("image", *widths), result),
+        "features.onnx": (body, ("image",), "units"),
+        "head.onnx": (top, ("units", *widths), result),
+    }
     return {
         name: model(
             name, part, {key: kinds[key] for key in inputs}, {output: kinds[output]}, properties
         )
-        for name, (part, inputs, output) in zip(FILES, graphs, strict=True)
+        for name, (part, inputs, output) in graphs.items()
     }
 
 
@@ -143,17 +149,25 @@ def units(run: RunSpec, weights: Weights) -> Part:
     return joined(apply_views(run), graph(network.encoder, weights, network.image, "seen"))
 
 
-def head(network: Model, weights: Weights) -> Part:
-    """From units (galaxy, unit) and masks (galaxy, sample, unit) to rho (galaxy, sample): a softmax's second answer."""
+def head(network: Model, weights: Weights, result: str) -> Part:
+    """From units (galaxy, unit) and masks (galaxy, sample, unit) to logits (galaxy, sample, answer) or rho.
+
+    rho (galaxy, sample) is the second answer's share in a softmax of two.
+    """
     before = [node("Unsqueeze", "units units/axis", "units/each")]
     if list(mask_widths(network)) == ["kept"]:
         (name,) = kept_shapes(network.head, (network.units,))
         before.append(node("Identity", "kept", f"kept/{name}"))
-    after = [
-        node("Softmax", network.head[-1].name, "chances", axis=-1),
-        node("Gather", "chances rho/second", "rho", axis=-1),
-    ]
-    constants = {"units/axis": np.array([1]), "rho/second": np.array(1)}
+    last = network.head[-1].name
+    after = [node("Identity", last, "logits")]
+    if result == "rho":
+        after = [
+            node("Softmax", last, "fractions", axis=-1),
+            node("Gather", "fractions rho/second", "rho", axis=-1),
+        ]
+    constants = {"units/axis": np.array([1])}
+    if result == "rho":
+        constants["rho/second"] = np.array(1)
     middle = graph(network.head, weights, (network.units,), "units/each")
     return joined((before, constants), middle, (after, {}))
 
@@ -182,7 +196,7 @@ def model(name: str, part: Part, inputs: dict, outputs: dict, properties: dict[s
         opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name="trizoo",
         producer_version=properties["trizoo"],
-        doc_string=f"{', '.join(inputs)} -> {', '.join(outputs)}: {properties['rho']}",
+        doc_string=f"{', '.join(inputs)} -> {', '.join(outputs)}: {properties['result']}",
     )
     helper.set_model_props(made, properties)
     return made.SerializeToString(deterministic=True)
@@ -199,7 +213,11 @@ def about(run: RunSpec, path: Path) -> dict[str, str]:
         "question": run.question,
         "positive": json.dumps(run.positive),
         "negative": json.dumps(run.negative),
-        "rho": f"the chance that a volunteer answers {run.question} with {positive}, not with {negative}",
+        "result": f"the chance that a volunteer answers {run.question} with {positive}, not with {negative}"
+        if run.questions is None
+        else f"logits of the answers in this order, their votes being {likelihood_of(run).name}",
+        "answers": json.dumps(run.asked),
+        "likelihood": json.dumps(likelihood_of(run)[:2]),
         "image": IMAGE.format(colours=colours[run.dataset.channels]),
         "kept": MASKS,
         "dropout": repr(run.model.dropout),
@@ -221,13 +239,15 @@ def difference(run: RunSpec, weights: Weights, files: dict[str, bytes]) -> float
     exact = {name: array.astype(np.float64) for name, array in weights.items()}
     views = still_views(run, cutouts.size, GALAXIES)
     oracle = reference.sample(run, exact, cutouts[:], views, galaxy_keys, 0, SAMPLES)
+    if run.questions is None:
+        oracle = positive_fraction(run, oracle)
     network = model_of(run.model)
     masks = reference.masks(network, network.head, galaxy_keys[:, None], np.arange(SAMPLES))
     kept = {
         name: mask.astype(np.uint8)
         for name, mask in zip(mask_widths(network), masks.values(), strict=True)
     }
-    whole = compute(files["rho.onnx"], image=images, **kept)
+    whole = compute(next(iter(files.values())), image=images, **kept)
     features = compute(files["features.onnx"], image=images)
     parts = compute(files["head.onnx"], units=features, **kept)
     return float(max(np.abs(whole - oracle).max(), np.abs(parts - oracle).max()))

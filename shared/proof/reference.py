@@ -11,11 +11,13 @@ import numpy as np
 from scipy.special import gammaln, logsumexp, xlog1py, xlogy
 
 from shared.method.acquisition import States
+from shared.method.likelihood import YES_OR_NO, Likelihood
 from shared.method.views import Views
 from shared.network import interpreter
 from shared.network.model import model_of
 from shared.network.network import Model, Network
 from shared.network.weights import Weights
+from shared.proof.likelihood import votes_nll, votes_nll_gradient
 from shared.proof.network import forward
 from shared.proof.network import gradients as backward
 from shared.run import keys
@@ -78,22 +80,21 @@ def features(spec: ModelSpec, weights: Weights, x: np.ndarray) -> np.ndarray:
 
 
 def logits(spec: ModelSpec, weights: Weights, units: np.ndarray, kept: dict) -> np.ndarray:
-    """The logit ln(rho / (1 - rho)) (...) of units (..., unit): W+20's softmax over two, the second being rho."""
-    two = forward(model_of(spec).head, weights, units, None, kept).output
-    return two[..., 1] - two[..., 0]
-
-
-def votes_nll(logits: np.ndarray, yes: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """-ln of rho^k (1 - rho)^(N - k), per galaxy (W+20, equation 2, without the binomial coefficient)."""
-    return yes * np.logaddexp(0, -logits) + (total - yes) * np.logaddexp(0, logits)
+    """The network's outputs (..., answer) of units (..., unit)."""
+    return forward(model_of(spec).head, weights, units, None, kept).output
 
 
 def loss(
-    spec: ModelSpec, weights: Weights, x, kept: dict, yes: np.ndarray, total: np.ndarray
+    spec: ModelSpec,
+    weights: Weights,
+    x,
+    kept: dict,
+    votes: np.ndarray,
+    likelihood: Likelihood = YES_OR_NO,
 ) -> float:
     """The mean over a batch of the votes' negative log-likelihood, in nats, with the moments of the batch."""
     units = forward(model_of(spec).encoder, weights, x, None, kept).output
-    return float(votes_nll(logits(spec, weights, units, kept), yes, total).mean())
+    return float(votes_nll(likelihood, logits(spec, weights, units, kept), votes).mean())
 
 
 class Gradients(NamedTuple):
@@ -109,12 +110,12 @@ def gradients(
     weights: Weights,
     x,
     kept: dict,
-    yes,
-    total,
+    votes: np.ndarray,
     kinks: Weights | None = None,
     moments: Weights | None = None,
+    likelihood: Likelihood = YES_OR_NO,
 ) -> Gradients:
-    """The loss and its gradient with respect to every weight.
+    """The loss and its gradient with respect to every weight, of votes (galaxy, answer).
 
     `kinks` are layers' activations as somebody else has them, who decides in this one's place which units are above 0
     and which of a square is the largest. `moments` are those of frozen batch norms.
@@ -122,11 +123,10 @@ def gradients(
     model = model_of(spec)
     body = forward(model.encoder, weights, x, moments, kept, kinks)
     top = forward(model.head, weights, body.output, None, kept, kinks)
-    logits = top.output[..., 1] - top.output[..., 0]
-    d_logit = (total / (1 + np.exp(-logits)) - yes) / len(logits)
-    of_head, d_units = backward(model.head, top, np.stack([-d_logit, d_logit], -1))
+    d_logits = votes_nll_gradient(likelihood, top.output, votes) / len(votes)
+    of_head, d_units = backward(model.head, top, d_logits)
     gradients = backward(model.encoder, body, d_units)[0] | of_head
-    nll = float(votes_nll(logits, yes, total).mean())
+    nll = float(votes_nll(likelihood, top.output, votes).mean())
     return Gradients(
         nll, {name: gradients[name] for name in weights if name in gradients}, body.moments
     )
@@ -156,14 +156,14 @@ def sample(
     first: int,
     samples: int,
 ):
-    """rho (galaxy, sample) under the dropout masks of samples `first` to `first` + `samples`."""
+    """Logits (galaxy, sample, answer) under the dropout masks of samples `first` to `first` + `samples`."""
     units, model = (
         features(run.model, weights, apply_views(run, images, views)),
         model_of(run.model),
     )
     numbers = np.arange(first, first + samples)
     kept = masks(model, model.head, galaxy_keys[:, None], numbers)
-    return 1 / (1 + np.exp(-logits(run.model, weights, units[:, None], kept)))
+    return logits(run.model, weights, units[:, None], kept)
 
 
 def log_votes(samples: np.ndarray, votes: int) -> np.ndarray:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 
 # What each task reads of a run, by groups of keys and single ones; `~` leaves a part of a group out. It decides what a
 # command line may name, and what a run is (`identity`).
-LEARNS = ("seed", "question", "positive", "minimum_votes", "dataset", "split", "model")
+LEARNS = ("seed", "question", "positive", "questions", "likelihood", "minimum_votes", "dataset", "split", "model")
 LEARNS += ("augmentation", "training", "backend", "mode")
-HAS_FIT = ("weights", "question", "positive", "model", "augmentation", "training.members")
+HAS_FIT = ("weights", "question", "positive", "questions", "likelihood", "model", "augmentation", "training.members")
 HAS_FIT += ("backend", "~backend.steps")
 USES = {
     "prepare": ("dataset",),
@@ -28,17 +28,19 @@ USES = {
         "oracle",
     ),
     "bench": (
-        *("seed", "question", "positive", "backend", "dataset", "~dataset.galaxies", "model"),
+        *("seed", "question", "positive", "questions", "likelihood", "backend", "dataset", "~dataset.galaxies", "model"),
         *("augmentation", "training", "~training.batch_size", "~training.validate_every"),
         *("~training.checkpoint_every", "mode", "posterior.samples", "acquisition", "bench"),
     ),
     "conform": (
         *("seed", "backend", "model", "augmentation", "training", "mode", "dataset.crop"),
-        "conform",
+        *("dataset.questions", "dataset.leads"),
+        *("question", "positive", "questions", "likelihood", "conform"),
     ),
     "kit": ("seed",),
     "export": (
-        *("weights", "question", "positive", "model", "augmentation", "training.members"),
+        *("weights", "question", "positive", "questions", "likelihood", "model", "augmentation"),
+        "training.members",
         *("seed", "dataset.crop", "dataset.channels", "format"),
     ),
     "match": ("dataset", "match"),
@@ -77,6 +79,14 @@ def put(config: dict, key: str, value) -> None:
         config.pop(last, None)
     else:
         config[last] = copy.deepcopy(value)
+
+
+def count_answers(config: Mapping) -> int:
+    """How many answers a run learns: the network's outputs. Names that are no questions count nothing."""
+    asked, questions = at(config, "questions"), at(config, "dataset.questions", {})
+    if asked is None:
+        return 2
+    return sum(len(some) for name, some in questions.items() if name in asked or "all" in asked)
 
 
 def differences(one, other, name: str = "") -> list[str]:

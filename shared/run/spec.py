@@ -13,11 +13,12 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from shared.run import credentials
 from shared.run.config import USES, uses
-from shared.run.questions import check
+from shared.run.questions import check, known
 
 BACKENDS = ("tf", "torch", "jax")
 FORMATS = ("onnx", "torch", "keras", "flax")
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+LIKELIHOODS = ("binomial", "multinomial", "dirichlet_multinomial")
 SCORES = ("mutual_information", "entropy", "variance", "margin")  # of one galaxy by itself
 ACQUISITIONS = (
     *SCORES,
@@ -303,6 +304,7 @@ class ModelSpec:
         float  # rate at which the last blocks are left out in training; earlier ones less often
     )
     dropout: float
+    answers: int  # outputs: one for each answer that the run learns (of a yes-or-no question no, then yes)
     scale: str  # unit: pixels enter as 0..1 | raw: as 0..255 (W20's departure 6)
 
     def __post_init__(self):
@@ -331,6 +333,7 @@ class ModelSpec:
             for value in flattened(values):
                 at_least(f"model.{size}", value, 1)
         in_unit("model.dropout", self.dropout)
+        at_least("model.answers", self.answers, 2)
         in_unit("model.stochastic_depth", self.stochastic_depth)
         if self.stochastic_depth and self.name not in WITH_STOCHASTIC_DEPTH:
             raise ValueError(
@@ -424,6 +427,20 @@ class TrainingSpec:
         in_unit("training.beta2", self.beta2)
         one_of("training.epsilon_form", self.epsilon_form, ("textbook", "hat"))
         one_of("training.moments", self.moments, ("batch", "frozen"))
+
+
+@dataclass(frozen=True)
+class LikelihoodSpec:
+    """What is taken to draw volunteers' votes, given the network's outputs."""
+
+    # auto: binomial for a yes-or-no question, dirichlet_multinomial for whole questions | binomial (W+20): independent
+    # votes on a yes-or-no question | multinomial: independent votes | dirichlet_multinomial (W+22): votes that scatter
+    name: str
+    concentrations: str  # dirichlet_multinomial: exp, of the outputs | sigmoid: 1 + 100 sigmoid (W+22)
+
+    def __post_init__(self):
+        one_of("likelihood.name", self.name, ("auto", *LIKELIHOODS))
+        one_of("likelihood.concentrations", self.concentrations, ("exp", "sigmoid"))
 
 
 @dataclass(frozen=True)
@@ -564,6 +581,9 @@ class RunSpec:
     seed: int
     question: str
     positive: tuple[str, ...]  # the answers counted as yes
+    # null: question alone, as yes or no | all, or names of questions: with all their answers, learned together; then
+    # question and positive are what acquisitions and measures of a single question look at
+    questions: tuple[str, ...] | None
     minimum_votes: (
         int  # galaxies with fewer votes on the question are not trained on or tested with
     )
@@ -580,6 +600,7 @@ class RunSpec:
     model: ModelSpec
     augmentation: AugmentationSpec
     training: TrainingSpec
+    likelihood: LikelihoodSpec
     posterior: PosteriorSpec
     acquisition: AcquisitionSpec
     oracle: OracleSpec
@@ -636,6 +657,40 @@ class RunSpec:
                 f"positive is {list(self.positive)}; {self.question} has the answers {', '.join(answers)}: "
                 "name at least one of them and not all"
             )
+        for name in self.questions or ():
+            known(f"questions has {name!r}", name, ("all", *self.dataset.questions))
+        if self.question not in dict(self.asked):
+            raise ValueError(
+                f"question is {self.question!r}, which is not among questions={list(self.questions)}; set question and "
+                "positive to one of these: measures and acquisitions of a single question look at it"
+            )
+        if self.likelihood.name == "binomial" and self.questions is not None:
+            raise ValueError(
+                "likelihood.name is binomial, which is for one yes-or-no question; with questions=... choose multinomial "
+                "or dirichlet_multinomial"
+            )
+        if self.questions is not None and self.oracle.votes is not None:
+            raise ValueError(
+                f"oracle.votes is {self.oracle.votes}; of whole questions all votes are revealed: set it to null"
+            )
+        if self.model.answers != (wanted := sum(len(outputs) for _, outputs in self.asked)):
+            raise ValueError(
+                f"model.answers is {self.model.answers}, but the questions have {wanted} answers; set it to that"
+            )
+
+    @property
+    def asked(self) -> tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]:
+        """Each question that is learned, and for each output of it the answers that it counts.
+
+        Of a yes-or-no question the outputs are no and yes; of whole questions, each answer.
+        """
+        if self.questions is None:
+            return ((self.question, (self.negative, self.positive)),)
+        return tuple(
+            (question, tuple((answer,) for answer in answers))
+            for question, answers in self.dataset.questions.items()
+            if question in self.questions or "all" in self.questions
+        )
 
     @property
     def negative(self) -> tuple[str, ...]:

@@ -94,7 +94,8 @@ def with_and_without_votes(run: RunSpec, store: Store) -> Galaxies:
     """The training galaxies that have votes as labelled, the test galaxies, the others as unknown, and no pool."""
     ids = store.galaxies["id"]
     hashes, none = galaxy_hash(ids), np.zeros(len(ids), np.int64)
-    all_galaxies = Labelled(np.arange(len(ids)), hashes, none, none)
+    no_votes = np.zeros((len(ids), run.model.answers), np.int64)
+    all_galaxies = Labelled(np.arange(len(ids)), hashes, none, none, no_votes)
     empty = all_galaxies.take(np.arange(0))
     if run.oracle.name == "catalogue":
         parts = labelled_parts(run, store, hashes)

@@ -48,10 +48,18 @@ def parts_with_votes(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str
     """Training, validation and test galaxies that have votes enough, of which there may be none."""
     yes, total = votes(store, run.question, run.positive)
     part, enough = split(store.split_ids, run.split), total >= run.minimum_votes
-    rows = {name: np.flatnonzero(enough & (part == name)) for name in NAMES}
-    return {
-        name: Labelled(some, hashes[some], yes[some], total[some]) for name, some in rows.items()
-    }
+    rows, all_votes = np.arange(len(hashes)), learned_votes(run, store)
+    galaxies = Labelled(rows, hashes, yes, total, all_votes)
+    return {name: galaxies.take(np.flatnonzero(enough & (part == name))) for name in NAMES}
+
+
+def learned_votes(run: RunSpec, store: Store) -> np.ndarray:
+    """The votes int64 (galaxy, answer) that the run learns; of a yes-or-no question all that are not yes are no."""
+    if run.questions is None:
+        yes, total = votes(store, run.question, run.positive)
+        return np.stack([total - yes, yes], -1)
+    counts = [votes(store, question, answer)[0] for question, some in run.asked for answer in some]
+    return np.stack(counts, -1)
 
 
 def write_split(store: Store, parts: dict[str, Labelled], folder: Path) -> None:

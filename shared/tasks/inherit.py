@@ -11,7 +11,7 @@ from shared.run.records import read_run
 from shared.run.spec import RunSpec, completed
 from shared.tasks import TASKS
 
-SETTLED = ("model", "question", "positive")  # by the weights: no word changes them
+SETTLED = ("model", "question", "positive", "questions", "likelihood")  # by the weights: no word changes them
 VIEW = ("dataset.crop", "dataset.stretch", "dataset.channels")  # of a galaxy, by the network
 FRAMING = ("dataset.service.scale", "dataset.service.width")  # of one service's cutouts
 FRAMEWORK = ("backend.name", "backend.precision", "backend.environment", "backend.python")
@@ -54,7 +54,14 @@ def inherit(config: dict, named: Sequence[str], usual: dict) -> dict:
         made["backend"]["python"] = config["backend"]["python"]  # that of the fit is not here
     dataset = made["dataset"]
     without_votes = dataset["images"] is not None and dataset["table"] is None
-    if without_votes or made["question"] not in dataset["questions"]:
+    theirs = at(trained, "dataset.questions", {})
+    same = [name for name, some in theirs.items() if dataset["questions"].get(name) == some]
+    learned = theirs if "all" in (made["questions"] or ()) else made["questions"] or []
+    if (
+        without_votes
+        or made["question"] not in dataset["questions"]
+        or not set(learned) <= set(same)
+    ):
         for key in ("dataset.questions", "dataset.leads"):
             put(made, key, at(trained, key))
     tell_inherited(config, made, trained)

@@ -81,8 +81,8 @@ def _many_steps(fixtures: Fixtures) -> Arrays:
         "in/many/images": given_images(fixtures.images),
         "in/many/size": given_size(NARROW),
         "in/many/rows": given(plan.rows, each, "the galaxies of each batch"),
-        "in/many/yes": given(plan.yes, each, "k, yes votes"),
-        "in/many/total": given(plan.total, each, "N, votes"),
+        "in/many/yes": given(plan.votes[..., 1], each, "k, yes votes"),
+        "in/many/total": given(plan.votes.sum(-1), each, "N, votes"),
         **views,
         "in/many/keys": given(plan.keys, f"{each}, word", "keys of dropout"),
         "in/many/steps": given(plan.steps, "step", "steps: dropout's index, and Adam's"),
@@ -104,8 +104,8 @@ def trained(run: RunSettings, images: np.ndarray, weights: Weights, plan: Plan):
         views = Views(*(array[number] for array in plan.views))
         x = reference.apply_views(run, images[plan.rows[number]], views)
         kept = keys.keep(plan.keys[number], step, run.model.dense, run.model.dropout)
-        yes, total = (votes[number].astype(float) for votes in (plan.yes, plan.total))
-        found = reference.gradients(run.model, weights, x, {"dropout": kept}, yes, total)
+        votes = plan.votes[number].astype(float)
+        found = reference.gradients(run.model, weights, x, {"dropout": kept}, votes)
         losses.append(found.loss)
         for name, gradient in found.gradients.items():
             weights[name], first[name], second[name] = reference.adam(

@@ -8,12 +8,13 @@ import numpy as np
 
 from shared.data.synthetic import draw_galaxies, render
 from shared.method.batches import Cutouts, Labelled
+from shared.method.likelihood import YES_OR_NO
 from shared.method.views import draw_views
 from shared.network.weights import Weights, init_weights
 from shared.proof import reference
 from shared.run import keys
 from shared.run.keys import galaxy_hash
-from shared.run.spec import AugmentationSpec, ModelSpec, TrainingSpec
+from shared.run.spec import AugmentationSpec, LikelihoodSpec, ModelSpec, TrainingSpec
 
 WIDE = ModelSpec(
     name="w20",
@@ -25,6 +26,7 @@ WIDE = ModelSpec(
     depths=None,
     stochastic_depth=0.0,
     dropout=0.5,
+    answers=2,
     scale="unit",
 )
 NARROW = replace(WIDE, blocks=((8, 8), (16, 16), (32,), (32,)), dense=32)  # for what is long
@@ -74,6 +76,9 @@ class RunSettings(NamedTuple):
     augmentation: AugmentationSpec
     training: TrainingSpec = ADAM
     dataset: DatasetSettings = DatasetSettings(1.0)
+    likelihood: LikelihoodSpec = LikelihoodSpec(YES_OR_NO.name, YES_OR_NO.concentrations)
+    questions: tuple[str, ...] | None = None
+    asked: tuple = YES_OR_NO.questions
 
 
 class Fixtures:
@@ -88,7 +93,7 @@ class Fixtures:
         self.hashes = galaxy_hash(self.ids)
         total = self.random(1).integers(0, 41, GALAXIES)
         yes = self.random(2).integers(0, total + 1)
-        self.labelled = Labelled(np.arange(GALAXIES), self.hashes, yes, total)
+        self.labelled = Labelled.yes_or_no(np.arange(GALAXIES), self.hashes, yes, total)
         self.wide = self.with_biases(init_weights(WIDE, seed))
 
     def random(self, number: int) -> np.random.Generator:

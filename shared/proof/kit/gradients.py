@@ -31,13 +31,12 @@ def gradients(fixtures: Fixtures) -> Arrays:
     away = np.concatenate([_from_kinks(WIDE, fixtures.wide, part) for part in parts])
     clear = np.sort(np.argsort(-away)[:COUNT])
     votes = fixtures.labelled.take(clear)
-    yes, total = votes.yes.astype(np.float64), votes.total.astype(np.float64)
     x = fixtures.viewed[clear]
     tied = _tied(fixtures)
     kept, kept_tied = (fixtures.masks(spec.dense, COUNT) for spec in (WIDE, NARROW))
     found, found_tied = (
         reference.gradients(
-            spec, double(weights), x.astype(np.float64), {"dropout": masks}, yes, total
+            spec, double(weights), x.astype(np.float64), {"dropout": masks}, votes.votes
         )
         for spec, weights, masks in ((WIDE, fixtures.wide, kept), (NARROW, tied, kept_tied))
     )
@@ -46,8 +45,8 @@ def gradients(fixtures: Fixtures) -> Arrays:
         "in/pooled": given_pools(model_of(WIDE)),
         "in/keep": given_masks(kept),
         "in/rate": given_rate(WIDE),
-        "in/yes": given(yes, "galaxy", "k, yes votes"),
-        "in/total": given(total, "galaxy", "N, votes"),
+        "in/yes": given(votes.yes.astype(np.float64), "galaxy", "k, yes votes"),
+        "in/total": given(votes.total.astype(np.float64), "galaxy", "N, votes"),
         "out/loss": close([found.loss], ONE, "the mean loss"),
         **by_weight("out/slope", found.gradients, "a gradient", close),
         **by_weight("in/tied/weights", tied, "a weight of the narrow network", given),

@@ -1,5 +1,6 @@
 """Check 8: posterior samples."""
 
+from shared.method.likelihood import YES_OR_NO, fractions
 from shared.method.views import still_views
 from shared.network.model import model_of
 from shared.proof import reference
@@ -27,7 +28,8 @@ def posterior(fixtures: Fixtures) -> Arrays:
     views = still_views(run, REDUCED, COUNT)
     galaxy_keys = keys.galaxy_keys(fixtures.seed, "posterior", fixtures.hashes[:COUNT])
     weights = double(fixtures.wide)
-    rho = reference.sample(run, weights, images, views, galaxy_keys, FIRST, SAMPLES)
+    logits = reference.sample(run, weights, images, views, galaxy_keys, FIRST, SAMPLES)
+    rho = fractions(YES_OR_NO, logits)[..., 1]
     return {
         "in/images": given_images(images),
         "in/size": given_size(WIDE),

@@ -1,0 +1,95 @@
+"""What a network's outputs say about volunteers' votes: which answers they are of, and the fractions they expect.
+
+A network has one output for each answer that is learned, all questions in a row; they are called logits (..., answer).
+Votes are (galaxy, answer) on the same axis. The likelihoods themselves are in `impl_*/likelihood.py`, and in
+`shared.proof.likelihood` as their specification.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit, log_softmax
+
+from shared.run.spec import RunSpec
+
+MOST = 100.0  # a concentration of W+22's sigmoid is between 1 and 1 + MOST
+
+
+class Likelihood(NamedTuple):
+    """How votes are drawn, and what each output counts."""
+
+    name: str  # binomial | multinomial | dirichlet_multinomial
+    concentrations: str  # exp | sigmoid, of a dirichlet_multinomial
+    questions: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]  # and the answers of each output
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Where on the axis of answers those of each question are."""
+        found, start = [], 0
+        for _, outputs in self.questions:
+            found.append(slice(start, start + len(outputs)))
+            start += len(outputs)
+        return tuple(found)
+
+
+YES_OR_NO = Likelihood("binomial", "exp", (("", (("no",), ("yes",))),))
+
+
+def likelihood_of(run: RunSpec) -> Likelihood:
+    """That of a run."""
+    name = run.likelihood.name
+    if name == "auto":
+        name = "binomial" if run.questions is None else "dirichlet_multinomial"
+    return Likelihood(name, run.likelihood.concentrations, run.asked)
+
+
+def same_question(likelihood: Likelihood) -> np.ndarray:
+    """Whether two answers are of one question, float32 (answer, answer) of 0 and 1."""
+    number = np.concatenate([np.full(at.stop - at.start, i) for i, at in enumerate(likelihood.slices)])
+    return (number[:, None] == number).astype(np.float32)
+
+
+def fractions(likelihood: Likelihood, logits: np.ndarray) -> np.ndarray:
+    """The vote fractions that are expected, float64 (..., answer), of logits (..., answer): 1 for each question."""
+    logits = np.asarray(logits, np.float64)
+    if likelihood.name != "dirichlet_multinomial" or likelihood.concentrations == "exp":
+        return np.concatenate(
+            [np.exp(log_softmax(logits[..., at], -1)) for at in likelihood.slices], -1
+        )
+    alpha = 1 + MOST * expit(logits)
+    return np.concatenate(
+        [alpha[..., at] / alpha[..., at].sum(-1, keepdims=True) for at in likelihood.slices], -1
+    )
+
+
+def concentrations(likelihood: Likelihood, logits: np.ndarray) -> np.ndarray | None:
+    """The sum of each question's concentrations, float64 (..., question); None for independent votes: it is infinite."""
+    if likelihood.name != "dirichlet_multinomial":
+        return None
+    logits = np.asarray(logits, np.float64)
+    alpha = np.exp(logits) if likelihood.concentrations == "exp" else 1 + MOST * expit(logits)
+    return np.stack([alpha[..., at].sum(-1) for at in likelihood.slices], -1)
+
+
+def positive_fraction(run: RunSpec, logits: np.ndarray) -> np.ndarray:
+    """rho float32 (...), the fraction of the run's positive answers to its question, of logits (..., answer)."""
+    likelihood = likelihood_of(run)
+    wanted = np.concatenate(
+        [
+            [question == run.question and set(answers) <= set(run.positive) for answers in outputs]
+            for question, outputs in likelihood.questions
+        ]
+    )
+    logits = np.asarray(logits)
+    if likelihood.name == "binomial":
+        return expit(logits[..., 1] - logits[..., 0])
+    return fractions(likelihood, logits)[..., wanted].sum(-1).astype(logits.dtype)
+
+
+def ranks(likelihood: Likelihood, votes: np.ndarray) -> np.ndarray:
+    """float32 0, 1, ... to the most votes of an answer in `votes`, or beyond: a power of two of them, to change seldom.
+
+    One is enough for a likelihood that does not need them.
+    """
+    most = max(int(np.max(votes, initial=0)), 1) if likelihood.name == "dirichlet_multinomial" else 1
+    return np.arange(1 << (most - 1).bit_length(), dtype=np.float32)
