@@ -10,11 +10,13 @@ from unittest import mock
 
 import numpy as np
 import torch
+from scipy.special import gammaln
 
 import impl_torch
 import impl_torch.predict
 import impl_torch.train
 from shared.proof import conformance, operations, reference
+from shared.proof import likelihood as formulas
 from shared.run import keys
 from shared.run.spec import RunSpec, from_config
 
@@ -75,12 +77,47 @@ def yes_for_no(spec, weights, units, kept, real=reference.logits):
     return -real(spec, weights, units, kept)
 
 
-def no_for_yes_votes(logits, yes, total, real=reference.votes_nll):
-    return real(logits, total - yes, total)
+def no_for_yes_votes(likelihood, logits, votes, real=formulas.binomial):
+    return real(likelihood, logits, votes[:, ::-1])
 
 
-def fractions_for_votes(logits, yes, total, real=reference.votes_nll):
-    return real(logits, yes / np.maximum(total, 1), np.minimum(total, 1))
+def fractions_for_votes(likelihood, logits, votes, real=formulas.binomial):
+    return real(likelihood, logits, votes / np.maximum(votes.sum(-1, keepdims=True), 1))
+
+
+def first_question_alone(likelihood, logits, votes, real=formulas.votes_nll):
+    return real(likelihood._replace(questions=likelihood.questions[:1]), logits, votes)
+
+
+def one_question_of_all(likelihood, logits, votes, real=formulas.votes_nll):
+    whole = (("all", sum((answers for _, answers in likelihood.questions), ())),)
+    return real(likelihood._replace(questions=whole), logits, votes)
+
+
+def independent_votes(likelihood, logits, votes):
+    return formulas.multinomial(likelihood, formulas.log_concentrations(likelihood, logits), votes)
+
+
+def with_coefficient(likelihood, logits, votes, real=formulas.dirichlet_multinomial):
+    ways = gammaln(votes.sum(-1) + 1) - gammaln(votes + 1).sum(-1)
+    return real(likelihood, logits, votes) - ways
+
+
+def exp_for_sigmoid(likelihood, logits):
+    return logits
+
+
+def hundred_in_all(likelihood, logits):
+    return np.log(1 + 99 / (1 + np.exp(-logits)))
+
+
+def digamma_of_the_sum_left_out(likelihood, logits, votes):
+    alpha = np.exp(formulas.log_concentrations(likelihood, logits))
+    return alpha * (formulas.psi(alpha) - formulas.psi(alpha + votes))
+
+
+def votes_for_all_answers_alike(likelihood, logits, votes, real=formulas.multinomial_gradient):
+    return real(likelihood, logits, np.broadcast_to(votes.mean(-1, keepdims=True), votes.shape))
 
 
 def sum_for_mean(*arguments, real=reference.gradients):
@@ -177,24 +214,24 @@ def rows_reversed(images, plan, real=impl_torch.train.put_plan):
 
 
 def other_galaxies(state, images, *rest, real=impl_torch.predict.sample):
-    return real(state, images, *rest) + 1e-9 * images.mean()
+    return real(state, images, *rest) * (1 + 1e-9 * images.mean())
 
 
 def other_galaxies_of_the_chunk(*before, real=impl_torch.train.sample_chunk):
-    return real(*before) + 1e-9 * before[4].double().mean()
+    return real(*before) * (1 + 1e-9 * before[4].double().mean())
 
 
 def place_in_the_chunk(*before, real=impl_torch.train.sample_chunk):
-    rho = real(*before)
-    return rho + 1e-7 * torch.arange(len(rho))[:, None]
+    logits = real(*before)
+    return logits * (1 + 1e-6 * torch.arange(len(logits))[:, None, None])
 
 
 def size_of_the_chunk(*before, real=impl_torch.train.sample_chunk):
-    return real(*before) + 1e-7 * len(before[4])
+    return real(*before) * (1 + 1e-6 * len(before[4]))
 
 
 def samples_together(state, *rest, real=impl_torch.predict.sample):
-    return real(state, *rest) + 1e-7 * rest[-1]
+    return real(state, *rest) * (1 + 1e-6 * rest[-1])
 
 
 def one_key_for_all(key, counter, count, real=keys.uniforms):
@@ -223,8 +260,17 @@ MUTANTS = [  # mutant, module, name that it takes the place of, check that must 
     (no_scaling, operations, "dropout", "probabilities"),
     (dropped_for_kept, operations, "dropout", "probabilities"),
     (yes_for_no, reference, "logits", "probabilities"),
-    (no_for_yes_votes, reference, "votes_nll", "likelihood"),
-    (fractions_for_votes, reference, "votes_nll", "likelihood"),
+    (no_for_yes_votes, formulas, "binomial", "likelihood"),
+    (fractions_for_votes, formulas, "binomial", "likelihood"),
+    (first_question_alone, formulas, "votes_nll", "multinomial"),
+    (one_question_of_all, formulas, "votes_nll", "multinomial"),
+    (independent_votes, formulas, "dirichlet_multinomial", "dirichlet_multinomial"),
+    (with_coefficient, formulas, "dirichlet_multinomial", "dirichlet_multinomial"),
+    (one_question_of_all, formulas, "votes_nll", "dirichlet_multinomial"),
+    (exp_for_sigmoid, formulas, "log_concentrations", "dirichlet_multinomial_sigmoid"),
+    (hundred_in_all, formulas, "log_concentrations", "dirichlet_multinomial_sigmoid"),
+    (digamma_of_the_sum_left_out, formulas, "dirichlet_multinomial_gradient", "gradient_of_votes"),
+    (votes_for_all_answers_alike, formulas, "multinomial_gradient", "gradient_of_votes"),
     (sum_of_losses, reference, "loss", "loss"),
     (sum_for_mean, reference, "gradients", "gradient"),
     (ties_to_the_last, operations, "max_pool", "tied_gradient"),

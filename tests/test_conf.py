@@ -13,7 +13,7 @@ from shared.run.spec import RunSpec, from_config
 from trizoo import key_of
 
 GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]
-GROUPS += ["posterior", "acquisition", "oracle", "bench", "match", "conform", "mode"]
+GROUPS += ["likelihood", "posterior", "acquisition", "oracle", "bench", "match", "conform", "mode"]
 CHOICES = [
     f"{group}={file.stem}"
     for group in (*GROUPS, "experiment")

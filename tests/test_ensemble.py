@@ -18,6 +18,7 @@ import trizoo
 from shared.method.backend import compiled_once
 from shared.method.batches import draw_plan
 from shared.method.ensemble import Ensemble, alone, draw_plans, masks, open_networks
+from shared.method.likelihood import positive_fraction
 from shared.method.sampling import sample_galaxies
 from shared.method.training import CHECKPOINT, fit
 from shared.method.views import draw_views, still_views
@@ -86,7 +87,7 @@ def train(folder, name):
     kept = uniforms(galaxy_keys(5, "posterior", some.hashes), 0, 4 * 5).reshape(15, 5, 4) < 0.5
     found["kept"] = kept
     units = networks.features(state, images, views)
-    found["probabilities"] = networks.probabilities(state, units, {"dropout": kept})
+    found["logits"] = networks.logits(state, units, {"dropout": kept})
     plan = draw_plans(run, galaxies(0, GALAXIES), 16, 0, 0, 1)
     loss, slopes = networks.gradients(state, noise(40), plan)
     found |= {f"slopes/{key}": array for key, array in slopes.items()} | {"loss": loss}
@@ -179,7 +180,8 @@ def test_samples_units_and_answers_are_those_of_the_specification(trained):
     rho = np.empty((15, SAMPLES))
     for number, weights in enumerate(networks):
         own = masks(keys, number)
-        rho[:, number::MEMBERS] = reference.sample(run, weights, shown, views, own, 0, 2)
+        logits = reference.sample(run, weights, shown, views, own, 0, 2)
+        rho[:, number::MEMBERS] = positive_fraction(run, logits)
     np.testing.assert_allclose(found["samples"], rho, rtol=1e-10)
     x = reference.apply_views(run, shown, turned(run))
     units = [reference.features(run.model, weights, x) for weights in networks]
@@ -188,8 +190,8 @@ def test_samples_units_and_answers_are_those_of_the_specification(trained):
     assert found["no units"].shape == (0, MEMBERS * 4)
     for t in range(5):
         member, kept = t % MEMBERS, {"dropout": found["kept"][:, t]}
-        rho = 1 / (1 + np.exp(-reference.logits(run.model, networks[member], units[member], kept)))
-        np.testing.assert_allclose(found["probabilities"][:, t], rho, rtol=1e-10)
+        logits = reference.logits(run.model, networks[member], units[member], kept)
+        np.testing.assert_allclose(found["logits"][:, t], logits, rtol=1e-10)
 
 
 def test_views_at_prediction_are_new_for_every_sample_of_every_member(trained):
@@ -244,7 +246,7 @@ def test_plans_of_members_are_those_of_their_seeds():
     plans, alike = draw_plans(run, *given), draw_plans(one, *given)
     for seed in (4, 5):
         wanted = draw_plan(replace(one, seed=seed), *given)
-        for name in ("rows", "yes", "total", "keys", "steps", "scales"):
+        for name in ("rows", "votes", "ranks", "keys", "steps", "scales"):
             np.testing.assert_array_equal(getattr(plans, name)[seed - 4], getattr(wanted, name))
         for array, other in zip(plans.views, wanted.views, strict=True):
             np.testing.assert_array_equal(array[seed - 4], other)

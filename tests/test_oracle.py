@@ -341,7 +341,7 @@ def test_the_catalogue_reveals_what_it_is_told_to_and_test_galaxies_everything(t
     words = ("oracle=catalogue", "oracle.votes=4", "acquisition.rounds=1")
     backend = Fake()
     survey(tmp_path / "run", *words, backend=backend, asked=60)
-    assert {int(total) for plan in backend.plans for total in plan.total.ravel()} == {4}
+    assert {int(total) for plan in backend.plans for total in plan.votes.sum(-1).ravel()} == {4}
     store, run = made(60, True, tmp_path), run_of(*WORDS, *words)
     galaxies, _ = partition(run, store, tmp_path)
     _, total = votes(store, QUESTION, ("smooth",))

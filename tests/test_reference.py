@@ -7,6 +7,7 @@ from scipy.signal import correlate2d
 from scipy.stats import binom
 
 from shared.method.views import Views
+from shared.method.likelihood import YES_OR_NO
 from shared.network.operations import Conv
 from shared.network.weights import init_weights
 from shared.proof import operations, reference
@@ -22,8 +23,7 @@ def test_gradient_is_the_slope():
     batch = (
         random.random((3, 16, 16, 1)),
         {"dropout": random.random((3, 8)) < 0.5},
-        np.array([1, 0, 5.0]),
-        np.array([3, 0, 5.0]),
+        np.array([[2, 1], [0, 0], [0, 5.0]]),
     )
     gradients = reference.gradients(SPEC, weights, *batch).gradients
     for name, gradient in gradients.items():
@@ -78,17 +78,17 @@ def test_relight():
 
 
 def test_votes_nll_is_the_binomials_less_its_coefficient():
-    logits, total = np.array([-3.0, 0.2, 2.5]), np.array([40, 7, 1])
+    logits, total = np.array([[3.0, 0], [0.1, 0.3], [0, 2.5]]), np.array([40, 7, 1])
     yes = np.array([3, 7, 0])
-    rho = 1 / (1 + np.exp(-logits))
+    rho = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     ways = binom.logpmf(yes, total, 0.5) + total * np.log(2)
-    np.testing.assert_allclose(
-        reference.votes_nll(logits, yes, total), ways - binom.logpmf(yes, total, rho), rtol=1e-12
-    )
+    nll = reference.votes_nll(YES_OR_NO, logits, np.stack([total - yes, yes], -1))
+    np.testing.assert_allclose(nll, ways - binom.logpmf(yes, total, rho), rtol=1e-12)
 
 
 def test_nobody_asked_tells_nothing():
-    assert (reference.votes_nll(np.array([-800.0, 0, 800]), np.zeros(3), np.zeros(3)) == 0).all()
+    logits = np.array([[0, -800.0], [0, 0], [0, 800]])
+    assert (reference.votes_nll(YES_OR_NO, logits, np.zeros((3, 2))) == 0).all()
 
 
 def test_log_votes_are_scipys():

@@ -69,7 +69,7 @@ def test_permuted_plans_hold_the_same_galaxies_in_another_order():
         assert sorted(order) == list(range(8)) != order
         arrays = zip(
             (mixed.rows, mixed.yes, mixed.total, mixed.keys, *mixed.views),
-            (plan.rows, plan.yes, plan.total, plan.keys, *plan.views),
+            (plan.rows, plan.votes, plan.keys, *plan.views),
             strict=True,
         )
         for got, whole in arrays:

@@ -4,10 +4,11 @@ An error is max |difference| / max |oracle|, or, for what must be bit-identical,
 """
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 
 import numpy as np
+import pandas as pd
 
 from shared.data.synthetic import draw_galaxies, render
 from shared.method.backend import open_backend
@@ -35,8 +36,7 @@ class Case:
         self.start = unlike_any(first_checkpoint(run.model, run.seed), run.seed)
         self.model, self.likelihood = model_of(run.model), likelihood_of(run)
         self.weights = doubled(self.start.weights | self.start.moments)
-        self.galaxies = draw_galaxies(GALAXIES, run.seed)
-        grey = np.stack([render(row._asdict()) for row in self.galaxies.itertuples(index=False)])
+        self.galaxies, grey = drawn(run.seed)
         colours = [np.roll(grey, shift, 1) for shift in range(run.model.channels)]
         self.images = np.concatenate(colours, -1)
         self.cutouts = Cutouts(self.images, 2, channels=run.model.channels)
@@ -127,6 +127,13 @@ class Case:
         rho = np.clip(centre + random.normal(0, 0.1, (count, samples)), 0, 1)
         rho[0], rho[1], rho[2] = 0, 1, [0, 1] * (samples // 2)
         return rho.astype(np.float32)
+
+
+@cache
+def drawn(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """The galaxies of a case, and their images uint8 (galaxy, y, x, 1)."""
+    galaxies = draw_galaxies(GALAXIES, seed)
+    return galaxies, np.stack([render(row._asdict()) for row in galaxies.itertuples(index=False)])
 
 
 def doubled(named: Weights) -> Weights:

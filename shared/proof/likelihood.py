@@ -11,21 +11,23 @@ from shared.method.likelihood import MOST, Likelihood
 
 def votes_nll(likelihood: Likelihood, logits: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """Minus the log-likelihood of votes in nats (galaxy,), summed over questions."""
-    return sum(
-        NLL[likelihood.name](likelihood, logits[..., at], votes[..., at])
-        for at in likelihood.slices
-    )
+    nll = {
+        "binomial": binomial,
+        "multinomial": multinomial,
+        "dirichlet_multinomial": dirichlet_multinomial,
+    }[likelihood.name]
+    return sum(nll(likelihood, logits[..., at], votes[..., at]) for at in likelihood.slices)
 
 
 def votes_nll_gradient(likelihood: Likelihood, logits: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """The gradient (galaxy, answer) of `votes_nll` with respect to each logit."""
-    return np.concatenate(
-        [
-            GRADIENT[likelihood.name](likelihood, logits[..., at], votes[..., at])
-            for at in likelihood.slices
-        ],
-        -1,
-    )
+    gradient = {
+        "binomial": binomial_gradient,
+        "multinomial": multinomial_gradient,
+        "dirichlet_multinomial": dirichlet_multinomial_gradient,
+    }[likelihood.name]
+    each = [gradient(likelihood, logits[..., at], votes[..., at]) for at in likelihood.slices]
+    return np.concatenate(each, -1)
 
 
 def binomial(_: Likelihood, logits: np.ndarray, votes: np.ndarray) -> np.ndarray:
@@ -92,14 +94,3 @@ def _log_rising(logs: np.ndarray, counts: np.ndarray) -> np.ndarray:
         found += np.where(rank < counts, each, 0)
     return found
 
-
-NLL = {
-    "binomial": binomial,
-    "multinomial": multinomial,
-    "dirichlet_multinomial": dirichlet_multinomial,
-}
-GRADIENT = {
-    "binomial": binomial_gradient,
-    "multinomial": multinomial_gradient,
-    "dirichlet_multinomial": dirichlet_multinomial_gradient,
-}

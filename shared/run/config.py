@@ -82,11 +82,11 @@ def put(config: dict, key: str, value) -> None:
 
 
 def count_answers(config: Mapping) -> int:
-    """How many answers a run learns: the network's outputs. Names that are no questions count nothing."""
+    """How many answers a run learns, the network's outputs; names that are no questions are refused later."""
     asked, questions = at(config, "questions"), at(config, "dataset.questions", {})
     if asked is None:
         return 2
-    return sum(len(some) for name, some in questions.items() if name in asked or "all" in asked)
+    return sum(len(some) for name, some in questions.items() if name in asked or "all" in asked) or 2
 
 
 def differences(one, other, name: str = "") -> list[str]:
