@@ -122,7 +122,10 @@ def _place(dataset: DatasetSpec, sources: dict) -> Path:
 def _identity(dataset: DatasetSpec) -> dict:
     """What a store depends on: not where it is kept, nor how much of it a network sees."""
     config = to_config(dataset)
-    newer = ("hdu", "overdispersion")  # than stores that are there: of no account where they are null
+    newer = (
+        "hdu",
+        "overdispersion",
+    )  # than stores that are there: of no account where they are null
     left_out = (*ELSEWHERE, *(key for key in newer if config[key] is None))
     return {key: value for key, value in config.items() if key not in left_out}
 

@@ -21,7 +21,13 @@ from shared.run.keys import galaxy_hash, uniforms, words
 from shared.run.questions import Leads, Questions
 
 DRAWS = 64  # uniform numbers that make a galaxy; not all are used
-ARM_COUNTS = (0.1, 0.5, 0.66, 0.8, 0.9)  # the chance of at most 1, 2, ... arms; there are six at most
+ARM_COUNTS = (
+    0.1,
+    0.5,
+    0.66,
+    0.8,
+    0.9,
+)  # the chance of at most 1, 2, ... arms; there are six at most
 WOUND = np.radians([9.0, 38.0])  # the pitch of the tightest and of the loosest arms
 
 
@@ -58,8 +64,8 @@ def draw_galaxies(
 
 
 def draw_parameters(draws: np.ndarray) -> dict[str, np.ndarray]:
-    """What makes each galaxy, (galaxy,), of `draws` (galaxy, DRAWS): `synthetic`'s, of which some are drawn more widely,
-    and more.
+    """What makes each galaxy, (galaxy,), of `draws` (galaxy, DRAWS): the parameters of `synthetic`, some drawn more
+    widely than there, and others.
     """
     plain = synthetic.draw_parameters(draws[:, : synthetic.DRAWS])
     u = iter(draws[:, synthetic.DRAWS :].T)
@@ -173,7 +179,7 @@ def tails(galaxy: Mapping[str, float]) -> np.ndarray:
     long = np.where(u > 0, np.float32(4.6), np.float32(2.9))
     across = np.exp(-((v / (width * (np.float32(0.6) + np.float32(0.4) * np.abs(u)))) ** 2))
     along = expit((np.abs(u) - np.float32(1.2)) * 4) * expit((long - np.abs(u)) * 3)
-    return np.float32(8 * galaxy["tails"]) * across * along
+    return np.float32(10 * galaxy["tails"] ** 1.5) * across * along
 
 
 def companion(galaxy: Mapping[str, float]) -> np.ndarray:

@@ -6,6 +6,7 @@ that they mean nothing but can be learnt from images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from scipy.special import ndtri, softmax
@@ -87,11 +88,11 @@ def vote(
             asked = volunteers > number
             if question in leads:
                 asked = asked & _led_to(leads[question], questions, where, given)
-            urn = (1 - overdispersion) * true[:, part] + overdispersion * votes[:, part]
+            rows = np.flatnonzero(asked)
+            urn = (1 - overdispersion) * true[rows, part] + overdispersion * votes[rows, part]
             edges = urn.cumsum(1)
-            ball = uniforms(own[question], number, 1) * edges[:, -1:]
-            answer = (ball >= edges[:, :-1]).sum(1)
-            given[asked, part.start + answer[asked]] = True
+            ball = uniforms(own[question][rows], number, 1) * edges[:, -1:]
+            given[rows, part.start + (ball >= edges[:, :-1]).sum(1)] = True
         votes += given
     return volunteers, votes
 
@@ -113,26 +114,14 @@ def _led_to(froms, questions: Questions, where, given: np.ndarray) -> np.ndarray
 # What is known of each answer, in weights (galaxy,) that are made shares among the answers that a survey offers
 
 
-def _first(seen: Seen) -> Weights:
-    return _of_synthetic("smooth-or-featured", seen)
-
-
-def _edge_on(seen: Seen) -> Weights:
-    return _of_synthetic("disk-edge-on", seen)
+def _of_synthetic(question: str, seen: Seen) -> Weights:
+    shares = synthetic.chances(seen)[question]
+    return dict(zip(synthetic.QUESTIONS[question], shares.T, strict=True))
 
 
 def _bar(seen: Seen) -> Weights:
     known = _of_synthetic("bar", seen)
     return known | {"yes": known["strong"] + known["weak"]}
-
-
-def _arms(seen: Seen) -> Weights:
-    return _of_synthetic("has-spiral-arms", seen)
-
-
-def _of_synthetic(question: str, seen: Seen) -> Weights:
-    shares = synthetic.chances(seen)[question]
-    return dict(zip(synthetic.QUESTIONS[question], shares.T, strict=True))
 
 
 def _bulge(seen: Seen) -> Weights:
@@ -190,9 +179,9 @@ def _near(place: np.ndarray, places: Mapping[str, float], width) -> Weights:
 
 
 KNOWN: dict[str, Callable[[Seen], Weights]] = {
-    "smooth-or-featured": _first,
-    "disk-edge-on": _edge_on,
-    "has-spiral-arms": _arms,
+    "smooth-or-featured": partial(_of_synthetic, "smooth-or-featured"),
+    "disk-edge-on": partial(_of_synthetic, "disk-edge-on"),
+    "has-spiral-arms": partial(_of_synthetic, "has-spiral-arms"),
     "bar": _bar,
     "bulge-size": _bulge,
     "how-rounded": _rounded,

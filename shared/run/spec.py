@@ -201,8 +201,8 @@ class DatasetSpec:
         int | None
     )  # at most so many, drawn by a hash of their id that is not the split's; synthetic: how many
     seed: int  # of synthetic galaxies
-    # of synthetic galaxies that vote on a whole tree, whichever it is: the correlation of two volunteers' answers to one
-    # question about one galaxy, beyond what the galaxy's true fractions explain; 0: there is none. null: other galaxies
+    # of votes on synthetic galaxies with a whole tree of questions: the correlation of two volunteers' answers to one
+    # question about one galaxy, beyond what its true fractions explain; 0: there is none. null: any other galaxies
     overdispersion: float | None
     channels: (
         int  # 1: the mean of the colours is stored | 3: the colours; the network sees their mean
