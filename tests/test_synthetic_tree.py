@@ -194,6 +194,24 @@ def test_galaxies_and_their_answers_are_the_same_on_another_tree():
     pd.testing.assert_frame_equal(part, whole[part.columns])
 
 
+def test_an_answer_called_like_a_property_is_refused():
+    with pytest.raises(ValueError, match="column bulge_size, which is a property"):
+        draw_galaxies(2, 0, {"bulge": ("size", "none")}, {}, 0.0)
+
+
+def test_what_cannot_be_seen_is_not_voted_for():
+    """A disc without arms is voted on alike, however they would be wound and whatever their number."""
+    questions = dataset("synthetic_tree").questions
+    galaxy = {name: np.full(2, value) for name, value in PLAIN.items() if name != "id"}
+    galaxy |= {"arm_contrast": np.zeros(2), "clumps": np.zeros(2)}
+    galaxy |= {"pitch": np.array([0.2, 0.6]), "arm_count": np.array([2, 5])}
+    one, other = fractions(questions, visible(galaxy))
+    np.testing.assert_allclose(one, other, atol=1e-12)
+    star = galaxy | {"star": np.full(2, 1000.0), "bulge_share": np.array([0.1, 1.0])}
+    one, other = fractions(questions, visible(star))
+    np.testing.assert_allclose(one, other, atol=1e-12)
+
+
 def test_made_up_answers_are_of_their_names_and_follow_what_is_seen():
     spec = dataset("synthetic_gz_candels")
     asked = {"clumpy-appearance": ("yes", "no"), "strange": ("yes", "no")}

@@ -21,13 +21,8 @@ from shared.run.keys import galaxy_hash, uniforms, words
 from shared.run.questions import Leads, Questions
 
 DRAWS = 64  # uniform numbers that make a galaxy; not all are used
-ARM_COUNTS = (
-    0.1,
-    0.5,
-    0.66,
-    0.8,
-    0.9,
-)  # the chance of at most 1, 2, ... arms; there are six at most
+# the chance of at most 1, 2, ... arms; there are six at most
+ARM_COUNTS = (0.1, 0.5, 0.66, 0.8, 0.9)
 WOUND = np.radians([9.0, 38.0])  # the pitch of the tightest and of the loosest arms
 
 
@@ -38,7 +33,7 @@ def draw_galaxies(
     for every question each answer's share among all volunteers there could be who are asked (true_QUESTION_ANSWER),
     the votes for each answer (QUESTION_ANSWER) and in all (QUESTION_total), int32.
 
-    Raises ValueError for a seed that is not one.
+    Raises ValueError for a seed that is not one, and for an answer that is called like a parameter.
     """
     if not 0 <= seed < 2**64:
         raise ValueError(f"the seed of galaxies is {seed}; it must be at least 0 and below 2^64")
@@ -46,21 +41,25 @@ def draw_galaxies(
     parameters = draw_parameters(uniforms(words(galaxy_hash(ids, "drawn galaxy")), 0, DRAWS))
     true = synthetic_votes.fractions(questions, visible(parameters))
     volunteers, votes = synthetic_votes.vote(questions, leads, true, overdispersion, ids)
-    columns = {
+    made = {
         "id": ids,
         "seed": np.full(count, seed, np.uint64),
         "number": np.arange(count),
         **parameters,
         "volunteers": volunteers,
     }
+    voted = {}
     for question, where in slices(questions).items():
-        shares, counts = true[:, where], votes[:, where]
-        for answer, share in zip(questions[question], shares.T, strict=True):
-            columns[f"true_{question}_{answer}"] = share
-        for answer, some in zip(questions[question], counts.T, strict=True):
-            columns[f"{question}_{answer}"] = some
-        columns[f"{question}_total"] = counts.sum(1, dtype=np.int32)
-    return pd.DataFrame(columns)
+        names = [f"{question}_{answer}" for answer in questions[question]]
+        voted |= {f"true_{name}": true[:, where][:, i] for i, name in enumerate(names)}
+        voted |= {name: votes[:, where][:, i] for i, name in enumerate(names)}
+        voted[f"{question}_total"] = votes[:, where].sum(1, dtype=np.int32)
+    if twice := sorted(made.keys() & voted.keys()):
+        raise ValueError(
+            f"dataset.questions makes the column {twice[0]}, which is a property of synthetic galaxies; "
+            "give the question or the answer another name"
+        )
+    return pd.DataFrame(made | voted)
 
 
 def draw_parameters(draws: np.ndarray) -> dict[str, np.ndarray]:
@@ -95,8 +94,9 @@ def visible(parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """How much can be seen of each feature, (galaxy,) from 0 to 1: those of `synthetic.visible`, and
 
     bulge: how prominent it is, 1 where there is no disc; boxy: how far an edge-on bulge is from an ellipse; loose: how
-    loosely arms are wound; distinct: how clearly arms can be followed, less the closer they are; arm_count: their
-    number itself; flocculent: clumps along the arms; tails and companion: those of a merger, clear of noise.
+    loosely arms are wound, 0.5 where there is nothing to tell by; distinct: how clearly arms can be followed, less the
+    closer they are; arm_count: their number itself; flocculent: clumps along the arms; tails and companion: those of a
+    merger, clear of noise.
     """
     p = parameters
     seen = np.where(p["star"] > 0, 0.0, 1.0)
@@ -106,11 +106,12 @@ def visible(parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     apart = 2 * np.pi * 1.5 * p["size"] * np.tan(p["pitch"]) / p["arm_count"]  # pixels between arms
     distinct = np.clip(2 * plain["arms"], 0, 1) * apart / (apart + 4 * p["psf"])
     prominence = np.where(disc, p["bulge_share"] / 0.6, 1.0)
+    wound = (p["pitch"] - WOUND[0]) / (WOUND[1] - WOUND[0])
     near = 1 - 0.25 * (p["companion_distance"] - 1.5)
     return plain | {
         "bulge": seen * prominence,
         "boxy": p["boxiness"] * np.sqrt(prominence) * edge_on(p) * clear * disc,
-        "loose": seen * disc * (p["pitch"] - WOUND[0]) / (WOUND[1] - WOUND[0]),
+        "loose": 0.5 + (wound - 0.5) * distinct / (distinct + 0.1),
         "distinct": distinct,
         "arm_count": p["arm_count"] * seen,
         "flocculent": p["clumps"] * plain["arms"],

@@ -27,7 +27,7 @@ LOOKED_AT = {
     "edge": (0.15, 0.25),
     "flat": (0.35, 0.25),
     "bulge": (0.6, 0.35),
-    "loose": (0.35, 0.35),
+    "loose": (0.5, 0.2),
     "flocculent": (0.1, 0.12),
     "tails": (0.2, 0.25),
     "companion": (0.15, 0.25),
@@ -141,8 +141,8 @@ def _edge_on_bulge(seen: Seen) -> Weights:
 
 
 def _winding(seen: Seen) -> Weights:
-    width = 0.28 + 0.5 * (1 - seen["distinct"])
-    return _near(seen["loose"], {"tight": 0.0, "medium": 0.5, "loose": 1.0}, width)
+    places = {"tight": 0.0, "medium": 0.5, "loose": 1.0}
+    return _near(seen["loose"], places, 0.28 + 0.4 * (1 - seen["distinct"]))
 
 
 def _arm_count(seen: Seen) -> Weights:
