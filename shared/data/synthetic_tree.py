@@ -69,7 +69,7 @@ def draw_parameters(draws: np.ndarray) -> dict[str, np.ndarray]:
     plain = synthetic.draw_parameters(draws[:, : synthetic.DRAWS])
     u = iter(draws[:, synthetic.DRAWS :].T)
     disc = plain["bulge_share"] < 1
-    boxiness = np.clip(2 * next(u) - 1, 0, 1)
+    boxiness = np.clip(2 * next(u) - 0.7, 0, 1)
     return plain | {
         "size": np.clip(1.3 * plain["size"], 14, 30),
         "bulge_share": np.where(disc, 0.6 * next(u) ** 1.2, 1.0),
