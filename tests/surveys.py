@@ -64,7 +64,8 @@ def dataset(name: str, *words: str) -> DatasetSpec:
     """conf/dataset/NAME.yaml with `words`; places that it asks for and `words` do not name are given."""
     given = {word.partition("=")[0] for word in words}
     text = (trizoo.CONF / "dataset" / f"{name}.yaml").read_text()
-    needed = [] if name in ("synthetic", "sdss_gz1", "gz2_hub") else ["images", "table"]
+    complete = name.startswith("synthetic") or name in ("sdss_gz1", "gz2_hub")
+    needed = [] if complete else ["images", "table"]
     places = [
         f"dataset.{key}={key}"
         for key in needed

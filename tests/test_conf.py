@@ -22,7 +22,7 @@ CHOICES = [
 
 
 COMPLETE = (
-    "dataset=synthetic",
+    *(f"dataset={file.stem}" for file in (trizoo.CONF / "dataset").glob("synthetic*.yaml")),
     "dataset=sdss_gz1",
 )  # others may want to be told where the images are
 

@@ -22,7 +22,8 @@ from shared.run.spec import RunSpec, from_config
 REAL = Path(os.environ.get("TRIZOO_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 COLUMNS = REAL / "columns" / "columns"
 OWN = ("folder", "synthetic", "sdss_gz1")
-FILES = sorted(f.stem for f in (trizoo.CONF / "dataset").glob("*.yaml") if f.stem not in OWN)
+NAMES = sorted(file.stem for file in (trizoo.CONF / "dataset").glob("*.yaml"))
+FILES = [name for name in NAMES if name not in OWN and not name.startswith("synthetic_")]
 
 # Where volunteers went next, from every answer alike or from each: Willett et al. 2013 (GZ2), 2017 (Hubble), Simmons et
 # al. 2017 (CANDELS), Walmsley et al. 2022 (DECaLS).

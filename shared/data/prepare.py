@@ -122,7 +122,11 @@ def _place(dataset: DatasetSpec, sources: dict) -> Path:
 def _identity(dataset: DatasetSpec) -> dict:
     """What a store depends on: not where it is kept, nor how much of it a network sees."""
     config = to_config(dataset)
-    left_out = ELSEWHERE if dataset.hdu is not None else (*ELSEWHERE, "hdu")
+    newer = (
+        "hdu",
+        "overdispersion",
+    )  # than stores that are there: of no account where they are null
+    left_out = (*ELSEWHERE, *(key for key in newer if config[key] is None))
     return {key: value for key, value in config.items() if key not in left_out}
 
 
@@ -133,9 +137,12 @@ def _sources(dataset: DatasetSpec, source: Source | None) -> dict:
                 f"dataset.images is null, but dataset.table is {dataset.table}; "
                 "say where the images are"
             )
-        from shared.data import synthetic
+        from shared.data import drawing, synthetic, synthetic_tree, synthetic_votes
 
-        return {"synthetic": sha256(Path(synthetic.__file__))}
+        modules = [drawing, synthetic]
+        if dataset.overdispersion is not None:
+            modules += [synthetic_tree, synthetic_votes]
+        return {module.__name__: sha256(Path(module.__file__)) for module in modules}
     tables = [dataset.table, *(join.table for join in dataset.joins.values())]
     return {
         "tables": {table: _table_sum(table) for table in tables if table is not None},
@@ -165,15 +172,7 @@ class Image(NamedTuple):
 
 def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
     """Draw the synthetic galaxies of `dataset`; gives the finished store's folder."""
-    from shared.data import synthetic
-
-    for question, answers in dataset.questions.items():
-        if tuple(answers) != tuple(synthetic.QUESTIONS.get(question, ())):
-            raise ValueError(
-                f"dataset.questions asks {question}: {', '.join(answers)}; synthetic galaxies know "
-                + "; ".join(f"{q}: {', '.join(a)}" for q, a in synthetic.QUESTIONS.items())
-            )
-    galaxies = synthetic.draw_galaxies(dataset.galaxies, dataset.seed)
+    galaxies, render = _synthetic(dataset)
     for place in ("ra", "dec"):
         if place not in galaxies:
             galaxies[place] = np.nan
@@ -181,7 +180,7 @@ def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
     with StoreWriter(beside, len(galaxies), dataset.channels) as draft:
 
         def draw(row: int) -> Image:
-            pixels = synthetic.render(values[row])
+            pixels = render(values[row])
             return Image(row, {"pixels_crc32": draft.put(row, pixels)}, None)
 
         todo = [row for row in range(len(galaxies)) if row not in draft.done]
@@ -189,6 +188,24 @@ def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
             for image in track(images, "drawing galaxies", len(todo)):
                 draft.note(image.row, image.facts)
         return draft.finish(galaxies, _manifest(dataset, sources, {"kind": "synthetic"}, []))
+
+
+def _synthetic(dataset: DatasetSpec) -> tuple[pd.DataFrame, Callable[[dict], np.ndarray]]:
+    """The synthetic galaxies of `dataset` with their votes, and what draws the image of one."""
+    from shared.data import synthetic, synthetic_tree
+
+    if dataset.overdispersion is not None:
+        asked = (dataset.questions, dataset.leads, dataset.overdispersion)
+        galaxies = synthetic_tree.draw_galaxies(dataset.galaxies, dataset.seed, *asked)
+        return galaxies, synthetic_tree.render
+    for question, answers in dataset.questions.items():
+        if tuple(answers) != tuple(synthetic.QUESTIONS.get(question, ())):
+            raise ValueError(
+                f"dataset.questions asks {question}: {', '.join(answers)}; synthetic galaxies know "
+                + "; ".join(f"{q}: {', '.join(a)}" for q, a in synthetic.QUESTIONS.items())
+                + ". Those of dataset.overdispersion=0 vote on any questions"
+            )
+    return synthetic.draw_galaxies(dataset.galaxies, dataset.seed), synthetic.render
 
 
 def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> Path:

@@ -202,6 +202,9 @@ class DatasetSpec:
         int | None
     )  # at most so many, drawn by a hash of their id that is not the split's; synthetic: how many
     seed: int  # of synthetic galaxies
+    # of votes on synthetic galaxies with a whole tree of questions: the correlation of two volunteers' answers to one
+    # question about one galaxy, beyond what its true fractions explain; 0: there is none. null: any other galaxies
+    overdispersion: float | None
     channels: (
         int  # 1: the mean of the colours is stored | 3: the colours; the network sees their mean
     )
@@ -228,6 +231,13 @@ class DatasetSpec:
             )
         if self.galaxies is not None:
             at_least("dataset.galaxies", self.galaxies, 1)
+        if self.overdispersion is not None:
+            in_unit("dataset.overdispersion", self.overdispersion)
+            if self.images is not None:
+                raise ValueError(
+                    f"dataset.overdispersion is {self.overdispersion}, but dataset.images is {self.images}; only the "
+                    "votes on synthetic galaxies are drawn: set one of them to null"
+                )
         one_of("dataset.channels", self.channels, (1, 3))
         one_of("dataset.stretch", self.stretch, ("noise", "grz"))
         if not 0 < self.crop <= 1:
