@@ -68,7 +68,7 @@ def test_permuted_plans_hold_the_same_galaxies_in_another_order():
         order = [plan.rows[step].tolist().index(row) for row in mixed.rows[step]]
         assert sorted(order) == list(range(8)) != order
         arrays = zip(
-            (mixed.rows, mixed.yes, mixed.total, mixed.keys, *mixed.views),
+            (mixed.rows, mixed.votes, mixed.keys, *mixed.views),
             (plan.rows, plan.votes, plan.keys, *plan.views),
             strict=True,
         )
