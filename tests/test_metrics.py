@@ -4,7 +4,7 @@ from math import comb, log
 import numpy as np
 import pytest
 from scipy.special import logsumexp
-from scipy.stats import binom
+from scipy.stats import betabinom, binom
 
 from shared.method import metrics
 from shared.method.metrics import (
@@ -14,6 +14,7 @@ from shared.method.metrics import (
     coverage,
     evaluate,
     log_score,
+    log_scores,
     loss,
     mae,
     rmse,
@@ -157,6 +158,52 @@ def test_any_number_of_votes_is_measured_in_bounded_memory(votes):
         predicted = (within[0] - within[1]).mean(1).sum()
         assert table[width][1] == pytest.approx(predicted, rel=close, abs=close)
         assert table[width][2] == (np.abs(yes - middle[:, 0]) <= width).sum()
+
+
+def scattered(galaxies, seed=0):
+    """Samples, concentrations, and votes drawn from the beta-binomial of one sample of each galaxy."""
+    rng = np.random.default_rng(seed)
+    samples = np.clip(
+        rng.uniform(0.2, 0.8, (galaxies, 1)) + rng.normal(0, 0.1, (galaxies, 9)), 0.01, 1
+    )
+    own, total = np.exp(rng.uniform(1, 4, samples.shape)), rng.integers(1, 60, galaxies)
+    one = np.arange(galaxies), rng.integers(9, size=galaxies)
+    chance = rng.beta(samples[one] * own[one], np.maximum(1 - samples[one], 1e-9) * own[one])
+    return samples, own, rng.binomial(total, chance), total
+
+
+def test_with_concentrations_votes_are_beta_binomial():
+    samples, own, yes, total = scattered(30)
+    a, b = samples * own, np.maximum((1 - samples) * own, 1e-300)
+    expected = betabinom.pmf(yes[:, None], total[:, None], a, b).mean(1)
+    scores = log_scores(samples, yes, total, own)
+    np.testing.assert_allclose(scores, -np.log(expected), rtol=1e-10, atol=1e-12)
+    counts = np.arange(total.max() + 1)
+    expected = betabinom.pmf(counts, total[:, None, None], a[..., None], b[..., None]).mean(1)
+    chances = vote_chances(samples, total, counts, own)
+    np.testing.assert_allclose(chances, expected, rtol=1e-9, atol=1e-13)
+    assert (chances[counts > total[:, None]] == 0).all()
+
+
+def test_coverage_of_scattered_votes_needs_their_concentrations():
+    samples, own, yes, total = scattered(4000)
+    honest, narrow = coverage(samples, yes, total, own), coverage(samples, yes, total)
+    assert max(row[3] for row in honest[2:]) < 0.05
+    assert narrow[3][1] > 1.2 * narrow[3][2]
+
+
+def test_endless_concentrations_are_binomial():
+    samples, _, yes, total = scattered(30)
+    own = np.full(samples.shape, 1e15)
+    np.testing.assert_allclose(
+        log_scores(samples, yes, total, own), log_scores(samples, yes, total), rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        vote_chances(samples, total, np.arange(60), own),
+        vote_chances(samples, total, np.arange(60)),
+        rtol=1e-9,
+        atol=1e-12,
+    )
 
 
 def test_the_expected_count_is_rounded_down_but_not_by_the_computers_error():

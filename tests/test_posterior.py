@@ -7,20 +7,24 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binom
 
-from shared.method import metrics
+from shared.method import metrics, mixture
 from shared.output.posterior import (
     column_prefix,
     describe_columns,
     least_sure,
+    located,
     most_sure,
     posterior_table,
     read_facts,
     read_posterior,
     top_galaxies,
+    tree_table,
     votes_interval,
+    write_blocks,
     write_posterior,
 )
 from shared.run.spec import MOST_VOTES
+from tests.trees import LEADS, QUESTIONS, drawn_samples
 
 SMOOTH = "smooth_or_featured_smooth"
 OTHER = "smooth_or_featured_featured_or_disk_or_artifact"
@@ -121,6 +125,7 @@ def test_counts_of_no_mirror_counts_of_yes(samples):
 def test_pieces_do_not_change_the_table(samples, monkeypatch):
     whole = table(samples)
     monkeypatch.setattr(metrics, "ELEMENTS", 60)
+    monkeypatch.setattr(mixture, "CACHED", 60)
     pd.testing.assert_frame_equal(table(samples), whole)
 
 
@@ -197,3 +202,134 @@ def test_the_interval_of_any_number_of_votes_is_that_of_scipys_mixture(votes):
             reached = binom.cdf([found - 1, found], votes, rho[:, None]).mean(0)
             assert reached[0] < share + 1e-9
             assert reached[1] > share - 1e-9
+
+
+def tree(count=4, known=True, **changes):
+    fractions, concentrations = drawn_samples(count, 6, seed=0)
+    given = {
+        "galaxies": galaxies(count),
+        "questions": QUESTIONS,
+        "leads": LEADS,
+        "fractions": fractions.astype(np.float32),
+        "concentrations": concentrations.astype(np.float32) if known else None,
+        "expected_votes": 40,
+        "in_training": np.arange(count) == 0,
+        "walk_information": np.linspace(0, 1, count),
+    }
+    return tree_table(**given | changes)
+
+
+def test_a_tree_has_the_columns_of_every_question_and_answer():
+    parts = ["mean", "std", "p05", "p50", "p95", "votes_low", "votes_high"]
+    expected = ["id", "ra", "dec", "in_training"]
+    for question, answers in QUESTIONS.items():
+        name = question.replace("-", "_")
+        expected += [f"{name}_asked", f"{name}_information"]
+        expected += [f"{name}_{answer}_{part}" for answer in answers for part in parts]
+    assert list(tree()) == [*expected, "walk_information"]
+    assert list(tree(walk_information=None)) == expected
+    assert tree()["id"].tolist() == ["g0", "g1", "g2", "g3"]
+    assert not tree().drop(columns="dec").isna().any(axis=None)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_tree_says_what_the_mixture_does(known):
+    out = tree(known=known)
+    fractions, concentrations = (array.astype(np.float32) for array in drawn_samples(4, 6, seed=0))
+    concentrations = concentrations if known else None
+    summary = mixture.summarise_fractions(QUESTIONS, fractions, concentrations)
+    low, high = mixture.summarise_votes(QUESTIONS, fractions, concentrations, 40)
+    asked = mixture.mean_asked(QUESTIONS, LEADS, fractions)
+    told = mixture.information(QUESTIONS, fractions)
+    axis = 0
+    for number, (question, answers) in enumerate(QUESTIONS.items()):
+        name = question.replace("-", "_")
+        np.testing.assert_allclose(out[f"{name}_asked"], asked[:, number], rtol=1e-6)
+        np.testing.assert_allclose(out[f"{name}_information"], told[:, number], rtol=1e-6)
+        for answer in answers:
+            for part, values in summary._asdict().items():
+                np.testing.assert_allclose(
+                    out[f"{name}_{answer}_{part}"], values[:, axis], rtol=1e-6
+                )
+            assert out[f"{name}_{answer}_votes_low"].tolist() == low[:, axis].tolist()
+            assert out[f"{name}_{answer}_votes_high"].tolist() == high[:, axis].tolist()
+            axis += 1
+
+
+def test_a_tree_of_one_yes_or_no_question_has_the_numbers_of_its_own_table(samples):
+    """To the float32 that a tree's are kept in."""
+    own = table(samples)
+    both = np.stack([samples, 1 - samples.astype(np.float64)], 2)
+    questions = {"smooth-or-featured": ("smooth", "featured-or-disk_or_artifact")}
+    out = tree(questions=questions, leads={}, fractions=both, concentrations=None)
+    shared = [name for name in own if name in out and name.startswith("smooth")]
+    assert len(shared) == 14
+    for name in shared:
+        np.testing.assert_allclose(out[name], own[name], rtol=1e-6, err_msg=name)
+
+
+def test_every_column_of_a_tree_says_what_it_means():
+    described = describe_columns(tree())
+    assert described["bar_asked"][0] == "1"
+    assert described["bar_asked"][1].startswith("bar: chance that a volunteer is asked")
+    assert described["bar_information"][0] == described["walk_information"][0] == "nat"
+    assert all(meaning for _, meaning in described.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"in_training": np.zeros(3, bool)}, "in_training has 3 rows for 4 galaxies"),
+        ({"walk_information": np.zeros(5)}, "walk_information has 5 rows for 4 galaxies"),
+        ({"fractions": np.zeros((4, 6, 3))}, "they must be .galaxy, sample, answer."),
+        ({"fractions": np.zeros((4, 0, 14))}, "one sample or more and 14 answers"),
+        ({"concentrations": np.ones((4, 6, 4))}, "they must be .galaxy, sample, question."),
+        ({"fractions": np.full((4, 6, 14), 1.1)}, "galaxy 0 are not all between 0 and 1"),
+        ({"fractions": np.full((4, 6, 14), np.nan)}, "galaxy 0 are not all between 0 and 1"),
+        ({"concentrations": np.zeros((4, 6, 5))}, "galaxy 0 are not all above 0"),
+    ],
+)
+def test_a_tree_refuses_what_cannot_be(changes, words):
+    with pytest.raises(ValueError, match=words):
+        tree(**changes)
+
+
+def test_places_that_no_galaxy_has_are_left_out_of_all_blocks():
+    rows = galaxies(4).assign(ra=np.nan, votes=3)
+    assert list(located(rows)) == ["id", "dec"]
+    first = located(rows)[:1]  # whose galaxy has none, though others do
+    assert "dec" in tree(1, galaxies=first, in_training=None)
+    assert "ra" not in tree(1, galaxies=first, in_training=None)
+
+
+def test_blocks_are_one_table_and_are_taken_one_by_one(tmp_path):
+    path, whole, taken = tmp_path / "posterior.parquet", tree(5), []
+
+    def blocks():
+        for start in (0, 2, 4):
+            (beside,) = tmp_path.iterdir()
+            taken.append(beside.stat().st_size)
+            yield whole[start : start + 2]
+
+    write_blocks(path, blocks(), {"seed": 3})
+    pd.testing.assert_frame_equal(read_posterior(path), whole)
+    assert read_facts(path) == {"seed": 3}
+    assert pq.read_metadata(path).num_row_groups == 3
+    assert taken == sorted(set(taken))  # what came before is written when the next is asked for
+    assert pq.read_schema(path).field("bar_asked").metadata[b"unit"] == b"1"
+
+
+def test_blocks_must_have_the_same_columns_or_nothing_is_left(tmp_path):
+    path = tmp_path / "posterior.parquet"
+    with pytest.raises(ValueError, match=r"other columns than the first .*'walk_information'"):
+        write_blocks(path, [tree(), tree(walk_information=None)], {})
+    with pytest.raises(ValueError, match="there are no tables to write"):
+        write_blocks(path, [], {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_block_may_not_know_what_was_learned_from(tmp_path):
+    path = tmp_path / "posterior.parquet"
+    write_blocks(path, [tree(2, in_training=None), tree(2, in_training=None)], {})
+    assert read_posterior(path)["in_training"].isna().all()
+    assert len(read_posterior(path)) == 4

@@ -71,19 +71,27 @@ def truth_coverage(
     level (of two as near, the wider), noise the standard deviation of what is observed. A truth that is equal to
     samples has each of the ranks between them in part. With one sample the shares are 0 and 1, which tell nothing.
     """
+    galaxies, table = len(samples), []
+    for level in levels:
+        inside, expected = between_samples(samples, true_rho, level)
+        noise = (expected * (1 - expected) / galaxies) ** 0.5 if galaxies else float("nan")
+        table.append([level, expected, mean(inside), noise])
+    return table
+
+
+def between_samples(
+    samples: np.ndarray, true_rho: np.ndarray, level: float
+) -> tuple[np.ndarray, float]:
+    """Whether, or for equals in what part, each `true_rho` lies in the interval of `truth_coverage`, float64 (galaxy,);
+    and the chance expected of it.
+    """
     samples, true = np.asarray(samples), np.asarray(true_rho, np.float64)[:, None]
-    count, galaxies = samples.shape[1], len(samples)
+    count = samples.shape[1]
     low = (samples < true).sum(1)
     high = low + (samples == true).sum(1)
-    table = []
-    for level in levels:
-        out = int(np.ceil((1 - level) * (count + 1) / 2 - 0.5 - 1e-9))
-        expected = (count + 1 - 2 * out) / (count + 1)
-        inside = np.minimum(high, count - out) - np.maximum(low, out) + 1
-        observed = mean(np.maximum(inside, 0) / (high - low + 1))
-        noise = (expected * (1 - expected) / galaxies) ** 0.5 if galaxies else float("nan")
-        table.append([level, expected, observed, noise])
-    return table
+    out = int(np.ceil((1 - level) * (count + 1) / 2 - 0.5 - 1e-9))
+    inside = np.minimum(high, count - out) - np.maximum(low, out) + 1
+    return np.maximum(inside, 0) / (high - low + 1), (count + 1 - 2 * out) / (count + 1)
 
 
 def coverage_error(table: list[list[float]]) -> float:

@@ -3,14 +3,17 @@
 Everywhere: samples (galaxy, sample) of rho, the chance that a volunteer says yes; yes (galaxy,) of
 k and total (galaxy,) of N, the votes counted. A galaxy nobody was asked about (N = 0) tells
 nothing and is left out of every measure; a measure of no galaxies at all is NaN. The posterior of
-the votes is Walmsley et al. 2020's mixture, p(k | N) = mean over samples of Binomial(k | N, rho).
+the votes is Walmsley et al. 2020's mixture, p(k | N) = mean over samples of Binomial(k | N, rho); where
+`concentrations` (galaxy, sample) are given, of beta-binomials, whose rho scatters about the sample's by them.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.special import gammaln, logsumexp, xlog1py, xlogy
+from scipy.special import logsumexp, xlog1py, xlogy
 from scipy.stats import rankdata
+
+from shared.method.beta import log_rising, log_ways, parameters
 
 ELEMENTS = 2**21  # numbers in one piece of work: 16 MB
 EPSILON = 1e-8  # inside the logarithms of W+20's loss
@@ -80,15 +83,24 @@ def log_score(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
     return mean(log_scores(samples, yes, total)[np.asarray(total) > 0])
 
 
-def log_scores(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> np.ndarray:
+def log_scores(
+    samples: np.ndarray,
+    yes: np.ndarray,
+    total: np.ndarray,
+    concentrations: np.ndarray | None = None,
+) -> np.ndarray:
     """-ln p(k | N) of each galaxy, float64 (galaxy,), in nats; 0 where nobody was asked."""
     k, n = np.asarray(yes, np.float64), np.asarray(total, np.float64)
     scores = np.empty(len(n))
     for piece in pieces(len(n), np.shape(samples)[1]):
         rho = np.asarray(samples)[piece].astype(np.float64)
-        logs = xlogy(k[piece, None], rho) + xlog1py((n - k)[piece, None], -rho)
+        if concentrations is None:
+            logs = xlogy(k[piece, None], rho) + xlog1py((n - k)[piece, None], -rho)
+        else:
+            own = np.asarray(concentrations)[piece]
+            logs = _log_chances(rho, own, n[piece, None], k[piece, None])
         scores[piece] = np.log(rho.shape[1]) - logsumexp(logs, axis=1)
-    return scores - _log_ways(n, k)
+    return scores - log_ways(n, k)
 
 
 def loss(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
@@ -130,7 +142,12 @@ def confusion(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> list[l
     return np.bincount(2 * true + (rho > 0.5), minlength=4).reshape(2, 2).tolist()
 
 
-def coverage(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> list[list[float]]:
+def coverage(
+    samples: np.ndarray,
+    yes: np.ndarray,
+    total: np.ndarray,
+    concentrations: np.ndarray | None = None,
+) -> list[list[float]]:
     """How often the votes fall as near the expected count as the posterior says they will.
 
     A table of [width, predicted, observed, relative error], for widths of 0 votes to the most that
@@ -140,6 +157,7 @@ def coverage(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> list[li
     """
     asked = np.asarray(total) > 0
     samples, k, n = np.asarray(samples)[asked], np.asarray(yes)[asked], np.asarray(total)[asked]
+    own = None if concentrations is None else np.asarray(concentrations)[asked]
     k_hat = np.floor(n * mean_rho(samples) + 1e-9).astype(np.int64)  # 1e-9: 19.999... means 20
     most = n.max(initial=-1)
     widths = np.arange(min(most, WIDEST) + 1)
@@ -148,7 +166,8 @@ def coverage(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> list[li
     for piece in pieces(len(n), samples.shape[1] * len(counts)):
         centre = k_hat[piece, None]
         start = np.maximum(centre - WIDEST, 0)
-        chances = vote_chances(samples[piece], n[piece], start + counts)
+        each = None if own is None else own[piece]
+        chances = vote_chances(samples[piece], n[piece], start + counts, each)
         below = np.pad(chances.cumsum(1), ((0, 0), (1, 0)))  # (galaxy, count): the chance of fewer
         low, high = np.maximum(centre - widths, 0), np.minimum(centre + widths, n[piece, None])
         predicted += (
@@ -162,7 +181,12 @@ def coverage(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> list[li
     ]
 
 
-def vote_chances(samples: np.ndarray, total: np.ndarray, k: np.ndarray) -> np.ndarray:
+def vote_chances(
+    samples: np.ndarray,
+    total: np.ndarray,
+    k: np.ndarray,
+    concentrations: np.ndarray | None = None,
+) -> np.ndarray:
     """The posterior chance p(k | N), float64 (galaxy, k), of `k` votes, int (k,) or (galaxy, k), out
     of `total` (galaxy,); 0 where k > N.
 
@@ -175,9 +199,15 @@ def vote_chances(samples: np.ndarray, total: np.ndarray, k: np.ndarray) -> np.nd
         log_yes, log_no = np.maximum(np.log(rho), BELOW), np.maximum(np.log1p(-rho), BELOW)
     chances = np.empty(k.shape)
     for block in pieces(k.shape[1], rho.size):
-        ways = np.where(k[:, block] <= n, _log_ways(n, np.minimum(k[:, block], n)), BELOW)
+        ways = np.where(k[:, block] <= n, log_ways(n, np.minimum(k[:, block], n)), BELOW)
         yes, no = k[:, None, block], np.maximum(n - k[:, block], 0)[:, None]
-        chances[:, block] = np.exp(ways[:, None] + yes * log_yes + no * log_no).mean(1)
+        if concentrations is None:
+            logs = ways[:, None] + yes * log_yes + no * log_no
+        else:
+            own = np.asarray(concentrations)[:, :, None]
+            least = np.minimum(yes, n[:, None])
+            logs = ways[:, None] + _log_chances(rho, own, n[:, None], least)
+        chances[:, block] = np.exp(logs).mean(1)
     return chances
 
 
@@ -209,8 +239,12 @@ def _decided(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> tuple[n
     return margin[decided] > 0, mean_rho(samples)[decided]
 
 
-def _log_ways(n: np.ndarray, k: np.ndarray) -> np.ndarray:
-    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+def _log_chances(
+    rho: np.ndarray, concentrations: np.ndarray, n: np.ndarray, k: np.ndarray
+) -> np.ndarray:
+    """ln of a beta-binomial's chance of `k` given votes of `n`, in a given order."""
+    a, b = parameters(rho, concentrations)
+    return log_rising(a, k) + log_rising(b, n - k) - log_rising(a + b, n)
 
 
 def _check(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> None:

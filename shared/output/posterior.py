@@ -1,12 +1,14 @@
 """What a network believes about each galaxy, as a table astronomers can open.
 
-One row per galaxy. A question is cut in two answers, yes (the positive answers) and no (all the
-others), and each has its own columns, all named by the question and the answer:
-smooth_or_featured_smooth_mean. The table is one Parquet file that says in its metadata what each
-column means and how it was made; the same table always gives the same bytes.
+One row per galaxy, and columns named by the question and the answer: smooth_or_featured_smooth_mean. Of a whole tree
+every answer has its columns, and every question says how likely it is asked (`tree_table`). One question by itself is
+cut in two answers, yes (the positive answers) and no (all the others): `posterior_table`. The table is one Parquet
+file that says in its metadata what each column means and how it was made; the same table always gives the same bytes.
 """
 
 import json
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +16,34 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared.method.metrics import pieces, vote_chances
+from shared.data.schema import slices
+from shared.method.mixture import (
+    information,
+    mean_asked,
+    summarise_fractions,
+    summarise_votes,
+    votes_interval,
+)
+from shared.run.questions import Leads, Questions
 from shared.run.records import write_whole
 
-QUANTILES = {"p05": 0.05, "p50": 0.50, "p95": 0.95}
 MEANINGS = {  # of a column by its last part: unit, meaning
     "mean": ("1", "posterior mean of the vote fraction"),
-    "std": ("1", "posterior standard deviation of the vote fraction, over samples"),
+    "std": ("1", "posterior standard deviation of the vote fraction"),
     "p05": ("1", "5 % of the posterior of the vote fraction lies below"),
     "p50": ("1", "posterior median of the vote fraction"),
     "p95": ("1", "95 % of the posterior of the vote fraction lies below"),
     "votes_low": ("vote", "least of the central 90 % of votes, of as many as are expected"),
     "votes_high": ("vote", "most of the central 90 % of votes, of as many as are expected"),
+    "asked": (
+        "1",
+        "chance that a volunteer is asked this question, the answers before it being as they may",
+    ),
+    "information": (
+        "nat",
+        "what one volunteer's answer to this question, if asked, tells about the network: the entropy of the answer "
+        "less its mean over samples",
+    ),
 }
 PLAIN = {
     "id": ("", "name of the galaxy"),
@@ -39,6 +57,10 @@ PLAIN = {
         "nat",
         "what its votes are expected to tell about the network: the entropy of the votes less its "
         "mean over samples",
+    ),
+    "walk_information": (
+        "nat",
+        "what all answers of one volunteer, who goes from question to question, tell about the network",
     ),
 }
 RUN = b"trizoo"  # the key of the run's facts in the file's metadata
@@ -61,22 +83,15 @@ def posterior_table(
     of bool, None where it is not known (then its column is empty). Coordinates that no galaxy has
     are left out. Raises ValueError for arrays of another length than the galaxies.
     """
-    known = [None] * len(galaxies) if in_training is None else np.asarray(in_training, bool)
-    for name, array in {
-        "samples": samples,
-        "mutual_information": mutual_information,
-        "in_training": known,
-    }.items():
-        if len(array) != len(galaxies):
-            raise ValueError(
-                f"{name} has {len(array)} rows for {len(galaxies)} galaxies; give one each"
-            )
-    columns = {"id": galaxies["id"].astype(str).reset_index(drop=True)}
-    for place in ("ra", "dec"):
-        if place in galaxies and not np.isnan(galaxies[place].to_numpy(np.float64)).all():
-            columns[place] = galaxies[place].to_numpy(np.float64)
-    columns["in_training"] = pd.array(known, "boolean") if in_training is None else known
-    chances = _summary(samples)
+    _check_rows(
+        len(galaxies),
+        samples=samples,
+        mutual_information=mutual_information,
+        in_training=in_training,
+    )
+    columns = _galaxy_columns(located(galaxies), in_training)
+    yes = summarise_fractions({question: ("yes",)}, np.asarray(samples)[..., None], None)
+    chances = {name: values[:, 0] for name, values in yes._asdict().items()}
     low, high = votes_interval(samples, expected_votes)
     opposite = {
         "mean": 1 - chances["mean"],
@@ -96,39 +111,95 @@ def posterior_table(
     return pd.DataFrame(columns)
 
 
+def tree_table(
+    galaxies: pd.DataFrame,
+    questions: Questions,
+    leads: Leads,
+    fractions: np.ndarray,
+    concentrations: np.ndarray | None,
+    expected_votes: int,
+    in_training: np.ndarray | None,
+    walk_information: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """The table of `galaxies` (id, and ra and dec in degrees if the columns are there; see `located`) and all answers.
+
+    `fractions` (galaxy, sample, answer) and `concentrations` (galaxy, sample, question) or None are the posterior's
+    samples; counts of votes are out of `expected_votes` answers to their question. Nothing is left blank: what the
+    answers to a question are worth is told by the chance that it is asked. Numbers are float32, to halve the file.
+    `in_training` (galaxy,) is None where it is not known; `walk_information` (galaxy,), in nats, is left out if None.
+    Raises ValueError for arrays that do not belong together or are no fractions.
+    """
+    _check_rows(
+        len(galaxies),
+        fractions=fractions,
+        concentrations=concentrations,
+        in_training=in_training,
+        walk_information=walk_information,
+    )
+    _check_samples(questions, fractions, concentrations)
+    columns = _galaxy_columns(galaxies, in_training)
+    summary = summarise_fractions(questions, fractions, concentrations)._asdict()
+    low, high = summarise_votes(questions, fractions, concentrations, expected_votes)
+    asked, told = mean_asked(questions, leads, fractions), information(questions, fractions)
+    for number, (question, place) in enumerate(slices(questions).items()):
+        prefix = question.replace("-", "_")
+        columns[f"{prefix}_asked"] = asked[:, number].astype(np.float32)
+        columns[f"{prefix}_information"] = told[:, number].astype(np.float32)
+        for answer, column in zip(questions[question], range(place.start, place.stop), strict=True):
+            prefix = column_prefix(question, (answer,))
+            for name, values in summary.items():
+                columns[f"{prefix}_{name}"] = values[:, column].astype(np.float32)
+            columns[f"{prefix}_votes_low"] = low[:, column]
+            columns[f"{prefix}_votes_high"] = high[:, column]
+    if walk_information is not None:
+        columns["walk_information"] = np.asarray(walk_information, np.float32)
+    return pd.DataFrame(columns)
+
+
+def located(galaxies: pd.DataFrame) -> pd.DataFrame:
+    """`galaxies` with id, and those of ra and dec that any galaxy has."""
+    places = [
+        place
+        for place in ("ra", "dec")
+        if place in galaxies and not np.isnan(galaxies[place].to_numpy(np.float64)).all()
+    ]
+    return galaxies[["id", *places]]
+
+
 def column_prefix(question: str, answers: tuple[str, ...]) -> str:
     """What the columns of `answers` to `question`, taken together, begin with."""
     return f"{question}_{'_or_'.join(answers)}".replace("-", "_")
 
 
-def votes_interval(samples: np.ndarray, expected_votes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The 5 % and the 95 % quantile, both int32 (galaxy,), of the number of `expected_votes` that are
-    yes, under the mixture of binomials of `samples` (galaxy, sample).
-
-    A quantile is the least count whose chance of not being exceeded reaches it, so at most 5 % lie
-    beyond either end.
-    """
-    low, high = np.empty(len(samples), np.int32), np.empty(len(samples), np.int32)
-    for piece in pieces(len(samples), samples.shape[1] * (expected_votes + 1)):
-        total = np.full(len(samples[piece]), expected_votes)
-        reached = vote_chances(samples[piece], total, np.arange(expected_votes + 1)).cumsum(1)
-        low[piece], high[piece] = (reached < 0.05).sum(1), (reached < 0.95).sum(1)
-    return low, high
-
-
 def write_posterior(path: Path, table: pd.DataFrame, meta: dict) -> None:
     """`table` as Parquet at `path`, whole or not at all, with `meta`, plain facts about the run."""
-    described = describe_columns(table)
-    arrays = [pa.array(table[name], pa.string() if name == "id" else None) for name in table]
-    fields = []
-    for name, array in zip(table, arrays, strict=True):
-        unit, description = described[name]
-        fields.append(
-            pa.field(name, array.type, metadata={"unit": unit, "description": description})
-        )
-    facts = json.dumps(meta, sort_keys=True)
-    whole = pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata={RUN: facts}))
-    write_whole(Path(path), lambda beside: pq.write_table(whole, beside, compression="zstd"))
+    write_blocks(path, [table], meta)
+
+
+def write_blocks(path: Path, blocks: Iterable[pd.DataFrame], meta: dict) -> None:
+    """Tables, one after the other, as one Parquet file at `path`, whole or not at all, with `meta`, facts of the run.
+
+    Each is a row group, taken from `blocks` when the one before is written: no more than one need exist at once.
+    Raises ValueError for no tables at all, and for one whose columns are others than the first's.
+    """
+
+    def write(beside: Path) -> None:
+        rest = iter(blocks)
+        first = next(rest, None)
+        if first is None:
+            raise ValueError(f"there are no tables to write to {path}; give one, if of no galaxies")
+        schema = _schema(first, meta)
+        with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
+            for table in chain([first], rest):
+                if list(table) != schema.names:
+                    other = sorted(set(table) ^ set(schema.names)) or "their order"
+                    raise ValueError(
+                        f"a table for {path} has other columns than the first ({other}); all must have the same"
+                    )
+                arrays = [pa.array(table[field.name], field.type) for field in schema]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+    write_whole(Path(path), write)
 
 
 def read_posterior(path: Path) -> pd.DataFrame:
@@ -169,17 +240,51 @@ def _first(table: pd.DataFrame, column: str, ascending: bool, count: int) -> pd.
     return ordered.head(count)
 
 
-def _summary(samples: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean, standard deviation and quantiles, each (galaxy,), in pieces of bounded memory."""
-    out = {name: np.empty(len(samples)) for name in ("mean", "std", *QUANTILES)}
-    for piece in pieces(len(samples), samples.shape[1]):
-        rho = np.asarray(samples[piece], np.float64)
-        out["mean"][piece], out["std"][piece] = rho.mean(1), rho.std(1)
-        for name, quantile in zip(
-            QUANTILES, np.quantile(rho, list(QUANTILES.values()), 1), strict=True
-        ):
-            out[name][piece] = quantile
-    return out
+def _galaxy_columns(galaxies: pd.DataFrame, in_training: np.ndarray | None) -> dict:
+    columns = {"id": galaxies["id"].astype(str).reset_index(drop=True)}
+    columns |= {
+        place: galaxies[place].to_numpy(np.float64) for place in ("ra", "dec") if place in galaxies
+    }
+    if in_training is None:
+        columns["in_training"] = pd.array([None] * len(galaxies), "boolean")
+    else:
+        columns["in_training"] = np.asarray(in_training, bool)
+    return columns
+
+
+def _schema(table: pd.DataFrame, meta: dict) -> pa.Schema:
+    fields = []
+    for name, (unit, description) in describe_columns(table).items():
+        kind = pa.string() if name == "id" else pa.array(table[name]).type
+        fields.append(pa.field(name, kind, metadata={"unit": unit, "description": description}))
+    return pa.schema(fields, metadata={RUN: json.dumps(meta, sort_keys=True)})
+
+
+def _check_rows(galaxies: int, **arrays: np.ndarray | None) -> None:
+    for name, array in arrays.items():
+        if array is not None and len(array) != galaxies:
+            raise ValueError(f"{name} has {len(array)} rows for {galaxies} galaxies; give one each")
+
+
+def _check_samples(
+    questions: Questions, fractions: np.ndarray, concentrations: np.ndarray | None
+) -> None:
+    answers = sum(map(len, questions.values()))
+    if fractions.ndim != 3 or not fractions.shape[1] or fractions.shape[2] != answers:
+        raise ValueError(
+            f"fractions are {fractions.shape}; they must be (galaxy, sample, answer), of one sample or more and "
+            f"{answers} answers"
+        )
+    wanted = (*fractions.shape[:2], len(questions))
+    if concentrations is not None and concentrations.shape != wanted:
+        raise ValueError(
+            f"concentrations are {concentrations.shape}; they must be (galaxy, sample, question), {wanted}"
+        )
+    for galaxy in np.flatnonzero(~((fractions >= 0) & (fractions <= 1)).all((1, 2)))[:1]:
+        raise ValueError(f"the fractions of galaxy {galaxy} are not all between 0 and 1")
+    if concentrations is not None:
+        for galaxy in np.flatnonzero(~(concentrations > 0).all((1, 2)))[:1]:
+            raise ValueError(f"the concentrations of galaxy {galaxy} are not all above 0")
 
 
 def _describe(name: str) -> tuple[str, str]:
