@@ -2,11 +2,9 @@
 
 One row per galaxy. A question is cut in two answers, yes (the positive answers) and no (all the
 others), and each has its own columns, all named by the question and the answer:
-smooth_or_featured_smooth_mean. The table is one Parquet file that says in its metadata what each
-column means and how it was made; the same table always gives the same bytes.
+smooth_or_featured_smooth_mean. What each means is in columns.py, how files are written in formats/.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,33 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.method.metrics import pieces, vote_chances
-from shared.run.records import write_whole
+from shared.output.columns import describe_columns
+from shared.output.formats import parquet
 
 QUANTILES = {"p05": 0.05, "p50": 0.50, "p95": 0.95}
-MEANINGS = {  # of a column by its last part: unit, meaning
-    "mean": ("1", "posterior mean of the vote fraction"),
-    "std": ("1", "posterior standard deviation of the vote fraction, over samples"),
-    "p05": ("1", "5 % of the posterior of the vote fraction lies below"),
-    "p50": ("1", "posterior median of the vote fraction"),
-    "p95": ("1", "95 % of the posterior of the vote fraction lies below"),
-    "votes_low": ("vote", "least of the central 90 % of votes, of as many as are expected"),
-    "votes_high": ("vote", "most of the central 90 % of votes, of as many as are expected"),
-}
-PLAIN = {
-    "id": ("", "name of the galaxy"),
-    "ra": ("deg", "right ascension"),
-    "dec": ("deg", "declination"),
-    "in_training": (
-        "",
-        "whether its votes were learned from, so that its row is no prediction; empty: not known",
-    ),
-    "mutual_information": (
-        "nat",
-        "what its votes are expected to tell about the network: the entropy of the votes less its "
-        "mean over samples",
-    ),
-}
-RUN = b"trizoo"  # the key of the run's facts in the file's metadata
 
 
 def posterior_table(
@@ -120,15 +95,7 @@ def write_posterior(path: Path, table: pd.DataFrame, meta: dict) -> None:
     """`table` as Parquet at `path`, whole or not at all, with `meta`, plain facts about the run."""
     described = describe_columns(table)
     arrays = [pa.array(table[name], pa.string() if name == "id" else None) for name in table]
-    fields = []
-    for name, array in zip(table, arrays, strict=True):
-        unit, description = described[name]
-        fields.append(
-            pa.field(name, array.type, metadata={"unit": unit, "description": description})
-        )
-    facts = json.dumps(meta, sort_keys=True)
-    whole = pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata={RUN: facts}))
-    write_whole(Path(path), lambda beside: pq.write_table(whole, beside, compression="zstd"))
+    parquet.write(Path(path), pa.table(arrays, list(table)), described, meta)
 
 
 def read_posterior(path: Path) -> pd.DataFrame:
@@ -138,15 +105,7 @@ def read_posterior(path: Path) -> pd.DataFrame:
 
 def read_facts(path: Path) -> dict:
     """The facts about the run that the table at `path` keeps."""
-    return json.loads(pq.read_schema(path).metadata[RUN])
-
-
-def describe_columns(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """The unit and the meaning of each column of a posterior `table`.
-
-    Raises ValueError for a column that is none of a posterior.
-    """
-    return {name: _describe(name) for name in table}
+    return parquet.facts_of(pq.read_schema(path))
 
 
 def top_galaxies(table: pd.DataFrame, answer: str, count: int) -> pd.DataFrame:
@@ -180,14 +139,3 @@ def _summary(samples: np.ndarray) -> dict[str, np.ndarray]:
         ):
             out[name][piece] = quantile
     return out
-
-
-def _describe(name: str) -> tuple[str, str]:
-    if name in PLAIN:
-        return PLAIN[name]
-    for last, (unit, meaning) in MEANINGS.items():
-        if name.endswith(f"_{last}"):
-            return unit, f"{name.removesuffix(f'_{last}')}: {meaning}"
-    raise ValueError(
-        f"{name!r} is no column of a posterior; there are {', '.join(PLAIN)} and *_mean ..."
-    )

@@ -17,6 +17,7 @@ USES = {
     "prepare": ("dataset",),
     "fit": (*LEARNS, "posterior"),
     "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
+    "catalogue": ("run", "posterior.format", "posterior.columns"),
     "calibrate": (*HAS_FIT, "seed", "dataset", "minimum_votes", "split", "posterior.samples"),
     "active": (
         *LEARNS,

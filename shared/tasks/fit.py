@@ -13,6 +13,7 @@ from shared.method.metrics import evaluate
 from shared.method.sampling import sample_galaxies
 from shared.method.training import fit as train
 from shared.network.weights import TRAINED_WITH, parameters, save_weights
+from shared.output.formats import check_formats
 from shared.run.keys import galaxy_hash
 from shared.run.records import write_whole
 from shared.run.spec import RunSpec
@@ -23,6 +24,7 @@ from shared.tasks.results import facts, on_part, summarise, where, write_catalog
 def fit(run: RunSpec, folder: Path) -> dict:
     """Train on the training galaxies, then write the posterior of all, or of the test galaxies."""
     store = prepare_store(run.dataset)
+    check_formats(run.posterior.format, store.galaxies)
     hashes = galaxy_hash(store.galaxies["id"])
     parts = labelled_parts(run, store, hashes)
     backend, images = open_networks(run), cutouts(run, store)

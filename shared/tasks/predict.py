@@ -9,6 +9,7 @@ from shared.data.prepare import prepare as prepare_store
 from shared.method.ensemble import open_networks
 from shared.method.sampling import sample_galaxies
 from shared.network.weights import fitted
+from shared.output.formats import check_formats
 from shared.run.keys import galaxy_hash
 from shared.run.spec import RunSpec
 from shared.tasks.galaxies import cutouts, learned_from
@@ -19,6 +20,7 @@ def predict(run: RunSpec, folder: Path) -> dict:
     """Write the posterior of every galaxy of a dataset, with the weights of a fit."""
     path, start = fitted(run)
     store = prepare_store(run.dataset)
+    check_formats(run.posterior.format, store.galaxies)
     backend, images = open_networks(run), cutouts(run, store)
     state = backend.init(run, start)
     ids = store.galaxies["id"]

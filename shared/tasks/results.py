@@ -1,5 +1,6 @@
 """What the files and the record of a run say of it."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,16 @@ import numpy as np
 from shared.data.store import Store
 from shared.method.backend import Backend
 from shared.method.batches import Labelled
+from shared.output.formats import convert
 from shared.output.posterior import posterior_table, write_posterior
-from shared.run.records import allocator
+from shared.run.records import allocator, host
 from shared.run.spec import RunSpec
+from shared.tasks.inherit import weights_file
+
+
+METHOD = "Bayesian convolutional network, posterior samples by dropout or an ensemble (Walmsley et al. 2020)"
+DOI = "10.1093/mnras/stz2816"
+CITE = f"trizoo (its CITATION.cff) and the method: Walmsley et al. 2020, MNRAS 491, 1554, doi:{DOI}"
 
 
 def write_catalogue(
@@ -22,7 +30,10 @@ def write_catalogue(
     in_training: np.ndarray | None,
     folder: Path,
 ) -> np.ndarray:
-    """Write posterior.parquet of the galaxies in `rows`; gives their mutual information (galaxy,) in nats."""
+    """Write posterior.parquet of the galaxies in `rows`, and the formats that are asked for beside it.
+
+    Gives their mutual information (galaxy,) in nats.
+    """
     votes_expected = run.posterior.expected_votes
     information = backend.acquire("mutual_information", samples, votes_expected)
     table = posterior_table(
@@ -35,8 +46,32 @@ def write_catalogue(
         information,
         in_training,
     )
-    write_posterior(folder / "posterior.parquet", table, facts(run))
+    path = folder / "posterior.parquet"
+    write_posterior(path, table, facts(run) | provenance(run, folder))
+    convert(path, folder, run.posterior.format, run.posterior.columns)
     return information
+
+
+def provenance(run: RunSpec, folder: Path) -> dict[str, Any]:
+    """What a catalogue says of how it was made, beside its `facts`: by what method and program, from which data.
+
+    The weights are those that the run has left in its `folder`, or those that it was given.
+    """
+    made, weights = host(), folder / "weights.safetensors"
+    if not weights.exists():
+        weights = weights_file(run.weights)
+    return {
+        "method": METHOD,
+        "doi": DOI,
+        "cite": CITE,
+        "survey": run.dataset.name,
+        "licence": run.dataset.licence,
+        "model": run.model.name,
+        "members": run.training.members,
+        "weights_sha256": sha256(weights.read_bytes()).hexdigest(),
+        "trizoo": made["trizoo"],
+        "commit": made["commit"],
+    }
 
 
 def facts(run: RunSpec) -> dict[str, Any]:
