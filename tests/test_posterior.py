@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import binom
 
 from shared.method import metrics
+from shared.output.columns import describe_columns
 from shared.output.posterior import (
     column_prefix,
-    describe_columns,
     least_sure,
     most_sure,
     posterior_table,
@@ -155,12 +155,12 @@ def test_every_column_says_what_it_means_in_the_file(samples, tmp_path):
     out = table(samples)
     write_posterior(tmp_path / "posterior.parquet", out, {})
     schema = pq.read_schema(tmp_path / "posterior.parquet")
-    for name, (unit, description) in describe_columns(out).items():
-        assert schema.field(name).metadata[b"unit"].decode() == unit
-        assert schema.field(name).metadata[b"description"].decode() == description
-        assert description
-    assert describe_columns(out)["ra"] == ("deg", "right ascension")
-    assert describe_columns(out)[f"{OTHER}_votes_low"][1].startswith(OTHER + ": least")
+    for name, column in describe_columns(out).items():
+        held = {key.decode(): value.decode() for key, value in schema.field(name).metadata.items()}
+        assert held == column._asdict()
+        assert column.description
+    assert describe_columns(out)["ra"] == ("deg", "pos.eq.ra;meta.main", "right ascension")
+    assert describe_columns(out)[f"{OTHER}_votes_low"].description.startswith(OTHER + ": least")
 
 
 def test_a_strange_column_is_refused(samples, tmp_path):

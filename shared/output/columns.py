@@ -58,8 +58,8 @@ PLAIN = {
         "samples",
     ),
 }
-FRIENDLY = ("mean", "p05", "p95", "asked")  # beside those that identify a galaxy
-IDENTIFY = ("id", "ra", "dec", "in_training")
+FRIENDLY = ("mean", "p05", "p95", "asked")  # last parts of the friendly columns
+IDENTIFY = ("id", "ra", "dec", "in_training")  # and these
 
 
 def describe_columns(names: Iterable[str]) -> dict[str, Column]:
@@ -68,7 +68,7 @@ def describe_columns(names: Iterable[str]) -> dict[str, Column]:
 
 
 def friendly(names: Iterable[str]) -> list[str]:
-    """Those of `names` that answer most questions: of each answer the mean fraction and the ends of its 90 % interval."""
+    """Those of `names` that most need: of each answer the mean fraction and its 90 % interval, and who is asked."""
     last = tuple(f"_{part}" for part in FRIENDLY)
     return [name for name in names if name in IDENTIFY or name.endswith(last)]
 

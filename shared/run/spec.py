@@ -591,7 +591,7 @@ class RunSpec:
     outputs: str  # where runs are kept
     folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
     weights: str | None  # predict, calibrate, export: a run folder of fit, or a weights.safetensors
-    run: str | None  # catalogue: the folder of a finished run of fit or predict
+    run: str | None  # catalogue: a run folder of fit or predict, or a posterior.parquet
     format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file
     again: bool  # do a finished run anew
     backend: BackendSpec

@@ -5,7 +5,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from shared.output.formats import check_formats, convert
-from shared.run.records import read_run
 from shared.run.spec import RunSpec
 
 
@@ -15,10 +14,12 @@ def catalogue(run: RunSpec, folder: Path) -> dict:
         raise ValueError(
             "run is null; name the folder of a finished fit or predict: run=outputs/fit/NAME"
         )
-    source = Path(run.run) / "posterior.parquet"
-    read_run(source.parent)
+    source = Path(run.run)
+    source = source / "posterior.parquet" if source.is_dir() else source
     if not source.is_file():
-        raise ValueError(f"there is no {source}; finish that run first, or name another run=...")
+        raise ValueError(
+            f"there is no {source}; run needs the folder of a finished fit or predict, or its posterior.parquet"
+        )
     places = [name for name in ("id", "ra", "dec") if name in pq.read_schema(source).names]
     galaxies = pq.read_table(source, columns=places).to_pandas()
     check_formats(run.posterior.format, galaxies)

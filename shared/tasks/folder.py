@@ -31,7 +31,8 @@ def run_folder(config: dict) -> Path:
     if task in ("prepare", "show", "match"):
         words = [config["dataset"]["name"]]
     elif task == "catalogue":
-        words = [Path(config["run"] or "").resolve().name]
+        source = Path(config["run"] or "").resolve()
+        words = [source.parent.name if source.is_file() else source.name]
     elif task == "kit":
         words = [seed]
     return outputs / task / re.sub(r"[^\w.-]+", "-", "-".join([*words, digest(what)]))

@@ -15,7 +15,6 @@ from shared.run.records import allocator, host
 from shared.run.spec import RunSpec
 from shared.tasks.inherit import weights_file
 
-
 METHOD = "Bayesian convolutional network, posterior samples by dropout or an ensemble (Walmsley et al. 2020)"
 DOI = "10.1093/mnras/stz2816"
 CITE = f"trizoo (its CITATION.cff) and the method: Walmsley et al. 2020, MNRAS 491, 1554, doi:{DOI}"

@@ -23,7 +23,7 @@ FACTS = "TRIZOO"  # the keyword of the run's facts, as JSON
 def check(galaxies: pd.DataFrame) -> None:
     """Raise ValueError for an id that FITS cannot give back: one that ends in a blank, or holds a zero byte."""
     ids = galaxies["id"].astype(str)
-    if (bad := ids[ids.str.endswith(" ") | ids.str.contains("\0", regex=False)]).size:
+    if (bad := ids[(ids.str.rstrip() != ids) | ids.str.contains("\0", regex=False)]).size:
         raise ValueError(
             f"the id {bad.iloc[0]!r} ends in a blank or holds a zero byte, which FITS drops; choose another "
             "posterior.format, or name the galaxy otherwise"

@@ -41,7 +41,8 @@ class Part(NamedTuple):
 def check(galaxies: pd.DataFrame) -> None:
     """Raise ValueError without cdshealpix, or if no galaxy has a place on the sky."""
     healpix()
-    places(pa.table({name: galaxies[name] for name in ("ra", "dec") if name in galaxies}), "hats")
+    some = galaxies.reindex(columns=["ra", "dec"])
+    places(pa.Table.from_pandas(some, preserve_index=False), "hats")
 
 
 def healpix():

@@ -18,7 +18,8 @@ ORDER = 10  # cells of 3.4 arcminutes
 def check(galaxies: pd.DataFrame) -> None:
     """Raise ValueError without mocpy, or if no galaxy has a place on the sky."""
     _mocpy()
-    places(pa.table({name: galaxies[name] for name in ("ra", "dec") if name in galaxies}), "moc")
+    some = galaxies.reindex(columns=["ra", "dec"])
+    places(pa.Table.from_pandas(some, preserve_index=False), "moc")
 
 
 def write(path: Path, table: pa.Table, columns: dict[str, Column], facts: dict) -> None:

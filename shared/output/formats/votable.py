@@ -5,6 +5,7 @@ astropy writes its head. Its rows are written here, for astropy takes a millisec
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -69,7 +70,12 @@ def head(names: list[str], kinds: list[Kind], columns: dict[str, Column], facts:
         table.fields.append(field)
     written = BytesIO()
     file.to_xml(written)
-    return written.getvalue().decode()
+    return re.sub(  # astropy breaks their lines
+        r"<DESCRIPTION>(.*?)</DESCRIPTION>",
+        lambda found: f"<DESCRIPTION>{' '.join(found[1].split())}</DESCRIPTION>",
+        written.getvalue().decode(),
+        flags=re.DOTALL,
+    )
 
 
 def _lines(table: pa.Table, kinds: list[Kind], encoding: str) -> Iterator[bytes]:
