@@ -26,7 +26,7 @@ from shared.output.formats import check_formats, convert, hats, module, rows
 from shared.run import records
 from shared.run.spec import TABLE_FORMATS
 from shared.run.spreadsheet import from_cell
-from shared.tasks import TABLES
+from shared.tasks import POSTERIOR_FILES
 
 ANSWER = "smooth_or_featured_smooth"
 STRANGE = ["=1+1", "a,b", "two\nlines", "Å😀", 'quo"ted', "1237648720693755918", "'", "a\rb"]
@@ -266,6 +266,27 @@ def test_a_table_without_galaxies(name, tmp_path):
         assert path.read_text().count("\n") == 1
 
 
+@pytest.mark.parametrize("name", TABLE_FORMATS)
+def test_questions_of_any_letters(name, tmp_path):
+    whole = table(["g0", "g1"])
+    names = [one.replace(ANSWER, 'Ist_sie_schön,\n"rund"?_ja') for one in whole.column_names]
+    path = write(name, tmp_path, whole.rename_columns(names))
+    if name == "parquet":
+        assert pq.read_table(path).column_names == names
+    if name == "votable":
+        assert [field.name for field in votable.parse_single_table(path).fields][:4] == names[:4]
+    if name == "fits":
+        assert Table.read(path).colnames[4] == r'Ist_sie_sch\xf6n,\n"rund"?_ja_mean'
+
+
+def test_a_column_that_no_format_has_is_refused(tmp_path):
+    whole = table().append_column("kind_mean", pa.array([1] * len(STRANGE), pa.uint8()))
+    for name in ("parquet", "fits", "votable"):
+        with pytest.raises(ValueError, match="a column of uint8 cannot be written; there are bool"):
+            write(name, tmp_path, whole)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", PLAIN_FORMATS)
 def test_galaxies_without_places(name, tmp_path):
     assert write(name, tmp_path, table().drop(["ra", "dec"])).exists()
@@ -309,7 +330,7 @@ def test_a_finished_table_is_converted(tmp_path, capfd):
         "posterior.csv",
         "posterior.csv-metadata.json",
     }
-    assert made <= set(TABLES)
+    assert made <= set(POSTERIOR_FILES)
     same(Table.read(folder / "posterior.vot"), table())
     assert fits.getheader(folder / "posterior.fits", 1)["CREATOR"] == "trizoo 0.1.0"
     assert run(tmp_path, "posterior.format=[fits,votable,csv]")[0] == 0
@@ -343,7 +364,7 @@ def test_what_cannot_be_converted_is_refused(words, wrong, tmp_path, capfd):
     status, folder = run(tmp_path, *words)
     assert status == 2
     assert wrong in capfd.readouterr().err
-    assert not any(path.name in TABLES for path in folder.glob("*"))
+    assert not any(path.name in POSTERIOR_FILES for path in folder.glob("*"))
 
 
 # The page

@@ -20,7 +20,7 @@ class Task(NamedTuple):
     cached: bool = True  # not done twice; the others are quick where nothing changed, and their sources may have
 
 
-TABLES = tuple(  # the posterior table in each format
+POSTERIOR_FILES = tuple(  # the posterior table in each format
     f"{stem}{ending}"
     for stem in TABLE_COLUMNS.values()
     for ending in (*TABLE_FORMATS.values(), COMPANION)
@@ -35,19 +35,19 @@ TASKS = {
             "weights.safetensors",
             "losses.parquet",
             "split.parquet",
-            *TABLES,
+            *POSTERIOR_FILES,
         ),
     ),
     "predict": Task(
         "write the posterior of other galaxies with the weights of a fit",
         "shared.tasks.predict",
-        TABLES,
+        POSTERIOR_FILES,
         needs_fit=True,
     ),
     "catalogue": Task(
         "write the table of a finished fit or predict in other formats",
         "shared.tasks.catalogue",
-        TABLES,
+        POSTERIOR_FILES,
     ),
     "calibrate": Task(
         "measure how honest a fit's posterior is, and find its best dropout rate",

@@ -54,15 +54,20 @@ def header(table: pa.Table, kinds: list, columns: dict[str, Column], facts: dict
     for name, column, one in zip(table.column_names, table.columns, kinds, strict=True):
         whole = one.fits in ("I", "J", "K") and missing(column).any()
         null = least(one.dtype) if whole else None
-        made.append(fits.Column(name, one.fits, columns[name].unit or None, null=null))
+        made.append(fits.Column(_plain(name), one.fits, columns[name].unit or None, null=null))
     head = fits.BinTableHDU.from_columns(made, nrows=0, name="POSTERIOR").header
     head["NAXIS2"] = table.num_rows
     for number, name in enumerate(table.column_names, 1):
         head[f"TUCD{number}"] = columns[name].ucd
-        head[f"TCOMM{number}"] = columns[name].description
+        head[f"TCOMM{number}"] = _plain(columns[name].description)
     if "trizoo" in facts:
         head["CREATOR"] = f"trizoo {facts['trizoo']}"
     if "doi" in facts:
         head["REFERENC"] = f"doi:{facts['doi']}"
     head[FACTS] = json.dumps(facts, sort_keys=True)
     return head
+
+
+def _plain(text: str) -> str:
+    """`text` as a header can hold it: letters beyond ASCII, and breaks of lines, as Python escapes them."""
+    return text.encode("unicode_escape").decode()

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from shared.output.columns import Column
 from shared.output.formats.parquet import described
+from shared.run.progress import say
 from shared.run.records import unfinished, write_folder
 
 ROWS = 1_000_000  # in a file, at most
@@ -80,6 +81,8 @@ def write(path: Path, table: pa.Table, columns: dict[str, Column], facts: dict) 
     from astropy.coordinates import Latitude, Longitude
 
     rows, ra, dec = places(table, "hats")
+    if left := table.num_rows - len(rows):
+        say(f"{path.name} leaves out {left} galaxies that have no place on the sky")
     cells = (
         healpix().lonlat_to_healpix(Longitude(ra, "deg"), Latitude(dec, "deg"), FINEST)
         if len(rows)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared.output.columns import Column
-from shared.output.formats.rows import ANY_TEXT, KINDS, is_text
+from shared.output.formats.rows import ANY_TEXT, is_text, number_kind
 from shared.output.formats.votable import head
 from shared.run.records import write_whole
 
@@ -32,7 +32,7 @@ def described(table: pa.Table, columns: dict[str, Column], facts: dict) -> pa.Ta
         if is_text(dtype)
     }
     kinds = [
-        ANY_TEXT._replace(arraysize=longest[name]) if name in longest else KINDS[dtype]
+        ANY_TEXT._replace(arraysize=longest[name]) if name in longest else number_kind(dtype)
         for name, dtype in zip(table.column_names, table.schema.types, strict=True)
     ]
     fields = [field.with_metadata(columns[field.name]._asdict()) for field in table.schema]

@@ -42,11 +42,16 @@ def kind(column: pa.ChunkedArray, encoding: str) -> Kind:
         if encoding == "utf-16-be":
             return Kind(f"S{width}", f"{width}A", "unicodeChar", str(width // 2))
         return Kind(f"S{width}", f"{width}A", "char", str(width))
-    if column.type not in KINDS:
+    return number_kind(column.type)
+
+
+def number_kind(dtype: pa.DataType) -> Kind:
+    """How numbers, or true and false, of `dtype` are stored; ValueError for what cannot be."""
+    if dtype not in KINDS:
         raise ValueError(
-            f"a column of {column.type} cannot be written; it must hold text, numbers, or true and false"
+            f"a column of {dtype} cannot be written; there are {', '.join(map(str, KINDS))} and text"
         )
-    return KINDS[column.type]
+    return KINDS[dtype]
 
 
 def least(dtype: str) -> int:

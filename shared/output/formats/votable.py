@@ -54,13 +54,13 @@ def head(names: list[str], kinds: list[Kind], columns: dict[str, Column], facts:
     part.tables.append(table)
     for name, value in sorted(facts.items()):
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-        part.infos.append(Info(name=name, value=text))
-    for name, one in zip(names, kinds, strict=True):
+        part.infos.append(Info(ID=f"info_{name}", name=name, value=text))
+    for number, (name, one) in enumerate(zip(names, kinds, strict=True)):
         unit, ucd, description = columns[name]
         field = Field(
             file,
             name=name,
-            ID=name,
+            ID=_xml_id(name, number),
             datatype=one.votable,
             arraysize=one.arraysize,
             unit=unit or None,
@@ -76,6 +76,11 @@ def head(names: list[str], kinds: list[Kind], columns: dict[str, Column], facts:
         written.getvalue().decode(),
         flags=re.DOTALL,
     )
+
+
+def _xml_id(name: str, number: int) -> str:
+    """`name`, by which astropy calls the column, if XML takes it; else, with its `number`, what XML takes of it."""
+    return name if re.fullmatch(r"[A-Za-z_][\w.-]*", name, re.ASCII) else f"column_{number}"
 
 
 def _lines(table: pa.Table, kinds: list[Kind], encoding: str) -> Iterator[bytes]:
