@@ -41,7 +41,9 @@ def multinomial(logits, votes):
 
 def log_concentrations(likelihood: Likelihood, logits):
     """ln of the concentrations (galaxy, answer): of exp(logits), or of W+22's 1 + 100 sigmoid(logits)."""
-    return logits if likelihood.concentrations == "exp" else tf.math.log1p(MOST * tf.sigmoid(logits))
+    return (
+        logits if likelihood.concentrations == "exp" else tf.math.log1p(MOST * tf.sigmoid(logits))
+    )
 
 
 def dirichlet_multinomial(logs, votes, ranks):
@@ -57,7 +59,9 @@ def dirichlet_multinomial(logs, votes, ranks):
     alpha = tf.exp(logs - shift)
     before = vote * (tf.cumsum(votes, -1) - votes)
     whole = tf.maximum(tf.reduce_sum(alpha, -1, keepdims=True) + before, TINY)
-    first = logs - shift - tf.math.log(whole)  # of rank 0: exact where alpha is too small for a number
+    first = (
+        logs - shift - tf.math.log(whole)
+    )  # of rank 0: exact where alpha is too small for a number
     drawn = vote[..., None] * ranks
     later = tf.math.log((tf.maximum(alpha[..., None], TINY) + drawn) / (whole[..., None] + drawn))
     each = tf.where(ranks == 0, first[..., None], later)

@@ -40,7 +40,9 @@ def multinomial(logits, votes):
 
 def log_concentrations(likelihood: Likelihood, logits):
     """ln of the concentrations (galaxy, answer): of exp(logits), or of W+22's 1 + 100 sigmoid(logits)."""
-    return logits if likelihood.concentrations == "exp" else torch.log1p(MOST * torch.sigmoid(logits))
+    return (
+        logits if likelihood.concentrations == "exp" else torch.log1p(MOST * torch.sigmoid(logits))
+    )
 
 
 def dirichlet_multinomial(logs, votes, ranks):
@@ -56,8 +58,12 @@ def dirichlet_multinomial(logs, votes, ranks):
     alpha = torch.exp(logs - shift)
     before = vote * (torch.cumsum(votes, -1) - votes)
     whole = torch.clamp(torch.sum(alpha, -1, keepdim=True) + before, min=TINY)
-    first = logs - shift - torch.log(whole)  # of rank 0: exact where alpha is too small for a number
+    first = (
+        logs - shift - torch.log(whole)
+    )  # of rank 0: exact where alpha is too small for a number
     drawn = vote[..., None] * ranks
-    later = torch.log((torch.clamp(alpha[..., None], min=TINY) + drawn) / (whole[..., None] + drawn))
+    later = torch.log(
+        (torch.clamp(alpha[..., None], min=TINY) + drawn) / (whole[..., None] + drawn)
+    )
     each = torch.where(ranks == 0, first[..., None], later)
     return -torch.sum(torch.where(ranks < votes[..., None], each, 0.0), (-2, -1))

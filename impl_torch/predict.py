@@ -28,7 +28,7 @@ def logits(state, units, kept: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: int) -> np.ndarray:
-    """Logits (galaxy, sample, answer) under the masks of samples `first` to `first` + `samples`, of keys (galaxy, 2)."""
+    """Logits (galaxy, sample, answer) under the masks of samples `first` to `first` + `samples`; keys (galaxy, 2)."""
     numbers = np.arange(first, first + samples, dtype=np.uint32)
     parts = [np.zeros((0, samples, state.run.model.answers), np.float32)]
     for chunk in chunks(images, views, keys, settings().chunk):

@@ -35,7 +35,7 @@ from reports.savings import (
     words,
 )
 from shared.proof.conformance import EXACT
-from shared.run.spec import BACKENDS
+from shared.run.spec import BACKENDS, TABLE_FORMATS
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "reports" / "records"
@@ -405,6 +405,28 @@ def stores_record() -> dict:
     return json.loads((RECORDS / "stores.json").read_text())
 
 
+def formats() -> list[list[str]]:
+    """What the formats of a posterior table cost, of as many galaxies as the record of benchmarks.files has."""
+    found = json.loads((RECORDS / "files.json").read_text())
+    size = f"{found['rows']:,} galaxies, {found['columns']} columns"
+    rows = [["`posterior.format`", "file", "for", size, "written", "read"]]
+    for name, (programs, reader) in OPENED_BY.items():
+        cost = found["formats"][name]
+        read = "" if cost["read"] is None else f"{cost['read']:.0f} s, {reader}"
+        file = f"`posterior{TABLE_FORMATS[name]}`"
+        spent = f"{cost['write']:.0f} s"
+        rows.append([f"`{name}`", file, programs, f"{cost['bytes'] / 1e6:.0f} MB", spent, read])
+    return rows
+
+
+OPENED_BY = {  # a format -> what opens it, and what read it in the record
+    "parquet": ("pandas, Polars, DuckDB, recent TOPCAT", "pandas"),
+    "fits": ("TOPCAT, STILTS, astropy, nearly everything", "astropy"),
+    "votable": ("TOPCAT, Aladin, services of the Virtual Observatory", "astropy"),
+    "csv": ("spreadsheets", "pandas"),
+    "hats": ("LSDB: catalogues too large for memory, and matching them", "pyarrow"),
+    "moc": ("Aladin: where on the sky the galaxies are", ""),
+}
 QUESTIONS = {  # what was asked, in words, in the order of the page
     ("synthetic", "smooth-or-featured"): "synthetic: smooth",
     ("synthetic", "bar"): "synthetic: bar",
@@ -540,6 +562,7 @@ TABLES = {
         Made(acquired, ("acquired",)),
         Made(surveys, ("surveys", "stores.json")),
         Made(stores, ("stores.json",)),
+        Made(formats, ("files.json",)),
         Made(labels_saved, ("labels_saved.json",)),
         Made(pool_estimates, ("labels_saved.json",)),
     )

@@ -49,7 +49,9 @@ def train(folder):
     hashes, images = galaxies()
     cutouts, rows = Cutouts(images, reduction(run, 256)), np.arange(MANY)
     yes = np.tile([0, 30, 5], MANY // 3)
-    plan = draw_plan(run, Labelled.yes_or_no(rows, hashes, yes, np.full(MANY, 30)), cutouts.size, 0, 0, 3)
+    plan = draw_plan(
+        run, Labelled.yes_or_no(rows, hashes, yes, np.full(MANY, 30)), cutouts.size, 0, 0, 3
+    )
     backend = open_backend(run.backend)
     state = backend.init(run, first_checkpoint(run.model, run.seed))
     state, _ = backend.train_steps(state, cutouts, plan)

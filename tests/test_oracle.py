@@ -75,7 +75,9 @@ def test_a_galaxy_reveals_so_many_of_its_votes_and_never_others_than_it_has():
 def test_revealing_many_votes_takes_no_more_memory_than_few():
     galaxies = 4000
     total = np.full(galaxies, 2**31 - 1)
-    many = Labelled.yes_or_no(np.arange(galaxies), np.arange(galaxies, dtype=np.uint64), total // 4, total)
+    many = Labelled.yes_or_no(
+        np.arange(galaxies), np.arange(galaxies, dtype=np.uint64), total // 4, total
+    )
     tracemalloc.start()
     try:
         found = revealed(many, MOST_VOTES // 4, 0)

@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import binom
 
 from shared.method import metrics, mixture
+from shared.output.columns import describe_columns
 from shared.output.posterior import (
     column_prefix,
-    describe_columns,
     least_sure,
     located,
     most_sure,
@@ -160,12 +160,12 @@ def test_every_column_says_what_it_means_in_the_file(samples, tmp_path):
     out = table(samples)
     write_posterior(tmp_path / "posterior.parquet", out, {})
     schema = pq.read_schema(tmp_path / "posterior.parquet")
-    for name, (unit, description) in describe_columns(out).items():
-        assert schema.field(name).metadata[b"unit"].decode() == unit
-        assert schema.field(name).metadata[b"description"].decode() == description
-        assert description
-    assert describe_columns(out)["ra"] == ("deg", "right ascension")
-    assert describe_columns(out)[f"{OTHER}_votes_low"][1].startswith(OTHER + ": least")
+    for name, column in describe_columns(out).items():
+        held = {key.decode(): value.decode() for key, value in schema.field(name).metadata.items()}
+        assert held == column._asdict()
+        assert column.description
+    assert describe_columns(out)["ra"] == ("deg", "pos.eq.ra;meta.main", "right ascension")
+    assert describe_columns(out)[f"{OTHER}_votes_low"].description.startswith(OTHER + ": least")
 
 
 def test_a_strange_column_is_refused(samples, tmp_path):
@@ -270,10 +270,10 @@ def test_a_tree_of_one_yes_or_no_question_has_the_numbers_of_its_own_table(sampl
 
 def test_every_column_of_a_tree_says_what_it_means():
     described = describe_columns(tree())
-    assert described["bar_asked"][0] == "1"
-    assert described["bar_asked"][1].startswith("bar: chance that a volunteer is asked")
-    assert described["bar_information"][0] == described["walk_information"][0] == "nat"
-    assert all(meaning for _, meaning in described.values())
+    assert described["bar_asked"].description.startswith("bar: probability that a volunteer")
+    assert "in nats" in described["bar_information"].description
+    assert "in nats" in described["walk_information"].description
+    assert all(column.ucd and column.description for column in described.values())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from reports.examples import PICTURE, fingerprint
 from reports.readme import PAGES, ROOT, TABLES, TEXTS, filled
 from shared.run.config import check_used
 from shared.run.spec import RunSpec, from_config
-from shared.tasks import TASKS
+from shared.tasks import POSTERIOR_FILES, TASKS
 
 README = PAGES[0]
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
@@ -149,7 +149,7 @@ def test_settings_that_are_named_exist():
     config = compose(["dataset=gz2", "dataset.images=zip"])  # it has joins, which others have not
     groups = "|".join(key for key, value in config.items() if isinstance(value, dict))
     for name in set(re.findall(rf"`((?:{groups})\.[\w.]+)", "".join(TEXT.values()))):
-        if name == "posterior.parquet":
+        if name in POSTERIOR_FILES:
             continue
         place = config
         for key in name.split("."):

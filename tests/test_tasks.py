@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 from dataclasses import is_dataclass
+from hashlib import sha256
 from importlib import import_module
 from typing import get_type_hints
 
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 from installed import needs
 from PIL import Image, ImageOps
 
@@ -21,12 +23,14 @@ from shared.data.split import split
 from shared.data.store import open_store, votes
 from shared.method import sampling
 from shared.network.weights import first_checkpoint, load_weights, save_weights
+from shared.output.columns import friendly
 from shared.output.exports import COLUMNS
 from shared.output.posterior import read_facts, read_posterior
 from shared.run.config import uses
 from shared.run.launch import ROOT
 from shared.run.records import sweep, unfinished, write_json
-from shared.run.spec import BACKENDS, RunSpec, from_config, to_config
+from shared.run.spec import BACKENDS, COMPANION, RunSpec, from_config, to_config
+from shared.tasks import POSTERIOR_FILES
 from shared.tasks.fit import fit
 from shared.tasks.predict import predict
 
@@ -118,6 +122,23 @@ def photos(place):
     return place
 
 
+def test_other_formats_lie_beside_the_table(fitted, place):
+    words = ("posterior.format=[fits,csv]", "posterior.columns=friendly")
+    folder, _ = here(place, "predict", "formats", f"weights={fitted}", *words)
+    files = {path.name for path in folder.iterdir() if path.name != "run.json"}
+    assert files == {"posterior.parquet", "friendly.fits", "friendly.csv", f"friendly{COMPANION}"}
+    made, whole = fits.getdata(folder / "friendly.fits"), posterior(folder)
+    assert list(made.names) == friendly(whole)
+    assert made[MEAN].tolist() == whole[MEAN].tolist()
+    facts = json.loads(fits.getheader(folder / "friendly.fits", 1)["TRIZOO"])
+    assert facts | {"commit": 0} == read_facts(fitted / "posterior.parquet") | {"commit": 0}
+    assert (
+        facts["weights_sha256"] == sha256((fitted / "weights.safetensors").read_bytes()).hexdigest()
+    )
+    assert (facts["survey"], facts["doi"]) == ("synthetic", "10.1093/mnras/stz2816")
+    assert facts["doi"] in (ROOT / "CITATION.cff").read_text()
+
+
 def on(folder, *words):
     """The words for a folder of images."""
     return ("dataset=folder", f"dataset.images={folder}", "dataset.galaxies=null", *words)
@@ -125,7 +146,8 @@ def on(folder, *words):
 
 def test_a_fit_leaves_its_files_and_nothing_else(fitted):
     files = {path.name for path in fitted.iterdir()}
-    assert files == {"run.json", "record.json", *trizoo.TASKS["fit"].leaves}
+    usual = {*trizoo.TASKS["fit"].leaves} - {*POSTERIOR_FILES} | {"posterior.parquet"}
+    assert files == {"run.json", "record.json", *usual}
 
 
 def test_the_record_of_a_fit(fitted, place):

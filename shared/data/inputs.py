@@ -16,6 +16,10 @@ from shared.run.records import read_json
 from shared.run.spec import digest
 
 IMAGES = "dataset.images"
+READ = {
+    "weights": "weights.safetensors",
+    "run": "posterior.parquet",
+}  # of a run's folder, where a key names one
 NAMED = 3  # images named in a message
 
 
@@ -60,6 +64,7 @@ def places(config: dict) -> Iterator[tuple[str, str]]:
     task, dataset = config["task"]["name"], config["dataset"]
     named: dict[str, Any] = {
         "weights": config["weights"],
+        "run": config["run"],
         "dataset.table": dataset["table"],
         **{f"dataset.joins.{name}.table": join["table"] for name, join in dataset["joins"].items()},
         IMAGES: dataset["images"],
@@ -73,8 +78,8 @@ def places(config: dict) -> Iterator[tuple[str, str]]:
             and uses(task, key)
             and not where.startswith(("http:", "https:", "hub:"))
         ):
-            if key == "weights" and Path(where).is_dir():
-                where = str(Path(where) / "weights.safetensors")
+            if key in READ and Path(where).is_dir():
+                where = str(Path(where) / READ[key])
             yield key, where
 
 

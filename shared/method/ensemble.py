@@ -113,7 +113,7 @@ class Ensemble:
         return [self.backend.features(one, images, views) for one in state]
 
     def logits(self, state: list, units: list[Any], kept: dict[str, np.ndarray]) -> np.ndarray:
-        """Logits (galaxy, sample, answer) of the members' units, sample t under mask t of `kept` (galaxy, sample, unit)."""
+        """Logits (galaxy, sample, answer) of the members' units; `kept` has masks (galaxy, sample, unit)."""
         turns = np.arange(next(iter(kept.values())).shape[1]) % self.members
         found = {}
         for number in np.unique(turns):

@@ -45,7 +45,9 @@ def likelihood_of(run: RunSpec) -> Likelihood:
 
 def same_question(likelihood: Likelihood) -> np.ndarray:
     """Whether two answers are of one question, float32 (answer, answer) of 0 and 1."""
-    number = np.concatenate([np.full(at.stop - at.start, i) for i, at in enumerate(likelihood.slices)])
+    number = np.concatenate(
+        [np.full(at.stop - at.start, i) for i, at in enumerate(likelihood.slices)]
+    )
     return (number[:, None] == number).astype(np.float32)
 
 
@@ -63,7 +65,7 @@ def fractions(likelihood: Likelihood, logits: np.ndarray) -> np.ndarray:
 
 
 def concentrations(likelihood: Likelihood, logits: np.ndarray) -> np.ndarray | None:
-    """The sum of each question's concentrations, float64 (..., question); None for independent votes: it is infinite."""
+    """The sum of each question's concentrations, float64 (..., question); None, for infinite, of independent votes."""
     if likelihood.name != "dirichlet_multinomial":
         return None
     logits = np.asarray(logits, np.float64)
@@ -91,5 +93,7 @@ def ranks(likelihood: Likelihood, votes: np.ndarray) -> np.ndarray:
 
     One is enough for a likelihood that does not need them.
     """
-    most = max(int(np.max(votes, initial=0)), 1) if likelihood.name == "dirichlet_multinomial" else 1
+    most = (
+        max(int(np.max(votes, initial=0)), 1) if likelihood.name == "dirichlet_multinomial" else 1
+    )
     return np.arange(1 << (most - 1).bit_length(), dtype=np.float32)

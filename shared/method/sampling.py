@@ -46,7 +46,8 @@ def sample_logits(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """The network's logits (galaxy, sample, answer) of the galaxies in `rows` of the store, block by block.
 
-    The ids have `hashes` uint64 (galaxy,). A block is a slice of `rows`; all of them are never in memory together. With augmentation at prediction (W20's departure 3) each sample sees every galaxy in another way.
+    The ids have `hashes` uint64 (galaxy,). A block is a slice of `rows`; all of them are never in memory together.
+    With augmentation at prediction (W20's departure 3) each sample sees every galaxy in another way.
     """
     blocks = _blocks(run, len(rows))
     for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):

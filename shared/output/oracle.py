@@ -95,7 +95,7 @@ def true_chances(store: Store, run: RunSpec) -> np.ndarray | None:
 
 
 def _enough(table: pd.DataFrame, run: RunSpec) -> pd.DataFrame:
-    """The votes on the run's questions of those with minimum_votes on its own, telling whoever watches what was left out."""
+    """The votes on the run's questions of the galaxies with minimum_votes on its own; prints what was left out."""
     for line in table.attrs["told"]:
         say(line)
     columns = [

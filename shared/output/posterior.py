@@ -3,12 +3,10 @@
 One row per galaxy, and columns named by the question and the answer: smooth_or_featured_smooth_mean. Of a whole tree
 every answer has its columns, and every question says how likely it is asked (`tree_table`). One question by itself is
 cut in two answers, yes (the positive answers) and no (all the others): `posterior_table`. The table is one Parquet
-file that says in its metadata what each column means and how it was made; the same table always gives the same bytes.
+file; what each column means is in columns.py, and other formats in formats/. The same table gives the same bytes.
 """
 
-import json
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,46 +22,8 @@ from shared.method.mixture import (
     summarise_votes,
     votes_interval,
 )
+from shared.output.formats import parquet
 from shared.run.questions import Leads, Questions
-from shared.run.records import write_whole
-
-MEANINGS = {  # of a column by its last part: unit, meaning
-    "mean": ("1", "posterior mean of the vote fraction"),
-    "std": ("1", "posterior standard deviation of the vote fraction"),
-    "p05": ("1", "5 % of the posterior of the vote fraction lies below"),
-    "p50": ("1", "posterior median of the vote fraction"),
-    "p95": ("1", "95 % of the posterior of the vote fraction lies below"),
-    "votes_low": ("vote", "least of the central 90 % of votes, of as many as are expected"),
-    "votes_high": ("vote", "most of the central 90 % of votes, of as many as are expected"),
-    "asked": (
-        "1",
-        "chance that a volunteer is asked this question, the answers before it being as they may",
-    ),
-    "information": (
-        "nat",
-        "what one volunteer's answer to this question, if asked, tells about the network: the entropy of the answer "
-        "less its mean over samples",
-    ),
-}
-PLAIN = {
-    "id": ("", "name of the galaxy"),
-    "ra": ("deg", "right ascension"),
-    "dec": ("deg", "declination"),
-    "in_training": (
-        "",
-        "whether its votes were learned from, so that its row is no prediction; empty: not known",
-    ),
-    "mutual_information": (
-        "nat",
-        "what its votes are expected to tell about the network: the entropy of the votes less its "
-        "mean over samples",
-    ),
-    "walk_information": (
-        "nat",
-        "what all answers of one volunteer, who goes from question to question, tell about the network",
-    ),
-}
-RUN = b"trizoo"  # the key of the run's facts in the file's metadata
 
 
 def posterior_table(
@@ -179,27 +139,10 @@ def write_posterior(path: Path, table: pd.DataFrame, meta: dict) -> None:
 def write_blocks(path: Path, blocks: Iterable[pd.DataFrame], meta: dict) -> None:
     """Tables, one after the other, as one Parquet file at `path`, whole or not at all, with `meta`, facts of the run.
 
-    Each is a row group, taken from `blocks` when the one before is written: no more than one need exist at once.
-    Raises ValueError for no tables at all, and for one whose columns are others than the first's.
+    Each is taken from `blocks` when the one before is written: no more than one need exist at once. Raises ValueError
+    for no tables at all, and for one whose columns are others than the first's.
     """
-
-    def write(beside: Path) -> None:
-        rest = iter(blocks)
-        first = next(rest, None)
-        if first is None:
-            raise ValueError(f"there are no tables to write to {path}; give one, if of no galaxies")
-        schema = _schema(first, meta)
-        with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
-            for table in chain([first], rest):
-                if list(table) != schema.names:
-                    other = sorted(set(table) ^ set(schema.names)) or "their order"
-                    raise ValueError(
-                        f"a table for {path} has other columns than the first ({other}); all must have the same"
-                    )
-                arrays = [pa.array(table[field.name], field.type) for field in schema]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-
-    write_whole(Path(path), write)
+    parquet.write_blocks(Path(path), map(_as_arrow, blocks), meta)
 
 
 def read_posterior(path: Path) -> pd.DataFrame:
@@ -209,15 +152,7 @@ def read_posterior(path: Path) -> pd.DataFrame:
 
 def read_facts(path: Path) -> dict:
     """The facts about the run that the table at `path` keeps."""
-    return json.loads(pq.read_schema(path).metadata[RUN])
-
-
-def describe_columns(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """The unit and the meaning of each column of a posterior `table`.
-
-    Raises ValueError for a column that is none of a posterior.
-    """
-    return {name: _describe(name) for name in table}
+    return parquet.facts_of(pq.read_schema(path))
 
 
 def top_galaxies(table: pd.DataFrame, answer: str, count: int) -> pd.DataFrame:
@@ -252,12 +187,9 @@ def _galaxy_columns(galaxies: pd.DataFrame, in_training: np.ndarray | None) -> d
     return columns
 
 
-def _schema(table: pd.DataFrame, meta: dict) -> pa.Schema:
-    fields = []
-    for name, (unit, description) in describe_columns(table).items():
-        kind = pa.string() if name == "id" else pa.array(table[name]).type
-        fields.append(pa.field(name, kind, metadata={"unit": unit, "description": description}))
-    return pa.schema(fields, metadata={RUN: json.dumps(meta, sort_keys=True)})
+def _as_arrow(table: pd.DataFrame) -> pa.Table:
+    arrays = [pa.array(table[name], pa.string() if name == "id" else None) for name in table]
+    return pa.table(arrays, list(table))
 
 
 def _check_rows(galaxies: int, **arrays: np.ndarray | None) -> None:
@@ -285,14 +217,3 @@ def _check_samples(
     if concentrations is not None:
         for galaxy in np.flatnonzero(~(concentrations > 0).all((1, 2)))[:1]:
             raise ValueError(f"the concentrations of galaxy {galaxy} are not all above 0")
-
-
-def _describe(name: str) -> tuple[str, str]:
-    if name in PLAIN:
-        return PLAIN[name]
-    for last, (unit, meaning) in MEANINGS.items():
-        if name.endswith(f"_{last}"):
-            return unit, f"{name.removesuffix(f'_{last}')}: {meaning}"
-    raise ValueError(
-        f"{name!r} is no column of a posterior; there are {', '.join(PLAIN)} and *_mean ..."
-    )

@@ -93,4 +93,3 @@ def _log_rising(logs: np.ndarray, counts: np.ndarray) -> np.ndarray:
             each = np.logaddexp(logs, np.log(rank))
         found += np.where(rank < counts, each, 0)
     return found
-

@@ -9,14 +9,34 @@ from collections.abc import Iterable, Mapping
 
 # What each task reads of a run, by groups of keys and single ones; `~` leaves a part of a group out. It decides what a
 # command line may name, and what a run is (`identity`).
-LEARNS = ("seed", "question", "positive", "questions", "likelihood", "minimum_votes", "dataset", "split", "model")
+LEARNS = (
+    "seed",
+    "question",
+    "positive",
+    "questions",
+    "likelihood",
+    "minimum_votes",
+    "dataset",
+    "split",
+    "model",
+)
 LEARNS += ("augmentation", "training", "backend", "mode")
-HAS_FIT = ("weights", "question", "positive", "questions", "likelihood", "model", "augmentation", "training.members")
+HAS_FIT = (
+    "weights",
+    "question",
+    "positive",
+    "questions",
+    "likelihood",
+    "model",
+    "augmentation",
+    "training.members",
+)
 HAS_FIT += ("backend", "~backend.steps")
 USES = {
     "prepare": ("dataset",),
     "fit": (*LEARNS, "posterior"),
     "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
+    "catalogue": ("run", "posterior.format", "posterior.columns"),
     "calibrate": (*HAS_FIT, "seed", "dataset", "minimum_votes", "split", "posterior.samples"),
     "active": (
         *LEARNS,
@@ -28,7 +48,17 @@ USES = {
         "oracle",
     ),
     "bench": (
-        *("seed", "question", "positive", "questions", "likelihood", "backend", "dataset", "~dataset.galaxies", "model"),
+        *(
+            "seed",
+            "question",
+            "positive",
+            "questions",
+            "likelihood",
+            "backend",
+            "dataset",
+            "~dataset.galaxies",
+            "model",
+        ),
         *("augmentation", "training", "~training.batch_size", "~training.validate_every"),
         *("~training.checkpoint_every", "mode", "posterior.samples", "acquisition", "bench"),
     ),
@@ -86,7 +116,9 @@ def count_answers(config: Mapping) -> int:
     asked, questions = at(config, "questions"), at(config, "dataset.questions", {})
     if asked is None:
         return 2
-    return sum(len(some) for name, some in questions.items() if name in asked or "all" in asked) or 2
+    return (
+        sum(len(some) for name, some in questions.items() if name in asked or "all" in asked) or 2
+    )
 
 
 def differences(one, other, name: str = "") -> list[str]:

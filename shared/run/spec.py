@@ -17,6 +17,16 @@ from shared.run.questions import check, known
 
 BACKENDS = ("tf", "torch", "jax")
 FORMATS = ("onnx", "torch", "keras", "flax")
+TABLE_FORMATS = {  # of a posterior table -> what the name of its file, or folder, ends in
+    "parquet": ".parquet",
+    "fits": ".fits",
+    "votable": ".vot",
+    "csv": ".csv",
+    "hats": "_hats",
+    "moc": "_moc.fits",
+}
+COMPANION = ".csv-metadata.json"  # says what a CSV file has no place for
+TABLE_COLUMNS = {"full": "posterior", "friendly": "friendly"}  # -> what it begins with
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 LIKELIHOODS = ("binomial", "multinomial", "dirichlet_multinomial")
 SCORES = ("mutual_information", "entropy", "variance", "margin")  # of one galaxy by itself
@@ -446,7 +456,9 @@ class LikelihoodSpec:
     # auto: binomial for a yes-or-no question, dirichlet_multinomial for whole questions | binomial (W+20): independent
     # votes on a yes-or-no question | multinomial: independent votes | dirichlet_multinomial (W+22): votes that scatter
     name: str
-    concentrations: str  # dirichlet_multinomial: exp, of the outputs | sigmoid: 1 + 100 sigmoid (W+22)
+    concentrations: (
+        str  # dirichlet_multinomial: exp, of the outputs | sigmoid: 1 + 100 sigmoid (W+22)
+    )
 
     def __post_init__(self):
         one_of("likelihood.name", self.name, ("auto", *LIKELIHOODS))
@@ -460,11 +472,22 @@ class PosteriorSpec:
     samples: int  # dropout samples per galaxy
     expected_votes: int  # N of the predicted count interval and of the mutual information
     galaxies: str  # all | test: whose posterior is written
+    format: tuple[
+        str, ...
+    ]  # parquet | fits | votable | csv | hats | moc, one or several, beside posterior.parquet
+    columns: (
+        str  # of those files. full: every column | friendly: mean, 90 % interval and asked alone
+    )
 
     def __post_init__(self):
         at_least("posterior.samples", self.samples, 1)
         votes_within("posterior.expected_votes", self.expected_votes, 1)
         one_of("posterior.galaxies", self.galaxies, ("all", "test"))
+        if not self.format:
+            raise ValueError(f"posterior.format is empty; name one of {', '.join(TABLE_FORMATS)}")
+        for name in self.format:
+            one_of("posterior.format", name, tuple(TABLE_FORMATS))
+        one_of("posterior.columns", self.columns, tuple(TABLE_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -600,6 +623,7 @@ class RunSpec:
     outputs: str  # where runs are kept
     folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
     weights: str | None  # predict, calibrate, export: a run folder of fit, or a weights.safetensors
+    run: str | None  # catalogue: a run folder of fit or predict, or a posterior.parquet
     format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file
     again: bool  # do a finished run anew
     backend: BackendSpec
@@ -744,6 +768,8 @@ def _read(kind, value, name: str):
     origin, inner = get_origin(kind), get_args(kind)
     if type(None) in inner:
         return None if value is None else _read(inner[0], value, name)
+    if origin is tuple and inner == (str, ...) and isinstance(value, str):
+        value = [value]
     if origin is tuple and isinstance(value, list | tuple):
         kinds = inner[:1] * len(value) if inner[-1] is ... else inner
         if len(kinds) != len(value):

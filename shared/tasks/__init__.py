@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from shared.run.spec import COMPANION, TABLE_COLUMNS, TABLE_FORMATS
+
 
 class Task(NamedTuple):
     """A task of the command line."""
@@ -18,6 +20,11 @@ class Task(NamedTuple):
     cached: bool = True  # not done twice; the others are quick where nothing changed, and their sources may have
 
 
+POSTERIOR_FILES = tuple(  # the posterior table in each format
+    f"{stem}{ending}"
+    for stem in TABLE_COLUMNS.values()
+    for ending in (*TABLE_FORMATS.values(), COMPANION)
+)
 TASKS = {
     "prepare": Task("read images and votes into a store", "shared.tasks.prepare", cached=False),
     "fit": Task(
@@ -28,14 +35,19 @@ TASKS = {
             "weights.safetensors",
             "losses.parquet",
             "split.parquet",
-            "posterior.parquet",
+            *POSTERIOR_FILES,
         ),
     ),
     "predict": Task(
         "write the posterior of other galaxies with the weights of a fit",
         "shared.tasks.predict",
-        ("posterior.parquet",),
+        POSTERIOR_FILES,
         needs_fit=True,
+    ),
+    "catalogue": Task(
+        "write the table of a finished fit or predict in other formats",
+        "shared.tasks.catalogue",
+        POSTERIOR_FILES,
     ),
     "calibrate": Task(
         "measure how honest a fit's posterior is, and find its best dropout rate",

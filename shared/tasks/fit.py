@@ -1,6 +1,5 @@
 """`trizoo fit`: train the network, then write every galaxy's posterior."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +8,20 @@ import pandas as pd
 from shared.data.prepare import prepare as prepare_store
 from shared.data.split import split
 from shared.method.ensemble import open_networks
-from shared.method.metrics import evaluate
-from shared.method.sampling import sample_galaxies
 from shared.method.training import fit as train
 from shared.network.weights import TRAINED_WITH, parameters, save_weights
+from shared.output.formats import check_formats
 from shared.run.keys import galaxy_hash
 from shared.run.records import write_whole
 from shared.run.spec import RunSpec
 from shared.tasks.galaxies import cutouts, labelled_parts, write_split
-from shared.tasks.results import facts, on_part, summarise, where, write_catalogue
+from shared.tasks.results import facts, summarise, validation_loss, where, write_catalogue
 
 
 def fit(run: RunSpec, folder: Path) -> dict:
     """Train on the training galaxies, then write the posterior of all, or of the test galaxies."""
     store = prepare_store(run.dataset)
+    check_formats(run.posterior.format, store.galaxies)
     hashes = galaxy_hash(store.galaxies["id"])
     parts = labelled_parts(run, store, hashes)
     backend, images = open_networks(run), cutouts(run, store)
@@ -31,10 +30,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
         part = parts["validation"]
         if not len(part.rows):
             return None
-        samples = sample_galaxies(
-            backend, run, state, images, part.rows, part.hashes, run.posterior.samples
-        )
-        return evaluate(samples, part.yes, part.total)["loss"]
+        return validation_loss(backend, run, state, images, part)
 
     state, history = train(backend, run, images, parts["train"], validate, folder)
     write_split(store, parts, folder)
@@ -47,24 +43,17 @@ def fit(run: RunSpec, folder: Path) -> dict:
         losses.loc[step - 1, "validation_loss"] = loss
     write_whole(folder / "losses.parquet", lambda beside: losses.to_parquet(beside, index=False))
 
-    begun = time.perf_counter()
     all_galaxies = run.posterior.galaxies == "all"
     rows = (
         np.arange(len(hashes))
         if all_galaxies
         else np.flatnonzero(split(store.split_ids, run.split) == "test")
     )
-    samples = sample_galaxies(
-        backend, run, state, images, rows, hashes[rows], run.posterior.samples
-    )
-    seconds = time.perf_counter() - begun
     in_training = np.isin(rows, parts["train"].rows)
-    information = write_catalogue(backend, run, store, rows, samples, in_training, folder)
-    measured = {
-        name: evaluate(*on_part(parts[name], rows, samples, information))
-        for name in ("validation", "test")
-        if np.isin(parts[name].rows, rows).any()
-    }
+    held_out = {name: parts[name] for name in ("validation", "test")}
+    measured, seconds = write_catalogue(
+        backend, run, state, store, images, rows, in_training, folder, held_out
+    )
     later = history.seconds[1:] or history.seconds
     batch = min(run.training.batch_size, len(parts["train"].rows))
     speed = (

@@ -1,6 +1,7 @@
 """The folder of a run: its name, its run.json, its lock, and what an earlier run left there."""
 
 import re
+import shutil
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +30,9 @@ def run_folder(config: dict) -> Path:
     words = [config["question"], config["backend"]["name"], seed]
     if task in ("prepare", "show", "match"):
         words = [config["dataset"]["name"]]
+    elif task == "catalogue":
+        source = Path(config["run"] or "").resolve()
+        words = [source.parent.name if source.is_file() else source.name]
     elif task == "kit":
         words = [seed]
     return outputs / task / re.sub(r"[^\w.-]+", "-", "-".join([*words, digest(what)]))
@@ -66,6 +70,8 @@ def clear(folder: Path, task: str) -> None:
             "which again=true would lose; give another folder=..., or move these folders away yourself"
         )
     for name in (RECORD, *TASKS[task].leaves):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
         (folder / name).unlink(missing_ok=True)
 
 

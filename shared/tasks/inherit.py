@@ -11,7 +11,13 @@ from shared.run.records import read_run
 from shared.run.spec import RunSpec, completed
 from shared.tasks import TASKS
 
-SETTLED = ("model", "question", "positive", "questions", "likelihood")  # by the weights: no word changes them
+SETTLED = (
+    "model",
+    "question",
+    "positive",
+    "questions",
+    "likelihood",
+)  # by the weights: no word changes them
 VIEW = ("dataset.crop", "dataset.stretch", "dataset.channels")  # of a galaxy, by the network
 FRAMING = ("dataset.service.scale", "dataset.service.width")  # of one service's cutouts
 FRAMEWORK = ("backend.name", "backend.precision", "backend.environment", "backend.python")

@@ -1,14 +1,13 @@
 """`trizoo predict`: write the posterior of other galaxies with the weights of a fit."""
 
-import time
 from pathlib import Path
 
 import numpy as np
 
 from shared.data.prepare import prepare as prepare_store
 from shared.method.ensemble import open_networks
-from shared.method.sampling import sample_galaxies
 from shared.network.weights import fitted
+from shared.output.formats import check_formats
 from shared.run.keys import galaxy_hash
 from shared.run.spec import RunSpec
 from shared.tasks.galaxies import cutouts, learned_from
@@ -19,15 +18,13 @@ def predict(run: RunSpec, folder: Path) -> dict:
     """Write the posterior of every galaxy of a dataset, with the weights of a fit."""
     path, start = fitted(run)
     store = prepare_store(run.dataset)
+    check_formats(run.posterior.format, store.galaxies)
     backend, images = open_networks(run), cutouts(run, store)
     state = backend.init(run, start)
     ids = store.galaxies["id"]
     hashes, rows = galaxy_hash(ids), np.arange(len(ids))
     in_training = learned_from(path, hashes)
-    begun = time.perf_counter()
-    samples = sample_galaxies(backend, run, state, images, rows, hashes, run.posterior.samples)
-    seconds = time.perf_counter() - begun
-    write_catalogue(backend, run, store, rows, samples, in_training, folder)
+    _, seconds = write_catalogue(backend, run, state, store, images, rows, in_training, folder, {})
     results = {
         "store": str(store.folder),
         "galaxies": len(ids),

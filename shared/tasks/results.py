@@ -1,5 +1,7 @@
 """What the files and the record of a run say of it."""
 
+import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -7,22 +9,78 @@ import numpy as np
 
 from shared.data.store import Store
 from shared.method.backend import Backend
-from shared.method.batches import Labelled
+from shared.method.batches import Cutouts, Labelled
+from shared.method.likelihood import likelihood_of
+from shared.method.metrics import evaluate
+from shared.method.sampling import sample_galaxies
+from shared.output.formats import convert
 from shared.output.posterior import posterior_table, write_posterior
-from shared.run.records import allocator
+from shared.run.keys import galaxy_hash
+from shared.run.records import allocator, host
 from shared.run.spec import RunSpec
+from shared.tasks import trees
+from shared.tasks.inherit import weights_file
+
+METHOD = "Bayesian convolutional network, posterior samples by dropout or an ensemble (Walmsley et al. 2020)"
+DOI = "10.1093/mnras/stz2816"
+CITE = f"trizoo (its CITATION.cff) and the method: Walmsley et al. 2020, MNRAS 491, 1554, doi:{DOI}"
 
 
 def write_catalogue(
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    store: Store,
+    images: Cutouts,
+    rows: np.ndarray,
+    in_training: np.ndarray | None,
+    folder: Path,
+    parts: dict[str, Labelled],
+) -> tuple[dict[str, dict], float]:
+    """Write posterior.parquet of the galaxies in `rows` of the store, and the formats that are asked for beside it.
+
+    `in_training` (galaxy,) is of these galaxies. Gives what is measured of each of `parts` that has galaxies among
+    them, and the seconds that sampling took.
+    """
+    hashes = galaxy_hash(store.galaxies["id"])
+    count, path = run.posterior.samples, folder / "posterior.parquet"
+    about = facts(run) | provenance(run, folder)
+    inside = {
+        name: part.take(np.flatnonzero(np.isin(part.rows, rows))) for name, part in parts.items()
+    }
+    inside = {name: part for name, part in inside.items() if len(part.rows)}
+    begun = time.perf_counter()
+    if likelihood_of(run).name == "binomial":
+        samples = sample_galaxies(backend, run, state, images, rows, hashes[rows], count)
+        seconds = time.perf_counter() - begun
+        information = _write_yes_or_no(backend, run, store, rows, samples, in_training, path, about)
+        measured = {
+            name: evaluate(*_on_part(part, rows, samples, information))
+            for name, part in inside.items()
+        }
+    else:
+        blocks = trees.sample(backend, run, state, images, rows, hashes[rows], count)
+        keep = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in inside.values())])
+        kept = trees.write_posteriors(blocks, run, store, rows, in_training, keep, path, about)
+        seconds = time.perf_counter() - begun
+        measured = {
+            name: trees.measure(run, store, part, kept.of(part)) for name, part in inside.items()
+        }
+    convert(path, folder, run.posterior.format, run.posterior.columns)
+    return measured, seconds
+
+
+def _write_yes_or_no(
     backend: Backend,
     run: RunSpec,
     store: Store,
     rows: np.ndarray,
     samples: np.ndarray,
     in_training: np.ndarray | None,
-    folder: Path,
+    path: Path,
+    about: dict,
 ) -> np.ndarray:
-    """Write posterior.parquet of the galaxies in `rows`; gives their mutual information (galaxy,) in nats."""
+    """Write the table of one yes-or-no question; gives the galaxies' mutual information (galaxy,) in nats."""
     votes_expected = run.posterior.expected_votes
     information = backend.acquire("mutual_information", samples, votes_expected)
     table = posterior_table(
@@ -35,8 +93,30 @@ def write_catalogue(
         information,
         in_training,
     )
-    write_posterior(folder / "posterior.parquet", table, facts(run))
+    write_posterior(path, table, about)
     return information
+
+
+def provenance(run: RunSpec, folder: Path) -> dict[str, Any]:
+    """What a catalogue says of how it was made, beside its `facts`: by what method and program, from which data.
+
+    The weights are those that the run has left in its `folder`, or those that it was given.
+    """
+    made, weights = host(), folder / "weights.safetensors"
+    if not weights.exists():
+        weights = weights_file(run.weights)
+    return {
+        "method": METHOD,
+        "doi": DOI,
+        "cite": CITE,
+        "survey": run.dataset.name,
+        "licence": run.dataset.licence,
+        "model": run.model.name,
+        "members": run.training.members,
+        "weights_sha256": sha256(weights.read_bytes()).hexdigest(),
+        "trizoo": made["trizoo"],
+        "commit": made["commit"],
+    }
 
 
 def facts(run: RunSpec) -> dict[str, Any]:
@@ -45,6 +125,8 @@ def facts(run: RunSpec) -> dict[str, Any]:
         "question": run.question,
         "positive": list(run.positive),
         "negative": list(run.negative),
+        "questions": None if run.questions is None else [question for question, _ in run.asked],
+        "likelihood": list(likelihood_of(run)[:2]),
         "backend": run.backend.name,
         "precision": run.backend.precision,
         "seed": run.seed,
@@ -59,13 +141,24 @@ def where(backend: Backend) -> dict[str, str]:
     return {**backend.describe(), "allocator": allocator()}
 
 
-def on_part(part: Labelled, rows: np.ndarray, samples: np.ndarray, information: np.ndarray):
+def _on_part(part: Labelled, rows: np.ndarray, samples: np.ndarray, information: np.ndarray):
     there = np.isin(rows, part.rows)
-    chosen = np.isin(part.rows, rows)
-    return samples[there], part.yes[chosen], part.total[chosen], information[there]
+    return samples[there], part.yes, part.total, information[there]
+
+
+def validation_loss(
+    backend: Backend, run: RunSpec, state: Any, images: Cutouts, part: Labelled
+) -> float:
+    """W+20's loss of a yes-or-no question's mean rho; of any other likelihood the mean NLL of votes, in nats."""
+    of_part = (backend, run, state, images, part.rows, part.hashes, run.posterior.samples)
+    if likelihood_of(run).name == "binomial":
+        return evaluate(sample_galaxies(*of_part), part.yes, part.total)["loss"]
+    return trees.mean_nll(run, part, trees.together(list(trees.sample(*of_part))))
 
 
 def summarise(test: dict | None) -> str:
     if test is None:
         return "no test galaxies"
+    if "questions" in test:
+        return f"test NLL {test['nll']:.3f} nats over {len(test['questions'])} questions (lower is better)"
     return f"test vote fractions to {test['rmse']:.3f} (rms), log score {test['log_score']:.3f}"

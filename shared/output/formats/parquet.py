@@ -1,0 +1,106 @@
+"""Parquet, with a unit, a UCD and a description of each column, and the head of a VOTable that says the same.
+
+The latter is IVOA's VOParquet: TOPCAT, STILTS and astropy (format="parquet.votable") read it.
+"""
+
+import json
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shared.output.columns import Column, describe_columns
+from shared.output.formats.rows import ANY_TEXT, is_text, number_kind
+from shared.output.formats.votable import head
+from shared.run.records import write_whole
+
+RUN = b"trizoo"  # the key of the run's facts in the file's metadata
+VOTABLE = b"IVOA.VOTable-Parquet"
+
+
+def check(galaxies: pd.DataFrame) -> None:
+    """Every galaxy can be written."""
+
+
+def described(table: pa.Table, columns: dict[str, Column], facts: dict) -> pa.Table:
+    """`table` with what its `columns` mean and the `facts` as metadata."""
+    fields = [field.with_metadata(columns[field.name]._asdict()) for field in table.schema]
+    whole = table.cast(pa.schema(fields, {RUN: json.dumps(facts, sort_keys=True)}))
+    head = _head(whole.schema, columns, facts, _longest(whole))
+    return whole.replace_schema_metadata({**whole.schema.metadata, **head})
+
+
+def write(path: Path, table: pa.Table, columns: dict[str, Column], facts: dict) -> None:
+    """`table` as one Parquet file."""
+    _write(path, [table], columns, facts)
+
+
+def write_blocks(path: Path, blocks: Iterable[pa.Table], facts: dict) -> None:
+    """Tables of a posterior, one after the other, as one Parquet file: no more than one need exist at once.
+
+    Raises ValueError for none, and for one whose columns are others than the first's.
+    """
+    rest = iter(blocks)
+    first = next(rest, None)
+    if first is None:
+        raise ValueError(f"there are no tables to write to {path}; give one, if of no galaxies")
+    _write(path, chain([first], rest), describe_columns(first.column_names), facts)
+
+
+def _write(path: Path, tables: Iterable[pa.Table], columns: dict[str, Column], facts: dict) -> None:
+    def write_all(beside: Path) -> None:
+        schema, writer, longest = None, None, {}
+        try:
+            for table in tables:
+                if schema is None:
+                    fields = [
+                        field.with_metadata(columns[field.name]._asdict()) for field in table.schema
+                    ]
+                    schema = pa.schema(fields, {RUN: json.dumps(facts, sort_keys=True)})
+                    writer = pq.ParquetWriter(beside, schema, compression="zstd")
+                if table.column_names != schema.names:
+                    other = sorted(set(table.column_names) ^ set(schema.names)) or "their order"
+                    raise ValueError(
+                        f"a table for {path} has other columns than the first ({other}); all must have the same"
+                    )
+                writer.write_table(table.cast(schema))
+                for name, most in _longest(table).items():
+                    longest[name] = max(most, longest.get(name, 1))
+            writer.add_key_value_metadata(_head(schema, columns, facts, longest))
+        finally:
+            if writer is not None:
+                writer.close()
+
+    write_whole(path, write_all)
+
+
+def _longest(table: pa.Table) -> dict[str, int]:
+    """How long the longest text of each column of texts is, at least 1."""
+    names = [field.name for field in table.schema if is_text(field.type)]
+    return {name: pc.max(pc.utf8_length(table[name])).as_py() or 1 for name in names}
+
+
+def _head(
+    schema: pa.Schema, columns: dict[str, Column], facts: dict, longest: dict[str, int]
+) -> dict:
+    """The metadata that say the same to astronomers' programs; `longest` are the widths of columns of text."""
+    kinds = [
+        ANY_TEXT._replace(arraysize=str(longest[field.name]))
+        if field.name in longest
+        else number_kind(field.type)
+        for field in schema
+    ]
+    return {
+        **{f"table::len::{name}": str(length) for name, length in longest.items()},  # astropy's
+        VOTABLE + b".version": "1.0",
+        VOTABLE + b".content": head(schema.names, kinds, columns, facts),
+    }
+
+
+def facts_of(schema: pa.Schema) -> dict:
+    """The facts about the run that a file of this `schema` keeps."""
+    return json.loads((schema.metadata or {}).get(RUN, b"{}"))
