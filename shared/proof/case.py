@@ -61,14 +61,15 @@ class Case:
         random = np.random.default_rng(self.run.seed)
         total = random.integers(0, 41, GALAXIES)
         yes = random.integers(0, total + 1)
-        none = np.zeros((GALAXIES, 0), np.int64)
-        parts = [none]
-        for question, outputs in self.run.asked:
-            if self.run.questions is None:
-                return Labelled.yes_or_no(np.arange(GALAXIES), self.hashes, yes, total)
-            shares = random.dirichlet(np.ones(len(outputs)), GALAXIES)
-            parts.append(random.multinomial(random.integers(0, 41, GALAXIES), shares))
-        return Labelled(np.arange(GALAXIES), self.hashes, yes, total, np.concatenate(parts, -1))
+        if self.run.questions is None:
+            return Labelled.yes_or_no(np.arange(GALAXIES), self.hashes, yes, total)
+        votes = [
+            random.multinomial(
+                random.integers(0, 41, GALAXIES), random.dirichlet(np.ones(len(outputs)), GALAXIES)
+            )
+            for _, outputs in self.run.asked
+        ]
+        return Labelled(np.arange(GALAXIES), self.hashes, yes, total, np.concatenate(votes, -1))
 
     @cached_property
     def plan(self):

@@ -700,8 +700,8 @@ class RunSpec:
             )
         if self.likelihood.name == "binomial" and self.questions is not None:
             raise ValueError(
-                "likelihood.name is binomial, which is for one yes-or-no question; with questions=... choose multinomial "
-                "or dirichlet_multinomial"
+                "likelihood.name is binomial, which is for one yes-or-no question; with questions=... choose "
+                "multinomial or dirichlet_multinomial"
             )
         if self.questions is not None and self.oracle.votes is not None:
             raise ValueError(
