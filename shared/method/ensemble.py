@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from shared.method.acquisition import States
 from shared.method.backend import Backend, open_backend
 from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
+from shared.method.scoring import States
 from shared.method.views import Views
 from shared.network.weights import PARTS, Checkpoint, Weights, member, merge_members
 from shared.run.keys import threefry2x32
@@ -147,12 +147,10 @@ class Ensemble:
         name: str,
         samples: np.ndarray,
         expected_votes: int | np.ndarray,
-        keys: np.ndarray | None = None,
-        index: int = 0,
         states: States | None = None,
     ) -> np.ndarray:
         """The backend's scores (galaxy,)."""
-        return self.backend.acquire(name, samples, expected_votes, keys, index, states)
+        return self.backend.acquire(name, samples, expected_votes, states)
 
     def dirichlet_information(self, concentrations: np.ndarray, expected_votes: int) -> np.ndarray:
         """The backend's information (galaxy,) in nats."""
