@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from shared.method.scoring import States, check_units, counts, in_chunks, sum_pieces
+from shared.method.scoring import States, over_counts, over_pieces, to_centres
 
 from . import device
 
@@ -18,7 +18,7 @@ def acquire(name: str, samples, expected_votes, states: States | None = None) ->
     `name` is mutual_information or entropy, or batch_mutual_information or epig, which take the `states` that the votes
     of others can leave the posterior in. Raises ValueError for samples, votes or states that are not such.
     """
-    return sum_pieces(device, partial(score, name), samples, expected_votes, states)
+    return over_pieces(device, partial(score, name), samples, expected_votes, states)
 
 
 def dirichlet_information(concentrations, expected_votes: int) -> np.ndarray:
@@ -28,12 +28,7 @@ def dirichlet_information(concentrations, expected_votes: int) -> np.ndarray:
     all ways in which the votes may fall are summed over. Raises ValueError if these are too many, or for
     concentrations that are not finite and above 0.
     """
-    concentrations = np.asarray(concentrations)
-    found, ways = counts(concentrations, expected_votes)
-    steps = np.arange(expected_votes, dtype=np.float64)
-    given = [device.to_device(array) for array in (steps, found.T, ways)]
-    each = concentrations.shape[1] * len(ways)
-    return in_chunks(device, lambda some: dirichlet_score(some, *given), concentrations, each)
+    return over_counts(device, dirichlet_score, concentrations, expected_votes)
 
 
 def nearest(units, centres) -> np.ndarray:
@@ -42,10 +37,7 @@ def nearest(units, centres) -> np.ndarray:
     Which is the nearest is found by a product of matrices, to within its rounding; the distance to it is exact.
     Raises ValueError for arrays of other shapes, or no centres.
     """
-    units, centres = np.asarray(units), np.asarray(centres)
-    check_units(units, centres)
-    there = device.to_device(centres)
-    return in_chunks(device, lambda some: distance(some, there), units, sum(centres.shape))
+    return to_centres(device, distance, units, centres)
 
 
 # on a CPU, XLA makes one pass of many; on a GPU it needs parts of CUDA that need not be there

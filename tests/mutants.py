@@ -135,17 +135,17 @@ def entropy_for_information(samples, votes):
     return reference.entropy(samples, votes)
 
 
-def probabilities_ignored(samples, votes, states, real=None):
+def states_alike(samples, votes, states, real=None):
     alike = np.full(len(states.probabilities), 1 / len(states.probabilities))
     return real(samples, votes, states._replace(probabilities=alike))
 
 
-def probabilities_ignored_in_batches(*arguments, real=reference.batch_mutual_information):
-    return probabilities_ignored(*arguments, real=real)
+def states_alike_in_batches(*arguments, real=reference.batch_mutual_information):
+    return states_alike(*arguments, real=real)
 
 
-def probabilities_ignored_in_epig(*arguments, real=reference.epig):
-    return probabilities_ignored(*arguments, real=real)
+def states_alike_in_epig(*arguments, real=reference.epig):
+    return states_alike(*arguments, real=real)
 
 
 def information_about_the_network(samples, votes, states):
@@ -232,19 +232,14 @@ MUTANTS = [  # mutant, module, name that it takes the place of, check that must 
     (dropped_ways, reference, "log_votes", "mutual_information"),
     (entropy_for_information, reference, "mutual_information", "mutual_information"),
     (one_vote_more, reference, "log_votes", "entropy"),
-    (
-        probabilities_ignored_in_batches,
-        reference,
-        "batch_mutual_information",
-        "batch_mutual_information",
-    ),
+    (states_alike_in_batches, reference, "batch_mutual_information", "batch_mutual_information"),
     (
         information_about_the_network,
         reference,
         "batch_mutual_information",
         "batch_mutual_information",
     ),
-    (probabilities_ignored_in_epig, reference, "epig", "epig"),
+    (states_alike_in_epig, reference, "epig", "epig"),
     (information_about_the_network, reference, "epig", "epig"),
     (order_of_votes_known, reference, "dirichlet_information", "dirichlet_information"),
     (farthest, reference, "nearest", "nearest"),

@@ -38,7 +38,7 @@ class Piece(NamedTuple):
     start: int
 
 
-def sum_pieces(
+def over_pieces(
     device: Any,
     score: Callable,
     samples: np.ndarray,
@@ -63,11 +63,33 @@ def sum_pieces(
     return found
 
 
-def in_chunks(device: Any, compute: Callable, galaxies: np.ndarray, each: int) -> np.ndarray:
-    """What `compute` gives (galaxy,) of all rows of `galaxies`, `each` of which takes so many numbers on the device."""
+def over_counts(
+    device: Any, score: Callable, concentrations: np.ndarray, expected_votes: int
+) -> np.ndarray:
+    """Scores (galaxy,) of `concentrations` (galaxy, sample, answer): a sum over all ways in which the votes may fall.
+
+    `score` computes those of a chunk of galaxies on the `device`, from the numbers 0 ... N - 1 and what `counts` gives.
+    """
+    concentrations = np.asarray(concentrations)
+    found, ways = counts(concentrations, expected_votes)
+    steps = np.arange(expected_votes, dtype=np.float64)
+    given = [device.to_device(array) for array in (steps, found.T, ways)]
+    return _in_chunks(device, score, concentrations, given, concentrations.shape[1] * len(ways))
+
+
+def to_centres(
+    device: Any, distance: Callable, units: np.ndarray, centres: np.ndarray
+) -> np.ndarray:
+    """The distance (galaxy,) of `units` (galaxy, unit) to the nearest of `centres` (centre, unit), by `distance`."""
+    units, centres = np.asarray(units), np.asarray(centres)
+    check_units(units, centres)
+    return _in_chunks(device, distance, units, [device.to_device(centres)], sum(centres.shape))
+
+
+def _in_chunks(device, compute, galaxies, given, each: int) -> np.ndarray:
     parts = [np.zeros(0)]
     for rows, count in padded_chunks(len(galaxies), each):
-        parts.append(device.to_numpy(compute(device.to_device(galaxies[rows])))[:count])
+        parts.append(device.to_numpy(compute(device.to_device(galaxies[rows]), *given))[:count])
     return np.concatenate(parts)
 
 
