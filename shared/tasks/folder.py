@@ -27,7 +27,8 @@ def run_folder(config: dict) -> Path:
     if TASKS[task].needs_fit:
         what["weights"] = sha256(weights_file(config["weights"]).read_bytes()).hexdigest()
     seed = f"seed{config['seed']}"
-    words = [config["question"], config["backend"]["name"], seed]
+    about = config["question"] if config["questions"] is None else "tree"
+    words = [about, config["backend"]["name"], seed]
     if task in ("prepare", "show", "match"):
         words = [config["dataset"]["name"]]
     elif task == "catalogue":
