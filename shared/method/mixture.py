@@ -23,15 +23,16 @@ from shared.run.questions import Leads, Questions
 
 LEVELS = (0.05, 0.5, 0.95)  # of the quantiles that a catalogue gives
 NORMAL = 1e4  # both parameters above: Edgeworth's series is right to 5e-8, and betainc slow
-CELLS = 64  # of the grid that quantiles are first looked up on
+CELLS = 40  # of the grid that quantiles are first looked up on
 REACH = 4.5  # standard deviations that the grid goes beyond every sample's mean
 CLOSE = (
     1e-9  # a quantile is found when a step is expected to bring its chance so near to the level ...
 )
 NARROW = 1e-13  # ... or when it is known to lie in so short an interval
+SMALLEST = -600.0  # ln of the least chance that others are multiplied up from
 LEAST = 1e-100  # nearest to 0 that is looked at: densities there are still finite
 STEPS = 120  # at most; every third one halves the interval
-CACHED = 2**17  # numbers that are worked on at once
+CACHED = 2**19  # numbers that are worked on at once
 
 
 class Fractions(NamedTuple):
@@ -158,7 +159,7 @@ def votes_interval(
     """
     fractions = np.asarray(fractions)
     low, high = np.empty((2, len(fractions)), np.int32)
-    for piece in _pieces(len(fractions), fractions.shape[1] * (expected_votes + 1) // 8):
+    for piece in _pieces(len(fractions), fractions.shape[1] * 4):
         own = None if concentrations is None else concentrations[piece]
         reached = count_chances(fractions[piece], expected_votes, own).cumsum(1)
         low[piece], high[piece] = (reached < 0.05).sum(1), (reached < 0.95).sum(1)
@@ -170,23 +171,46 @@ def count_chances(
 ) -> np.ndarray:
     """The mixture's chance of each number of votes, 0 ... `total`, float64 (row, count).
 
-    Beta-binomials are summed up from the logarithms of p(k + 1) / p(k), in blocks of counts: many times faster than
-    `vote_chances`, which has any counts of any totals.
+    Beta-binomials go from each p(k) to p(k + 1), which is many times faster than `vote_chances`, which has any counts
+    of any totals; by their logarithms where p(0) is too small a number to begin with.
     """
     if concentrations is None:
         return vote_chances(fractions, np.full(len(fractions), total), np.arange(total + 1))
     a, b = parameters(fractions, concentrations)
-    last = log_rising(b, total) - log_rising(a + b, total)  # ln p(0)
-    a, b = a[..., None], b[..., None]
-    chances = np.empty((len(a), total + 1))
-    chances[:, 0] = np.exp(last).mean(1)
+    first = log_rising(b, total) - log_rising(a + b, total)  # ln p(0)
+    chances = np.empty((total + 1, len(a)))
+    plain = (first > SMALLEST).all(1)
+    for rows, walk in ((plain, _walked), (~plain, _walked_by_logs)):
+        if rows.any():
+            chances[:, rows] = walk(a[rows], b[rows], first[rows], total)
+    return chances.T
+
+
+def _walked(a: np.ndarray, b: np.ndarray, first: np.ndarray, total: int) -> np.ndarray:
+    """The mean over samples of beta-binomials' chances, (count, row), of ln p(0) `first`."""
+    chances = np.empty((total + 1, len(a)))
+    each, yes, no = np.exp(first), a.copy(), b + (total - 1)
+    for k in range(total + 1):
+        each.mean(1, out=chances[k])
+        each *= yes
+        each *= (total - k) / (k + 1)
+        each /= no
+        yes += 1
+        no -= 1
+    return chances
+
+
+def _walked_by_logs(a: np.ndarray, b: np.ndarray, first: np.ndarray, total: int) -> np.ndarray:
+    """As `_walked`, in blocks of counts."""
+    chances = np.empty((total + 1, len(a)))
+    chances[0] = np.exp(first).mean(1)
     size = max(1, 2**21 // a.size)
     for start in range(1, total + 1, size):
-        k = np.arange(start, min(start + size, total + 1))
-        logs = np.log((a + (k - 1)) * ((total + 1 - k) / k) / (b + (total - k))).cumsum(-1)
-        logs += last[..., None]
-        last = logs[..., -1].copy()
-        chances[:, k] = np.exp(logs, out=logs).mean(1)
+        k = np.arange(start, min(start + size, total + 1))[:, None, None]
+        logs = np.log((a + (k - 1)) * ((total + 1 - k) / k) / (b + (total - k))).cumsum(0)
+        logs += first
+        first = logs[-1].copy()
+        chances[k[:, 0, 0]] = np.exp(logs, out=logs).mean(2)
     return chances
 
 
@@ -319,8 +343,8 @@ def _looked_up(mixture: _Mixture, fractions: np.ndarray, levels: np.ndarray) -> 
     with np.errstate(all="ignore"):
         logs = np.stack([2 * a - 1, 2 * b - 1, np.log(2) - norm], 2) @ basis
         density = np.exp(logs.astype(np.float32)).mean(1).astype(np.float64)
-        padded = np.pad(density, ((0, 0), (1, 1)), mode="edge")
-        mass = (density + (padded[:, :-2] - 2 * density + padded[:, 2:]) / 24) * width[:, None]
+        bends = _bends(density)
+        mass = (density + bends / 24 - 17 / 5760 * _bends(bends)) * width[:, None]
         edge = np.sin(np.minimum(start + width, np.pi / 2)) ** 2
         first, rise = _first_cell(a, b, norm, edge)
         mass[:, 0] = np.where(start == 0, first, mass[:, 0])
@@ -329,15 +353,15 @@ def _looked_up(mixture: _Mixture, fractions: np.ndarray, levels: np.ndarray) -> 
         mass[:, -1] = np.where(stop == np.pi / 2, last, mass[:, -1])
         edges = np.pad(np.maximum(mass, 0).cumsum(1), ((0, 0), (1, 0)))
         whole = edges[:, -1:]
-        sides = (padded[:, :-1] + padded[:, 1:]) / 2
+        padded = np.pad(density - bends / 8, ((0, 0), (1, 1)), mode="edge")
+        sides = (padded[:, :-1] + padded[:, 1:]) / 2  # the density between cells
         rows = np.arange(len(fractions))[:, None]
         wanted = levels * whole
         cell = np.minimum((edges[:, None, 1:] < wanted[..., None]).sum(-1), CELLS - 1)
-        share = (wanted - edges[rows, cell]) / mass[rows, cell]
-        left, right = sides[rows, cell], sides[rows, cell + 1]
-        tilt = (right - left) / (right + left)  # of a density that is straight in the cell
-        root = np.sqrt(np.maximum((1 - tilt) ** 2 + 4 * tilt * share, 0))
-        place = np.clip(2 * share / (1 - tilt + root), 0, 1)
+        own = mass[rows, cell]
+        share = (wanted - edges[rows, cell]) / own
+        left, right = (sides[rows, cell + side] * width[:, None] / own for side in (0, 1))
+        place = _place_in_cell(share, left, right)
         found = np.sin(start[:, None] + width[:, None] * (cell + place)) ** 2
         low = edge[:, None] * share ** (1 / rise[:, None])
         high = 1 - edge_last[:, None] * (1 - share) ** (1 / fall[:, None])
@@ -349,6 +373,23 @@ def _looked_up(mixture: _Mixture, fractions: np.ndarray, levels: np.ndarray) -> 
         own = np.quantile(fractions[unfair], levels, axis=1).T
         found[unfair] = np.where(fair[unfair], found[unfair], np.clip(own, NARROW, 1 - NARROW))
     return found
+
+
+def _bends(values: np.ndarray) -> np.ndarray:
+    """The second differences (row, cell), 0 at the ends."""
+    return np.pad(np.diff(values, 2, axis=1), ((0, 0), (1, 1)))
+
+
+def _place_in_cell(share: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Where in a cell, from 0 to 1, its distribution reaches `share`, by its relative density on the `left` and `right`:
+    as if that were straight, and then a step of Newton's by the parabola through both whose integral is 1.
+    """
+    tilt = (right - left) / (right + left)
+    root = np.sqrt(np.maximum((1 - tilt) ** 2 + 4 * tilt * share, 0))
+    u = np.clip(2 * share / (1 - tilt + root), 0, 1)
+    bend, rise = 1 - (left + right) / 2, right - left
+    below = u * (left + u * (rise / 2 + bend * (3 - 2 * u)))
+    return np.clip(u - (below - share) / (left + u * (rise + 6 * bend * (1 - u))), 0, 1)
 
 
 def _first_cell(a, b, norm, edge) -> tuple[np.ndarray, np.ndarray]:
