@@ -24,9 +24,11 @@ from shared.output import formats
 from shared.output.columns import MEANINGS, PLAIN, describe_columns, friendly
 from shared.output.formats import check_formats, convert, hats, module, rows
 from shared.run import records
-from shared.run.spec import TABLE_FORMATS
+from shared.run.spec import TABLE_FORMATS, RunSpec, from_config
 from shared.run.spreadsheet import from_cell
 from shared.tasks import POSTERIOR_FILES
+from shared.tasks.catalogue import catalogue
+from shared.tasks.folder import clear
 
 ANSWER = "smooth_or_featured_smooth"
 STRANGE = ["=1+1", "a,b", "two\nlines", "Å😀", 'quo"ted', "1237648720693755918", "'", "a\rb"]
@@ -311,43 +313,42 @@ def test_a_library_that_is_not_there_is_named(name, monkeypatch):
 # The task
 
 
-def run(tmp_path, *words):
-    """The status and the folder of `trizoo catalogue` on a posterior.parquet."""
-    source = tmp_path / "fit"
-    if not source.exists():
-        write("parquet", source, table())
-    folder = tmp_path / "made"
-    return trizoo.main(["catalogue", f"run={source}", f"folder={folder}", *words]), folder
+def here(tmp_path, *words):
+    """The folder of what the task makes of a posterior.parquet, in this process."""
+    source, folder = tmp_path / "fit", tmp_path / "made"
+    write("parquet", source, table())
+    config = trizoo.compose(["task=catalogue", f"run={source}", *words])
+    catalogue(from_config(RunSpec, config), folder)
+    return folder
 
 
 def test_a_finished_table_is_converted(tmp_path, capfd):
-    status, folder = run(tmp_path, "posterior.format=[fits,votable,csv]")
-    assert status == 0
-    made = {path.name for path in folder.iterdir()} - {"run.json", "record.json"}
-    assert made == {
-        "posterior.fits",
-        "posterior.vot",
-        "posterior.csv",
-        "posterior.csv-metadata.json",
-    }
-    assert made <= set(POSTERIOR_FILES)
+    source, folder = tmp_path / "fit", tmp_path / "made"
+    write("parquet", source, table())
+    words = ["catalogue", f"run={source}", f"folder={folder}", "posterior.format=[fits,votable]"]
+    assert trizoo.main(words) == 0
+    made = {path.name for path in folder.iterdir()}
+    assert made == {"run.json", "record.json", "posterior.fits", "posterior.vot"}
     same(Table.read(folder / "posterior.vot"), table())
     assert fits.getheader(folder / "posterior.fits", 1)["CREATOR"] == "trizoo 0.1.0"
-    assert run(tmp_path, "posterior.format=[fits,votable,csv]")[0] == 0
+    assert trizoo.main(words) == 0
     assert "already done" in capfd.readouterr().out
+    write("parquet", source, table(["other"]))
+    assert trizoo.main(words) == 2
+    assert f"has changed: run ({source / 'posterior.parquet'})" in capfd.readouterr().err
 
 
 def test_the_friendly_columns_are_files_of_their_own(tmp_path):
-    status, folder = run(tmp_path, "posterior.format=fits", "posterior.columns=friendly")
-    assert status == 0
+    folder = here(tmp_path, "posterior.format=[fits,csv]", "posterior.columns=friendly")
+    made = {path.name for path in folder.iterdir()}
+    assert made == {"friendly.fits", "friendly.csv", "friendly.csv-metadata.json"}
+    assert made <= set(POSTERIOR_FILES)
     assert Table.read(folder / "friendly.fits").colnames == friendly(table().column_names)
 
 
-def test_a_table_that_changed_is_not_taken_for_done(tmp_path, capfd):
-    assert run(tmp_path)[0] == 0
-    write("parquet", tmp_path / "fit", table(["other"]))
-    assert run(tmp_path)[0] == 2
-    assert f"has changed: run ({tmp_path / 'fit' / 'posterior.parquet'})" in capfd.readouterr().err
+def test_a_file_will_do_and_one_format_is_no_list(tmp_path):
+    folder = here(tmp_path, f"run={tmp_path}/fit/posterior.parquet", "posterior.format=csv")
+    assert (folder / "posterior.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -360,11 +361,17 @@ def test_a_table_that_changed_is_not_taken_for_done(tmp_path, capfd):
         (["posterior.columns=some"], "posterior.columns is 'some'; choose one of full"),
     ],
 )
-def test_what_cannot_be_converted_is_refused(words, wrong, tmp_path, capfd):
-    status, folder = run(tmp_path, *words)
-    assert status == 2
-    assert wrong in capfd.readouterr().err
-    assert not any(path.name in POSTERIOR_FILES for path in folder.glob("*"))
+def test_what_cannot_be_converted_is_refused(words, wrong, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(wrong)):
+        here(tmp_path, *words)
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_a_hats_folder_held_is_gone_with_again(tmp_path):
+    (tmp_path / "posterior_hats" / "dataset").mkdir(parents=True)
+    (tmp_path / "mine_hats").mkdir()
+    clear(tmp_path, "catalogue")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine_hats"]
 
 
 # The page
