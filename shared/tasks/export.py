@@ -41,7 +41,8 @@ def _native(run: RunSpec, folder: Path) -> dict:
     results = {
         "weights": str(path),
         "bytes": {name: len(data)},
-        "summary": f"{name} in {folder}: images as the network sees them in, {run.model.answers} logits out, without dropout",
+        "summary": f"{name} in {folder}: images as the network sees them in, {run.model.answers} logits out, "
+        "without dropout",
     }
     return {"where": {}, "results": results}
 
@@ -68,7 +69,8 @@ def _onnx(run: RunSpec, folder: Path) -> dict:
         far, told = None, "not compared with the specification, for want of onnxruntime"
     else:
         far = difference(run, weights, files)
-        told = f"{next(iter(files)).removesuffix('.onnx')} is the specification's to {far:.1e} in onnxruntime {onnxruntime.__version__}"
+        what = "rho" if run.questions is None else "logits"
+        told = f"{what} is the specification's to {far:.1e} in onnxruntime {onnxruntime.__version__}"
     for name, data in files.items():
         write_whole(folder / name, lambda beside, data=data: beside.write_bytes(data))
     results = {
