@@ -37,10 +37,10 @@ import numpy as np
 
 from conf.compose import compose
 from shared.data.cutouts import SIZE
-from shared.method.acquisition import States
 from shared.method.backend import open_backend
 from shared.method.batches import Cutouts
 from shared.method.sampling import sample_galaxies
+from shared.method.scoring import States
 from shared.method.views import reduction
 from shared.network.weights import first_checkpoint
 from shared.proof.reference import log_votes
@@ -308,8 +308,8 @@ def epig(backend, rho: np.ndarray) -> dict:
 def told(targets: np.ndarray) -> States:
     """What each count of each of `targets` (galaxy, sample) would say, by Bayes' theorem."""
     given = np.exp(log_votes(targets, VOTES)).transpose(0, 2, 1).reshape(-1, targets.shape[1])
-    chances = given.mean(1)
-    return States(chances / len(targets), given / (chances[:, None] * targets.shape[1]))
+    likely = given.mean(1)
+    return States(likely / len(targets), given / (likely[:, None] * targets.shape[1]))
 
 
 if __name__ == "__main__":

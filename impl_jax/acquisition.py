@@ -1,4 +1,4 @@
-"""Which galaxies to ask volunteers about next: the larger the score, the sooner."""
+"""Acquisition functions: scores of galaxies, the larger the sooner labelled; and distances."""
 
 from functools import partial
 
@@ -6,50 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shared.method.acquisition import (
-    States,
-    check_units,
-    checked,
-    counts,
-    padded_chunks,
-    pieces,
-    weighed,
-)
+from shared.method.scoring import States, over_counts, over_pieces, to_centres
 
-from .device import to_device, to_numpy
-from .keys import bits
+from . import device
 
 MIN_LOG_SHARE = -46.0  # ln of a share that tells nothing: smaller ones are denormal, which is slow
 
 
-def acquire(
-    name: str,
-    samples,
-    expected_votes,
-    keys=None,
-    index: int = 0,
-    states: States | None = None,
-) -> np.ndarray:
-    """Scores (galaxy,) of `samples` (galaxy, sample) of rho; `expected_votes` is a number, or one per galaxy.
+def acquire(name: str, samples, expected_votes, states: States | None = None) -> np.ndarray:
+    """Scores (galaxy,) in nats of `samples` (galaxy, sample) of rho; `expected_votes` is a number, or one per galaxy.
 
-    `name` is mutual_information or entropy (both in nats), variance, margin, or random, which takes `keys` uint32
-    (galaxy, 2) and the round's `index`, or batch_mutual_information or epig (both in nats), which take the `states`
-    that the votes of others can leave the posterior in. Raises ValueError for any other, and for samples, votes, keys
-    or states that are not such.
+    `name` is mutual_information or entropy, or batch_mutual_information or epig, which take the `states` that the votes
+    of others can leave the posterior in. Raises ValueError for samples, votes or states that are not such.
     """
-    samples, votes = checked(name, samples, expected_votes, keys, states)
-    if name == "random":
-        return to_numpy(random(to_device(keys), to_device(np.uint32(index))))
-    if name in ("variance", "margin"):
-        return to_numpy({"variance": variance, "margin": margin}[name](to_device(samples)))
-    given, found = [], np.zeros(len(samples))
-    if name in ("batch_mutual_information", "epig"):
-        given = [to_device(array) for array in weighed(states)]
-    for piece in pieces(samples, votes, states if given else None):
-        arrays = (piece.samples, piece.yes, piece.no, piece.ways)
-        scores = score(name, *(to_device(array) for array in arrays), *given)
-        found[piece.start : piece.start + piece.count] += to_numpy(scores)[: piece.count]
-    return found
+    return over_pieces(device, partial(score, name), samples, expected_votes, states)
 
 
 def dirichlet_information(concentrations, expected_votes: int) -> np.ndarray:
@@ -59,17 +29,7 @@ def dirichlet_information(concentrations, expected_votes: int) -> np.ndarray:
     all ways in which the votes may fall are summed over. Raises ValueError if these are too many, or for
     concentrations that are not finite and above 0.
     """
-    concentrations, parts = np.asarray(concentrations), [np.zeros(0)]
-    found, ways = counts(concentrations, expected_votes)
-    given = (
-        to_device(np.arange(expected_votes, dtype=np.float64)),
-        to_device(found.T),
-        to_device(ways),
-    )
-    for rows, count in padded_chunks(len(concentrations), concentrations.shape[1] * len(ways)):
-        scores = dirichlet_score(to_device(concentrations[rows]), *given)
-        parts.append(to_numpy(scores)[:count])
-    return np.concatenate(parts)
+    return over_counts(device, dirichlet_score, concentrations, expected_votes)
 
 
 def nearest(units, centres) -> np.ndarray:
@@ -78,19 +38,14 @@ def nearest(units, centres) -> np.ndarray:
     Which is the nearest is found by a product of matrices, to within its rounding; the distance to it is exact.
     Raises ValueError for arrays of other shapes, or no centres.
     """
-    units, centres = np.asarray(units), np.asarray(centres)
-    check_units(units, centres)
-    there, parts = to_device(centres), [np.zeros(0)]
-    for rows, count in padded_chunks(len(units), sum(centres.shape)):
-        parts.append(to_numpy(distance(to_device(units[rows]), there))[:count])
-    return np.concatenate(parts)
+    return to_centres(device, distance, units, centres)
 
 
 @partial(jax.jit, static_argnums=0)
 def score(name: str, samples, yes, no, ways, *states):
-    """Scores (galaxy,) of one piece, whose arrays are those of `shared.method.acquisition.Piece`.
+    """Scores (galaxy,) of one piece, whose arrays are those of `shared.method.scoring.Piece`.
 
-    `states` are their chances (state,), their posterior (state, sample) and its mean over them (sample,).
+    `states` are their probabilities (state,), their posterior (state, sample) and its mean over them (sample,).
     """
     each = log_votes(samples, yes, no)
     return {
@@ -115,8 +70,8 @@ def log_votes(samples, yes, no):
 def mutual_information(each, ways):
     """What the votes would tell about the network (galaxy,), in nats.
 
-    `each` (galaxy, sample, k) is ln of a chance in one order, `ways` (galaxy, k) that of how many orders there are. The
-    mean divergence of each sample from the mixture: it is H[p(k)] - mean H[p(k | rho)] (W+20, equation 9), without
+    `each` (galaxy, sample, k) is ln of a probability in one order, `ways` (galaxy, k) that of how many orders.
+    The mean divergence of each sample from the mixture: it is H[p(k)] - mean H[p(k | rho)] (W+20, equation 9), without
     its cancellation.
     """
     largest, logs, shares = shifted_exp(each)
@@ -132,7 +87,7 @@ def entropy(each, ways):
     return -jnp.sum(jnp.exp(mixed) * mixed, 1)
 
 
-def batch_mutual_information(each, ways, chances, posterior, mean):
+def batch_mutual_information(each, ways, probabilities, posterior, mean):
     """What the votes would yet tell about the network (galaxy,), in nats, once those of others have come in.
 
     The mean over states of I(k; network | state), of which a batch's joint mutual information is the sum (BatchBALD,
@@ -140,18 +95,18 @@ def batch_mutual_information(each, ways, chances, posterior, mean):
     """
     mixed, ratios = over_mixture(each, ways, mean)
     return mean_divergence(mixed, mean, ratios) - mean_divergence(
-        mixed, chances, posterior @ ratios
+        mixed, probabilities, posterior @ ratios
     )
 
 
-def epig(each, ways, chances, posterior, mean):
+def epig(each, ways, probabilities, posterior, mean):
     """What the votes would tell about the votes of others (galaxy,), in nats: I(k; state).
 
     Where the states are all counts of targets, it is the mean over these of I(k; k*) (Bickford Smith et al. 2023,
     equation 6).
     """
     mixed, ratios = over_mixture(each, ways, mean)
-    return mean_divergence(mixed, chances, posterior @ ratios)
+    return mean_divergence(mixed, probabilities, posterior @ ratios)
 
 
 def shifted_exp(each):
@@ -162,7 +117,7 @@ def shifted_exp(each):
 
 
 def over_mixture(each, ways, weights):
-    """Chances of the mixture of samples with `weights` (sample,), and each sample's over them."""
+    """Probabilities of the mixture of samples with `weights` (sample,), and each sample's over them."""
     largest, _, shares = shifted_exp(each)
     mixed = weights @ shares
     return jnp.exp(largest + ways) * mixed, shares / mixed[:, None]
@@ -171,8 +126,9 @@ def over_mixture(each, ways, weights):
 def mean_divergence(mixed, weights, ratios):
     """The mean divergence (galaxy,) of parts from their mixture, in nats.
 
-    `mixed` (galaxy, k) are the chances of the mixture, `ratios` (galaxy, part, k) a part's over them, `weights` (part,)
-    the chances of the parts. No summand r ln r - r + 1 is below 0, so that rounding cannot take away the whole.
+    `mixed` (galaxy, k) are the probabilities of the mixture, `ratios` (galaxy, part, k) a part's over them, `weights`
+    (part,) the probabilities of the parts. No summand r ln r - r + 1 is below 0, so that rounding cannot take away the
+    whole.
     """
     each = ratios * (jnp.log(ratios) - 1) + 1
     return jnp.sum(mixed * (weights @ each), 1)
@@ -198,19 +154,3 @@ def distance(units, centres):
     """The distance (galaxy,) to the nearest centre; of two as near, to the first."""
     squares = jnp.sum(centres**2, 1) - 2 * units @ centres.T
     return jnp.sqrt(jnp.sum((units - centres[jnp.argmin(squares, 1)]) ** 2, 1))
-
-
-def variance(samples):
-    """The variance (galaxy,) of rho over samples."""
-    return jnp.mean((samples - jnp.mean(samples, 1)[:, None]) ** 2, 1)
-
-
-def margin(samples):
-    """How near (galaxy,) the mean rho is to one half: 1 there, 0 at 0 and 1."""
-    return 1 - jnp.abs(jnp.mean(2 * samples - 1, 1))
-
-
-def random(keys, index):
-    """Uniform numbers (galaxy,) in [0, 1): the baseline that every other acquisition has to beat."""
-    word = bits(keys, index, 1)[:, 0]
-    return (word >> 8) * 2.0**-24

@@ -149,7 +149,7 @@ def error(entry: dict | None) -> str:
     value = entry["error"]
     if value is None:
         return "not finite"
-    if entry["check"] in EXACT:
+    if entry["tolerance"] == 0:
         return Told("equal" if value == 0 else f"{value:.0f} differ", value)
     return Told(f"{value:.1e}" if value else "0", value)
 

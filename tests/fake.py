@@ -59,9 +59,7 @@ class Fake:
         turned = views.affine[:, 0, :1]
         return 1 / (1 + np.exp(-(state.weights["answer/bias"][0] + 4 * light * noise + turned)))
 
-    def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0, states=None):
-        if name == "random":
-            return keys.uniforms(galaxy_keys, np.full(len(samples), index), 1)[:, 0]
+    def acquire(self, name, samples, expected_votes, states=None):
         votes, scores = np.broadcast_to(expected_votes, len(samples)), np.zeros(len(samples))
         given = () if states is None else (states,)
         for number in np.unique(votes):

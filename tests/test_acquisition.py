@@ -12,29 +12,30 @@ import numpy as np
 import pytest
 from scipy.special import gammaln
 
-from shared.method.acquisition import (
+from shared.method.scoring import (
     ELEMENTS,
     States,
-    checked,
+    check_samples,
+    check_states,
+    check_units,
+    check_votes,
     counts,
     padded_chunks,
     pieces,
-    weighed,
+    without_tiny,
 )
 from shared.proof import reference
-from shared.run.keys import galaxy_keys
 from shared.run.spec import BACKENDS, MOST_VOTES
 from trizoo import child_environment
 
 ROOT = Path(__file__).parent.parent
 REAL = Path(os.environ.get("TRIZOO_REAL_DATA", ROOT.parent / "shared" / "data"))
 SCORED = """
-import importlib, json, resource, sys, time
+import json, resource, sys
 import numpy as np
-from shared.method import acquisition
-from shared.run import keys
+from shared.method import scoring
 from shared.proof import reference
-from shared.method.acquisition import States
+from shared.method.scoring import States
 from shared.method.backend import load_backend
 from shared.run.spec import MOST_VOTES
 name, precision, stored = sys.argv[1:]
@@ -51,7 +52,7 @@ rho[0], rho[1], rho[2], rho[3] = 0, 1, 0.25, [0, 1] * 4 + [0]
 states = States(random.dirichlet(np.ones(50)), random.dirichlet(np.full(9, 0.1), 50))
 states.posterior[:9] = np.eye(9)
 votes = random.integers(0, 31, 36)
-PLAIN, INFORMED = ("mutual_information", "entropy", "variance", "margin"), ("batch_mutual_information", "epig")
+PLAIN, INFORMED = ("mutual_information", "entropy"), ("batch_mutual_information", "epig")
 for kind in (*PLAIN, *INFORMED):
     more = {"states": states} if kind in INFORMED else {}
     oracle = getattr(reference, kind)
@@ -63,26 +64,26 @@ for kind in (*PLAIN, *INFORMED):
     one_by_one = [oracle(rho[[i]], n, **more)[0] for i, n in enumerate(votes)]
     many = backend.acquire(kind, rho, votes, **more)
     worst("votes " + kind, many, one_by_one)
-    acquisition.ELEMENTS, whole = 9 * 31 * 7, acquisition.ELEMENTS  # some galaxies at a time
+    scoring.ELEMENTS, whole = 9 * 31 * 7, scoring.ELEMENTS  # some galaxies at a time
     worst("pieces " + kind, backend.acquire(kind, rho, votes, **more), many)
-    acquisition.ELEMENTS = whole
+    scoring.ELEMENTS = whole
     assert backend.acquire(kind, rho[:0], 40, **more).shape == (0,)
 few = States(np.full(3, 1 / 3), states.posterior[[0, 20, 30]])
 for expected in (1, 1000, MOST_VOTES):
-    for kind in ("mutual_information", "entropy", *INFORMED):
+    for kind in (*PLAIN, *INFORMED):
         more = {"states": few} if kind in INFORMED else {}
         oracle = getattr(reference, kind)(rho[[0, 3, 9]], expected, **more)
-        for acquisition.ELEMENTS in (whole, 9 * 400):  # some counts of one galaxy at a time
+        for scoring.ELEMENTS in (whole, 9 * 400):  # some counts of one galaxy at a time
             scores = backend.acquire(kind, rho[[0, 3, 9]], expected, **more)
             worst(f"of {expected} votes", scores, oracle)
-acquisition.ELEMENTS = whole
+scoring.ELEMENTS = whole
 information = backend.acquire("mutual_information", rho, 40)
 worst("one state", backend.acquire("batch_mutual_information", rho, 40, states=lone(9)), information)
 worst("nothing", backend.acquire("epig", rho, 40, states=lone(9)), 0 * information)
 sure = States(np.full(9, 1 / 9), np.eye(9))
 worst("nothing", backend.acquire("batch_mutual_information", rho, 40, states=sure), 0 * information)
 worst("all", backend.acquire("epig", rho, 40, states=sure), information)
-for kind in ("mutual_information", "variance", *INFORMED):
+for kind in ("mutual_information", *INFORMED):
     for sample, same in ((1, random.random((50, 1))), (15, np.full((5, 15), 0.3))):
         more = {"states": lone(sample)} if kind in INFORMED else {}
         found[f"{kind} of {sample}"] = float(np.abs(backend.acquire(kind, same, 40, **more)).max())
@@ -91,28 +92,19 @@ for answers, expected in ((1, 5), (2, 40), (4, 5), (3, 0)):
     got = backend.dirichlet_information(concentrations, expected)
     worst("dirichlet", got, reference.dirichlet_information(concentrations, expected))
     lowest["dirichlet"] = min(lowest.get("dirichlet", 0), float(got.min()))
-    whole, acquisition.ELEMENTS = acquisition.ELEMENTS, 100
+    whole, scoring.ELEMENTS = scoring.ELEMENTS, 100
     worst("pieces dirichlet", backend.dirichlet_information(concentrations, expected), got)
-    acquisition.ELEMENTS = whole
+    scoring.ELEMENTS = whole
 chance = 0.05 + 0.9 * random.random((20, 5))
 huge = backend.dirichlet_information(np.stack([chance, 1 - chance], -1) * 1e12, 40)
 worst("huge", huge, reference.mutual_information(chance, 40))
 units = random.gamma(1, 1, (700, 24))
 for centres in (units[:1], units[5:400], random.gamma(1, 1, (3, 24))):
     worst("nearest", backend.nearest(units, centres), reference.nearest(units, centres))
-whole, acquisition.ELEMENTS = acquisition.ELEMENTS, 5000
+whole, scoring.ELEMENTS = scoring.ELEMENTS, 5000
 worst("nearest", backend.nearest(units, units[:30]), reference.nearest(units, units[:30]))
-acquisition.ELEMENTS = whole
+scoring.ELEMENTS = whole
 found["itself"] = float(max(backend.nearest(units, units).max(), backend.nearest(units, units[9:10])[9]))
-def never(*_):
-    raise AssertionError("pieces are made for what needs none")
-module = importlib.import_module(f"impl_{name}.acquisition")
-real, module.pieces = module.pieces, never
-galaxies = keys.galaxy_keys(0, "acquisition", np.arange(36, dtype=np.uint64))
-drawn = backend.acquire("random", rho, 40, galaxies, 3)
-worst("random", drawn, keys.uniforms(galaxies, np.full(36, 3), 1)[:, 0])
-backend.acquire("variance", rho, 40), backend.acquire("margin", rho, 40)
-module.pieces = real
 if stored != "none":
     file = np.load(stored)
     scores = backend.acquire("mutual_information", file["samples"], 40)
@@ -149,7 +141,7 @@ def test_scores_in_each_framework(name, precision):
     best = found.pop("best", None)
     for votes in (1, 1000, MOST_VOTES):  # ln of a chance is as large as their number
         assert found.pop(f"of {votes} votes") <= tolerance * max(1, votes / 40)
-    assert found["random"] == found["itself"] == 0
+    assert found["itself"] == 0
     assert found["mutual_information of 1"] == 0
     assert not {key: error for key, error in found.items() if not error <= tolerance}
     assert min(lowest.values()) > -1e-6
@@ -161,22 +153,20 @@ def test_scores_in_each_framework(name, precision):
 # The door
 
 
-def door(samples=((0.1, 0.2),), votes=40, name="mutual_information", keys=None, states=None):
-    return checked(name, np.array(samples), votes, keys, states)
+def door(samples=((0.1, 0.2),), votes=40, states=None):
+    samples = check_samples(np.array(samples))
+    check_votes(votes, len(samples))
+    if states is not None:
+        check_states(states, samples.shape[1])
 
 
-def states_of(chances=(0.5, 0.5), posterior=((0.5, 0.5), (0.1, 0.9))):
-    return {"name": "epig", "states": States(np.array(chances), np.array(posterior))}
+def states_of(probabilities=(0.5, 0.5), posterior=((0.5, 0.5), (0.1, 0.9))):
+    return {"states": States(np.array(probabilities), np.array(posterior))}
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"name": "bald"}, "choose one of mutual_information"),
-        ({"name": "power"}, "power is a selection, made in shared.method.selection"),
-        ({"name": "gibbs"}, "is a selection"),
-        ({"name": "k_centre"}, "is a selection"),
-        ({"name": "mixture"}, "acquire has mutual_information, entropy"),
         ({"samples": [0.1, 0.2]}, "must be .galaxy, sample."),
         ({"samples": np.zeros((3, 0))}, "a sample or more"),
         ({"samples": [[0.1, 0.2], [0.3, np.nan]]}, "of galaxy 1 are not all between 0 and 1"),
@@ -186,14 +176,10 @@ def states_of(chances=(0.5, 0.5), posterior=((0.5, 0.5), (0.1, 0.9))):
         ({"votes": 10_001}, "up to 10001, and at most 10000 are summed over; expect fewer"),
         ({"votes": np.array([2**31 - 1])}, "up to 2147483647, and at most 10000"),
         ({"votes": np.array([40, 40])}, "each of the 1 galaxies"),
-        ({"name": "random"}, "needs keys"),
-        ({"name": "random", "keys": galaxy_keys(0, "acquisition", ["a", "b"])}, "needs keys"),
-        ({"name": "epig"}, "epig needs states"),
-        ({"name": "batch_mutual_information"}, "batch_mutual_information needs states"),
         (states_of(posterior=[[1.0], [1.0]]), "of the same 2 samples"),
-        (states_of(chances=[1.0]), "must be .state,.*and .state, sample."),
-        (states_of(chances=[], posterior=np.zeros((0, 2))), "one or more"),
-        (states_of(chances=[0.5, 0.4]), "row 0 of the states' chances sums to 0.9"),
+        (states_of(probabilities=[1.0]), "must be .state,.*and .state, sample."),
+        (states_of(probabilities=[], posterior=np.zeros((0, 2))), "one or more"),
+        (states_of(probabilities=[0.5, 0.4]), "row 0 of the states' probabilities sums to 0.9"),
         (states_of(posterior=[[0.5, 0.5], [0.2, 0.7]]), "row 1 of the states' posterior sums to"),
         (states_of(posterior=[[1.5, -0.5], [0.3, 0.7]]), "begins at -0.5"),
         (states_of(posterior=[[0.5, np.nan], [0.3, 0.7]]), "row 0 of the states' posterior"),
@@ -224,8 +210,6 @@ def test_refusals_of_concentrations(concentrations, votes, message):
 
 
 def test_refusals_of_units():
-    from shared.method.acquisition import check_units
-
     for units, centres, message in (
         (np.ones(3), np.ones((1, 3)), "must be .galaxy, unit. and .centre, unit."),
         (np.ones((2, 3)), np.ones((1, 4)), "of the same units"),
@@ -299,10 +283,10 @@ def test_no_galaxies_have_no_pieces():
     assert list(padded_chunks(0, 10)) == []
 
 
-def test_tiny_chances_are_taken_for_none():
+def test_tiny_probabilities_are_taken_for_none():
     states = States(np.array([1 - 1e-30, 1e-30]), np.array([[1 - 1e-19, 1e-19], [0.5, 0.5]]))
-    chances, posterior, mean = weighed(states)
-    assert chances.tolist() == mean.tolist() == [1, 0]
+    probabilities, posterior, mean = without_tiny(states)
+    assert probabilities.tolist() == mean.tolist() == [1, 0]
     assert posterior.tolist() == [[1, 0], [0.5, 0.5]]
 
 
@@ -402,7 +386,7 @@ def test_epig_is_the_information_about_targets_votes():
     rho, targets, votes = random.random((3, 5)), random.random((2, 5)), (3, 6)
     each = [states_after(row[None], (n,)) for row, n in zip(targets, votes, strict=True)]
     states = States(
-        np.concatenate([part.chances for part in each]) / 2,
+        np.concatenate([part.probabilities for part in each]) / 2,
         np.concatenate([part.posterior for part in each]),
     )
     expected = []

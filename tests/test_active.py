@@ -14,8 +14,8 @@ from shared.method.chain import sealed
 from shared.method.metrics import evaluate, log_scores, truth_rmse
 from shared.method.pool import Galaxies, choose, planned_votes, risk
 from shared.method.sampling import embed_galaxies, sample_galaxies
-from shared.method.selection import vote_plan
 from shared.method.training import CHECKPOINT, fingerprint
+from shared.method.vote_plan import vote_plan
 from shared.network.weights import first_checkpoint, load_checkpoint, save_checkpoint
 from shared.output.oracle import catalogue
 from shared.proof import reference
@@ -167,7 +167,7 @@ def test_those_of_the_largest_scores_are_chosen(name):
     np.testing.assert_array_equal(chosen.choice.scores, scores[places])
     np.testing.assert_array_equal(chosen.samples, samples[places])
     assert chosen.votes.tolist() == [7] * 5
-    assert chosen.choice.chances.tolist() == [1] * 5
+    assert chosen.choice.probabilities.tolist() == [1] * 5
 
 
 def test_equal_scores_are_told_apart_by_id_and_not_by_place():
@@ -331,7 +331,7 @@ def test_lure_tells_the_risk_of_the_pool_where_the_plain_mean_does_not(way):
     found = []
     for number in range(300):  # the same network and the same samples: only the draws differ
         chosen = chosen_of(run, pool, number)
-        asked, chances = chosen.galaxies, chosen.choice.chances
+        asked, chances = chosen.galaxies, chosen.choice.probabilities
         told = risk(run.acquisition, asked, chosen.samples, chances, 30, chosen.all_galaxies)
         assert told["lure_refused"] is None
         assert told["all"] is None if way == "random" else told["all"] == pytest.approx(truth)

@@ -178,17 +178,6 @@ def test_chances_of_the_surveys_are_those_of_their_volunteers(name):
     assert (chance <= 1).all()
 
 
-def test_chances_by_name_are_the_same():
-    fractions = draw_fractions(QUESTIONS, 6, 2)
-    by_name = {q: fractions[:, place] for q, place in schema.slices(QUESTIONS).items()}
-    backwards = dict(reversed(by_name.items()))
-    asked = schema.asked_chances(QUESTIONS, LEADS, backwards)
-    assert list(asked) == list(QUESTIONS)
-    expected = enumerated(QUESTIONS, LEADS, fractions)
-    np.testing.assert_allclose(np.stack(list(asked.values()), 1), expected, rtol=1e-12)
-    assert (asked["a"] == 1).all()
-
-
 @pytest.mark.parametrize("seed", range(25))
 def test_chances_of_any_graph_are_those_of_its_volunteers(seed):
     questions, leads = graph(seed)

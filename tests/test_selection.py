@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from functools import cache
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -11,8 +12,20 @@ from scipy.optimize import linprog
 from scipy.stats import binom, chisquare
 
 from shared.data import schema
-from shared.method import selection
-from shared.method.selection import Context, Pool, select
+from shared.method.acquisition import (
+    Choice,
+    Context,
+    Draws,
+    Needs,
+    Pool,
+    acquisition,
+    needs,
+    reweightable,
+    select,
+)
+from shared.method.acquisition.tree import tree_information
+from shared.method.lure import lure
+from shared.method.vote_plan import _steps, vote_plan
 from shared.proof import reference
 from shared.run import keys
 from shared.run.keys import galaxy_hash
@@ -29,17 +42,17 @@ class Told(Fake):
         super().__init__()
         self.states = []
 
-    def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0, states=None):
+    def acquire(self, name, samples, expected_votes, states=None):
         self.states.append(states)
-        if name == "random" or states is not None:
-            return super().acquire(name, samples, expected_votes, galaxy_keys, index, states)
+        if states is not None:
+            return super().acquire(name, samples, expected_votes, states)
         return samples[:, 0]
 
 
 class Deaf(Told):
     """A backend that notes states, and finds nothing in them."""
 
-    def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0, states=None):
+    def acquire(self, name, samples, expected_votes, states=None):
         self.states.append(states)
         return np.zeros(len(samples))
 
@@ -70,7 +83,7 @@ def scored(scores):
 
 def chosen(name, pool, count, seed=0, number=0, others=NOBODY, backend=None, **changes):
     spec = spec_of(name, **changes)
-    return select(backend or Told(), spec, seed, number, pool, others, count)
+    return select(backend or Told(), spec, Draws(seed, number), pool, others, count)
 
 
 def weigh(weights, order):
@@ -112,7 +125,7 @@ def test_orders_of_drawing_come_as_often_as_they_should(name):
         choice = chosen(name, pool, 3, number % 50, number // 50, **changes)
         order = tuple(choice.places.tolist())
         often[order] += 1
-        np.testing.assert_allclose(choice.chances, law(order), rtol=1e-12)
+        np.testing.assert_allclose(choice.probabilities, law(order), rtol=1e-12)
     expected = np.array([np.prod(law(order)) for order in orders])
     np.testing.assert_allclose(expected.sum(), 1)
     assert chisquare(list(often.values()), expected * DRAWS).pvalue > 1e-3
@@ -129,9 +142,9 @@ def test_the_chances_of_everybody_left_at_a_turn_add_up_to_one(name):
     for number in range(400):
         choice = chosen(name, pool, 2, number=number, share=0.5, coldness=0.5)
         first, second = choice.places.tolist()
-        turns[0][first] = choice.chances[0]
+        turns[0][first] = choice.probabilities[0]
         if first == 0:
-            turns[1][second] = choice.chances[1]
+            turns[1][second] = choice.probabilities[1]
     assert [len(turn) for turn in turns] == [5, 4]
     for turn in turns:
         np.testing.assert_allclose(sum(turn.values()), 1, rtol=1e-12)
@@ -142,10 +155,10 @@ def test_the_whole_pool_can_be_drawn_and_the_last_is_certain():
     for name in ("power", "gibbs", "random"):
         choice = chosen(name, pool, 99, coldness=3)
         assert sorted(choice.places) == list(range(50))
-        assert choice.chances[-1] == 1
+        assert choice.probabilities[-1] == 1
     mixed = chosen("mixture", pool, 99, share=0.3)
     assert sorted(mixed.places) == list(range(50))
-    np.testing.assert_allclose(mixed.chances[-1], 1)
+    np.testing.assert_allclose(mixed.probabilities[-1], 1)
 
 
 def test_weights_too_large_and_too_small_for_a_float():
@@ -153,20 +166,22 @@ def test_weights_too_large_and_too_small_for_a_float():
     choice = chosen("gibbs", scored(scores), 3)
     assert choice.places[2] == 0
     odds = 1 / (1 + np.exp(-1))
-    assert min(abs(choice.chances[0] - odds), abs(choice.chances[0] - 1 + odds)) < 1e-12
+    assert min(abs(choice.probabilities[0] - odds), abs(choice.probabilities[0] - 1 + odds)) < 1e-12
     small = [1e-250, 2e-250, 3e-250]
     choice = chosen("power", scored(small), 3, coldness=3)
     expected = weigh((1, 8, 27), choice.places.tolist())
-    np.testing.assert_allclose(choice.chances, expected, rtol=1e-9)
+    np.testing.assert_allclose(choice.probabilities, expected, rtol=1e-9)
 
 
 def test_the_guard_comes_before_the_weights():
-    pool = scored([0.3, 0.2, 0.4, 0, 0.5])._replace(units=np.array([[0.0], [1], [90], [2], [90]]))
+    pool = scored([0.3, 0.2, 0.4, 0, 0.5])._replace(
+        features=np.array([[0.0], [1], [90], [2], [90]])
+    )
     for number in range(40):
         choice = chosen("power", pool, 5, number=number, guard=0.4)
         assert set(choice.places[:2]) == {0, 1}
         assert choice.places[2] == 3
-        assert choice.chances[1:3].tolist() == [1, 1]
+        assert choice.probabilities[1:3].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("coldness", [0.01, 1])
@@ -177,11 +192,11 @@ def test_what_power_gives_scores_of_nothing(coldness):
     for number in range(900):
         choice = chosen("power", pool, 4, number=number, coldness=coldness)
         assert set(choice.places[:2]) == {1, 3}
-        np.testing.assert_allclose(choice.chances[1:], [1, 1 / 3, 1 / 2], rtol=1e-12)
+        np.testing.assert_allclose(choice.probabilities[1:], [1, 1 / 3, 1 / 2], rtol=1e-12)
         often[choice.places[2]] += 1
     assert chisquare(often[[0, 2, 4]]).pvalue > 1e-3
     alike = chosen("power", pool, 5, coldness=0)
-    np.testing.assert_allclose(alike.chances, 1 / np.arange(5, 0, -1))
+    np.testing.assert_allclose(alike.probabilities, 1 / np.arange(5, 0, -1))
     firsts = {chosen("power", pool, 1, number=n, coldness=0).places[0] for n in range(60)}
     assert firsts == set(range(5))
 
@@ -190,8 +205,10 @@ def test_a_mixture_is_its_score_or_chance_alone_at_the_ends():
     pool = scored((0.5, 0.1, 0.3, 0.2, 0.05))
     sure = chosen("mixture", pool, 4, share=0)
     assert sure.places.tolist() == [0, 2, 3, 1]
-    assert sure.chances.tolist() == [1, 1, 1, 1]
-    np.testing.assert_allclose(chosen("mixture", pool, 4, share=1).chances, 1 / np.arange(5, 1, -1))
+    assert sure.probabilities.tolist() == [1, 1, 1, 1]
+    np.testing.assert_allclose(
+        chosen("mixture", pool, 4, share=1).probabilities, 1 / np.arange(5, 1, -1)
+    )
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -203,7 +220,7 @@ def test_the_largest_scores_are_chosen_with_the_votes_of_each_galaxy(name):
     expected = sorted(range(30), key=lambda place: -score[place])[:7]
     assert choice.places.tolist() == expected
     np.testing.assert_allclose(choice.scores, [score[place] for place in expected], rtol=1e-12)
-    assert choice.chances.tolist() == [1] * 7
+    assert choice.probabilities.tolist() == [1] * 7
 
 
 @pytest.mark.parametrize("name", ["power", "gibbs", "mixture"])
@@ -221,14 +238,14 @@ def test_random_is_the_largest_random_numbers_of_the_round():
         u = keys.uniforms(keys.galaxy_keys(5, "acquisition", pool.hashes), np.full(40, number), 1)
         choice = chosen("random", pool, 6, seed=5, number=number)
         assert choice.places.tolist() == np.argsort(-u[:, 0])[:6].tolist()
-        np.testing.assert_allclose(choice.chances, 1 / np.arange(40, 34, -1))
+        np.testing.assert_allclose(choice.probabilities, 1 / np.arange(40, 34, -1))
 
 
 def test_equal_scores_go_by_the_hash():
     pool = pool_of(20)
     by_hash = sorted(range(20), key=lambda place: pool.hashes[place])
     for name in (*SCORES, "batch_mutual_information", "k_centre"):
-        alike = pool._replace(units=np.ones((20, 3)))
+        alike = pool._replace(features=np.ones((20, 3)), samples=np.full((20, 6), 0.5))
         assert chosen(name, alike, 5, backend=Deaf()).places.tolist() == by_hash[:5], name
 
 
@@ -241,7 +258,7 @@ def test_the_order_of_the_pool_decides_nothing(name):
     one, other = (chosen(name, some, 9, 2, 6, others, Fake(), **changes) for some in (pool, mixed))
     assert order[other.places].tolist() == one.places.tolist()
     np.testing.assert_allclose(other.scores, one.scores, rtol=1e-9)
-    np.testing.assert_allclose(other.chances, one.chances, rtol=1e-12)
+    np.testing.assert_allclose(other.probabilities, one.probabilities, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ACQUISITIONS)
@@ -278,13 +295,13 @@ def far_out(units, share):
 @pytest.mark.parametrize("name", [name for name in ACQUISITIONS if name != "random"])
 def test_the_guard_keeps_the_farthest_from_every_score(name):
     pool = pool_of(20)
-    units = pool.units * [1, 1e3, 1e-3, 1] + [0, 1e5, 0, 0]
+    units = pool.features * [1, 1e3, 1e-3, 1] + [0, 1e5, 0, 0]
     last = far_out(units, 0.25)
     assert len(last) == 5
     scores = np.where(np.isin(np.arange(20), list(last)), 0.9, 0.1) + np.arange(20) / 1e3
-    guarded = pool._replace(units=units)
+    guarded = pool._replace(features=units)
     if name not in ("batch_mutual_information", "epig"):
-        guarded = guarded._replace(samples=scores[:, None])
+        guarded = guarded._replace(samples=np.stack([scores, 0 * scores], 1))
     changes = {"share": 0, "states": 9}
     choice = chosen(name, guarded, 20, guard=0.25, **changes)
     assert set(choice.places[15:]) == last
@@ -295,28 +312,29 @@ def test_the_guard_keeps_the_farthest_from_every_score(name):
             weigh(np.exp(log[part]), range(len(part)))
             for part in (choice.places[:15], choice.places[15:])
         ]
-        np.testing.assert_allclose(choice.chances, np.concatenate(chances), rtol=1e-9)
+        np.testing.assert_allclose(choice.probabilities, np.concatenate(chances), rtol=1e-9)
     if name in (*SCORES, "mixture"):
+        scores = acquisition(name if name in SCORES else "entropy").scores(Told(), guarded)
         assert choice.scores[15:].tolist() == sorted(scores[list(last)], reverse=True)
 
 
 def test_units_that_are_alike_for_all_are_no_distance():
     pool = pool_of(20)
-    units = np.hstack([pool.units, np.full((20, 2), 0.5)]).astype(np.float32)
-    choice = chosen("variance", pool._replace(units=units), 20, guard=0.2)
-    assert set(choice.places[16:]) == far_out(pool.units, 0.2)
+    units = np.hstack([pool.features, np.full((20, 2), 0.5)]).astype(np.float32)
+    choice = chosen("variance", pool._replace(features=units), 20, guard=0.2)
+    assert set(choice.places[16:]) == far_out(pool.features, 0.2)
 
 
 def test_the_guard_leaves_random_places_alone():
     pool = pool_of(12)
-    last = far_out(pool.units, 0.25)
+    last = far_out(pool.features, 0.25)
     for name, changes in (("random", {}), ("mixture", {"share": 1}), ("mixture", {"share": 0.5})):
         firsts = [
             chosen(name, pool, 1, number=number, guard=0.25, **changes) for number in range(150)
         ]
         assert last <= {choice.places[0] for choice in firsts}
     outside = [choice for choice in firsts if choice.places[0] in last]
-    np.testing.assert_allclose([choice.chances[0] for choice in outside], 0.5 / 12)
+    np.testing.assert_allclose([choice.probabilities[0] for choice in outside], 0.5 / 12)
     plain, guarded = (chosen("random", pool, 12, guard=guard).places for guard in (0, 0.25))
     assert plain.tolist() == guarded.tolist()
 
@@ -348,7 +366,7 @@ def test_a_batch_is_the_greedy_one_and_its_gains_are_exact(seed):
         np.testing.assert_allclose(score, gains[place], rtol=1e-9)
         taken.append(place)
         before += score
-    assert choice.chances.tolist() == [1] * 4
+    assert choice.probabilities.tolist() == [1] * 4
 
 
 def test_all_joint_counts_up_to_the_limit_and_drawn_ones_beyond_it():
@@ -356,11 +374,11 @@ def test_all_joint_counts_up_to_the_limit_and_drawn_ones_beyond_it():
     for states, expected in ((9, [1, 3, 9, 9, 9]), (8, [1, 3, 8, 8, 8]), (2, [1, 2, 2, 2, 2])):
         backend = Told()
         chosen("batch_mutual_information", pool, 5, states=states, backend=backend)
-        assert [len(given.chances) for given in backend.states] == expected
+        assert [len(given.probabilities) for given in backend.states] == expected
         for given in backend.states:
-            np.testing.assert_allclose(given.chances.sum(), 1)
+            np.testing.assert_allclose(given.probabilities.sum(), 1)
             np.testing.assert_allclose(given.posterior.sum(1), 1)
-        assert (backend.states[-1].chances == 1 / states).all()
+        assert (backend.states[-1].probabilities == 1 / states).all()
 
 
 def test_drawn_joint_counts_come_as_often_as_they_should_and_bias_nothing():
@@ -469,11 +487,11 @@ def test_epig_foretells_random_galaxies_of_the_pool_where_none_are_named():
         backend = Told()
         chosen("epig", pool, 1, number=number, targets=4, backend=backend)
         (states,) = backend.states
-        np.testing.assert_allclose(states.chances.sum(), 1)
+        np.testing.assert_allclose(states.probabilities.sum(), 1)
         found = [
             place
             for place, (rho, votes) in enumerate(zip(pool.samples, pool.votes, strict=True))
-            if np.isclose(states.chances, np.mean((1 - rho) ** votes) / 4, rtol=1e-9).any()
+            if np.isclose(states.probabilities, np.mean((1 - rho) ** votes) / 4, rtol=1e-9).any()
         ]
         assert len(found) == 4
         groups.add(tuple(found))
@@ -487,7 +505,7 @@ def test_votes_that_cannot_come_in_are_no_states():
     sure = Context(None, np.array([[0.0] * 6, [1.0] * 6]), np.array([3, 5]))
     choice = chosen("epig", pool, 3, others=sure, backend=backend)
     np.testing.assert_allclose(choice.scores, 0, atol=1e-12)
-    assert backend.states[0].chances.tolist() == [0.5, 0.5]
+    assert backend.states[0].probabilities.tolist() == [0.5, 0.5]
     assert np.isfinite(backend.states[0].posterior).all()
 
 
@@ -516,42 +534,52 @@ def farthest(units, centres, count):
 def test_k_centre_goes_where_nobody_is():
     pool, labelled = pool_of(25), np.random.default_rng(5).normal(size=(4, 4))
     choice = chosen("k_centre", pool, 8, others=Context(labelled, None, None))
-    taken, distances = farthest(pool.units, labelled, 8)
+    taken, distances = farthest(pool.features, labelled, 8)
     assert choice.places.tolist() == taken
     np.testing.assert_allclose(choice.scores, distances, rtol=1e-12)
-    assert choice.chances.tolist() == [1] * 8
+    assert choice.probabilities.tolist() == [1] * 8
 
 
 @pytest.mark.parametrize("labelled", [None, np.zeros((0, 4))])
 def test_k_centre_begins_in_the_middle(labelled):
     pool = pool_of(25)
     choice = chosen("k_centre", pool, 6, others=Context(labelled, None, None))
-    off = np.linalg.norm(pool.units - pool.units.mean(0), axis=1)
+    off = np.linalg.norm(pool.features - pool.features.mean(0), axis=1)
     assert choice.places[0] == off.argmin()
     np.testing.assert_allclose(choice.scores[0], off.min())
-    taken, distances = farthest(pool.units, pool.units[[off.argmin()]], 5)
+    taken, distances = farthest(pool.features, pool.features[[off.argmin()]], 5)
     assert choice.places[1:].tolist() == taken
     np.testing.assert_allclose(choice.scores[1:], distances, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ACQUISITIONS)
+def test_each_is_a_file_with_one_interface(name):
+    module = acquisition(name)
+    assert isinstance(module.NEEDS, Needs)
+    assert list(signature(module.choose).parameters) == list(signature(select).parameters)
+    assert hasattr(module, "scores") == (name in SCORES)
+    assert isinstance(chosen(name, pool_of(3), 2), Choice)
+
+
+def needing(what, **changes):
+    return [name for name in ACQUISITIONS if getattr(needs(spec_of(name, **changes)), what)]
+
+
 def test_what_each_name_needs():
-    assert [name for name in ACQUISITIONS if selection.needs_units(spec_of(name))] == ["k_centre"]
-    guarded = [name for name in ACQUISITIONS if selection.needs_units(spec_of(name, guard=0.1))]
-    assert guarded == [name for name in ACQUISITIONS if name != "random"]
-    named = [
-        name for name in ACQUISITIONS if selection.needs_targets(spec_of(name, target="a.csv"))
-    ]
-    assert named == ["epig"]
-    assert not selection.needs_targets(spec_of("epig"))
-    together = [name for name in ACQUISITIONS if selection.joint(spec_of(name))]
-    assert together == ["batch_mutual_information", "epig"]
+    assert needing("features") == needing("labelled") == ["k_centre"]
+    looking = [name for name in ACQUISITIONS if name != "random"]
+    assert needing("features", guard=0.1) == looking
+    assert needing("samples") == [name for name in looking if name != "k_centre"]
+    assert needing("targets", target="a.csv") == ["epig"]
+    assert needing("targets") == []
+    assert needing("joint") == ["batch_mutual_information", "epig"]
 
 
 def test_what_is_drawn():
-    drawn = [name for name in ACQUISITIONS if selection.drawn(spec_of(name))]
+    drawn = [name for name in ACQUISITIONS if reweightable(spec_of(name))]
     assert drawn == ["random", "power", "gibbs", "mixture"]
-    assert not selection.drawn(spec_of("mixture", share=0))
-    guarded = [name for name in ACQUISITIONS if selection.drawn(spec_of(name, guard=0.1))]
+    assert not reweightable(spec_of("mixture", share=0))
+    guarded = [name for name in ACQUISITIONS if reweightable(spec_of(name, guard=0.1))]
     assert guarded == ["random", "mixture"]
 
 
@@ -565,7 +593,7 @@ def test_lure_has_no_bias_over_every_order_of_drawing(count):
         total, plain, chance = 0.0, 0.0, 0.0
         for order in itertools.permutations(range(5), count):
             q = law(order)
-            total += np.prod(q) * selection.lure(losses[list(order)], np.minimum(q, 1), 5)
+            total += np.prod(q) * lure(losses[list(order)], np.minimum(q, 1), 5)
             plain += np.prod(q) * losses[list(order)].mean()
             chance += np.prod(q)
         np.testing.assert_allclose(chance, 1)
@@ -575,9 +603,9 @@ def test_lure_has_no_bias_over_every_order_of_drawing(count):
 
 def test_lure_of_alike_chances_is_the_mean_and_of_everybody_too():
     losses = np.array([3.0, 1.0, 2.5])
-    assert selection.lure(losses, 1 / np.array([9, 8, 7]), 9) == pytest.approx(losses.mean())
-    assert selection.lure(losses, np.array([0.9, 0.7, 1]), 3) == pytest.approx(losses.mean())
-    assert selection.lure([4.0], [1.0], 1) == 4
+    assert lure(losses, 1 / np.array([9, 8, 7]), 9) == pytest.approx(losses.mean())
+    assert lure(losses, np.array([0.9, 0.7, 1]), 3) == pytest.approx(losses.mean())
+    assert lure([4.0], [1.0], 1) == 4
 
 
 def risks(name, losses, scores, draws):
@@ -586,7 +614,7 @@ def risks(name, losses, scores, draws):
         chosen(name, scored(scores), 4, number=number, share=0.5, coldness=2)
         for number in range(draws)
     ]
-    return [selection.lure(losses[choice.places], choice.chances, 8) for choice in choices]
+    return [lure(losses[choice.places], choice.probabilities, 8) for choice in choices]
 
 
 @pytest.mark.parametrize("name", ["random", "power", "gibbs", "mixture"])
@@ -609,9 +637,9 @@ def test_lure_knows_for_sure_where_chances_go_as_losses():
         ([1, 2], [1, 1], 5, "galaxy 0 was certain to be taken, with 5 left: .* not drawn"),
         ([1, 2], [0.2, 1], 5, "galaxy 1 was certain to be taken, with 4 left"),
         ([1, 2], [1, 1], 2, "galaxy 0 was certain"),
-        ([1, 2], [0.5, 0.5], 1, "2 losses and 2 chances of a pool of 1; .* no more"),
+        ([1, 2], [0.5, 0.5], 1, "2 losses and 2 probabilities of a pool of 1; .* no more"),
         ([], [], 5, "0 losses .* at least one"),
-        ([1, 2], [0.5], 5, "2 losses and 1 chances"),
+        ([1, 2], [0.5], 5, "2 losses and 1 probabilities"),
         ([1, 2], [0.5, 0], 5, "must be above 0"),
         ([1, 2], [0.5, np.nan], 5, "must be above 0"),
         ([1, 2], [0.5, 1.5], 5, "at most 1"),
@@ -619,14 +647,14 @@ def test_lure_knows_for_sure_where_chances_go_as_losses():
 )
 def test_lure_refuses_what_was_not_drawn(losses, chances, size, told):
     with pytest.raises(ValueError, match=told):
-        selection.lure(np.array(losses, float), np.array(chances, float), size)
+        lure(np.array(losses, float), np.array(chances, float), size)
 
 
 def test_lure_refuses_every_choice_that_is_none():
     for name in (*SCORES, "batch_mutual_information", "epig", "k_centre"):
         choice = chosen(name, pool_of(6), 3, backend=Fake())
         with pytest.raises(ValueError, match="was certain to be taken"):
-            selection.lure(np.ones(3), choice.chances, 6)
+            lure(np.ones(3), choice.probabilities, 6)
 
 
 def worth(information, choices, plan):
@@ -660,7 +688,7 @@ def test_plans_are_the_best_up_to_their_last_step(seed, concave):
         told = -np.expm1(-np.array(choices) * random.uniform(0.1, 1, (4, 1)))
     exact = 0
     for budget in range(30):
-        plan = selection.vote_plan(told, choices, budget)
+        plan = vote_plan(told, choices, budget)
         assert plan.dtype == np.int64
         assert plan.sum() <= budget
         assert set(plan.tolist()) <= {0, *choices}
@@ -678,7 +706,7 @@ def test_plans_of_single_votes_are_the_best_for_every_budget():
     random = np.random.default_rng(0)
     told = np.cumsum(np.sort(random.random((4, 3)))[:, ::-1], 1)
     for budget in range(14):
-        plan = selection.vote_plan(told, (1, 2, 3), budget)
+        plan = vote_plan(told, (1, 2, 3), budget)
         assert plan.sum() == min(budget, 12)
         np.testing.assert_allclose(
             worth(told, (1, 2, 3), plan), best_worth(told, (1, 2, 3), budget)
@@ -687,7 +715,7 @@ def test_plans_of_single_votes_are_the_best_for_every_budget():
 
 def test_plans_by_hand():
     def plan(told, budget, choices=(1, 5, 10)):
-        return selection.vote_plan(np.array(told, float), choices, budget).tolist()
+        return vote_plan(np.array(told, float), choices, budget).tolist()
 
     assert plan([[0, 0, 0], [0.1, 0.1, 0.1]], 99) == [0, 1]  # nothing told, nothing asked
     assert plan([[-1e-17, -1e-18, 0]], 99) == [0]
@@ -706,7 +734,7 @@ def test_plans_by_hand():
 def test_steps_follow_each_other_and_never_grow_steeper():
     votes, random = np.array([0, 1, 5, 10, 20, 40]), np.random.default_rng(0).random((200, 6))
     lines = votes * np.arange(1, 101)[:, None] / 1000  # rounding makes some of their slopes rise
-    galaxy, before, after, slope = selection._steps(votes, np.vstack([random, lines]))
+    galaxy, before, after, slope = _steps(votes, np.vstack([random, lines]))
     for number in range(300):
         mine = galaxy == number
         assert (np.diff(slope[mine]) <= 0).all()
@@ -722,10 +750,11 @@ def test_what_a_tree_of_questions_tells():
         "c": np.array([[0.5, 0.5], [0.5, 0.5]]),
     }
     told = {"a": np.array([1.0, 2.0]), "b": np.array([10.0, 20.0]), "c": np.array([100.0, 200.0])}
-    asked = schema.asked_chances(questions, leads, fractions)
+    chance = schema.chance_asked(questions, leads, np.hstack(list(fractions.values())))
+    asked = dict(zip(questions, chance.T, strict=True))
     expected = [1 + 0.5 * 10 + 0.5 * 0.6 * 100, 2]
-    np.testing.assert_allclose(selection.tree_information(told, asked), expected)
-    np.testing.assert_allclose(selection.tree_information({"b": told["b"]}, asked), [5, 0])
+    np.testing.assert_allclose(tree_information(told, asked), expected)
+    np.testing.assert_allclose(tree_information({"b": told["b"]}, asked), [5, 0])
 
 
 def test_a_survey():
@@ -739,6 +768,6 @@ def test_a_survey():
     for name in ("power", "mixture"):
         choice = chosen(name, pool, 128)
         assert len(set(choice.places.tolist())) == 128
-        assert ((choice.chances > 0) & (choice.chances <= 1)).all()
+        assert ((choice.probabilities > 0) & (choice.probabilities <= 1)).all()
     told = pool.samples * np.array([1, 3, 5, 8, 9])
-    assert selection.vote_plan(told, (1, 5, 10, 20, 40), 3_000_000).sum() == 3_000_000
+    assert vote_plan(told, (1, 5, 10, 20, 40), 3_000_000).sum() == 3_000_000

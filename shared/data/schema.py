@@ -6,17 +6,12 @@ volunteer is taken to give at most one of them, as in every survey of conf/datas
 questions' answers, one question after the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from shared.run.questions import Leads, Questions, known, layers
-
-if TYPE_CHECKING:
-    pass  # which checks its leads here
-
 
 # A drawing's lengths, in pixels of a monospaced type of 12
 LETTER, LINE, PAD, GAP, BETWEEN, TOP = 7.5, 18, 10, 26, 90, 52
@@ -71,14 +66,6 @@ def chance_asked(questions: Questions, leads: Leads, fractions: np.ndarray) -> n
             total += np.where(asked == 0, 0.0, asked * share)
         chance[:, place[question]] = np.minimum(total, 1.0)
     return chance
-
-
-def asked_chances(
-    questions: Questions, leads: Leads, fractions: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """`chance_asked` by name: question -> (galaxy,), of `fractions` question -> (galaxy, answer)."""
-    chances = chance_asked(questions, leads, np.hstack([fractions[q] for q in questions]))
-    return dict(zip(questions, chances.T, strict=True))
 
 
 def relevant(questions: Questions, leads: Leads, question: str) -> list[tuple[str, str]]:

@@ -101,13 +101,13 @@ def _round(
         "learned": fingerprint(labelled),
         "rows": asked.rows.tolist(),
         "scores": choice.scores.tolist(),
-        "chances": choice.chances.tolist(),
+        "chances": choice.probabilities.tolist(),
         "votes": votes.tolist(),
         "unanswered": [] if asked.total.all() else None,
         "loss": loss,
         "test": test,
         "pool": risk(
-            spec, asked, chosen.samples, choice.chances, chosen.scored, chosen.all_galaxies
+            spec, asked, chosen.samples, choice.probabilities, chosen.scored, chosen.all_galaxies
         ),
     }
 

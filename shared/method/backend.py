@@ -11,8 +11,8 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from shared.method.acquisition import States
 from shared.method.batches import Cutouts, Plan
+from shared.method.scoring import States
 from shared.method.views import Views
 from shared.network.weights import Checkpoint, Weights
 from shared.run.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_config
@@ -57,8 +57,6 @@ class Backend(Protocol):
         name: str,
         samples: np.ndarray,
         expected_votes: int | np.ndarray,
-        keys: np.ndarray | None = None,
-        index: int = 0,
         states: States | None = None,
     ) -> np.ndarray: ...
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from shared.method.acquisition import States
 from shared.method.backend import Backend, open_backend
 from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
 from shared.method.views import Views
@@ -68,6 +67,9 @@ class Ensemble:
 
     def __init__(self, backend: Backend, members: int):
         self.backend, self.members = backend, members
+        # what looks at no state is the backend's own
+        self.acquire, self.nearest = backend.acquire, backend.nearest
+        self.dirichlet_information = backend.dirichlet_information
 
     def configure(self, spec: BackendSpec) -> None:
         """Configure the backend."""
@@ -142,29 +144,9 @@ class Ensemble:
             )
         return _interleaved(found, turns)
 
-    def acquire(
-        self,
-        name: str,
-        samples: np.ndarray,
-        expected_votes: int | np.ndarray,
-        keys: np.ndarray | None = None,
-        index: int = 0,
-        states: States | None = None,
-    ) -> np.ndarray:
-        """The backend's scores (galaxy,)."""
-        return self.backend.acquire(name, samples, expected_votes, keys, index, states)
-
-    def dirichlet_information(self, concentrations: np.ndarray, expected_votes: int) -> np.ndarray:
-        """The backend's information (galaxy,) in nats."""
-        return self.backend.dirichlet_information(concentrations, expected_votes)
-
     def embed(self, state: list, images: np.ndarray, views: Views) -> np.ndarray:
         """The units of all members side by side, (galaxy, member x unit)."""
         return np.concatenate([self.backend.embed(one, images, views) for one in state], 1)
-
-    def nearest(self, units: np.ndarray, centres: np.ndarray) -> np.ndarray:
-        """The backend's distances (galaxy,)."""
-        return self.backend.nearest(units, centres)
 
     def export_weights(self, state: list) -> Weights:
         """The weights of all members, each under its member's name."""

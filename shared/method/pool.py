@@ -1,44 +1,32 @@
-"""The pool of galaxies that may be asked about: seen by the network, chosen from, and spoken for by those chosen."""
+"""The pool of unlabelled galaxies: what is known of it, the choice from it, and the estimate of its risk."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from shared.method.acquisition import Choice, Context, Draws, Pool, needs, reweightable, select
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
+from shared.method.lure import lure
 from shared.method.metrics import log_scores, mean
 from shared.method.sampling import embed_galaxies, sample_galaxies
-from shared.method.selection import (
-    Choice,
-    Context,
-    Pool,
-    drawn,
-    joint,
-    lure,
-    needs_targets,
-    needs_units,
-    select,
-    vote_plan,
-)
+from shared.method.vote_plan import vote_plan
 from shared.run import keys
 from shared.run.progress import say
 from shared.run.spec import AcquisitionSpec, RunSpec
 
-UNSAMPLED = ("random", "k_centre")  # acquisitions that need no sample of the pool
 UNKNOWN = "their votes are not known yet"
 
 
 class Galaxies(NamedTuple):
-    """Who takes part. A galaxy whose votes are not known has a total of 0."""
+    """The galaxies of a run. One whose votes are not known has a total of 0."""
 
-    labelled: Labelled  # learned from at the start
-    pool: Labelled  # may be asked about
+    labelled: Labelled  # trained on from the start
+    pool: Labelled  # to choose from
     test: Labelled  # held out
-    unknown: Labelled  # whom the last round proposes; nobody: it proposes galaxies of the pool
-    targets: Labelled | None = None  # epig: whose votes are to be foretold; None: the pool's
-    truth: np.ndarray | None = (
-        None  # float64 (galaxy,), true rho of the test galaxies, if synthetic
-    )
+    unknown: Labelled  # the last round chooses from these; from the pool, if there are none
+    targets: Labelled | None = None  # epig: whose votes to predict; None: the pool's
+    truth: np.ndarray | None = None  # float64 (galaxy,), true rho of the test galaxies
 
     @property
     def parts(self) -> tuple[Labelled, ...]:
@@ -47,7 +35,7 @@ class Galaxies(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """Who is asked about, the most wanted first, and what the network said of them before it learned from them."""
+    """The galaxies to label next, the best first, and what the network predicted for them before training on them."""
 
     galaxies: Labelled
     votes: np.ndarray  # int64 (galaxy,) expected
@@ -65,21 +53,22 @@ def choose(
     galaxies: Galaxies,
     number: int,
 ) -> Chosen:
-    """The galaxies of the pool, or of some shards of it, that round `number` asks about.
+    """The galaxies of the pool, or of some shards of it, that round `number` chooses.
 
-    Of `galaxies`, those labelled are the ones learned from by now, and the pool those left.
+    Of `galaxies`, those labelled are the ones trained on by now, and the pool those left.
     """
     spec, pool = run.acquisition, galaxies.pool
     if spec.shards:
         pool = pool.take(shuffled(run, "shards", pool, number)[: spec.shards * spec.shard_size])
     seen, all_galaxies = _seen(backend, run, state, images, galaxies.labelled, pool), None
-    if spec.name not in UNSAMPLED and len(pool.rows) and pool.total.all():
+    sampled = needs(spec).samples
+    if sampled and len(pool.rows) and pool.total.all():
         all_galaxies = mean(log_scores(seen.samples, pool.yes, pool.total))
-    others = _others(backend, run, state, images, galaxies, number)
-    choice = select(backend, spec, run.seed, number, seen, others, spec.per_round)
+    context = _context(backend, run, state, images, galaxies, number)
+    choice = select(backend, spec, Draws(run.seed, number), seen, context, spec.per_round)
     asked = pool.take(choice.places)
     samples = seen.samples[choice.places]
-    if spec.name in UNSAMPLED:
+    if not sampled:
         samples = _sampled(backend, run, state, images, asked)
     return Chosen(asked, seen.votes[choice.places], choice, samples, len(pool.rows), all_galaxies)
 
@@ -106,21 +95,21 @@ def risk(
     spec: AcquisitionSpec,
     asked: Labelled,
     samples: np.ndarray,
-    chances: np.ndarray,
+    probabilities: np.ndarray,
     scored: int,
     all_galaxies: float | None,
 ) -> dict:
-    """The mean log score of the pool of `scored` galaxies, told by those `asked` about, before they were learned from.
+    """The mean log score of the pool of `scored` galaxies, estimated from those `asked` about before training on them.
 
     "plain" is their own mean; "lure" corrects it for how they were drawn (Farquhar et al. 2021), or "lure_refused" says
-    why it cannot; "all" is EVERYONE, the truth that both estimate, where it is known.
+    why it cannot; "all" is `all_galaxies`, the truth that both estimate, where it is known.
     """
     answered = asked.total > 0
     losses, estimate = log_scores(samples, asked.yes, asked.total), None
     refused = _refusal(spec, answered)
     if refused is None:
         try:
-            estimate = lure(losses, chances, scored)
+            estimate = lure(losses, probabilities, scored)
         except ValueError as error:  # a draw that was no draw
             refused = str(error)
     return {
@@ -133,7 +122,7 @@ def risk(
 
 
 def _refusal(spec: AcquisitionSpec, answered: np.ndarray) -> str | None:
-    if not drawn(spec):
+    if not reweightable(spec):
         guarded = "; or set acquisition.guard to 0" if spec.guard else ""
         return (
             f"{spec.name} chooses with probabilities of 0 and 1, and a deterministic choice cannot be reweighted; draw "
@@ -147,30 +136,30 @@ def _refusal(spec: AcquisitionSpec, answered: np.ndarray) -> str | None:
 
 
 def _seen(backend, run, state, images, labelled, pool) -> Pool:
-    spec, units = run.acquisition, None
+    needed, features = needs(run.acquisition), None
     samples = np.zeros((len(pool.rows), 1))
-    if spec.name not in UNSAMPLED:
+    if needed.samples:
         samples = _sampled(backend, run, state, images, pool)
-    if needs_units(spec):
-        units = embed_galaxies(backend, run, state, images, pool.rows)
-    return Pool(samples, expected_votes(spec, pool, labelled), pool.hashes, units)
+    if needed.features:
+        features = embed_galaxies(backend, run, state, images, pool.rows)
+    return Pool(samples, expected_votes(run.acquisition, pool, labelled), pool.hashes, features)
 
 
-def _others(backend, run, state, images, galaxies, number: int) -> Context:
+def _context(backend, run, state, images, galaxies, number: int) -> Context:
     spec, (labelled, targets) = run.acquisition, (galaxies.labelled, galaxies.targets)
-    units = samples = votes = None
-    if spec.name == "k_centre":
-        units = embed_galaxies(backend, run, state, images, labelled.rows)
-    if needs_targets(spec) and targets is not None:
+    features = samples = votes = None
+    if needs(spec).labelled:
+        features = embed_galaxies(backend, run, state, images, labelled.rows)
+    if needs(spec).targets and targets is not None:
         targets = targets.take(shuffled(run, "targets", targets, number)[: spec.targets])
         samples = _sampled(backend, run, state, images, targets)
         votes = expected_votes(spec, targets, labelled)
-    return Context(units, samples, votes)
+    return Context(features, samples, votes)
 
 
 def _sampled(backend, run, state, images, galaxies) -> np.ndarray:
     spec, hashes = run.acquisition, galaxies.hashes
-    if joint(spec):
+    if needs(spec).joint:
         hashes = np.zeros_like(hashes)  # the same masks for all: a sample is one network
     return sample_galaxies(backend, run, state, images, galaxies.rows, hashes, spec.samples)
 
@@ -194,18 +183,16 @@ def with_answers(
     pool: Labelled,
     answered: Labelled,
 ) -> dict:
-    """The round `entry` once galaxies of the `pool` have been `answered`, `state` being the network that had chosen
-    them.
-    """
+    """The round `entry` once galaxies of the `pool` have been `answered`; `state` is the network that chose them."""
     rows = np.array(entry["rows"], np.int64)
     there = np.isin(rows, answered.rows)
     asked = pool.take(_places(pool.rows, rows))
     new = answered.take(_places(answered.rows, rows[there]))
     yes, total = np.zeros_like(asked.yes), np.zeros_like(asked.total)
     yes[there], total[there] = new.yes, new.total
-    asked, chances = asked._replace(yes=yes, total=total), np.array(entry["chances"])
+    asked, probabilities = asked._replace(yes=yes, total=total), np.array(entry["chances"])
     samples, scored = _sampled(backend, run, state, images, asked), entry["pool"]["galaxies"]
-    found = risk(run.acquisition, asked, samples, chances, scored, entry["pool"]["all"])
+    found = risk(run.acquisition, asked, samples, probabilities, scored, entry["pool"]["all"])
     return {**entry, "unanswered": rows[~there].tolist(), "pool": found}
 
 

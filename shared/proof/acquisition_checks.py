@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from shared.method.acquisition import States
+from shared.method.scoring import States
 from shared.proof import reference
-from shared.proof.case import GALAXIES, Case, difference, relative_error, unequal
-from shared.run import keys
+from shared.proof.case import Case, difference, relative_error
 
 
 def mutual_information(case: Case) -> float:
@@ -28,15 +27,6 @@ def entropy(case: Case) -> float:
     rho = case.rho(300, 16)
     return float(
         np.abs(case.backend.acquire("entropy", rho, 40) - reference.entropy(rho, 40)).max()
-    )
-
-
-def variance_and_margin(case: Case) -> float:
-    """Variance and margin of rho, difference and not ratio; the worse of the two."""
-    rho = case.rho(300, 16)
-    return max(
-        difference(case.backend.acquire(name, rho, 40), getattr(reference, name)(rho, 40))
-        for name in ("variance", "margin")
     )
 
 
@@ -87,12 +77,3 @@ def top_galaxies(case: Case) -> int:
         )
     )
     return len(oracle - got)
-
-
-def random_scores(case: Case) -> int:
-    """The scores of random acquisition."""
-    galaxy_keys = keys.galaxy_keys(case.run.seed, "acquisition", case.hashes[:GALAXIES])
-    got = case.backend.acquire("random", case.rho(GALAXIES, 2), 40, galaxy_keys, 3)
-    return unequal(
-        np.asarray(got, np.float64), keys.uniforms(galaxy_keys, np.full(GALAXIES, 3), 1)[:, 0]
-    )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln, logsumexp, xlog1py, xlogy
 
-from shared.method.acquisition import States
+from shared.method.scoring import States
 from shared.method.views import Views
 from shared.network import interpreter
 from shared.network.model import model_of
@@ -206,23 +206,23 @@ def batch_mutual_information(samples: np.ndarray, votes: int, states: States) ->
     each = log_votes(samples, votes)
     known = _entropy(each)
     return sum(
-        chance * (_entropy(_mixed(each, posterior)) - known @ posterior)
-        for chance, posterior in zip(*states, strict=True)
+        probability * (_entropy(_mixed(each, posterior)) - known @ posterior)
+        for probability, posterior in zip(*states, strict=True)
     )
 
 
 def epig(samples: np.ndarray, votes: int, states: States) -> np.ndarray:
     """What N votes would tell about the votes of others (galaxy,), in nats: H[k] less its mean over states.
 
-    Where the states are all counts of a target's votes, their chances those of the counts, it is I(k; k*), and of
+    Where the states are all counts of a target's votes, their probabilities those of the counts, it is I(k; k*), and of
     several targets in equal parts its mean over them (Bickford Smith et al. 2023, equation 6, for counts).
     """
     each = log_votes(samples, votes)
     left = sum(
-        chance * _entropy(_mixed(each, posterior))
-        for chance, posterior in zip(*states, strict=True)
+        probability * _entropy(_mixed(each, posterior))
+        for probability, posterior in zip(*states, strict=True)
     )
-    return _entropy(_mixed(each, states.chances @ states.posterior)) - left
+    return _entropy(_mixed(each, states.probabilities @ states.posterior)) - left
 
 
 def dirichlet_information(concentrations: np.ndarray, votes: int) -> np.ndarray:
@@ -244,10 +244,10 @@ def nearest(units: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.sqrt(((units[:, None] - centres) ** 2).sum(-1)).min(1)
 
 
-def _entropy(log_chances: np.ndarray) -> np.ndarray:
-    chances = np.exp(log_chances)
-    return -np.where(chances > 0, chances * np.where(chances > 0, log_chances, 0), 0).sum(-1)
+def _entropy(log_probabilities: np.ndarray) -> np.ndarray:
+    p = np.exp(log_probabilities)
+    return -np.where(p > 0, p * np.where(p > 0, log_probabilities, 0), 0).sum(-1)
 
 
-def _mixed(log_chances: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return logsumexp(log_chances, axis=1, b=weights[:, None])
+def _mixed(log_probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return logsumexp(log_probabilities, axis=1, b=weights[:, None])

@@ -9,11 +9,11 @@ import pandas as pd
 from shared.data.prepare import prepare as prepare_store
 from shared.data.split import NAMES, split
 from shared.data.store import Store
+from shared.method.acquisition import needs
 from shared.method.active import Answers, initial, rounds
 from shared.method.batches import Labelled
 from shared.method.ensemble import open_networks
 from shared.method.pool import Galaxies
-from shared.method.selection import needs_targets
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
 from shared.run.spec import RunSpec
@@ -110,7 +110,7 @@ def with_and_without_votes(run: RunSpec, store: Store) -> Galaxies:
     order = np.argsort(galaxy_hash(ids.iloc[test.rows], "few of test"))
     test = test.take(np.sort(order[:TEST_GALAXIES]))
     targets = None
-    if needs_targets(run.acquisition):
+    if needs(run.acquisition).targets:
         yes, total = np.zeros_like(none), np.zeros_like(none)
         for part in parts.values():
             yes[part.rows], total[part.rows] = part.yes, part.total

@@ -1,35 +1,33 @@
-"""What the three acquisitions share: the checks at the door, and work in pieces of bounded size."""
+"""What the acquisition scores of every framework share: checks of the inputs, and work in pieces of bounded size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import gammaln
 
-from shared.run.spec import ACQUISITIONS, MOST_VOTES, SCORES, one_of
+from shared.run.spec import MOST_VOTES
 
 ELEMENTS = 2**21  # numbers in a piece's largest array: some 60 MB with all made of them
 COUNTS = 2**18  # ways in which the votes on a question may fall, at most
-TINY = 1e-18  # chances below it are taken for 0: their products are denormal, which is slow
+TINY = 1e-18  # probabilities below it are taken for 0: their products are denormal, which is slow
 LOG_ZERO = -1e30  # stands for ln 0, without its NaNs
-WITH_STATES = ("batch_mutual_information", "epig")
-SCORED = (*SCORES, "random", *WITH_STATES)  # by `acquire`; the others are made of these
 
 
 class States(NamedTuple):
-    """Votes of other galaxies that may come in, and what each would say about the samples of the posterior."""
+    """Possible votes of other galaxies, and the posterior over the samples once they have come in."""
 
-    chances: np.ndarray  # float64 (state,), of each, summing to 1
-    posterior: np.ndarray  # float64 (state, sample): each sample's chance then; rows sum to 1
+    probabilities: np.ndarray  # float64 (state,), summing to 1
+    posterior: np.ndarray  # float64 (state, sample): of each sample, given the state; rows sum to 1
 
 
 class Piece(NamedTuple):
     """Galaxies, and some counts k of their votes, to be summed over in one go: as many as in every other piece.
 
-    The first `count` of the galaxies are asked for; their places begin at `start`. Where all galaxies expect the same
-    votes, `yes`, `no` and `ways` have one row for all.
+    The first `count` of the galaxies are wanted, the others are padding; their places begin at `start`. Where all
+    galaxies expect the same votes, `yes`, `no` and `ways` have one row for all.
     """
 
     samples: np.ndarray  # float (galaxy, sample) of rho
@@ -40,23 +38,63 @@ class Piece(NamedTuple):
     start: int
 
 
-def checked(
-    name: str,
+def over_pieces(
+    device: Any,
+    score: Callable,
     samples: np.ndarray,
     expected_votes: int | np.ndarray,
-    keys: np.ndarray | None,
     states: States | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """`samples` (galaxy, sample) of rho, and the votes int (galaxy,), or (), expected of each.
+) -> np.ndarray:
+    """Scores float64 (galaxy,): the sum over the pieces of each galaxy.
 
-    Raises ValueError for a name that `acquire` cannot score, samples that are not chances, votes that are not counts,
-    and keys or states that are missing or do not fit.
+    `score` computes those of a piece on the `device`, a module with `to_device` and `to_numpy`: of the piece's first
+    four arrays and, if there are `states`, their probabilities, their posterior and its mean.
+    Raises ValueError for samples, votes or states that are not such.
     """
-    one_of("acquisition", name, ACQUISITIONS)
-    if name not in SCORED:
-        raise ValueError(
-            f"{name} is a selection, made in shared.method.selection of scores; acquire has {', '.join(SCORED)}"
-        )
+    samples, votes = check_samples(samples), check_votes(expected_votes, len(samples))
+    given = []
+    if states is not None:
+        check_states(states, samples.shape[1])
+        given = [device.to_device(array) for array in without_tiny(states)]
+    found = np.zeros(len(samples))
+    for piece in pieces(samples, votes, states):
+        scores = device.to_numpy(score(*map(device.to_device, piece[:4]), *given))
+        found[piece.start : piece.start + piece.count] += scores[: piece.count]
+    return found
+
+
+def over_counts(
+    device: Any, score: Callable, concentrations: np.ndarray, expected_votes: int
+) -> np.ndarray:
+    """Scores (galaxy,) of `concentrations` (galaxy, sample, answer): a sum over all ways in which the votes may fall.
+
+    `score` computes those of a chunk of galaxies on the `device`, from the numbers 0 ... N - 1 and what `counts` gives.
+    """
+    concentrations = np.asarray(concentrations)
+    found, ways = counts(concentrations, expected_votes)
+    steps = np.arange(expected_votes, dtype=np.float64)
+    given = [device.to_device(array) for array in (steps, found.T, ways)]
+    return _in_chunks(device, score, concentrations, given, concentrations.shape[1] * len(ways))
+
+
+def to_centres(
+    device: Any, distance: Callable, units: np.ndarray, centres: np.ndarray
+) -> np.ndarray:
+    """The distance (galaxy,) of `units` (galaxy, unit) to the nearest of `centres` (centre, unit), by `distance`."""
+    units, centres = np.asarray(units), np.asarray(centres)
+    check_units(units, centres)
+    return _in_chunks(device, distance, units, [device.to_device(centres)], sum(centres.shape))
+
+
+def _in_chunks(device, compute, galaxies, given, each: int) -> np.ndarray:
+    parts = [np.zeros(0)]
+    for rows, count in padded_chunks(len(galaxies), each):
+        parts.append(device.to_numpy(compute(device.to_device(galaxies[rows]), *given))[:count])
+    return np.concatenate(parts)
+
+
+def check_samples(samples: np.ndarray) -> np.ndarray:
+    """`samples` (galaxy, sample) of rho. Raises ValueError for another shape, or what is not between 0 and 1."""
     samples = np.asarray(samples)
     if samples.ndim != 2 or not samples.shape[1]:
         raise ValueError(
@@ -67,59 +105,56 @@ def checked(
         raise ValueError(
             f"the samples of galaxy {outside.argmax()} are not all between 0 and 1; give vote fractions, not logits"
         )
+    return samples
+
+
+def check_votes(expected_votes: int | np.ndarray, galaxies: int) -> np.ndarray:
+    """The votes int (galaxy,), or (), expected of each. Raises ValueError for what is no count, or above MOST_VOTES."""
     votes = np.asarray(expected_votes)
     if (
-        votes.shape not in ((), (len(samples),))
+        votes.shape not in ((), (galaxies,))
         or not np.issubdtype(votes.dtype, np.integer)
         or (votes < 0).any()
     ):
         raise ValueError(
             f"expected_votes are {votes.dtype} of shape {votes.shape}; give one whole number from 0 on, or one "
-            f"for each of the {len(samples)} galaxies"
+            f"for each of the {galaxies} galaxies"
         )
     if (most := votes.max(initial=0)) > MOST_VOTES:
         raise ValueError(
             f"expected_votes are up to {most}, and at most {MOST_VOTES} are summed over; expect fewer, such as "
             "acquisition.expected_votes=40"
         )
-    if name == "random" and (keys is None or keys.shape != (len(samples), 2)):
-        raise ValueError(
-            "random needs keys, one per galaxy: shared.run.keys.galaxy_keys(seed, 'acquisition', ids)"
-        )
-    if name in WITH_STATES:
-        _check_states(name, states, samples.shape[1])
-    return samples, votes
+    return votes
 
 
-def _check_states(name: str, states: States | None, samples: int) -> None:
-    if states is None:
+def check_states(states: States, samples: int) -> None:
+    """Raise ValueError unless `states` are probabilities, of so many `samples`."""
+    probabilities, posterior = map(np.asarray, states)
+    shape = (probabilities.size, samples)
+    if probabilities.ndim != 1 or not probabilities.size or posterior.shape != shape:
         raise ValueError(
-            f"{name} needs states: what votes of other galaxies may come in, made in shared.method.selection"
+            f"states have probabilities {probabilities.shape} and a posterior {posterior.shape}; they must be "
+            f"(state,), of one or more, and (state, sample), of the same {samples} samples as the galaxies"
         )
-    chances, posterior = (np.asarray(array) for array in states)
-    if chances.ndim != 1 or not len(chances) or posterior.shape != (len(chances), samples):
-        raise ValueError(
-            f"states have chances {chances.shape} and a posterior {posterior.shape}; they must be (state,), of one "
-            f"or more, and (state, sample), of the same {samples} samples as the galaxies"
-        )
-    for what, rows in (("chances", chances[None]), ("posterior", posterior)):
+    for what, rows in (("probabilities", probabilities[None]), ("posterior", posterior)):
         wrong = ~((rows >= 0).all(1) & (np.abs(rows.sum(1) - 1) < 1e-6))
         if wrong.any():
             row = wrong.argmax()
             raise ValueError(
-                f"row {row} of the states' {what} sums to {rows[row].sum()} and begins at {rows[row].min()}; chances "
-                "are at least 0 and sum to 1"
+                f"row {row} of the states' {what} sums to {rows[row].sum()} and begins at {rows[row].min()}; "
+                "probabilities are at least 0 and sum to 1"
             )
 
 
-def weighed(states: States) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The chances (state,) and the posterior (state, sample) of `states`, without tiny ones, and its mean (sample,)."""
-    chances, posterior = (np.where(array < TINY, 0, array) for array in states)
-    return chances, posterior, chances @ posterior
+def without_tiny(states: States) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The probabilities (state,) and the posterior (state, sample), tiny ones made 0, and its mean (sample,)."""
+    probabilities, posterior = (np.where(array < TINY, 0, array) for array in states)
+    return probabilities, posterior, probabilities @ posterior
 
 
 def pieces(samples: np.ndarray, votes: np.ndarray, states: States | None) -> Iterator[Piece]:
-    """What `checked` gave, in pieces of some counts of as many galaxies as ELEMENTS allow, or of one.
+    """Checked `samples` and `votes` in pieces: some counts of as many galaxies as ELEMENTS allow, or of one.
 
     Every score is a sum over counts, so it is the sum of those of a galaxy's pieces.
     """
@@ -143,7 +178,7 @@ def pieces(samples: np.ndarray, votes: np.ndarray, states: States | None) -> Ite
 def padded_chunks(galaxies: int, each: int) -> Iterator[tuple[np.ndarray, int]]:
     """Rows int64 (galaxy,) of all `galaxies`, `each` of which takes so many numbers, and how many of them are new.
 
-    All stretches are of one length, so that a framework compiles once: the last one ends in copies of its last row.
+    All chunks are of one length, so that a framework compiles once: the last one ends in copies of its last row.
     """
     size = min(max(1, ELEMENTS // each), galaxies)
     for start in range(0, galaxies, max(size, 1)):
