@@ -5,12 +5,14 @@ sample of the posterior, is the product of their vote fractions. `information_bo
 about the network, cheaply; exactly what it tells is in each framework's `walks`, of the `Walks` that are made here.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import entr
 
 from shared.data.schema import answers, chance_asked, slices
+from shared.method.scoring import in_chunks
 from shared.run.questions import Leads, Questions, check
 
 MOST_WALKS = 2**16  # through one schema, which are half a megabyte a galaxy
@@ -34,6 +36,7 @@ class Walks(NamedTuple):
     cut: int  # walks are computed as their beginnings at nodes from here on, times their ends at those before
     count: int  # of walks
     products: int  # of a sample's beginnings and ends, all nodes together
+    ends: tuple[int, ...]  # where on the axis of answers each question's end
 
 
 def walks_of(questions: Questions, leads: Leads) -> Walks:
@@ -51,18 +54,22 @@ def walks_of(questions: Questions, leads: Leads) -> Walks:
             "over; leave out questions, or sum over them: information_bound in shared.method.walks"
         )
     products, cut = min((_products(nodes, cut), cut) for cut in range(1, len(nodes) + 1))
-    return Walks(nodes, cut, count, products)
+    return Walks(nodes, cut, count, products, tuple(s.stop for s in slices(questions).values()))
 
 
 def _nodes(questions: Questions, leads: Leads) -> tuple[tuple[Branch, ...], ...]:
     """The nodes of `Walks`, those of questions that are asked late first."""
     places = {pair: place for place, pair in enumerate(answers(questions))}
     asked_after = {
-        (earlier, answer): [question for question in leads if answer in leads[question].get(earlier, ())]
+        (earlier, answer): [
+            question for question in leads if answer in leads[question].get(earlier, ())
+        ]
         for earlier, answer in places
     }
     order = _order(questions, leads)
-    left: dict[tuple[str, ...], dict] = {(): {}}  # questions that are left -> by what is left next, answers
+    left: dict[tuple[str, ...], dict] = {
+        (): {}
+    }  # questions that are left -> by what is left next, answers
 
     def walk(asked: tuple[str, ...]) -> None:
         if asked in left:
@@ -75,10 +82,13 @@ def _nodes(questions: Questions, leads: Leads) -> tuple[tuple[Branch, ...], ...]
             walk(after)
 
     walk(tuple(question for question in order if question not in leads))
-    states = sorted(left, key=lambda asked: order.index(asked[0]) if asked else len(order), reverse=True)
+    states = sorted(
+        left, key=lambda asked: order.index(asked[0]) if asked else len(order), reverse=True
+    )
     number = {asked: node for node, asked in enumerate(states)}
     return tuple(
-        tuple(Branch(tuple(some), number[after]) for after, some in left[asked].items()) for asked in states
+        tuple(Branch(tuple(some), number[after]) for after, some in left[asked].items())
+        for asked in states
     )
 
 
@@ -119,6 +129,36 @@ def _beginnings(nodes: tuple[tuple[Branch, ...], ...], cut: int) -> list[int]:
 def _products(nodes: tuple[tuple[Branch, ...], ...], cut: int) -> int:
     """How many beginnings and ends are computed if walks are cut there."""
     return sum(_ends(nodes)[:cut]) + sum(_beginnings(nodes, cut))
+
+
+def over_walks(device: Any, score: Callable, fractions: np.ndarray, walks: Walks) -> np.ndarray:
+    """Scores (galaxy,) of `fractions` (galaxy, sample, answer), a few galaxies at a time.
+
+    `score` computes those of a chunk on the `device`, a module with `to_device` and `to_numpy`, from fractions and
+    `walks`. Raises ValueError for fractions that are not such.
+    """
+    fractions = np.asarray(fractions)
+    check_fractions(fractions, walks)
+    _, samples, answers = fractions.shape
+    each = samples * (walks.products + 2 * answers) + walks.count
+    return in_chunks(device, score, fractions, [walks], each)
+
+
+def check_fractions(fractions: np.ndarray, walks: Walks) -> None:
+    """Raise ValueError unless `fractions` are (galaxy, sample, answer), and each question's at least 0 and of sum 1."""
+    if fractions.ndim != 3 or not fractions.shape[1] or fractions.shape[2] != walks.ends[-1]:
+        raise ValueError(
+            f"fractions have the shape {fractions.shape}; they must be (galaxy, sample, answer), with a sample or "
+            f"more and the {walks.ends[-1]} answers of the questions"
+        )
+    question = np.searchsorted(walks.ends, np.arange(walks.ends[-1]), "right")
+    sums = fractions @ np.eye(len(walks.ends), dtype=fractions.dtype)[question]
+    wrong = ~((fractions.min((1, 2)) >= 0) & (np.abs(sums - 1) < 1e-3).all((1, 2)))
+    if wrong.any():
+        raise ValueError(
+            f"the fractions of galaxy {wrong.argmax()} are not at least 0 with the sum 1 for each question; give vote "
+            "fractions, the answers of one question after the other"
+        )
 
 
 def information_bound(questions: Questions, leads: Leads, fractions: np.ndarray) -> np.ndarray:
