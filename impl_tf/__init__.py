@@ -4,6 +4,7 @@ from .acquisition import acquire, dirichlet_information, nearest
 from .device import configure, describe, peak_memory
 from .predict import embed, features, logits, sample, seen
 from .train import gradients, init, train_steps
+from .walks import walk_information
 from .weights import export_checkpoint, export_weights
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "sample",
     "seen",
     "train_steps",
+    "walk_information",
 ]

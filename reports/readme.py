@@ -117,6 +117,10 @@ LABELS = {  # each check of the conformance suite, by its name in records: its n
         "information, 3 answers",
         "mutual information of votes on a question of three answers",
     ),
+    "walk_information": (
+        "information, a walk",
+        "mutual information of a volunteer's answers to a whole tree of questions",
+    ),
     "nearest": ("nearest centre", "distances, for k-centre"),
     "top_galaxies": ("top 128", "the galaxies of highest mutual information"),
 }

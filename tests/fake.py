@@ -1,6 +1,7 @@
 """A backend of plain numpy that learns nothing true, but exactly: for tests of what surrounds a framework."""
 
 import numpy as np
+from scipy.special import entr
 
 from shared.method.batches import Cutouts, Labelled
 from shared.proof import reference
@@ -70,6 +71,17 @@ class Fake:
 
     def dirichlet_information(self, concentrations, expected_votes):
         return reference.dirichlet_information(concentrations, expected_votes)
+
+    def walk_information(self, fractions, walks):
+        ends = [np.ones((*fractions.shape[:2], 1))]
+        for branches in walks.nodes[1:]:
+            parts = [
+                fractions[..., [a], None] * ends[after][..., None, :]
+                for some, after in branches
+                for a in some
+            ]
+            ends.append(np.concatenate([part[..., 0, :] for part in parts], -1))
+        return entr(ends[-1].mean(1)).sum(1) - entr(ends[-1]).sum(2).mean(1)
 
     def seen(self, state, images, views):
         return images[:, : views.affine.shape[-1]] / 255 + views.affine[:, :1, :1, None]

@@ -15,6 +15,7 @@ from scipy.special import gammaln
 import impl_torch
 import impl_torch.predict
 import impl_torch.train
+from shared.method.walks import information_bound
 from shared.proof import conformance, operations, reference
 from shared.proof import likelihood as formulas
 from shared.run import keys
@@ -193,6 +194,23 @@ def order_of_votes_known(concentrations, votes, real=reference.dirichlet_informa
     return votes * real(concentrations, 1)
 
 
+def asked_of_everybody(questions, leads, fractions, real=reference.walk_information):
+    return real(questions, {}, fractions)
+
+
+def one_parent(questions, leads, fractions, real=reference.walk_information):
+    return real(questions, {q: dict([*froms.items()][:1]) for q, froms in leads.items()}, fractions)
+
+
+def question_by_question(questions, leads, fractions):
+    return information_bound(questions, leads, fractions)
+
+
+def mixture_of_walks(questions, leads, fractions):
+    each = np.stack(reference.walk_probabilities(questions, leads, fractions), 2)
+    return reference.entr(each.mean(1)).sum(1)
+
+
 def farthest(units, centres):
     return np.sqrt(((units[:, None] - centres) ** 2).sum(-1)).max(1)
 
@@ -288,6 +306,10 @@ MUTANTS = [  # mutant, module, name that it takes the place of, check that must 
     (states_alike_in_epig, reference, "epig", "epig"),
     (information_about_the_network, reference, "epig", "epig"),
     (order_of_votes_known, reference, "dirichlet_information", "dirichlet_information"),
+    (asked_of_everybody, reference, "walk_information", "walk_information"),
+    (one_parent, reference, "walk_information", "walk_information"),
+    (question_by_question, reference, "walk_information", "walk_information"),
+    (mixture_of_walks, reference, "walk_information", "walk_information"),
     (farthest, reference, "nearest", "nearest"),
     (squared_distance, reference, "nearest", "nearest"),
     (entropy_for_information, reference, "mutual_information", "top_galaxies"),

@@ -15,6 +15,7 @@ from shared.method.batches import Cutouts, Plan
 from shared.method.likelihood import likelihood_of
 from shared.method.scoring import States
 from shared.method.views import Views
+from shared.method.walks import Walks
 from shared.network.weights import Checkpoint, Weights
 from shared.run.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_config
 
@@ -64,6 +65,8 @@ class Backend(Protocol):
     def dirichlet_information(
         self, concentrations: np.ndarray, expected_votes: int
     ) -> np.ndarray: ...
+
+    def walk_information(self, fractions: np.ndarray, walks: Walks) -> np.ndarray: ...
 
     def embed(self, state: Any, images: np.ndarray, views: Views) -> np.ndarray: ...
 

@@ -70,6 +70,7 @@ class Ensemble:
         # what looks at no state is the backend's own
         self.acquire, self.nearest = backend.acquire, backend.nearest
         self.dirichlet_information = backend.dirichlet_information
+        self.walk_information = backend.walk_information
 
     def configure(self, spec: BackendSpec) -> None:
         """Configure the backend."""

@@ -74,7 +74,7 @@ def over_counts(
     found, ways = counts(concentrations, expected_votes)
     steps = np.arange(expected_votes, dtype=np.float64)
     given = [device.to_device(array) for array in (steps, found.T, ways)]
-    return _in_chunks(device, score, concentrations, given, concentrations.shape[1] * len(ways))
+    return in_chunks(device, score, concentrations, given, concentrations.shape[1] * len(ways))
 
 
 def to_centres(
@@ -83,10 +83,13 @@ def to_centres(
     """The distance (galaxy,) of `units` (galaxy, unit) to the nearest of `centres` (centre, unit), by `distance`."""
     units, centres = np.asarray(units), np.asarray(centres)
     check_units(units, centres)
-    return _in_chunks(device, distance, units, [device.to_device(centres)], sum(centres.shape))
+    return in_chunks(device, distance, units, [device.to_device(centres)], sum(centres.shape))
 
 
-def _in_chunks(device, compute, galaxies, given, each: int) -> np.ndarray:
+def in_chunks(
+    device: Any, compute: Callable, galaxies: np.ndarray, given: list, each: int
+) -> np.ndarray:
+    """What `compute` makes on the `device` of all `galaxies` and what is `given`, (galaxy,), chunk by chunk."""
     parts = [np.zeros(0)]
     for rows, count in padded_chunks(len(galaxies), each):
         parts.append(device.to_numpy(compute(device.to_device(galaxies[rows]), *given))[:count])

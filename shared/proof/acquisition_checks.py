@@ -1,10 +1,37 @@
 """The checks of acquisition: each gives the error of one score, or how many galaxies differ."""
 
 import numpy as np
+from scipy.special import softmax
 
+from shared.data.schema import slices
 from shared.method.scoring import States
+from shared.method.walks import walks_of
 from shared.proof import reference
 from shared.proof.case import Case, difference, relative_error
+
+# questions that everybody is asked, that several answers lead to, and answers to several questions
+TREE = {
+    "kind": ("smooth", "disk", "star"),
+    "edge-on": ("yes", "no"),
+    "round": ("round", "oval", "cigar"),
+    "bulge": ("none", "small", "large"),
+    "arms": ("yes", "no", "cannot-tell"),
+    "winding": ("tight", "loose"),
+    "count": ("1", "2", "3", "more"),
+    "odd": ("yes", "no"),
+    "oddity": ("ring", "merger"),
+    "seen-before": ("yes", "no"),
+}
+TREE_LEADS = {
+    "edge-on": {"kind": ("disk",)},
+    "round": {"kind": ("smooth",)},
+    "bulge": {"edge-on": ("yes",), "arms": ("yes", "cannot-tell")},
+    "arms": {"edge-on": ("no",)},
+    "winding": {"arms": ("yes",)},
+    "count": {"arms": ("yes",)},
+    "odd": {"kind": ("smooth", "disk")},
+    "oddity": {"odd": ("yes",)},
+}
 
 
 def mutual_information(case: Case) -> float:
@@ -52,6 +79,24 @@ def dirichlet_information(case: Case) -> float:
     concentrations = np.random.default_rng(3).gamma(1, 3, (400, 8, 3)).astype(np.float32)
     got = case.backend.dirichlet_information(concentrations, 12)
     return difference(got, reference.dirichlet_information(concentrations, 12))
+
+
+def walk_information(case: Case) -> float:
+    """What a volunteer's walk through a tree with joins would tell, in nats, difference and not ratio."""
+    random, answers = np.random.default_rng(5), sum(map(len, TREE.values()))
+    of_all = random.normal(0, 1, answers)  # samples that differ in one question differ in others
+    logits = random.normal(0, 2, (200, 1, answers)) + of_all * random.normal(0, 2, (200, 8, 1))
+    logits[:9, :, slices(TREE)["kind"]] = [
+        0,
+        -np.inf,
+        -np.inf,
+    ]  # no doubt, and answers that nobody gives
+    logits[9:18] = logits[9:18, :1]  # all samples are of one mind
+    fractions = np.concatenate(
+        [softmax(logits[..., place], -1) for place in slices(TREE).values()], -1
+    )
+    got = case.backend.walk_information(fractions, walks_of(TREE, TREE_LEADS))
+    return difference(got, reference.walk_information(TREE, TREE_LEADS, fractions))
 
 
 def nearest(case: Case) -> float:

@@ -41,6 +41,7 @@ CHECKS: dict[str, Callable[[Case], float]] = {
         acquisition_checks.batch_mutual_information,
         acquisition_checks.epig,
         acquisition_checks.dirichlet_information,
+        acquisition_checks.walk_information,
         acquisition_checks.nearest,
         acquisition_checks.top_galaxies,
     )

@@ -8,8 +8,9 @@ in `shared.proof.network`; randomness comes from `shared.run.keys`, which is its
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln, logsumexp, xlog1py, xlogy
+from scipy.special import entr, gammaln, logsumexp, xlog1py, xlogy
 
+from shared.data.schema import slices
 from shared.method.likelihood import YES_OR_NO, Likelihood
 from shared.method.scoring import States
 from shared.method.views import Views
@@ -21,6 +22,7 @@ from shared.proof.likelihood import votes_nll, votes_nll_gradient
 from shared.proof.network import forward
 from shared.proof.network import gradients as backward
 from shared.run import keys
+from shared.run.questions import Leads, Questions, layers
 from shared.run.spec import ModelSpec, RunSpec, TrainingSpec
 
 
@@ -237,6 +239,40 @@ def dirichlet_information(concentrations: np.ndarray, votes: int) -> np.ndarray:
     each = gammaln(whole) - gammaln(whole + votes) + (gammaln(a + counts) - gammaln(a)).sum(-1)
     each = each + gammaln(votes + 1) - gammaln(counts + 1).sum(-1)
     return _entropy(logsumexp(each, axis=1) - np.log(each.shape[1])) - _entropy(each).mean(1)
+
+
+def walk_information(questions: Questions, leads: Leads, fractions: np.ndarray) -> np.ndarray:
+    """What one volunteer's answers to all that is asked would tell about the network (galaxy,), in nats.
+
+    H[mean p(walk)] - mean H[p(walk)] over all walks, of vote `fractions` (galaxy, sample, answer).
+    """
+    each = np.stack(walk_probabilities(questions, leads, np.asarray(fractions, np.float64)), 2)
+    return entr(each.mean(1)).sum(1) - entr(each).sum(2).mean(1)
+
+
+def walk_probabilities(
+    questions: Questions, leads: Leads, fractions: np.ndarray
+) -> list[np.ndarray]:
+    """The probability (...) of every way through the questions, of vote `fractions` (..., answer).
+
+    A question is asked if any answer given leads to it, or if no answer does.
+    """
+    depth, places = layers(questions, leads), slices(questions)
+    walks = [({}, np.ones(fractions.shape[:-1]))]
+    for question in sorted(questions, key=depth.__getitem__):
+        longer = []
+        for given, probability in walks:
+            froms = leads.get(question, {})
+            if froms and not any(given.get(earlier) in some for earlier, some in froms.items()):
+                longer.append((given, probability))
+                continue
+            each = np.moveaxis(fractions[..., places[question]], -1, 0)
+            longer += [
+                ({**given, question: answer}, probability * fraction)
+                for answer, fraction in zip(questions[question], each, strict=True)
+            ]
+        walks = longer
+    return [probability for _, probability in walks]
 
 
 def nearest(units: np.ndarray, centres: np.ndarray) -> np.ndarray:

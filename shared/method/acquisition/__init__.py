@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shared.method.backend import Backend
+from shared.method.walks import Walks
 from shared.run import keys
 from shared.run.spec import AcquisitionSpec
 
@@ -34,6 +35,8 @@ class Pool(NamedTuple):
     votes: np.ndarray  # int64 (galaxy,) expected
     hashes: np.ndarray  # uint64 (galaxy,) of their ids
     features: np.ndarray | None  # float (galaxy, unit)
+    fractions: np.ndarray | None = None  # float (galaxy, sample, answer), for all questions
+    walks: Walks | None = None  # through all questions
 
 
 class Context(NamedTuple):
