@@ -121,7 +121,8 @@ def test_huge_concentrations_are_independent_votes(usual):
 def test_fractions_of_a_question_sum_to_one(form):
     logits = np.random.default_rng(1).normal(0, 300, (5, 7, form.slices[-1].stop))
     found = fractions(form, logits.astype(np.float32))
-    assert found.shape == logits.shape and ((found >= 0) & (found <= 1)).all()
+    assert found.shape == logits.shape
+    assert ((found >= 0) & (found <= 1)).all()
     for at in form.slices:
         np.testing.assert_allclose(found[..., at].sum(-1), 1, rtol=1e-12)
 
@@ -138,20 +139,25 @@ def test_concentrations_are_those_of_each_question(usual):
 def test_ranks_reach_the_most_votes_and_change_seldom():
     assert ranks(TWO, np.zeros((0, 5))).tolist() == [0]
     assert ranks(TWO, np.array([[3, 5]])).tolist() == list(range(8))
-    assert len(ranks(TWO, np.array([[8, 0]]))) == 8 and len(ranks(TWO, np.array([[9, 0]]))) == 16
+    assert len(ranks(TWO, np.array([[8, 0]]))) == 8
+    assert len(ranks(TWO, np.array([[9, 0]]))) == 16
     assert ranks(YES_OR_NO, np.array([[40, 40]])).tolist() == [0]
 
 
 def test_a_run_says_what_it_learns():
     one = run("question=bar", "positive=[strong,weak]")
-    assert likelihood_of(one).name == "binomial" and one.model.answers == 2
+    assert likelihood_of(one).name == "binomial"
+    assert one.model.answers == 2
     assert one.asked == (("bar", (("no",), ("strong", "weak"))),)
     whole = run("questions=all")
-    assert likelihood_of(whole).name == "dirichlet_multinomial" and whole.model.answers == 10
+    assert likelihood_of(whole).name == "dirichlet_multinomial"
+    assert whole.model.answers == 10
     some = run("questions=[bar,smooth-or-featured]", "likelihood=multinomial")
     assert [question for question, _ in some.asked] == ["smooth-or-featured", "bar"]
-    assert likelihood_of(some).name == "multinomial" and some.model.answers == 6
-    assert len(likelihood_of(whole).slices) == 4 and likelihood_of(whole).slices[3] == slice(8, 10)
+    assert likelihood_of(some).name == "multinomial"
+    assert some.model.answers == 6
+    assert len(likelihood_of(whole).slices) == 4
+    assert likelihood_of(whole).slices[3] == slice(8, 10)
 
 
 def test_rho_is_the_fraction_of_the_positive_answers():

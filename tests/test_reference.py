@@ -6,8 +6,8 @@ from scipy.ndimage import map_coordinates
 from scipy.signal import correlate2d
 from scipy.stats import binom
 
-from shared.method.views import Views
 from shared.method.likelihood import YES_OR_NO
+from shared.method.views import Views
 from shared.network.operations import Conv
 from shared.network.weights import init_weights
 from shared.proof import operations, reference

@@ -10,10 +10,12 @@ import numpy as np
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
 from shared.method.chain import network_digest, sealed, verified
+from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate, truth_rmse
 from shared.method.pool import Galaxies, choose, planned_votes, risk, shuffled, with_answers
 from shared.method.sampling import sample_galaxies
 from shared.method.training import CHECKPOINT, calls, fingerprint, made_of, resume_or_start
+from shared.method.trees import mean_nll, one_question, sample, together
 from shared.network.weights import first_checkpoint, save_checkpoint
 from shared.run.progress import say, track
 from shared.run.spec import RunSpec
@@ -130,10 +132,15 @@ def _tested(backend, run, state, images, galaxies) -> dict | None:
     test, truth = galaxies.test, galaxies.truth
     if not len(test.rows):
         return None
-    samples = sample_galaxies(
-        backend, run, state, images, test.rows, test.hashes, run.posterior.samples
-    )
-    measured = evaluate(samples, test.yes, test.total)
+    of_test = (backend, run, state, images, test.rows, test.hashes, run.posterior.samples)
+    if likelihood_of(run).name == "binomial":
+        samples = sample_galaxies(*of_test)
+        measured = evaluate(samples, test.yes, test.total)
+    else:
+        found = together(list(sample(*of_test)))
+        samples, own = one_question(run, found)
+        measured = evaluate(samples, test.yes, test.total, concentrations=own)
+        measured["tree_nll"] = mean_nll(run, test, found)
     return measured if truth is None else measured | {"truth_rmse": truth_rmse(samples, truth)}
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, log_softmax
 
+from shared.run.questions import Leads, Questions
 from shared.run.spec import RunSpec
 
 MOST = 100.0  # a concentration of W+22's sigmoid is between 1 and 1 + MOST
@@ -43,12 +44,21 @@ def likelihood_of(run: RunSpec) -> Likelihood:
     return Likelihood(name, run.likelihood.concentrations, run.asked)
 
 
-def same_question(likelihood: Likelihood) -> np.ndarray:
-    """Whether two answers are of one question, float32 (answer, answer) of 0 and 1."""
-    number = np.concatenate(
-        [np.full(at.stop - at.start, i) for i, at in enumerate(likelihood.slices)]
-    )
-    return (number[:, None] == number).astype(np.float32)
+def learned_questions(run: RunSpec) -> tuple[Questions, Leads]:
+    """The questions that the run learns, with the answers that its outputs count, and what leads to them.
+
+    Where what leads to a question is not learned with it, it is taken as asked of everybody.
+    """
+    questions = {
+        question: tuple("_or_".join(answers) for answers in outputs)
+        for question, outputs in run.asked
+    }
+    if run.questions is None:
+        return questions, {}
+    leads = run.dataset.leads
+    return questions, {
+        name: leads[name] for name in leads if {name, *leads[name]} <= set(questions)
+    }
 
 
 def fractions(likelihood: Likelihood, logits: np.ndarray) -> np.ndarray:
@@ -75,17 +85,20 @@ def concentrations(likelihood: Likelihood, logits: np.ndarray) -> np.ndarray | N
 
 def positive_fraction(run: RunSpec, logits: np.ndarray) -> np.ndarray:
     """rho float32 (...), the fraction of the run's positive answers to its question, of logits (..., answer)."""
-    likelihood = likelihood_of(run)
-    wanted = np.concatenate(
-        [
-            [question == run.question and set(answers) <= set(run.positive) for answers in outputs]
-            for question, outputs in likelihood.questions
-        ]
-    )
-    logits = np.asarray(logits)
+    likelihood, logits = likelihood_of(run), np.asarray(logits)
     if likelihood.name == "binomial":
         return expit(logits[..., 1] - logits[..., 0])
-    return fractions(likelihood, logits)[..., wanted].sum(-1).astype(logits.dtype)
+    return fractions(likelihood, logits)[..., is_positive(run)].sum(-1).astype(logits.dtype)
+
+
+def is_positive(run: RunSpec) -> np.ndarray:
+    """Which outputs count the run's positive answers to its question, bool (answer,)."""
+    return np.concatenate(
+        [
+            [question == run.question and set(answers) <= set(run.positive) for answers in outputs]
+            for question, outputs in run.asked
+        ]
+    )
 
 
 def ranks(likelihood: Likelihood, votes: np.ndarray) -> np.ndarray:

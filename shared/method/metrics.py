@@ -26,11 +26,13 @@ def evaluate(
     yes: np.ndarray,
     total: np.ndarray,
     mutual_information: np.ndarray | None = None,
+    concentrations: np.ndarray | None = None,
 ) -> dict:
     """Every measure of this module, as a record keeps them.
 
     `mutual_information` (galaxy,) in nats is averaged over the same galaxies; without it its mean is
-    None. Raises ValueError for arrays that do not belong together or cannot be chances and votes.
+    None. `concentrations` (galaxy, sample) matter to log score and coverage. Raises ValueError for
+    arrays that do not belong together or cannot be chances and votes.
     """
     _check(samples, yes, total)
     asked = np.asarray(total) > 0
@@ -39,6 +41,7 @@ def evaluate(
         np.asarray(yes)[asked],
         np.asarray(total)[asked],
     )
+    own = None if concentrations is None else np.asarray(concentrations)[asked]
     information = (
         None if mutual_information is None else mean(np.asarray(mutual_information)[asked])
     )
@@ -47,12 +50,12 @@ def evaluate(
         "votes": int(total.sum()),
         "rmse": rmse(samples, yes, total),
         "mae": mae(samples, yes, total),
-        "log_score": log_score(samples, yes, total),
+        "log_score": log_score(samples, yes, total, own),
         "loss": loss(samples, yes, total),
         "auc": auc(samples, yes, total),
         "accuracy": accuracy(samples, yes, total),
         "confusion": confusion(samples, yes, total),
-        "coverage": coverage(samples, yes, total),
+        "coverage": coverage(samples, yes, total, own),
         "mean_mutual_information": information,
     }
 
@@ -75,12 +78,17 @@ def truth_rmse(samples: np.ndarray, true_rho: np.ndarray) -> float:
     return mean((mean_rho(samples) - np.asarray(true_rho, np.float64)) ** 2) ** 0.5
 
 
-def log_score(samples: np.ndarray, yes: np.ndarray, total: np.ndarray) -> float:
+def log_score(
+    samples: np.ndarray,
+    yes: np.ndarray,
+    total: np.ndarray,
+    concentrations: np.ndarray | None = None,
+) -> float:
     """The mean of -ln p(k | N), in nats, with the binomial coefficient; less is better.
 
     It is infinite if a galaxy's votes are impossible under every sample.
     """
-    return mean(log_scores(samples, yes, total)[np.asarray(total) > 0])
+    return mean(log_scores(samples, yes, total, concentrations)[np.asarray(total) > 0])
 
 
 def log_scores(

@@ -7,10 +7,17 @@ import numpy as np
 from shared.method.acquisition import Choice, Context, Draws, Pool, needs, reweightable, select
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
+from shared.method.likelihood import (
+    fractions,
+    learned_questions,
+    likelihood_of,
+    positive_fraction,
+)
 from shared.method.lure import lure
 from shared.method.metrics import log_scores, mean
-from shared.method.sampling import embed_galaxies, sample_galaxies
+from shared.method.sampling import embed_galaxies, sample_galaxies, sample_logits
 from shared.method.vote_plan import vote_plan
+from shared.method.walks import walks_of
 from shared.run import keys
 from shared.run.progress import say
 from shared.run.spec import AcquisitionSpec, RunSpec
@@ -136,13 +143,16 @@ def _refusal(spec: AcquisitionSpec, answered: np.ndarray) -> str | None:
 
 
 def _seen(backend, run, state, images, labelled, pool) -> Pool:
-    needed, features = needs(run.acquisition), None
+    needed, features, told = needs(run.acquisition), None, None
     samples = np.zeros((len(pool.rows), 1))
-    if needed.samples:
+    if needed.walks:
+        samples, told = _walked(backend, run, state, images, pool)
+    elif needed.samples:
         samples = _sampled(backend, run, state, images, pool)
     if needed.features:
         features = embed_galaxies(backend, run, state, images, pool.rows)
-    return Pool(samples, expected_votes(run.acquisition, pool, labelled), pool.hashes, features)
+    votes = expected_votes(run.acquisition, pool, labelled)
+    return Pool(samples, votes, pool.hashes, features, told)
 
 
 def _context(backend, run, state, images, galaxies, number: int) -> Context:
@@ -162,6 +172,17 @@ def _sampled(backend, run, state, images, galaxies) -> np.ndarray:
     if needs(spec).joint:
         hashes = np.zeros_like(hashes)  # the same masks for all: a sample is one network
     return sample_galaxies(backend, run, state, images, galaxies.rows, hashes, spec.samples)
+
+
+def _walked(backend, run, state, images, galaxies) -> tuple[np.ndarray, np.ndarray]:
+    """rho (galaxy, sample), and what a volunteer's walk through all questions would tell (galaxy,), in nats."""
+    likelihood, walks = likelihood_of(run), walks_of(*learned_questions(run))
+    count, rows = run.acquisition.samples, galaxies.rows
+    samples, told = np.zeros((len(rows), count), np.float32), np.zeros(len(rows))
+    for block, logits in sample_logits(backend, run, state, images, rows, galaxies.hashes, count):
+        samples[block] = positive_fraction(run, logits)
+        told[block] = backend.walk_information(fractions(likelihood, logits), walks)
+    return samples, told
 
 
 def planned_votes(backend: Backend, spec: AcquisitionSpec, chosen: Chosen) -> np.ndarray:
@@ -188,9 +209,10 @@ def with_answers(
     there = np.isin(rows, answered.rows)
     asked = pool.take(_places(pool.rows, rows))
     new = answered.take(_places(answered.rows, rows[there]))
-    yes, total = np.zeros_like(asked.yes), np.zeros_like(asked.total)
-    yes[there], total[there] = new.yes, new.total
-    asked, probabilities = asked._replace(yes=yes, total=total), np.array(entry["chances"])
+    counts = [np.zeros_like(array) for array in asked[2:]]
+    for count, known in zip(counts, new[2:], strict=True):
+        count[there] = known
+    asked, probabilities = Labelled(*asked[:2], *counts), np.array(entry["chances"])
     samples, scored = _sampled(backend, run, state, images, asked), entry["pool"]["galaxies"]
     found = risk(run.acquisition, asked, samples, probabilities, scored, entry["pool"]["all"])
     return {**entry, "unanswered": rows[~there].tolist(), "pool": found}

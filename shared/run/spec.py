@@ -29,7 +29,13 @@ COMPANION = ".csv-metadata.json"  # says what a CSV file has no place for
 TABLE_COLUMNS = {"full": "posterior", "friendly": "friendly"}  # -> what it begins with
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 LIKELIHOODS = ("binomial", "multinomial", "dirichlet_multinomial")
-SCORES = ("mutual_information", "entropy", "variance", "margin")  # of one galaxy by itself
+SCORES = (
+    "mutual_information",
+    "entropy",
+    "variance",
+    "margin",
+    "walk_information",
+)  # of one galaxy by itself
 ACQUISITIONS = (
     *SCORES,
     "random",

@@ -70,7 +70,9 @@ def _onnx(run: RunSpec, folder: Path) -> dict:
     else:
         far = difference(run, weights, files)
         what = "rho" if run.questions is None else "logits"
-        told = f"{what} is the specification's to {far:.1e} in onnxruntime {onnxruntime.__version__}"
+        told = (
+            f"{what} is the specification's to {far:.1e} in onnxruntime {onnxruntime.__version__}"
+        )
     for name, data in files.items():
         write_whole(folder / name, lambda beside, data=data: beside.write_bytes(data))
     results = {

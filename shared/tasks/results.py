@@ -13,6 +13,7 @@ from shared.method.batches import Cutouts, Labelled
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate
 from shared.method.sampling import sample_galaxies
+from shared.method.trees import mean_nll, sample, together
 from shared.output.formats import convert
 from shared.output.posterior import posterior_table, write_posterior
 from shared.run.keys import galaxy_hash
@@ -59,9 +60,11 @@ def write_catalogue(
             for name, part in inside.items()
         }
     else:
-        blocks = trees.sample(backend, run, state, images, rows, hashes[rows], count)
+        blocks = sample(backend, run, state, images, rows, hashes[rows], count)
         keep = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in inside.values())])
-        kept = trees.write_posteriors(blocks, run, store, rows, in_training, keep, path, about)
+        kept = trees.write_posteriors(
+            backend, blocks, run, store, rows, in_training, keep, path, about
+        )
         seconds = time.perf_counter() - begun
         measured = {
             name: trees.measure(run, store, part, kept.of(part)) for name, part in inside.items()
@@ -153,12 +156,13 @@ def validation_loss(
     of_part = (backend, run, state, images, part.rows, part.hashes, run.posterior.samples)
     if likelihood_of(run).name == "binomial":
         return evaluate(sample_galaxies(*of_part), part.yes, part.total)["loss"]
-    return trees.mean_nll(run, part, trees.together(list(trees.sample(*of_part))))
+    return mean_nll(run, part, together(list(sample(*of_part))))
 
 
 def summarise(test: dict | None) -> str:
     if test is None:
         return "no test galaxies"
-    if "questions" in test:
-        return f"test NLL {test['nll']:.3f} nats over {len(test['questions'])} questions (lower is better)"
+    if "tree" in test:
+        told, count = test["tree"]["nll"], len(test["tree"]["questions"])
+        return f"test NLL {told:.3f} nats over {count} questions (lower is better)"
     return f"test vote fractions to {test['rmse']:.3f} (rms), log score {test['log_score']:.3f}"

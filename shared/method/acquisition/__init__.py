@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from shared.method.backend import Backend
-from shared.method.walks import Walks
 from shared.run import keys
 from shared.run.spec import AcquisitionSpec
 
@@ -25,6 +24,7 @@ class Needs(NamedTuple):
     features: bool = False  # of the pool
     labelled: bool = False  # the features of the labelled galaxies
     targets: bool = False  # samples of the galaxies named by acquisition.target
+    walks: bool = False  # what a volunteer's answers to all questions would tell, for every galaxy of the pool
     score: bool = False  # the score named by acquisition.of, and what that looks at
 
 
@@ -35,8 +35,7 @@ class Pool(NamedTuple):
     votes: np.ndarray  # int64 (galaxy,) expected
     hashes: np.ndarray  # uint64 (galaxy,) of their ids
     features: np.ndarray | None  # float (galaxy, unit)
-    fractions: np.ndarray | None = None  # float (galaxy, sample, answer), for all questions
-    walks: Walks | None = None  # through all questions
+    walk_information: np.ndarray | None = None  # float64 (galaxy,), in nats
 
 
 class Context(NamedTuple):

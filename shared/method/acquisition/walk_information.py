@@ -1,14 +1,14 @@
-"""The galaxies about whose network one volunteer's answers to the whole schema of questions would tell most."""
+"""The galaxies of which one volunteer's answers to all questions that are asked would tell most about the network."""
 
 from shared.method.acquisition import Needs
 from shared.method.acquisition.ranking import largest
 
-NEEDS = Needs(samples=True)
+NEEDS = Needs(samples=True, walks=True)
 
 
 def scores(backend, pool):
     """In nats, (galaxy,)."""
-    return backend.walk_information(pool.fractions, pool.walks)
+    return pool.walk_information
 
 
 def choose(backend, spec, draws, pool, context, count):

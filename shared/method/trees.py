@@ -1,0 +1,76 @@
+"""Samples of the posterior of whole questions, block by block, as vote fractions and concentrations."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shared.method.backend import Backend
+from shared.method.batches import Cutouts, Labelled
+from shared.method.likelihood import concentrations, fractions, is_positive, likelihood_of
+from shared.method.sampling import sample_logits
+from shared.method.tree_metrics import question_nll
+from shared.run.spec import RunSpec
+
+LEAST = 1e-30  # of a concentration that float32 would make 0
+
+
+class Samples(NamedTuple):
+    """Samples of the posterior of some galaxies."""
+
+    rows: np.ndarray  # int64 (galaxy,) in the store, rising
+    fractions: np.ndarray  # float32 (galaxy, sample, answer)
+    concentrations: np.ndarray | None  # float32 (galaxy, sample, question)
+
+    def of(self, part: Labelled) -> "Samples":
+        """Those of the galaxies of `part`, in their order."""
+        places = np.searchsorted(self.rows, part.rows)
+        own = None if self.concentrations is None else self.concentrations[places]
+        return Samples(part.rows, self.fractions[places], own)
+
+
+def sample(
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    images: Cutouts,
+    rows: np.ndarray,
+    hashes: np.ndarray,
+    count: int,
+) -> Iterator[Samples]:
+    """`count` samples of the galaxies in `rows` of the store, whose ids have `hashes`, block by block."""
+    likelihood = likelihood_of(run)
+    for block, logits in sample_logits(backend, run, state, images, rows, hashes, count):
+        own = concentrations(likelihood, logits)
+        yield Samples(
+            rows[block],
+            fractions(likelihood, logits).astype(np.float32),
+            None if own is None else np.maximum(own, LEAST).astype(np.float32),
+        )
+
+
+def together(parts: list[Samples]) -> Samples:
+    """The samples of several blocks in one."""
+    rows, shares, own = zip(*parts, strict=True)
+    return Samples(
+        np.concatenate(rows),
+        np.concatenate(shares),
+        None if own[0] is None else np.concatenate(own),
+    )
+
+
+def mean_nll(run: RunSpec, part: Labelled, samples: Samples) -> float:
+    """The mean over galaxies of -ln p(votes), summed over questions, in nats."""
+    total = np.zeros(len(part.rows))
+    for number, at in enumerate(likelihood_of(run).slices):
+        own = None if samples.concentrations is None else samples.concentrations[..., number]
+        total += question_nll(samples.fractions[..., at], own, part.votes[:, at])
+    return float(total.mean())
+
+
+def one_question(run: RunSpec, samples: Samples) -> tuple[np.ndarray, np.ndarray | None]:
+    """rho (galaxy, sample), the fraction of the run's positive answers to its question, and its concentrations."""
+    rho = np.minimum(samples.fractions[..., is_positive(run)].sum(-1), 1)
+    names = [question for question, _ in run.asked]
+    own = samples.concentrations
+    return rho, None if own is None else own[..., names.index(run.question)]
