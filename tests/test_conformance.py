@@ -3,7 +3,6 @@
 One framework and precision is one process.
 """
 
-import fcntl
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.proof.conformance import CHECKS, DOUBLE, EXACT, TOLERANCES
+from shared.run.locks import file_lock
 from shared.run.spec import BACKENDS
 from trizoo import child_environment, compose
 
@@ -60,8 +60,7 @@ def suites(tmp_path_factory):
 
     def suites(name, precision):
         folder = folder_of(name, precision, str(place))
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock(folder / "lock", waiting=lambda: None):
             if not (folder / "record.json").exists():
                 run_checks(folder)
         results = json.loads((folder / "record.json").read_text())["results"]

@@ -1,5 +1,4 @@
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ from shared.data.cutouts import SIZE, cutout
 from shared.data.sources.folder import Folder
 from shared.data.store import GALAXIES, MANIFEST, open_store, shard_name, verify, votes
 from shared.run.keys import galaxy_hash
+from shared.run.locks import file_lock
 from shared.run.progress import in_order
 from shared.run.spec import DatasetSpec, RunSpec, SplitSpec, from_config, to_config
 from shared.tasks.galaxies import parts_with_votes
@@ -585,8 +585,7 @@ def test_an_end_at_the_last_moment_costs_nothing(survey, moment, monkeypatch):
 def test_a_living_prepare_is_left_alone(survey, monkeypatch):
     alive = Path(survey.stores, ".other-0123456789.partial")
     alive.mkdir(parents=True)
-    with (alive / prepare.LOCK).open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with file_lock(alive / prepare.LOCK):
         with monkeypatch.context() as patch:
             patch.setattr(prepare, "KEPT", -1)
             prepare.prepare(survey)

@@ -387,6 +387,8 @@ def _pool(address: str, service: ServiceSpec, headers: dict[str, str]) -> urllib
     proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     kind = urllib3.PoolManager if proxy is None else partial(urllib3.ProxyManager, proxy)
     timeout = urllib3.Timeout(connect=service.timeout, read=service.timeout)
+    # Its own retries are off: they know no pause that all threads keep, no answer that counts as bad by its image, and
+    # no end but their own.
     pool = kind(maxsize=service.at_once, timeout=timeout, headers=headers, retries=False)
     pool.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
     return pool
