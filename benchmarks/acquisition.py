@@ -244,8 +244,8 @@ def direct(rho: np.ndarray) -> dict:
 def difference(backend, rho: np.ndarray) -> dict:
     """How far, at most, `backend` is from plain Python."""
     some = rho[:DIRECT].astype(np.float64)
-    apart = np.array(information(some.tolist(), VOTES)) - score(backend, some)
-    return {"nats": float(np.abs(apart).max())}
+    errors = np.array(information(some.tolist(), VOTES)) - score(backend, some)
+    return {"nats": float(np.abs(errors).max())}
 
 
 def information(rho: list[list[float]], votes: int) -> list[float]:
@@ -296,7 +296,7 @@ def batch(backend, rho: np.ndarray) -> dict:
 
 def epig(backend, rho: np.ndarray) -> dict:
     """EPIG of the first POOL galaxies of `rho` (galaxy, sample) for all counts of the last TARGETS, once compiled."""
-    states = told(rho[-TARGETS:])
+    states = target_states(rho[-TARGETS:])
 
     def step():
         return backend.acquire("epig", rho[:POOL], VOTES, states=states)
@@ -305,7 +305,7 @@ def epig(backend, rho: np.ndarray) -> dict:
     return {"seconds": seconds(step)}
 
 
-def told(targets: np.ndarray) -> States:
+def target_states(targets: np.ndarray) -> States:
     """What each count of each of `targets` (galaxy, sample) would say, by Bayes' theorem."""
     given = np.exp(log_votes(targets, VOTES)).transpose(0, 2, 1).reshape(-1, targets.shape[1])
     chances = given.mean(1)

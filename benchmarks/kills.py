@@ -130,7 +130,7 @@ class Ended(NamedTuple):
     """What became of a process."""
 
     status: int | None
-    told: str  # what it printed, errors last
+    printed: str  # what it printed, errors last
     left: list[str]  # the processes that it left behind
 
 
@@ -199,7 +199,7 @@ def ready(folder: Path, fitted: bool) -> Place:
         shutil.copytree(folder / "base", folder / "fitted")
         ended = finish(place, Case(BASE, 0), folder / "fitted")
         if ended.status:
-            raise RuntimeError(f"the fit that others need failed:\n{ended.told[-2000:]}")
+            raise RuntimeError(f"the fit that others need failed:\n{ended.printed[-2000:]}")
     return place
 
 
@@ -230,16 +230,16 @@ def campaign(place: Place, name: str, case: Case, plan: list[Blow]) -> dict:
         folder, number, done = fresh(place, f"{name}-{number}", case), number + 1, False
         while left and not done:
             blow = left.pop(0)
-            struck, done, told = strike(place, case, whole, folder, blow)
-            problems += [f"{blow}: {problem}" for problem in told]
+            struck, done, wrongs = strike(place, case, whole, folder, blow)
+            problems += [f"{blow}: {problem}" for problem in wrongs]
             if struck:
                 landed.append(blow)
             else:
                 left.append(blow)  # it was done before; another time
         if not done:
             ended = finish(place, case, folder)
-            if ended.status or "Traceback" in ended.told:
-                problems.append(f"cannot go on after {landed[-1]}: {ended.told[-600:]}")
+            if ended.status or "Traceback" in ended.printed:
+                problems.append(f"cannot go on after {landed[-1]}: {ended.printed[-600:]}")
         differing |= set(differences(whole.files, contents(folder)))
         if not (differing or problems):
             shutil.rmtree(folder)
@@ -276,7 +276,7 @@ def undisturbed(place: Place, name: str, case: Case) -> Whole:
     seconds = time.perf_counter() - begun
     if ended.status or ended.left:
         raise RuntimeError(
-            f"{name} ended with status {ended.status}:\n{ended.told[-2000:]}{ended.left}"
+            f"{name} ended with status {ended.status}:\n{ended.printed[-2000:]}{ended.left}"
         )
     files, lost = contents(folder), []
     if disk:
@@ -307,7 +307,7 @@ def strike(
             ]
             return True, ended.status == 0, problems
         if blow.how == "kill" and ended.status not in (-signal.SIGKILL, 128 + signal.SIGKILL):
-            problems.append(f"status {ended.status} after SIGKILL: {ended.told[-300:]}")
+            problems.append(f"status {ended.status} after SIGKILL: {ended.printed[-300:]}")
         if blow.kind == "cut":
             after = Path(own) / "after"
             disk.after_power_cut(after)
@@ -389,8 +389,8 @@ def left_behind(leader: int) -> list[str]:
 def group(leader: int) -> list[tuple[int, int, str]]:
     """The living processes in the group of `leader`: number, parent, words."""
     words = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,args="]
-    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    lines = [line.split(None, 4) for line in told.splitlines()]
+    listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    lines = [line.split(None, 4) for line in listed.splitlines()]
     return [
         (int(pid), int(parent), words)
         for pid, parent, leads, state, words in lines
@@ -401,8 +401,8 @@ def group(leader: int) -> list[tuple[int, int, str]]:
 def wrong(ended: Ended) -> list[str]:
     """What must never be, however a run ended."""
     problems = [f"left behind: {one}" for one in ended.left]
-    if "Traceback" in ended.told or "Fatal Python error" in ended.told:
-        problems.append(f"traceback: {ended.told[-1500:]}")
+    if "Traceback" in ended.printed or "Fatal Python error" in ended.printed:
+        problems.append(f"traceback: {ended.printed[-1500:]}")
     return problems
 
 
@@ -411,9 +411,9 @@ def wrong_after_error(ended: Ended, folder: Path, blow: Blow) -> list[str]:
     if ended.status == 0:
         return []
     problems = []
-    lines = [line for line in ended.told.splitlines() if line.startswith("trizoo: ")]
+    lines = [line for line in ended.printed.splitlines() if line.startswith("trizoo: ")]
     if len(lines) != 1:
-        problems.append(f"not one line of what is wrong: {ended.told[-600:]}")
+        problems.append(f"not one line of what is wrong: {ended.printed[-600:]}")
     if blow.how in ("ENOSPC", "full", "short") and (litter := unfinished(folder)):
         problems.append(f"litter: {litter}")
     return problems

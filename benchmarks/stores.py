@@ -123,8 +123,8 @@ def decode_and_reduce(data: bytes) -> np.ndarray:
 def peak_memory(dataset: DatasetSpec) -> tuple[int, int]:
     """The most bytes of memory that a process of its own held before and after it prepared `dataset` (Linux)."""
     words = [sys.executable, "-c", PEAK, json.dumps(to_config(dataset))]
-    told = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
-    before, after = told.stdout.split()
+    child = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
+    before, after = child.stdout.split()
     return int(before), int(after)
 
 

@@ -212,7 +212,7 @@ def compare(folder: Path) -> dict:
     }
     ends = [((name, "plain"), (name, kind)) for name in files for kind in KINDS[1:]]
     ends += [((one, "plain"), (other, "plain")) for one, other in itertools.combinations(files, 2)]
-    apart = {
+    relative_errors = {
         label(one, other): {
             count: [
                 divergence(
@@ -226,13 +226,13 @@ def compare(folder: Path) -> dict:
     }
     median = {
         name: {count: float(np.median(values)) for count, values in found.items()}
-        for name, found in apart.items()
+        for name, found in relative_errors.items()
     }
-    crossed = [name for name in apart if "-" in name]
+    crossed = [name for name in relative_errors if "-" in name]
     ratios = {name: over_own(median, name, name.split("-"), OWN) for name in crossed}
     return {
         "steps": COUNTS,
-        "divergence": apart,
+        "divergence": relative_errors,
         "median": median,
         "ratio": ratios,
         "ratio_to_permuted": {

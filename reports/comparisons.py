@@ -34,7 +34,7 @@ TASKS = {
     "input": "disk to device",
     "round": "a round of active learning",
     "startup": "start-up: import, build, first step",
-    "quality": "training to a log score",
+    "quality": "training to an NLL",
 }
 APART = (  # of a configuration: what does not tell conditions apart
     "task",
@@ -222,8 +222,8 @@ def place(timing: Timing) -> str:
     """The device of `timing`, the processor and the threads."""
     threads = timing.entry.get("threads") or timing.record.at("where.threads")
     processor = timing.record.text("host.processor")
-    said = [timing.device] if processor in (NOTHING, timing.device) else [timing.device, processor]
-    return ", ".join([*said, *([f"threads: {threads}"] if threads else [])])
+    parts = [timing.device] if processor in (NOTHING, timing.device) else [timing.device, processor]
+    return ", ".join([*parts, *([f"threads: {threads}"] if threads else [])])
 
 
 def on_gpu(timing: Timing) -> bool:
@@ -231,10 +231,10 @@ def on_gpu(timing: Timing) -> bool:
     return timing.device not in (NOTHING, "auto") and not timing.device.startswith("cpu")
 
 
-def contests(book: RecordSet) -> list[Contest]:
+def contests(record_set: RecordSet) -> list[Contest]:
     """All that was timed, in the order of tasks, sizes and batches."""
     found = []
-    for record in book.of("bench"):
+    for record in record_set.of("bench"):
         rows = record.at("results.rows") or ()
         entries = [row for row in rows if isinstance(row, dict) and row.get("task")]
         for (task, size, batch, samples), alike in gathered(entries, _key).items():
@@ -312,11 +312,11 @@ def first_choice(found: list[Contest], *names: str) -> dict[str, str]:
     return {name: value for name, value in first.facets.items() if name in names}
 
 
-def missing(book: RecordSet) -> list[tuple[Record, dict]]:
+def missing(record_set: RecordSet) -> list[tuple[Record, dict]]:
     """(record, program, task and reason) of every program that could not be timed."""
     return [
         (record, entry)
-        for record in book.of("bench")
+        for record in record_set.of("bench")
         for entry in record.at("results.missing") or ()
         if isinstance(entry, dict)
     ]

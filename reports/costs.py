@@ -27,7 +27,7 @@ class Survey(NamedTuple):
 
     name: str
     galaxies: int
-    said: str
+    source: str
 
 
 SURVEYS = (
@@ -43,9 +43,9 @@ SURVEYS = (
 )
 
 
-def costs(book: RecordSet) -> Section:
+def costs(record_set: RecordSet) -> Section:
     """The ledger and the surveys, of every program that was timed."""
-    found = contests(book)
+    found = contests(record_set)
     ledger = [
         _entry(c, t) for c in found for t in c.timings if c.task in LEDGER and seconds_each(t)
     ]
@@ -56,8 +56,8 @@ def costs(book: RecordSet) -> Section:
     numbers = [contest.record.number for contest in found if contest.task in LEDGER]
     ledger += _without_gpu(ledger[0], found)
     formats = {"seconds": ",.2f", "money": ".2g"}
-    told = "For 1,000 galaxies: trained on once, sampled, or scored for asking"
-    thousand = replace(table(told, ledger, numbers, formats), faceted=FACETED)
+    caption = "For 1,000 galaxies: trained on once, sampled, or scored for asking"
+    thousand = replace(table(caption, ledger, numbers, formats), faceted=FACETED)
     words = prose(
         "Money is seconds at bench.price_per_hour of the record, in the currency of that price: a stated price, not a "
         "bill. Joules are of the whole device as it told them; where it told none, none are given.",
@@ -69,7 +69,7 @@ def costs(book: RecordSet) -> Section:
 
 
 def _counts() -> str:
-    return "; ".join(f"{s.name} {s.galaxies:,} galaxies ({s.said})" for s in SURVEYS)
+    return "; ".join(f"{s.name} {s.galaxies:,} galaxies ({s.source})" for s in SURVEYS)
 
 
 def seconds_each(timing: Timing) -> float | None:

@@ -43,9 +43,9 @@ class Fit(NamedTuple):
         return max(0, int(exact + ROUNDING))
 
 
-def memory(book: RecordSet) -> Section:
+def memory(record_set: RecordSet) -> Section:
     """The peak of each program at each size and batch; the batch that fits, where two batches were measured."""
-    found = [contest for contest in contests(book) if any(map(peak, contest.timings))]
+    found = [contest for contest in contests(record_set) if any(map(peak, contest.timings))]
     if not found:
         return bare("Memory", "No benchmark that told its peak memory is among the records.")
     words = prose(

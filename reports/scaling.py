@@ -28,9 +28,9 @@ NONE = (
 )
 
 
-def scaling(book: RecordSet) -> Section:
+def scaling(record_set: RecordSet) -> Section:
     """Images a second against batch and against image size, where there are two at least."""
-    found = [contest for contest in contests(book) if contest.task not in TIMED]
+    found = [contest for contest in contests(record_set) if contest.task not in TIMED]
     figures = []
     for along, fixed in SWEEPS.items():
         alike = gathered(

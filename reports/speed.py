@@ -28,11 +28,11 @@ NO_GPU = "not measured: no GPU record"
 NO_BENCH = "No benchmark is among the records; trizoo bench makes one."
 
 
-def speed(book: RecordSet) -> Section:
+def speed(record_set: RecordSet) -> Section:
     """Every contest, ours against peers, and what could not be timed."""
-    found = contests(book)
+    found = contests(record_set)
     if not found:
-        return Section("Speed", (prose(NO_BENCH), *_missing(book)))
+        return Section("Speed", (prose(NO_BENCH), *_missing(record_set)))
     words = prose(
         "Programs take turns, A B C A B C, each in a process of its own, at the same size, batch and threads; the "
         "first call and the warm-up are apart. A speed is that of the median call; in brackets of the slow and the "
@@ -47,7 +47,13 @@ def speed(book: RecordSet) -> Section:
     for contest in found:
         blocks += [_contest_table(contest), *_contest_figure(contest)]
     blocks += [made for contest in at_reference(found).values() for made in matrix(contest)]
-    blocks += [*ways(found), *dearer(found), *peers(found), *_missing(book), *_ceilings(book)]
+    blocks += [
+        *ways(found),
+        *dearer(found),
+        *peers(found),
+        *_missing(record_set),
+        *_ceilings(record_set),
+    ]
     return Section("Speed", tuple(blocks), first_choice(found, *FACETED))
 
 
@@ -117,13 +123,13 @@ def _contest_table(contest: Contest) -> Table:
 
 def _contest_row(contest: Contest, timing: Timing, others: list[str]) -> dict:
     share, steady = timing.number("floor_share"), timing.entry.get("steady")
-    told = {"seconds": timing.time} if contest.task in TIMED else {"images/s": timing.speed}
+    columns = {"seconds": timing.time} if contest.task in TIMED else {"images/s": timing.speed}
     return {
         "program": timing.title,
         "whose": "peer" if timing.peer else "ours",
         "precision": timing.precision,
         "compiled": timing.compiled,
-        **told,
+        **columns,
         **{f"times {title(name)}": contest.ratios.get((timing.program, name)) for name in others},
         "share of the floor (%)": None if share is None else 100 * share,
         "first call (s)": timing.number("first_seconds"),
@@ -137,14 +143,14 @@ def _contest_figure(contest: Contest) -> list[Figure]:
     seconds = contest.task in TIMED
     rows = []
     for timing in ranked(contest):
-        told = timing.time if seconds else timing.speed
-        if told:
+        measured = timing.time if seconds else timing.speed
+        if measured:
             label = timing.title
             if timing.precision not in ("float32", timing.title.rpartition(", ")[2]):
                 label = f"{label}, {timing.precision}"
             facets = (("precision", timing.precision),)
-            ends = (told.low, told.high)
-            rows.append(Row(label, timing.backend, [told.middle], ends, timing.peer, facets))
+            ends = (measured.low, measured.high)
+            rows.append(Row(label, timing.backend, [measured.middle], ends, timing.peer, facets))
     if not rows:
         return []
     name = f"speed-{contest.task}-{contest.size}-{contest.batch}-{contest.samples or 0}-{contest.record.number}"
@@ -154,7 +160,7 @@ def _contest_figure(contest: Contest) -> list[Figure]:
     return [replace(made, facets=contest.facets)]
 
 
-def _missing(book: RecordSet) -> list[Table]:
+def _missing(record_set: RecordSet) -> list[Table]:
     rows = [
         {
             "program": title(str(entry.get("program"))),
@@ -164,15 +170,15 @@ def _missing(book: RecordSet) -> list[Table]:
             "reason": str(entry.get("reason") or ""),
             "record": record.number,
         }
-        for record, entry in missing(book)
+        for record, entry in missing(record_set)
     ]
-    numbers = [record.number for record, _ in missing(book)]
+    numbers = [record.number for record, _ in missing(record_set)]
     return [table("Not timed, and why", rows, numbers)] if rows else []
 
 
-def _ceilings(book: RecordSet) -> list[Table]:
+def _ceilings(record_set: RecordSet) -> list[Table]:
     rows, numbers = [], []
-    for record in book.of("bench"):
+    for record in record_set.of("bench"):
         found = record.at("results.ceilings")
         if not isinstance(found, dict):
             continue

@@ -13,25 +13,25 @@ from reports.learning import acquisition, labels_share
 from reports.memory import peak
 from reports.runs import TITLES, Record, RecordSet, files, gathered, group, setting
 from reports.saved import shelves_of
-from reports.savings import BASELINE, difference, paired, savings, told
+from reports.savings import BASELINE, difference, paired, saving_text, savings
 from reports.timings import SPEEDS, alike
 
 TITLE = "The answer in five lines"
 LEVEL = 80  # the predicted coverage, in per cent, at which coverage is told
 
 
-def answer(book: RecordSet) -> Section:
+def answer(record_set: RecordSet) -> Section:
     """One line per finding that the records allow, and the fits' numbers."""
-    training, posteriors, thrift = _timed(contests(book))
-    learning = _labels_shelf(book) or _labels(book)
-    findings = (training or _speed(book), posteriors, thrift, learning, _equality(book))
+    training, posteriors, thrift = _timed(contests(record_set))
+    learning = _labels_shelf(record_set) or _labels(record_set)
+    findings = (training or _speed(record_set), posteriors, thrift, learning, _equality(record_set))
     lines = [line for line in findings if line]
-    rows = [_row(book, records) for records in alike(book.of("fit"))]
+    rows = [_row(record_set, records) for records in alike(record_set.of("fit"))]
     if not rows and not lines:
         return bare(TITLE, "No record holds a result to compare, so there is no answer yet.")
     blocks = [prose(*lines)] if lines else []
     if rows:
-        numbers = [record.number for record in book.of("fit")]
+        numbers = [record.number for record in record_set.of("fit")]
         formats = {"RMSE": ".4f", "predicted (%)": ".0f", "observed (%)": ".0f", SPEEDS[0]: ",.0f"}
         caption = (
             "Error on test galaxies; how often their votes were predicted to lie within the "
@@ -60,7 +60,7 @@ def _benchmarks(found: list[Contest]) -> list[str | None]:
     """What is said of training, of prediction and posteriors, and of start-up and memory."""
     if not found:
         return [None] * 3
-    of = {task: _told(found, task) for task in ("train", "predict", "posterior", "startup")}
+    of = {task: _contest_of(found, task) for task in ("train", "predict", "posterior", "startup")}
     parts = (
         [_fastest(of["train"], "in training")],
         [_fastest(of["predict"], "in prediction"), _fastest(of["posterior"], "in posteriors")],
@@ -69,11 +69,11 @@ def _benchmarks(found: list[Contest]) -> list[str | None]:
     there = [[part for part in some if part] for some in parts]
     exact = all(precision(contest) == "float32" for contest in of.values() if contest)
     at = f"({'float32, ' if exact else ''}{reference(found)[0]})"
-    said = [f"{'; '.join(some)} {at}" if some else None for some in there]
-    return [said[0] and said[0] + _elsewhere(found, of["train"]), *said[1:]]
+    lines = [f"{'; '.join(some)} {at}" if some else None for some in there]
+    return [lines[0] and lines[0] + _elsewhere(found, of["train"]), *lines[1:]]
 
 
-def _told(found: list[Contest], task: str) -> Contest | None:
+def _contest_of(found: list[Contest], task: str) -> Contest | None:
     """The contest of `task` at the reference, else the last on that machine in which all of ours can be told apart."""
     here = at_reference(found).get(task)
     if here and leader(here):
@@ -157,10 +157,10 @@ def _thriftiest(contest: Contest | None) -> str | None:
 # Of active learning
 
 
-def _labels_shelf(book: RecordSet) -> str | None:
+def _labels_shelf(record_set: RecordSet) -> str | None:
     """What the published pairs of runs say: for how many questions asking pays, and how much."""
     pays, costs, open_ = [], [], []
-    shelves = [named for found in shelves_of(book).values() for named in found]
+    shelves = [named for found in shelves_of(record_set).values() for named in found]
     for runs, name in ((named, name) for named in shelves for name in named if name != BASELINE):
         pair = paired(runs[BASELINE], runs[name], "rmse")
         found = savings(pair, (1.0,)) if pair is not None else []
@@ -170,7 +170,7 @@ def _labels_shelf(book: RecordSet) -> str | None:
         what = f"{about['dataset']}, {about['question']}"
         _, low, high = difference(pair.other[:, -1] - pair.random[:, -1])
         if high < 0:
-            pays.append(f"{what}: {told(found[0])}")
+            pays.append(f"{what}: {saving_text(found[0])}")
         else:
             (costs if low > 0 else open_).append(what)
     verdicts = [
@@ -178,54 +178,59 @@ def _labels_shelf(book: RecordSet) -> str | None:
         ("it ends worse for", costs),
         ("nothing is shown either way for", open_),
     ]
-    said = [f"{words} {len(some)} ({'; '.join(some)})" for words, some in verdicts if some]
+    counts = [f"{words} {len(some)} ({'; '.join(some)})" for words, some in verdicts if some]
     count = len(pays) + len(costs) + len(open_)
     if not count:
         return None
     return (
-        f"Active learning: of {count} questions {', '.join(said)}, by the RMSE that random acquisition ended at "
+        f"Active learning: of {count} questions {', '.join(counts)}, by the RMSE that random acquisition ended at "
         "(90 % intervals over paired seeds)."
     )
 
 
-def _labels(book: RecordSet) -> str | None:
-    runs = [record for record in book.of("active") if record.at("results.rounds")]
-    told_ = []
+def _labels(record_set: RecordSet) -> str | None:
+    runs = [record for record in record_set.of("active") if record.at("results.rounds")]
+    shares = []
     for records in gathered(runs, group).values():
         first, needed = records[0], labels_share(runs, records)
         if needed is not None:
-            told_.append(
-                f"{needed:.0f}% ({acquisition(first)}, {book.label(first)}, {_settings([book.setting(first)])})"
+            shares.append(
+                f"{needed:.0f}% ({acquisition(first)}, {record_set.label(first)}, "
+                f"{_settings([record_set.setting(first)])})"
             )
-    if not told_:
+    if not shares:
         return None
-    return f"To match the last RMSE of random acquisition took, of its labels, {', '.join(told_)}."
+    return f"To match the last RMSE of random acquisition took, of its labels, {', '.join(shares)}."
 
 
 # Of equality
 
 
-def _equality(book: RecordSet) -> str | None:
-    parts = [_suites(book), _equivalent(book), _apart(book)]
+def _equality(record_set: RecordSet) -> str | None:
+    parts = [_suites(record_set), _equivalent(record_set), _apart(record_set)]
     there = [part for part in parts if part]
-    return f"Equality: {'; '.join(there)}." if there else _errors(book)
+    return f"Equality: {'; '.join(there)}." if there else _errors(record_set)
 
 
-def _suites(book: RecordSet) -> str | None:
-    found = [r for r in book.of("conform") if isinstance(r.at("results.checks"), list)]
-    said = []
+def _suites(record_set: RecordSet) -> str | None:
+    found = [r for r in record_set.of("conform") if isinstance(r.at("results.checks"), list)]
+    counts = []
     for precision, records in gathered(latest(found), lambda r: r.precision).items():
         entries = [entry for record in records for entry in checks(record).values()]
         over = sum(entry["verdict"] != "ok" for entry in entries)
         names = ", ".join(dict.fromkeys(TITLES.get(r.backend, r.backend) for r in records))
         by = "" if precision in ("float64", "float32") else ", by the tolerance of float32"
-        said.append(f"{over or 'none'} of {len(entries)} in {precision} ({names}{by})")
-    return f"checks over the tolerance of the specification: {', '.join(said)}" if said else None
+        counts.append(f"{over or 'none'} of {len(entries)} in {precision} ({names}{by})")
+    return (
+        f"checks over the tolerance of the specification: {', '.join(counts)}" if counts else None
+    )
 
 
-def _equivalent(book: RecordSet) -> str | None:
+def _equivalent(record_set: RecordSet) -> str | None:
     pairs = [
-        p for found in files(book, "equivalence.json").values() for p in found["pairs"].values()
+        p
+        for found in files(record_set, "equivalence.json").values()
+        for p in found["pairs"].values()
     ]
     if not pairs:
         return None
@@ -233,8 +238,8 @@ def _equivalent(book: RecordSet) -> str | None:
     return f"float32 training is shown to end equally well for {good} of {len(pairs)} pairs"
 
 
-def _apart(book: RecordSet) -> str | None:
-    found = pairs_apart(book)
+def _apart(record_set: RecordSet) -> str | None:
+    found = pairs_apart(record_set)
     if not found:
         return None
     median = max(entry["mean: median |difference|"] for entry in found)
@@ -246,10 +251,10 @@ def _apart(book: RecordSet) -> str | None:
     )
 
 
-def _errors(book: RecordSet) -> str | None:
+def _errors(record_set: RecordSet) -> str | None:
     """Where nothing else tells of equality: whether backends' errors differ by more than those of seeds."""
     closer, further = [], []
-    for fits in gathered(book.of("fit"), setting).values():
+    for fits in gathered(record_set.of("fit"), setting).values():
         found = [measured(some, "results.test.rmse") for some in gathered(fits, group).values()]
         found = [error for error in found if error]
         spreads = [error.spread for error in found if error.spread is not None]
@@ -257,29 +262,31 @@ def _errors(book: RecordSet) -> str | None:
             continue
         means = [error.mean for error in found]
         verdict = closer if max(means) - min(means) < max(spreads) else further
-        verdict.append(book.setting(fits[0]))
-    said = [
+        verdict.append(record_set.setting(fits[0]))
+    comparisons = [
         f"{where} than the seeds of one backend in {_settings(names)}"
         for where, names in (("closer together", closer), ("further apart", further))
         if names
     ]
-    return f"Equality: the backends' mean RMSE lie {', '.join(said)}." if said else None
+    return (
+        f"Equality: the backends' mean RMSE lie {', '.join(comparisons)}." if comparisons else None
+    )
 
 
 # Of fits
 
 
-def _row(book: RecordSet, records: list[Record]) -> dict:
+def _row(record_set: RecordSet, records: list[Record]) -> dict:
     first = records[0]
     shares = [share for record in records for share in _nearest(record)]
     return {
-        "setting": book.setting(first),
+        "setting": record_set.setting(first),
         "dataset": first.at("run.dataset.name"),
         "question": first.at("run.question"),
         "image size (px)": first.at("run.model.image_size"),
-        "backend": book.label(first),
+        "backend": record_set.label(first),
         "RMSE": measured(records, "results.test.rmse"),
-        "predicted (%)": measure(said for said, *_ in shares),
+        "predicted (%)": measure(predicted for predicted, *_ in shares),
         "observed (%)": measure(seen for _, seen, _ in shares),
         SPEEDS[0]: measured(records, "results.images_per_second"),
     }
@@ -294,21 +301,21 @@ def _settings(names: list[str]) -> str:
     return f"setting{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def _speed(book: RecordSet) -> str | None:
-    said = []
+def _speed(record_set: RecordSet) -> str | None:
+    leaders = []
     machines = gathered(
-        book.of("fit"), lambda r: (setting(r), r.machine, r.at("run.backend.threads"))
+        record_set.of("fit"), lambda r: (setting(r), r.machine, r.at("run.backend.threads"))
     )
     for fits in machines.values():
         found = [
-            (speed.mean, book.label(records[0]))
+            (speed.mean, record_set.label(records[0]))
             for records in alike(fits)
             if (speed := measured(records, "results.images_per_second"))
         ]
         if len(found) > 1 and min(found)[0] > 0:
             ratio = max(found)[0] / min(found)[0]
-            said.append(
-                f"{max(found)[1]} in {_settings([book.setting(fits[0])])} "
+            leaders.append(
+                f"{max(found)[1]} in {_settings([record_set.setting(fits[0])])} "
                 f"({ratio:.1f} times as fast as {min(found)[1]})"
             )
-    return f"Fastest in training: {', '.join(said)}." if said else None
+    return f"Fastest in training: {', '.join(leaders)}." if leaders else None

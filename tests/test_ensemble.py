@@ -102,7 +102,7 @@ def train(folder, name):
         found |= {f"slopes/{seed}/{key}": array for key, array in slopes.items()}
         found[f"loss/{seed}"] = loss
     np.savez(folder / "found.npz", **found)
-    told = {
+    facts = {
         "programs": len({id(calls) for calls in programs}),
         "traces": [traced, traces(name, programs[0])],
         "others": [
@@ -110,7 +110,7 @@ def train(folder, name):
             for word in ("augmentation.border=zero", "training.beta1=0.8", "model.dropout=0.4")
         ],
     }
-    (folder / "told.json").write_text(json.dumps(told))
+    (folder / "told.json").write_text(json.dumps(facts))
 
 
 def traces(name, calls):
@@ -212,10 +212,10 @@ def test_views_at_prediction_are_new_for_every_sample_of_every_member(trained):
 
 
 def test_equal_runs_share_what_was_compiled(trained):
-    _, _, told = trained
-    assert told["programs"] == 1  # of all members, and of those trained alone
-    assert told["traces"] == [1, 1]
-    assert told["others"] == [False] * 3
+    _, _, facts = trained
+    assert facts["programs"] == 1  # of all members, and of those trained alone
+    assert facts["traces"] == [1, 1]
+    assert facts["others"] == [False] * 3
 
 
 # In this process, in numpy

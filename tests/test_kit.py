@@ -244,8 +244,8 @@ def test_no_array_of_the_weights_can_be_forgotten(written):
 
 
 def test_the_readme_numbers_the_purposes_as_they_are(written):
-    told = ", ".join(f"{number} {name}" for number, name in enumerate(keys.PURPOSES))
-    assert told in " ".join((written / "README.md").read_text().split())
+    listed = ", ".join(f"{number} {name}" for number, name in enumerate(keys.PURPOSES))
+    assert listed in " ".join((written / "README.md").read_text().split())
 
 
 def test_a_kit_is_a_function_of_its_seed(tmp_path, monkeypatch):
@@ -517,7 +517,7 @@ def test_another_shape_or_kind_is_said(written, answers):
     assert {one.error for one in wrong.values()} == {np.inf}
 
 
-def test_damage_is_refused_with_the_way_out(written, answers, tmp_path):
+def test_damage_is_refused_with_the_fix(written, answers, tmp_path):
     with pytest.raises(ValueError, match=r"no folder .*nowhere"):
         check_kit(written, tmp_path / "nowhere")
     with pytest.raises(ValueError, match="the kit itself"):

@@ -188,24 +188,24 @@ def test_w20s_own_predictions(w20):
 
 def test_evaluate_gathers_what_the_functions_say():
     information = np.array([0.1, 0.2, 0.6, np.nan])
-    told = evaluate(SAMPLES, YES, TOTAL, information)
-    assert told["galaxies"] == 3
-    assert told["votes"] == 12
-    assert told["mean_mutual_information"] == pytest.approx(0.3)
+    found = evaluate(SAMPLES, YES, TOTAL, information)
+    assert found["galaxies"] == 3
+    assert found["votes"] == 12
+    assert found["mean_mutual_information"] == pytest.approx(0.3)
     for name in ("rmse", "mae", "log_score", "loss", "auc", "accuracy", "confusion", "coverage"):
         alone = getattr(metrics, name)(SAMPLES, YES, TOTAL)
-        assert np.array_equal(told[name], alone, equal_nan=name == "coverage"), name
+        assert np.array_equal(found[name], alone, equal_nan=name == "coverage"), name
     assert evaluate(SAMPLES, YES, TOTAL)["mean_mutual_information"] is None
 
 
 def test_evaluate_of_galaxies_without_votes():
-    told = evaluate(SAMPLES, 0 * YES, 0 * TOTAL)
-    assert told["galaxies"] == told["votes"] == 0
-    assert np.isnan(told["rmse"])
-    assert np.isnan(told["log_score"])
-    assert told["auc"] is None
-    assert told["confusion"] == [[0, 0], [0, 0]]
-    assert told["coverage"] == []
+    found = evaluate(SAMPLES, 0 * YES, 0 * TOTAL)
+    assert found["galaxies"] == found["votes"] == 0
+    assert np.isnan(found["rmse"])
+    assert np.isnan(found["log_score"])
+    assert found["auc"] is None
+    assert found["confusion"] == [[0, 0], [0, 0]]
+    assert found["coverage"] == []
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ NOBODY = Context(None, None, None)
 DRAWS = 2000  # in 50 seeds
 
 
-class Told(Fake):
+class NumberText(Fake):
     """A backend that scores a galaxy by its first sample, and notes the states that it was given."""
 
     def __init__(self):
@@ -36,7 +36,7 @@ class Told(Fake):
         return samples[:, 0]
 
 
-class Deaf(Told):
+class Deaf(NumberText):
     """A backend that notes states, and finds nothing in them."""
 
     def acquire(self, name, samples, expected_votes, galaxy_keys=None, index=0, states=None):
@@ -70,7 +70,7 @@ def scored(scores):
 
 def chosen(name, pool, count, seed=0, number=0, others=NOBODY, backend=None, **changes):
     spec = spec_of(name, **changes)
-    return select(backend or Told(), spec, seed, number, pool, others, count)
+    return select(backend or NumberText(), spec, seed, number, pool, others, count)
 
 
 def weigh(weights, order):
@@ -354,7 +354,7 @@ def test_a_batch_is_the_greedy_one_and_its_gains_are_exact(seed):
 def test_all_joint_counts_up_to_the_limit_and_drawn_ones_beyond_it():
     pool = pool_of(5, samples=4, votes=2)
     for states, expected in ((9, [1, 3, 9, 9, 9]), (8, [1, 3, 8, 8, 8]), (2, [1, 2, 2, 2, 2])):
-        backend = Told()
+        backend = NumberText()
         chosen("batch_mutual_information", pool, 5, states=states, backend=backend)
         assert [len(given.chances) for given in backend.states] == expected
         for given in backend.states:
@@ -375,7 +375,7 @@ def test_drawn_joint_counts_come_as_often_as_they_should_and_bias_nothing():
     ]
     posterior = np.array(like) / np.sum(like, 1, keepdims=True)
     for number in range(rounds):
-        backend = Told()
+        backend = NumberText()
         choice = chosen(
             "batch_mutual_information", pool, 3, number=number, states=7, backend=backend
         )
@@ -466,7 +466,7 @@ def test_epig_foretells_random_galaxies_of_the_pool_where_none_are_named():
     np.testing.assert_allclose(everyone, named, rtol=1e-9)
     groups, seen = set(), np.zeros(9)
     for number in range(90):
-        backend = Told()
+        backend = NumberText()
         chosen("epig", pool, 1, number=number, targets=4, backend=backend)
         (states,) = backend.states
         np.testing.assert_allclose(states.chances.sum(), 1)
@@ -483,7 +483,7 @@ def test_epig_foretells_random_galaxies_of_the_pool_where_none_are_named():
 
 
 def test_votes_that_cannot_come_in_are_no_states():
-    pool, backend = pool_of(3), Told()
+    pool, backend = pool_of(3), NumberText()
     sure = Context(None, np.array([[0.0] * 6, [1.0] * 6]), np.array([3, 5]))
     choice = chosen("epig", pool, 3, others=sure, backend=backend)
     np.testing.assert_allclose(choice.scores, 0, atol=1e-12)

@@ -63,7 +63,7 @@ def read_classifications(
     exports: Sequence[Path], galaxies: dict[str, str], notes: Counter
 ) -> list[Classification]:
     """Every classification of `galaxies` in the `exports`, each once; `notes` counts what is left out."""
-    said, persons, same = [], {}, {}
+    found, persons, same = [], {}, {}
     for path in exports:
         for where, row in _rows(path):
             number, person = _number(row, where), _person(row, where)
@@ -83,10 +83,10 @@ def read_classifications(
                 answers = list(_flat(_json(row, "annotations", list, where), where))
                 workflow, version = _workflow(row), row["workflow_version"].strip()
                 when = _when(row, where)
-                said.append(
+                found.append(
                     Classification(number, when, person, galaxy, workflow, version, answers, where)
                 )
-    return [one._replace(person=_who(same, one.person)) for one in said]
+    return [one._replace(person=_who(same, one.person)) for one in found]
 
 
 def _is(value: Any, *words: str) -> bool:

@@ -91,7 +91,7 @@ def true_chances(store: Store, run: RunSpec) -> np.ndarray | None:
 
 def _enough(table: pd.DataFrame, run: RunSpec) -> pd.DataFrame:
     """The votes on the run's question of those that have minimum_votes, telling whoever watches what was left out."""
-    for line in table.attrs["told"]:
+    for line in table.attrs["messages"]:
         say(line)
     answers = (*run.dataset.questions[run.question], "total")
     columns = [f"{run.question}_{answer}" for answer in answers]

@@ -105,10 +105,10 @@ def check_used(task: str, keys: Iterable[str]) -> None:
     if strange := [key for key in dict.fromkeys(keys) if not uses(task, key)]:
         own = [name for name in USES[task] if name[0] != "~"]
         but = [name[1:] for name in USES[task] if name[0] == "~"]
-        told = ", ".join([*own, "experiment", "outputs", "folder", "again"])
-        told += f" (without {', '.join(but)})" if but else ""
+        used = ", ".join([*own, "experiment", "outputs", "folder", "again"])
+        used += f" (without {', '.join(but)})" if but else ""
         raise ValueError(
-            f"{task} does not use {', '.join(strange)}; leave it out: {task} uses {told}"
+            f"{task} does not use {', '.join(strange)}; leave it out: {task} uses {used}"
         )
 
 

@@ -40,8 +40,9 @@ def track(
 ) -> Iterator:
     """Each of `things` in turn, while showing how many are done, how fast, and the time left.
 
-    A terminal shows it in one line that changes in place; anything else gets a line every `EVERY` seconds. A thing counts `weight`(thing), or 1, once the caller is done with it. `total` is found from `things`
-    where they know their length.
+    A terminal shows it in one line that changes in place; anything else gets a line every `EVERY` seconds. A thing
+    counts `weight`(thing), or 1, once the caller is done with it. `total` is found from `things` where they know
+    their length.
     """
     weigh = weight or (lambda thing: 1)
     if total is None and hasattr(things, "__len__"):

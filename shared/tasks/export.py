@@ -65,10 +65,12 @@ def _onnx(run: RunSpec, folder: Path) -> dict:
     try:
         import onnxruntime
     except ImportError:
-        far, told = None, "not compared with the specification, for want of onnxruntime"
+        far, compared = None, "not compared with the specification, for want of onnxruntime"
     else:
         far = difference(run, weights, files)
-        told = f"rho is the specification's to {far:.1e} in onnxruntime {onnxruntime.__version__}"
+        compared = (
+            f"rho is the specification's to {far:.1e} in onnxruntime {onnxruntime.__version__}"
+        )
     for name, data in files.items():
         write_whole(folder / name, lambda beside, data=data: beside.write_bytes(data))
     results = {
@@ -76,6 +78,6 @@ def _onnx(run: RunSpec, folder: Path) -> dict:
         "bytes": {name: len(data) for name, data in files.items()},
         "opset": OPSET,
         "difference": far,
-        "summary": f"{', '.join(files)} in {folder}; {told}",
+        "summary": f"{', '.join(files)} in {folder}; {compared}",
     }
     return {"where": {}, "results": results}

@@ -68,4 +68,4 @@ def on_part(part: Labelled, rows: np.ndarray, samples: np.ndarray, information: 
 def summarise(test: dict | None) -> str:
     if test is None:
         return "no test galaxies"
-    return f"test vote fractions to {test['rmse']:.3f} (rms), log score {test['log_score']:.3f}"
+    return f"test RMSE {test['rmse']:.3f}; test NLL {test['log_score']:.2f} nats (lower is better)"

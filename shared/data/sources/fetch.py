@@ -261,7 +261,7 @@ class Fetch:
         return None
 
     def _fetched(self, address: str) -> Download:
-        heard: set[str | None] = set()
+        seen: set[str | None] = set()
         for attempt in count(1):
             try:
                 data = self._ask(address)
@@ -273,10 +273,10 @@ class Fetch:
                     host = urlsplit(address).hostname
                     self.pace.rest(max(wait, trouble.seconds), f"{host}: {trouble}")
                     wait = 0
-                if attempt >= self.service.attempts or trouble.token in heard:
+                if attempt >= self.service.attempts or trouble.token in seen:
                     kind = _Lost if isinstance(trouble, _Unusable) else _Trouble
                     raise kind(f"{trouble} (the last of {attempt} attempts)") from trouble
-                heard |= {trouble.token} - {None}
+                seen |= {trouble.token} - {None}
                 self.stop.wait(wait)
         raise AssertionError("count does not end")
 
@@ -417,9 +417,9 @@ def _redirected(url: str, location: str) -> str:
 def _user_agent(contact: str | None) -> str:
     """Who asks: this program, its version, its page if it has one, and whom to write to."""
     try:
-        told = metadata("trizoo")
-        pages = [page.partition(", ")[2] for page in told.get_all("Project-URL") or []]
-        name = f"trizoo/{told['Version']}"
+        package = metadata("trizoo")
+        pages = [page.partition(", ")[2] for page in package.get_all("Project-URL") or []]
+        name = f"trizoo/{package['Version']}"
     except PackageNotFoundError:
         name, pages = "trizoo", []
     who = [f"+{page}" for page in pages[:1]] + ([contact] if contact else [])

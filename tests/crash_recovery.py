@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from installed import needs
-from once import made_once
+from session_files import made_once
 
 from benchmarks import kills
 from benchmarks.faults import library
