@@ -308,8 +308,8 @@ def epig(backend, rho: np.ndarray) -> dict:
 def target_states(targets: np.ndarray) -> States:
     """What each count of each of `targets` (galaxy, sample) would say, by Bayes' theorem."""
     given = np.exp(log_votes(targets, VOTES)).transpose(0, 2, 1).reshape(-1, targets.shape[1])
-    chances = given.mean(1)
-    return States(chances / len(targets), given / (chances[:, None] * targets.shape[1]))
+    probabilities = given.mean(1)
+    return States(probabilities / len(targets), given / (probabilities[:, None] * targets.shape[1]))
 
 
 if __name__ == "__main__":

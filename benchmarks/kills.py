@@ -319,7 +319,7 @@ def strike(
 def struck_in_time(
     place: Place, case: Case, whole: Whole, folder: Path, blow: Blow
 ) -> tuple[bool, bool, list[str]]:
-    """The same by a SIGKILL at a random time, to the command, the process that it started, or both."""
+    """Kill the run in `folder` at a random time: the command, the process that it started, or both; as `strike`."""
     child, log = start(place, case, folder)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(blow.when * whole.seconds)

@@ -29,9 +29,7 @@ def configure(spec: BackendSpec) -> None:
 
 def check_gpu() -> None:
     """Raise ValueError, with the fix, unless the framework can compute on a GPU."""
-    fix = (
-        "set backend.device=cpu, or backend.python to an interpreter whose TensorFlow has CUDA"
-    )
+    fix = "set backend.device=cpu, or backend.python to an interpreter whose TensorFlow has CUDA"
     cards = tf.config.list_physical_devices("GPU")
     if not cards:
         raise ValueError(f"TensorFlow {tf.__version__} finds no GPU; {fix}")

@@ -105,15 +105,15 @@ def compare(left: Record, right: Record) -> dict:
         return {}
     one, other = one.loc[common], other.loc[common]
     mean, std = (f"{positive(left)}{end}" for end in ("_mean", "_std"))
-    apart = (one[[mean, std]] - other[[mean, std]]).abs()
+    difference = (one[[mean, std]] - other[[mean, std]]).abs()
     ranked = one[mean].nunique() > 1 and other[mean].nunique() > 1
     same = majority(one, left) == majority(other, right)
     return {
         "galaxies": len(common),
-        "mean: median |difference|": float(apart[mean].median()),
-        "mean: largest |difference|": float(apart[mean].max()),
-        "spread: median |difference|": float(apart[std].median()),
-        "spread: largest |difference|": float(apart[std].max()),
+        "mean: median |difference|": float(difference[mean].median()),
+        "mean: largest |difference|": float(difference[mean].max()),
+        "spread: median |difference|": float(difference[std].median()),
+        "spread: largest |difference|": float(difference[std].max()),
         "rank correlation": float(spearmanr(one[mean], other[mean]).statistic) if ranked else None,
         "same majority (%)": share(int(same.sum()), len(common)),
     }

@@ -84,7 +84,7 @@ class Scale(NamedTuple):
 
 
 class LogScale(Scale):
-    """The same by logarithms."""
+    """A logarithmic scale."""
 
     def at(self, value: float) -> float:
         """Where `value` is; it must be positive."""

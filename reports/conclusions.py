@@ -33,7 +33,7 @@ class Spread(NamedTuple):
 
     @property
     def inverse(self) -> "Spread":
-        """The same the other way round: a ratio of times."""
+        """The ratio of times, one over that of speeds."""
         return Spread(1 / self.median, 1 / self.high, 1 / self.low)
 
 

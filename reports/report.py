@@ -30,7 +30,7 @@ TITLE = "trizoo: three backends, the same galaxies"
 
 
 def side_by_side(_: RecordSet) -> Section:
-    """What the report says of the page beside it, which is of the source and not of records."""
+    """The link to the page beside it, which is about the source and not about records."""
     words = (
         "The three implementations are one program in three dialects. The page beside this one shows every function of "
         "theirs in three columns, as the source was when the report was made.",

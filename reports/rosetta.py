@@ -110,7 +110,7 @@ class File(NamedTuple):
 
 
 def rosetta(_: RecordSet) -> Section:
-    """What the report says of the page beside it."""
+    """The report's section that links to this page."""
     files = mirrored(ROOT)
     shares = ", ".join(
         f"{100 * equal_lines(files) / count:.0f} % of {title}'s {count:,}"

@@ -48,11 +48,11 @@ def drawn(galaxies, samples, spread=1.0, seed=0):
     """Arguments of `calibration`: truths and samples of one law, but samples `spread` times as far from its centre."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0.25, 0.75, (galaxies, 1))
-    chances = np.clip(centre + 0.1 * rng.standard_normal((galaxies, samples + 1)), 0, 1)
-    believed = np.clip(centre + spread * (chances[:, 1:] - centre), 0, 1)
+    probabilities = np.clip(centre + 0.1 * rng.standard_normal((galaxies, samples + 1)), 0, 1)
+    believed = np.clip(centre + spread * (probabilities[:, 1:] - centre), 0, 1)
     total = rng.integers(20, 60, galaxies)
-    yes = rng.binomial(total, chances[:, 0])
-    return believed, yes, total, rng.random(galaxies), chances[:, 0]
+    yes = rng.binomial(total, probabilities[:, 0])
+    return believed, yes, total, rng.random(galaxies), probabilities[:, 0]
 
 
 def test_pit_is_that_of_scipys_mixture():

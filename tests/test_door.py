@@ -445,7 +445,7 @@ def test_a_summary_cannot_steer_the_terminal(place, capfd):
 
 
 class ResourceExhaustedError(Exception):
-    """As TensorFlow's."""
+    """Named as the error that TensorFlow raises."""
 
 
 @pytest.mark.parametrize(

@@ -382,10 +382,10 @@ def test_posterior_samples_differ_and_start_where_they_should(load):
 
 def test_scores_are_those_of_scipys_binomials(load):
     arrays = load("9_acquisition")
-    chances = stats.binom.pmf(np.arange(41), 40, arrays["in/rho"].astype(float)[..., None])
-    entropy = stats.entropy(chances.mean(1), axis=-1)
+    probabilities = stats.binom.pmf(np.arange(41), 40, arrays["in/rho"].astype(float)[..., None])
+    entropy = stats.entropy(probabilities.mean(1), axis=-1)
     np.testing.assert_allclose(arrays["out/entropy"], entropy, rtol=0, atol=1e-10)
-    information = entropy - stats.entropy(chances, axis=-1).mean(1)
+    information = entropy - stats.entropy(probabilities, axis=-1).mean(1)
     np.testing.assert_allclose(arrays["out/mutual_information"], information, rtol=0, atol=1e-10)
     for name in ("mutual_information", "entropy", "random"):
         scores, chosen = arrays[f"out/{name}"], arrays[f"out/top_{name}"]

@@ -242,12 +242,12 @@ def test_what_answers_say_of_the_network_that_asked(tmp_path, survey):
     assert first["digest"] != waiting["digest"]
 
 
-def lure_of(losses, left, chances):
+def lure_of(losses, left, probabilities):
     """The estimate as its authors write it, from how many were `left` at each turn."""
     pool, drawn = left[0], len(losses)
     terms = [
         (1 + (pool - drawn) / (n - 1) * (1 / (n * q) - 1)) * loss
-        for n, q, loss in zip(left, chances, losses, strict=True)
+        for n, q, loss in zip(left, probabilities, losses, strict=True)
     ]
     return sum(terms) / drawn
 

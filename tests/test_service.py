@@ -81,7 +81,7 @@ def table(count):
 
 
 def loaded(source, names):
-    """What each of `names` gives: bytes, or the error."""
+    """The image of each of `names`: its bytes, or the error."""
     found = {}
     with closing(source.load(names)) as images:
         for number, give in images:
@@ -95,7 +95,7 @@ def loaded(source, names):
 
 
 def ended(call):
-    """What `call` gives; fails if it goes on for ever."""
+    """The result of `call`; fails if it goes on for ever."""
     found = []
     thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
     thread.start()

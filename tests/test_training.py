@@ -20,7 +20,7 @@ WORDS = ("training.steps=34", "backend.steps=6", "training.batch_size=8")
 
 
 def trained(folder, backend, *words, labelled=None, contents="a"):
-    """What fit gives, with a validation loss that tells the state; `contents` names the pixels of its images."""
+    """The result of fit, with a validation loss that tells the state; `contents` names the pixels of its images."""
     run, labelled, images = run_of(*WORDS, *words), labelled or galaxies(0, 21), noise(40)
     images.contents = contents
 

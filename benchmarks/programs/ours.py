@@ -18,5 +18,5 @@ def work(run: RunSpec, task: str) -> Work:
 
 
 def describe(run: RunSpec) -> dict[str, str]:
-    """What the framework says of itself."""
+    """The framework's description of itself."""
     return open_backend(run.backend).describe()

@@ -189,7 +189,7 @@ def _nearest(shares: np.ndarray, asked: np.ndarray | int) -> np.ndarray:
 
 
 def _dealt_out(shares: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """As many votes (answer, galaxy) as were `asked` for (galaxy,), in proportion to `shares` (answer, galaxy)."""
+    """Whole votes (answer, galaxy) in proportion to `shares` (answer, galaxy), that add up to `asked` (galaxy,)."""
     due = shares * (asked / shares.sum(axis=0))
     votes = np.floor(due)
     left = asked - votes.sum(axis=0)

@@ -192,7 +192,7 @@ def _when(row: dict[str, str], where: str) -> datetime:
 
 
 def _galaxy(row: dict[str, str], where: str) -> str | None:
-    """What the one subject that was shown says of its galaxy; None: nothing, or there were several."""
+    """The galaxy named by the one subject that was shown; None: none is named, or there were several subjects."""
     subjects = [
         about
         for about in _json(row, "subject_data", dict, where).values()

@@ -76,18 +76,18 @@ def posterior_table(
         if place in galaxies and not np.isnan(galaxies[place].to_numpy(np.float64)).all():
             columns[place] = galaxies[place].to_numpy(np.float64)
     columns["in_training"] = pd.array(known, "boolean") if in_training is None else known
-    chances = _summary(samples)
+    positive_summary = _summary(samples)
     low, high = votes_interval(samples, expected_votes)
-    opposite = {
-        "mean": 1 - chances["mean"],
-        "std": chances["std"],
-        "p05": 1 - chances["p95"],
-        "p50": 1 - chances["p50"],
-        "p95": 1 - chances["p05"],
+    negative_summary = {
+        "mean": 1 - positive_summary["mean"],
+        "std": positive_summary["std"],
+        "p05": 1 - positive_summary["p95"],
+        "p50": 1 - positive_summary["p50"],
+        "p95": 1 - positive_summary["p05"],
     }
     for answers, fractions, counts in (
-        (positive, chances, (low, high)),
-        (negative, opposite, (expected_votes - high, expected_votes - low)),
+        (positive, positive_summary, (low, high)),
+        (negative, negative_summary, (expected_votes - high, expected_votes - low)),
     ):
         prefix = column_prefix(question, answers)
         columns |= {f"{prefix}_{name}": values for name, values in fractions.items()}

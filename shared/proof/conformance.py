@@ -1,4 +1,4 @@
-"""How far a framework is from the specification: one error per check, from random words up to posterior samples.
+"""How far a framework is from the specification: one error per check, from random bits up to posterior samples.
 
 Every framework is compared with `shared.proof.reference`, alone in its process, never with another framework. An error
 is max |difference| / max |oracle|, or, for what must be bit-identical, how many numbers differ.

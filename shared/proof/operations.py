@@ -17,7 +17,7 @@ Weights = dict[str, np.ndarray]
 
 
 class Given(NamedTuple):
-    """What a layer is given beside its weights and inputs."""
+    """Arguments of a layer besides its weights and inputs."""
 
     moments: Weights | None = None  # mean and variance for a batch norm; None: those of the batch
     kept: np.ndarray | None = None  # bool, what a layer keeps; None: everything, nothing is scaled

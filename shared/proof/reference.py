@@ -97,7 +97,7 @@ def loss(
 
 
 class Gradients(NamedTuple):
-    """What a batch says of the weights."""
+    """The loss of a batch, its gradients, and the moments found in it."""
 
     loss: float
     gradients: Weights  # the loss' gradient with respect to every weight
@@ -244,10 +244,12 @@ def nearest(units: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.sqrt(((units[:, None] - centres) ** 2).sum(-1)).min(1)
 
 
-def _entropy(log_chances: np.ndarray) -> np.ndarray:
-    chances = np.exp(log_chances)
-    return -np.where(chances > 0, chances * np.where(chances > 0, log_chances, 0), 0).sum(-1)
+def _entropy(log_probabilities: np.ndarray) -> np.ndarray:
+    probabilities = np.exp(log_probabilities)
+    return -np.where(
+        probabilities > 0, probabilities * np.where(probabilities > 0, log_probabilities, 0), 0
+    ).sum(-1)
 
 
-def _mixed(log_chances: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return logsumexp(log_chances, axis=1, b=weights[:, None])
+def _mixed(log_probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return logsumexp(log_probabilities, axis=1, b=weights[:, None])

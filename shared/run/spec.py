@@ -247,7 +247,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class MatchSpec:
-    """The same galaxies in two stores."""
+    """How galaxies of two stores are matched."""
 
     store: str | None  # the folder of the other store
     radius: float  # arcseconds
@@ -525,9 +525,7 @@ class OracleSpec:
 class BenchSpec:
     """What is timed, of whom, and how often; see benchmarks/METHOD.md."""
 
-    programs: tuple[
-        str, ...
-    ]  # of benchmarks/programs, interleaved; none: this run's backend alone
+    programs: tuple[str, ...]  # of benchmarks/programs, interleaved; none: this run's backend alone
     tasks: tuple[str, ...]  # files of benchmarks/tasks
     batch_size: int
     warmup: int  # calls, at most, until a task is steady

@@ -40,7 +40,7 @@ def write_catalogue(
 
 
 def facts(run: RunSpec) -> dict[str, Any]:
-    """What a file of weights or posteriors says of the run that made it."""
+    """The facts about a run that its files of weights and posteriors carry."""
     return {
         "question": run.question,
         "positive": list(run.positive),
@@ -55,7 +55,7 @@ def facts(run: RunSpec) -> dict[str, Any]:
 
 
 def where(backend: Backend) -> dict[str, str]:
-    """What a run ran on: the backend's own words, and the memory allocator's setting, which decides speed on a CPU."""
+    """What a run ran on: the backend's description, and the memory allocator, which decides speed on a CPU."""
     return {**backend.describe(), "allocator": allocator()}
 
 

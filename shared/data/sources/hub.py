@@ -158,7 +158,7 @@ def _library():
 
 
 def _in_time(calls: Sequence[Callable], at_once: int, timeout: float, folder: Path | None) -> list:
-    """What each of `calls` gives, in the order in which they end; raises what one of them raised.
+    """The results of `calls`, in the order in which they end; raises what one of them raised.
 
     The library waits `timeout` for each byte, so a hub whose bytes drip would hold it for ever. So it works in threads
     that the program need not wait for, and is given up once nothing ends and `folder`, if any, does not grow.

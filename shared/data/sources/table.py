@@ -161,7 +161,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _images(path: Path, groups: dict[int, dict[int, Any]]) -> Iterator[tuple[Any, Any]]:
-    """What `groups` says of each row of each group of rows, and what that row's column of images holds."""
+    """The entry of `groups` for each row of each group of rows, and that row's image."""
     with _open(path) as (file, column):
         for group, rows in sorted(groups.items()):
             _check_packing(path, file.metadata.row_group(group), column)
