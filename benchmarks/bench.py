@@ -53,7 +53,7 @@ def bench(run: RunSpec, folder: Path) -> dict:
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "run.json"
         write_json(file, to_config(run))
-        parts = [timed(run, file, tasks, names) for tasks in merge_members(run.bench.tasks)]
+        parts = [timed(run, file, tasks, names) for tasks in task_groups(run.bench.tasks)]
     rows = [row for part in parts for row in part["rows"]]
     missing = [entry for part in parts for entry in part["missing"]]
     if not rows:
@@ -79,7 +79,7 @@ def bench(run: RunSpec, folder: Path) -> dict:
     return {"where": rows[0]["where"], "results": results}
 
 
-def merge_members(tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+def task_groups(tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
     """`tasks` in groups that take turns in the same rounds: each alone, but with what it is told against."""
     found = []
     for task in tasks:

@@ -11,7 +11,7 @@ WAYS = {
 }
 
 
-def shelf(record_set: RecordSet) -> Section:
+def extras(record_set: RecordSet) -> Section:
     """What was left of runs that were killed, images a second into a store, and what all frameworks wait for."""
     blocks = [*_kills(record_set), *_stores(record_set), *_pieces(record_set)]
     if not blocks:

@@ -27,7 +27,7 @@ from reports.runs import (
     setting,
     simulation,
 )
-from reports.saved import SAVED, compared, shelf
+from reports.saved import SAVED, compared, published_savings
 from reports.savings import (
     BASELINE,
     Course,
@@ -96,7 +96,7 @@ POINTS = {"training": training_points, "validation": validation_points}
 def active(record_set: RecordSet) -> Section:
     """Error against labels, for every acquisition and backend, and what was acquired in common."""
     runs = [record for record in record_set.of("active") if record.at("results.rounds")]
-    blocks = [*(_rounds(record_set, runs) if runs else []), *shelf(record_set)]
+    blocks = [*(_rounds(record_set, runs) if runs else []), *published_savings(record_set)]
     if not blocks:
         return bare(
             "Active learning",

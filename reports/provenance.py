@@ -121,7 +121,7 @@ def versions(where: dict) -> str:
     return ", ".join(f"{name} {inner[name]}" for name in VERSIONS if inner.get(name))
 
 
-def origins(record_set: RecordSet, made: Iterable[Section]) -> Section:
+def provenance(record_set: RecordSet, made: Iterable[Section]) -> Section:
     """Where every table and figure of the sections `made` came from: records, files, their commands and commits."""
     by_number = {record.number: record for record in record_set.records}
     contents = {name: read for path in FILES for name, read in files(record_set, path).items()}

@@ -11,17 +11,17 @@ from reports.calibration import calibration
 from reports.conformance import conformance
 from reports.costs import costs
 from reports.errors import confusion, coverage, errors
-from reports.extras import shelf
+from reports.extras import extras
 from reports.learning import active, curves
 from reports.memory import memory
 from reports.pages import clear_figures, write_html, write_markdown, write_numbers
 from reports.pictures import galaxies
-from reports.provenance import origins, ran
+from reports.provenance import provenance, ran
 from reports.rosetta import PAGE, write_rosetta
 from reports.runs import Record, RecordSet, find_runs, index, named
 from reports.scaling import scaling
 from reports.speed import speed
-from reports.summary import answer
+from reports.summary import summary
 from reports.timings import timings
 from shared.run.progress import printable, say
 from shared.run.spec import RunSpec
@@ -39,7 +39,7 @@ def side_by_side(_: RecordSet) -> Section:
 
 
 SECTIONS = (
-    answer,
+    summary,
     conformance,
     agreement,
     speed,
@@ -54,7 +54,7 @@ SECTIONS = (
     confusion,
     curves,
     galaxies,
-    shelf,
+    extras,
     side_by_side,
     ran,
 )
@@ -135,7 +135,7 @@ def _culprits(things: list, make_set: Callable[[list], RecordSet]) -> list[tuple
 def sections(record_set: RecordSet) -> list[Section]:
     """The report before it is a page."""
     made = [section(record_set) for section in SECTIONS]
-    return [*made, origins(record_set, made)]
+    return [*made, provenance(record_set, made)]
 
 
 if __name__ == "__main__":

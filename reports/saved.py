@@ -73,23 +73,23 @@ def _apart(values: np.ndarray) -> NumberText:
     return NumberText(difference_text(values, 4), *difference(values))
 
 
-def shelves_of(record_set: RecordSet) -> dict[str, list[dict[str, list[Course]]]]:
+def published_courses(record_set: RecordSet) -> dict[str, list[dict[str, list[Course]]]]:
     """File -> what was published of runs whose records are not here, of each question the backend with most runs."""
-    shelves = {}
+    courses = {}
     for origin, found in files(record_set, "labels_saved.json").items():
         best: dict[tuple, dict[str, list[Course]]] = {}
         for named in courses_in(found):
             about = named[BASELINE][0].about
             key = (about["dataset"], about["question"])
             best[key] = max(best.get(key, {}), named, key=lambda some: len(some.get(BASELINE, ())))
-        shelves[origin] = list(best.values())
-    return shelves
+        courses[origin] = list(best.values())
+    return courses
 
 
-def shelf(record_set: RecordSet) -> list[Prose | Table | Figure]:
+def published_savings(record_set: RecordSet) -> list[Prose | Table | Figure]:
     """A table and figures of each file of published runs."""
     blocks = []
-    for origin, problems_ in shelves_of(record_set).items():
+    for origin, problems_ in published_courses(record_set).items():
         rows = [
             {key: named[BASELINE][0].about[key] for key in ("dataset", "question")}
             | {"backend": TITLES.get(named[BASELINE][0].about["backend"], "")}

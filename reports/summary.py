@@ -6,13 +6,21 @@ at which most was timed; without any by the speeds of fits.
 
 from reports.agreement import pairs_apart
 from reports.blocks import Range, Section, bare, measure, prose, significant, table
-from reports.comparisons import OURS, Contest, at_reference, contests, on_gpu, reference, title
+from reports.comparisons import (
+    OURS,
+    Comparison,
+    at_reference,
+    comparisons,
+    on_gpu,
+    reference,
+    title,
+)
 from reports.conformance import checks, latest
 from reports.errors import covered, measured
 from reports.learning import acquisition, labels_share
 from reports.memory import peak
 from reports.runs import TITLES, Record, RecordSet, files, gathered, group, setting
-from reports.saved import shelves_of
+from reports.saved import published_courses
 from reports.savings import BASELINE, difference, paired, saving_text, savings
 from reports.timings import SPEEDS, alike
 
@@ -20,10 +28,10 @@ TITLE = "The answer in five lines"
 LEVEL = 80  # the predicted coverage, in per cent, at which coverage is told
 
 
-def answer(record_set: RecordSet) -> Section:
+def summary(record_set: RecordSet) -> Section:
     """One line per finding that the records allow, and the fits' numbers."""
-    training, posteriors, thrift = _timed(contests(record_set))
-    learning = _labels_shelf(record_set) or _labels(record_set)
+    training, posteriors, thrift = _timed(comparisons(record_set))
+    learning = _published_labels(record_set) or _labels(record_set)
     findings = (training or _speed(record_set), posteriors, thrift, learning, _equality(record_set))
     lines = [line for line in findings if line]
     rows = [_row(record_set, records) for records in alike(record_set.of("fit"))]
@@ -44,10 +52,10 @@ def answer(record_set: RecordSet) -> Section:
 # Of benchmarks
 
 
-def _timed(found: list[Contest]) -> list[str | None]:
+def _timed(found: list[Comparison]) -> list[str | None]:
     """The three lines of benchmarks, each of CPUs and then of GPUs."""
-    of_gpus = [contest for contest in found if on_gpu(contest.timings[0])]
-    of_cpus = [contest for contest in found if contest not in of_gpus]
+    of_gpus = [comparison for comparison in found if on_gpu(comparison.timings[0])]
+    of_cpus = [comparison for comparison in found if comparison not in of_gpus]
     each = zip(_benchmarks(of_cpus), _benchmarks(of_gpus), strict=True)
     starts = ("Speed", "Prediction and posteriors", "Start-up and memory")
     return [
@@ -56,25 +64,27 @@ def _timed(found: list[Contest]) -> list[str | None]:
     ]
 
 
-def _benchmarks(found: list[Contest]) -> list[str | None]:
+def _benchmarks(found: list[Comparison]) -> list[str | None]:
     """What is said of training, of prediction and posteriors, and of start-up and memory."""
     if not found:
         return [None] * 3
-    of = {task: _contest_of(found, task) for task in ("train", "predict", "posterior", "startup")}
+    of = {
+        task: _comparison_of(found, task) for task in ("train", "predict", "posterior", "startup")
+    }
     parts = (
         [_fastest(of["train"], "in training")],
         [_fastest(of["predict"], "in prediction"), _fastest(of["posterior"], "in posteriors")],
         [_fastest(of["startup"], "in start-up"), _thriftiest(of["train"])],
     )
     there = [[part for part in some if part] for some in parts]
-    exact = all(precision(contest) == "float32" for contest in of.values() if contest)
+    exact = all(precision(comparison) == "float32" for comparison in of.values() if comparison)
     at = f"({'float32, ' if exact else ''}{reference(found)[0]})"
     lines = [f"{'; '.join(some)} {at}" if some else None for some in there]
     return [lines[0] and lines[0] + _elsewhere(found, of["train"]), *lines[1:]]
 
 
-def _contest_of(found: list[Contest], task: str) -> Contest | None:
-    """The contest of `task` at the reference, else the last on that machine in which all of ours can be told apart."""
+def _comparison_of(found: list[Comparison], task: str) -> Comparison | None:
+    """The comparison of `task` at the reference, else the last on that machine that tells all of ours apart."""
     here = at_reference(found).get(task)
     if here and leader(here):
         return here
@@ -83,22 +93,24 @@ def _contest_of(found: list[Contest], task: str) -> Contest | None:
     return others[-1] if others else here
 
 
-def precision(contest: Contest) -> str:
-    """In what ours are told apart in `contest`: in float32, else in what the first of them computed in."""
-    found = [timing.precision for name in OURS if (timing := contest.of(name))]
+def precision(comparison: Comparison) -> str:
+    """In what ours are told apart in `comparison`: in float32, else in what the first of them computed in."""
+    found = [timing.precision for name in OURS if (timing := comparison.of(name))]
     return "float32" if "float32" in found or not found else found[0]
 
 
-def leader(contest: Contest) -> tuple[str, dict[str, Range]] | None:
-    """The fastest of ours in `contest` and its ratio to each other of ours; None without ratios of them."""
+def leader(comparison: Comparison) -> tuple[str, dict[str, Range]] | None:
+    """The fastest of ours in `comparison` and its ratio to each other of ours; None without ratios of them."""
     there = [
         name
         for name in OURS
-        if (timing := contest.of(name)) and timing.precision == precision(contest)
+        if (timing := comparison.of(name)) and timing.precision == precision(comparison)
     ]
     among = {
         one: {
-            other: contest.ratios[one, other] for other in there if (one, other) in contest.ratios
+            other: comparison.ratios[one, other]
+            for other in there
+            if (one, other) in comparison.ratios
         }
         for one in there
     }
@@ -109,16 +121,16 @@ def leader(contest: Contest) -> tuple[str, dict[str, Range]] | None:
     return best, full[best]
 
 
-def _fastest(contest: Contest | None, what: str) -> str | None:
-    found = leader(contest) if contest else None
+def _fastest(comparison: Comparison | None, what: str) -> str | None:
+    found = leader(comparison) if comparison else None
     if not found:
         return None
     best, ratios = found
     beaten = [f"{times(ratio)} {title(name)}" for name, ratio in ratios.items() if ratio.low > 1]
     level = [f"{times(ratio)} {title(name)}" for name, ratio in ratios.items() if ratio.low <= 1]
-    samples = f", {contest.samples} samples" if contest.samples else ""
-    exact = "" if precision(contest) == "float32" else f", {precision(contest)}"
-    at = f"{what} at {contest.of_size}{samples}{exact},"
+    samples = f", {comparison.samples} samples" if comparison.samples else ""
+    exact = "" if precision(comparison) == "float32" else f", {precision(comparison)}"
+    at = f"{what} at {comparison.of_size}{samples}{exact},"
     if not level:
         return f"{at} {title(best)} is fastest, {' and '.join(beaten)}"
     if not beaten:
@@ -131,7 +143,7 @@ def times(ratio: Range) -> str:
     return f"{ratio.middle:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times"
 
 
-def _elsewhere(found: list[Contest], here: Contest | None) -> str:
+def _elsewhere(found: list[Comparison], here: Comparison | None) -> str:
     """In how many of all trainings the same framework is shown to be fastest; nothing if there is but one."""
     if here is None or not (best := leader(here)):
         return ""
@@ -144,24 +156,24 @@ def _elsewhere(found: list[Contest], here: Contest | None) -> str:
     return f"; it is shown to be fastest in {count} of the {len(leaders)} trainings timed there"
 
 
-def _thriftiest(contest: Contest | None) -> str | None:
-    rows = [row for name in OURS if contest and (row := contest.of(name)) and peak(row)]
+def _thriftiest(comparison: Comparison | None) -> str | None:
+    rows = [row for name in OURS if comparison and (row := comparison.of(name)) and peak(row)]
     if len(rows) < 2:
         return None
     rows.sort(key=peak)
     least, *others = (f"{title(row.program)} {peak(row) / 1e9:.2f} GB" for row in rows)
-    at = f"in training at {contest.of_size}"
+    at = f"in training at {comparison.of_size}"
     return f"{at}, memory is least by {least}, against {' and '.join(others)}"
 
 
 # Of active learning
 
 
-def _labels_shelf(record_set: RecordSet) -> str | None:
+def _published_labels(record_set: RecordSet) -> str | None:
     """What the published pairs of runs say: for how many questions asking pays, and how much."""
     pays, costs, open_ = [], [], []
-    shelves = [named for found in shelves_of(record_set).values() for named in found]
-    for runs, name in ((named, name) for named in shelves for name in named if name != BASELINE):
+    courses = [named for found in published_courses(record_set).values() for named in found]
+    for runs, name in ((named, name) for named in courses for name in named if name != BASELINE):
         pair = paired(runs[BASELINE], runs[name], "rmse")
         found = savings(pair, (1.0,)) if pair is not None else []
         if not found or len(pair.random) < 2:
@@ -263,14 +275,12 @@ def _errors(record_set: RecordSet) -> str | None:
         means = [error.mean for error in found]
         verdict = closer if max(means) - min(means) < max(spreads) else further
         verdict.append(record_set.setting(fits[0]))
-    comparisons = [
+    lines = [
         f"{where} than the seeds of one backend in {_settings(names)}"
         for where, names in (("closer together", closer), ("further apart", further))
         if names
     ]
-    return (
-        f"Equality: the backends' mean RMSE lie {', '.join(comparisons)}." if comparisons else None
-    )
+    return f"Equality: the backends' mean RMSE lie {', '.join(lines)}." if lines else None
 
 
 # Of fits

@@ -352,7 +352,7 @@ def test_who_ends_before_the_last_turn_is_missing_and_the_others_go_on(tmp_path,
 
 def test_tasks_go_together_only_with_what_they_are_told_against():
     tasks = ("train", "posterior", "predict", "epoch", "round")
-    assert bench.merge_members(tasks) == [
+    assert bench.task_groups(tasks) == [
         ("train",),
         ("posterior", "predict"),
         ("epoch",),

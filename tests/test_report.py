@@ -171,7 +171,7 @@ def rounds(errors, acquired=(("a", "b"), ("c", "d"))) -> list[dict]:
 TURNS = {"tf": 0.2, "torch": 0.25, "jax": 0.5, "torch-bf16": 0.1, "keras-torch": 0.3}
 
 
-def contest(
+def comparison(
     tasks=("train", "predict", "posterior"), size=64, batch=128, turns=None, **more
 ) -> dict:
     """The results of a benchmark in which programs take turns: program -> seconds of its median call."""
@@ -265,7 +265,7 @@ def everything(folder: Path) -> Path:
         records / "fit" / "torch-128",
         fit("torch", config={"model.image_size": 128}, test={"rmse": 0.05}),
     )
-    keep(records / "bench" / "many", record(task="bench", **contest()))
+    keep(records / "bench" / "many", record(task="bench", **comparison()))
     keep(records / "prepare", record("torch", task="prepare", store=galaxies, galaxies=40))
     return records
 

@@ -8,13 +8,13 @@ import pytest
 
 from reports.against import verdict
 from reports.blocks import Measure, NumberText, Range, table
-from reports.comparisons import Timing, contests, reference, title
+from reports.comparisons import Timing, comparisons, reference, title
 from reports.costs import SURVEYS
 from reports.memory import Fit, fitted
 from reports.numbers import DIGITS, numbers_csv, tables_csv
 from reports.report import sections, write_report
 from reports.runs import index, read_runs
-from tests.test_report import contest, fit, keep, record, rounds
+from tests.test_report import comparison, fit, keep, record, rounds
 from tests.text_difference import different
 
 RECORDS = Path(__file__).parent.parent / "reports" / "records"
@@ -23,7 +23,7 @@ TASKS = ("train", "predict", "posterior", "acquisition", "startup")
 
 
 def bench(size=64, batch=128, turns=None, tasks=TASKS, changes=None, steps=4, **more) -> dict:
-    results = contest(tasks, size, batch, turns) | more
+    results = comparison(tasks, size, batch, turns) | more
     for row in results["rows"]:
         row |= {"peak_memory_bytes": row["peak_memory_bytes"] + MORE.get(row["program"], 0)}
         row |= changes or {}
@@ -165,12 +165,12 @@ def test_the_reference_is_where_most_was_timed(tmp_path):
     data = (bench(64, 32), bench(64, 256), bench(128, 64, tasks=("train",)))
     for place, entry in enumerate(data):
         keep(tmp_path / str(place), entry)
-    found = contests(index(read_runs(tmp_path)))
+    found = comparisons(index(read_runs(tmp_path)))
     assert reference(found)[1:] == (64, 256)
     assert reference([]) is None
 
 
-def test_every_contest_can_be_chosen_by_what_it_is(tmp_path):
+def test_every_comparison_can_be_chosen_by_what_it_is(tmp_path):
     made = sections_of(tmp_path, bench(64, 32), bench(64, 128), bench(128, 128))["Speed"]
     assert made.controls["image size (px)"] == ["64", "128"]
     assert made.controls["batch"] == ["32", "128"]
@@ -306,7 +306,7 @@ def test_what_was_timed_in_no_float32_is_told_with_its_precision(tmp_path):
     assert f"{expected} TensorFlow and 2.00 (1.90 to 2.11) times PyTorch (A card" in text
 
 
-def test_a_contest_without_all_of_ours_does_not_hide_one_that_has_them(tmp_path):
+def test_a_comparison_without_all_of_ours_does_not_hide_one_that_has_them(tmp_path):
     halves = (bench(), bench(turns={"torch": 0.2, "keras-torch": 0.3}))
     assert "in training at 64 px, batch 128, TensorFlow is fastest" in answer(tmp_path, *halves)
 

@@ -58,7 +58,7 @@ def graph(seed):
         one = names[rng.integers(i)]
         froms = {one: some(rng, questions[one])}
         for other in rng.permutation(names[:i]).tolist():
-            if not merge_members(questions, leads, one, other):
+            if not asked_together(questions, leads, one, other):
                 froms[other] = some(rng, questions[other])
                 break
         leads[question] = froms
@@ -69,7 +69,7 @@ def some(rng, answers):
     return tuple(rng.permutation(answers)[: rng.integers(1, len(answers) - 1)].tolist())
 
 
-def merge_members(questions, leads, one, other):
+def asked_together(questions, leads, one, other):
     """Whether a volunteer may be asked both; only of questions that lead to them, to be quick."""
     needed = {one, other} | {
         q for name in (one, other) for q, _ in schema.relevant(questions, leads, name)
