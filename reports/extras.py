@@ -1,4 +1,4 @@
-"""What was measured apart and lies beside the records as a file of its own: kills, stores, small pieces."""
+"""What was measured apart and lies beside the records as a file of its own: crash recovery, stores, small pieces."""
 
 from reports.blocks import Section, bare, from_files, prose, table
 from reports.runs import TITLES, RecordSet, files
@@ -37,9 +37,7 @@ def _kills(record_set: RecordSet) -> list:
             }
             for one in content["runs"]
         ]
-        caption = (
-            f"Runs hurt at random moments and started again, against one that was not ({origin})"
-        )
+        caption = f"Runs interrupted at random moments and started again, against one that was not ({origin})"
         blocks.append(from_files(table(caption, rows, [], {"time (s)": ".0f"}), origin))
     return blocks
 

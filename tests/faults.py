@@ -93,8 +93,8 @@ class Runs:
         """What the last run printed."""
         return self.log.read_text()
 
-    def hurt(self, how: str, at: int) -> list[str]:
-        """What is wrong with a run that is hurt so, or with the same when it is started again."""
+    def interrupted(self, how: str, at: int) -> list[str]:
+        """What is wrong with a run that is interrupted so, or with its second start."""
         self.fresh()
         status, problems = self.run(how, at), []
         struck, output = self.disk.struck, self.output()

@@ -72,19 +72,19 @@ def test_the_small_pieces_run_and_leave_what_the_report_reads(tmp_path):
         assert "data" not in one["stats"]
 
 
-def test_blows_are_shared_out_and_of_every_kind():
+def test_interruptions_are_shared_out_and_of_every_kind():
     assert kills.shared_out(200, [16, 8, 6]) == [107, 53, 40]
     assert sum(kills.shared_out(7, [1] * 14)) == 7
     counts = {"kill": 10, "error": 10, "cut": 3}
     plan = kills.planned(counts, np.random.default_rng(0))
-    assert Counter(blow.kind for blow in plan) == counts
+    assert Counter(event.kind for event in plan) == counts
     for kind, hows in {"kill": kills.KILLS, "error": kills.ERRORS}.items():
-        planned_hows = Counter(blow.how for blow in plan if blow.kind == kind)
+        planned_hows = Counter(event.how for event in plan if event.kind == kind)
         assert planned_hows == dict.fromkeys(hows, 2)
-    assert all(0 <= blow.when < 1 for blow in plan)
+    assert all(0 <= event.when < 1 for event in plan)
 
 
-def test_every_task_that_writes_and_every_framework_is_hurt():
+def test_every_task_that_writes_and_every_framework_is_interrupted():
     tasks = {case.words[0] for case in kills.CASES.values()}
     assert tasks >= {"prepare", "fit", "predict", "active", "calibrate", "export", "report"}
     for task in ("fit", "predict", "active"):
@@ -143,10 +143,10 @@ def test_kills_writes_its_record_and_fails_where_runs_differ(tmp_path, monkeypat
     asked = {}
 
     def campaign(place, name, case, plan):
-        asked[name] = Counter(blow.kind for blow in plan)
+        asked[name] = Counter(event.kind for event in plan)
         right = name != "fit-jax"
         counts = {"kills": asked[name]["kill"], "errors": asked[name]["error"], "cuts": 0}
-        return {"case": name, "task": "fit", "right": right, "blows": [], **counts}
+        return {"case": name, "task": "fit", "right": right, "interruptions": [], **counts}
 
     monkeypatch.setattr(kills, "campaign", campaign)
     monkeypatch.setattr(kills, "ready", lambda folder, fitted: folder)
@@ -169,7 +169,7 @@ def test_a_run_that_cannot_end_is_told_with_its_last_words(tmp_path):
     place = kills.Place(tmp_path, None)
     case = kills.Case(("fit", "dataset=folder", "dataset.images=nowhere"), 1)
     with pytest.raises(RuntimeError, match=r"(?s)fit ended with status 2:\n.*nowhere"):
-        kills.undisturbed(place, "fit", case)
+        kills.uninterrupted(place, "fit", case)
 
 
 # The acquisition

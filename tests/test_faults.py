@@ -132,7 +132,7 @@ def problems(runs, count):
         problem
         for number, how in enumerate(kills.ERRORS)
         for at in spread(runs.changes - number, count)
-        for problem in runs.hurt(how, at + number)
+        for problem in runs.interrupted(how, at + number)
     ]
 
 
@@ -153,9 +153,9 @@ def test_predict_minds_no_disk_that_fails(fitted, tmp_path, monkeypatch):
 
 
 def test_commands_mind_neither_kills_nor_errors_nor_power_cuts(place):
-    blows = [("kill", "parent", 0.7), ("error", "full", 0.3), ("cut", "cut", 0.6)]
-    crash_recovery.campaign(place, "prepare", *blows)
+    interruptions = [("kill", "parent", 0.7), ("error", "full", 0.3), ("cut", "cut", 0.6)]
+    crash_recovery.campaign(place, "prepare", *interruptions)
 
 
 def test_what_a_command_reported_done_outlives_a_power_cut(fitted):
-    assert kills.undisturbed(fitted, "export", kills.CASES["export"]).lost == []
+    assert kills.uninterrupted(fitted, "export", kills.CASES["export"]).lost == []

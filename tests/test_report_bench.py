@@ -448,7 +448,7 @@ def test_what_was_measured_apart_is_told(tmp_path):
         "Kills, stores and small pieces"
     ]
     row = ["JAX", "fit", "10", "3", "2", "not the same", "78"]
-    assert tables(made, "hurt")[0].rows == [row]
+    assert tables(made, "interrupted")[0].rows == [row]
     assert tables(made, "store")[0].rows == [["Pillow decodes, and no more", "2,847", "—"]]
     assert [block.files for block in made.blocks if block.kind == "table"] == [
         ("kills/kills.json",),
