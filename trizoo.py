@@ -1,4 +1,4 @@
-"""The door: `trizoo TASK key=value ...`.
+"""The command line: `trizoo TASK key=value ...`.
 
 Hydra composes a run from conf/, the run is written as run.json into a folder of its own, and a fresh process does
 it: threads, allocator and framework are settled before anything is imported, and nothing leaks from run to run.

@@ -3,7 +3,7 @@
     python -m benchmarks.acquisition record=acquisition.json backend=tf,torch,jax rounds=5
 
 `record` is the file for the JSON, `backend` the frameworks, `rounds` how often each is timed; all other words are those
-of the door. GALAXIES galaxies of SAMPLES samples each are scored by mutual information, N = VOTES, in each framework: a
+of `trizoo`. GALAXIES galaxies of SAMPLES samples each are scored by mutual information, N = VOTES, in each framework: a
 process of its own, which waits while another works, so that they take turns, round after round, and none has the cores
 for a better minute. At each turn it also evaluates the formula (W+20, equation 9) as one would write it down in plain
 Python, in loops over galaxies, samples and counts, with a table of the binomial coefficients: for DIRECT galaxies, the

@@ -30,7 +30,7 @@ from shared.run.spec import RunSpec, one_of, to_config
 AGAINST = {
     "posterior": "predict",
     "epoch": "epoch_memory",
-}  # what it costs is told by what the other does
+}  # measured against the other, which does the rest
 
 
 class Opened(NamedTuple):

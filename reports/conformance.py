@@ -281,8 +281,8 @@ def trajectories(origin: str, found: dict) -> list:
         for name, where in found["where"].items()
     ]
     words = prose(
-        "In float32 nobody's weights are the weights: Adam divides a slope by its own size, so that "
-        "a rounding error grows. The measure is what rounding alone does to one framework: first "
+        "In float32 no framework's weights are the right ones: Adam divides a gradient by its own size, so "
+        "that a rounding error grows. The measure is what rounding alone does to one framework: first "
         "weights moved by one unit in the last place (ulp), or the rows of every batch permuted. "
         "Divergence is the root mean square of the difference of two trainings' weights, as a share of that of "
         "what training changed: 0 is the same, √2 unrelated."

@@ -1,4 +1,4 @@
-"""The door: records in; a page to open, Markdown to read anywhere and numbers to compute with out."""
+"""The task `report`: from records, a page to open, Markdown to read anywhere and numbers to compute with."""
 
 import sys
 from collections.abc import Callable

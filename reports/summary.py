@@ -1,6 +1,6 @@
 """The answer in five lines: which framework for what, what active learning saved, and whether the three are equal.
 
-A line is told only where records exist for it. Of benchmarks it is told by ratios within rounds, at the size and batch
+A line is there only where records exist for it. Benchmarks are compared by ratios within rounds, at the size and batch
 at which most was timed; without any by the speeds of fits.
 """
 

@@ -103,7 +103,7 @@ class Runs:
             problems.append(f"status {status}: {output[-900:]}")
         if how in ("ENOSPC", "full", "short") and (litter := unfinished(self.here)):
             problems.append(f"left {litter}")
-        sweep(self.here / "run")  # as the door does
+        sweep(self.here / "run")  # as `trizoo` does
         if again := self.run():
             problems.append(f"then status {again}: {self.output()[-900:]}")
         if differing := differences(self.whole, contents(self.here)):

@@ -398,7 +398,7 @@ def test_without_a_truth_none_is_told(played):
 
 @pytest.fixture
 def trained(tmp_path):
-    """The folder of a fit, as far as its heirs look."""
+    """The folder of a fit, as far as runs that are given its weights look."""
     words = ["task=fit", "seed=7", "dataset.galaxies=90", "model.image_size=32", "split.test=0.4"]
     words += ["question=bar", "positive=[strong,weak]", "posterior.samples=12", "minimum_votes=3"]
     words += ["training.members=2"]

@@ -22,7 +22,7 @@ PAIRS = [(name, precision) for name in BACKENDS for precision in TOLERANCES]
 # or the reason is here. Errors below ROUNDING are one or two roundings of the largest value, and are not compared.
 ROUNDING = 2.5e-7
 AT_ONCE = (
-    "oneDNN's slope of a kernel sums over all pixels in one go; ours in JAX sums image by image"
+    "oneDNN's gradient of a kernel sums over all pixels in one go; ours in JAX sums image by image"
 )
 TERM_BY_TERM = "oneDNN's convolutions round twice as far as Eigen's, which add up in blocks"
 LISTED = {

@@ -88,8 +88,8 @@ def train(folder, name):
     units = networks.features(state, images, views)
     found["probabilities"] = networks.probabilities(state, units, {"dropout": kept})
     plan = draw_plans(run, galaxies(0, GALAXIES), 16, 0, 0, 1)
-    loss, slopes = networks.gradients(state, noise(40), plan)
-    found |= {f"slopes/{key}": array for key, array in slopes.items()} | {"loss": loss}
+    loss, gradients = networks.gradients(state, noise(40), plan)
+    found |= {f"gradients/{key}": array for key, array in gradients.items()} | {"loss": loss}
     save_weights(folder / "ensemble.safetensors", networks.export_weights(state), {})
     backend = networks.backend
     for seed in range(MEMBERS):
@@ -98,8 +98,8 @@ def train(folder, name):
         programs.append(one.calls)
         save_weights(folder / f"{seed}.safetensors", backend.export_weights(one), {})
         plan = draw_plan(single, galaxies(0, GALAXIES), 16, 0, 0, 1)
-        loss, slopes = backend.gradients(one, noise(40), plan)
-        found |= {f"slopes/{seed}/{key}": array for key, array in slopes.items()}
+        loss, gradients = backend.gradients(one, noise(40), plan)
+        found |= {f"gradients/{seed}/{key}": array for key, array in gradients.items()}
         found[f"loss/{seed}"] = loss
     np.savez(folder / "found.npz", **found)
     facts = {
@@ -152,8 +152,8 @@ def test_members_are_the_networks_of_their_seeds(trained):
         for parts in zip(checkpoint[:3], kept[:3], strict=True):
             check(member(parts[0], seed), parts[1])
         check(member(whole, seed), one)
-        slopes = {name: found[f"slopes/{seed}/{name}"] for name in one}
-        check({name: found[f"slopes/member{seed}/{name}"] for name in one}, slopes)
+        gradients = {name: found[f"gradients/{seed}/{name}"] for name in one}
+        check({name: found[f"gradients/member{seed}/{name}"] for name in one}, gradients)
         moved = [
             np.abs(one[name] - array).max() for name, array in init_weights(model, seed).items()
         ]

@@ -142,7 +142,7 @@ def written(path: Path) -> Callable[[bytes], object]:
 
 
 def one_line(call: Callable[[], int]) -> None:
-    """`call` a door that says in one line what is wrong; what it says becomes a ValueError, as it was."""
+    """`call` a command that says in one line what is wrong; what it says becomes a ValueError, as it was."""
     errors, quiet = io.StringIO(), io.StringIO()
     with redirect_stderr(errors), redirect_stdout(quiet):
         status = call()
@@ -174,8 +174,8 @@ def of_runs(folder: Path) -> Iterator[Own]:
     (put := written(trained / "run.json"))(text)
     (trained / "weights.safetensors").touch()
     for task in ("predict", "calibrate", "export"):
-        heir = trizoo.compose([f"task={task}", f"weights={trained}"])
-        read = partial(trizoo.with_fit, heir, [f"task={task}", f"weights={trained}"])
+        given = trizoo.compose([f"task={task}", f"weights={trained}"])
+        read = partial(trizoo.with_fit, given, [f"task={task}", f"weights={trained}"])
         yield Own(f"run.json for {task}", text, put, read)
 
 

@@ -218,7 +218,7 @@ def test_gradients_of_whole_networks_are_finite_differences(name):
         / size
         for h in (1e-5, 1e-6, 1e-7)
     ]
-    assert min(errors) < 1e-5  # ReLU and max-pool bend between the two
+    assert min(errors) < 1e-5  # ReLU and max-pool have a kink between the two
 
 
 def test_running_moments_move_towards_a_batchs():

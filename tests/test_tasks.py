@@ -1,4 +1,4 @@
-"""The tasks on real stores: through the door, and within this process with PyTorch where the door is not the point."""
+"""The tasks on real stores: by the command, and within this process with PyTorch where the command is not the point."""
 
 import csv
 import json
@@ -61,8 +61,8 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("tasks")
 
 
-def door(place, task, name, *words):
-    """The folder of a run that the door did."""
+def command(place, task, name, *words):
+    """The folder of a run of the command."""
     small = [word for word in SMALL if uses(task, trizoo.key_of(word))]
     words = [*small, f"outputs={place}", f"folder={place / name}", *words]
     assert trizoo.main([task, *words]) == 0
@@ -95,8 +95,8 @@ def stored(results):
 
 @pytest.fixture(scope="module")
 def fitted(place):
-    """A fit that the door did."""
-    return door(place, "fit", "fitted")
+    """A fit by the command."""
+    return command(place, "fit", "fitted")
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,7 @@ def test_predict_on_a_folder_without_a_table_in_another_framework(fitted, photos
     needs("jax")
     words = (f"weights={fitted}", *on(photos / "all"))
     one, _ = here(photos, "predict", "photos torch", *words)
-    other = posterior(door(photos, "predict", "photos jax", *words, "backend=jax"))
+    other = posterior(command(photos, "predict", "photos jax", *words, "backend=jax"))
     assert other["id"].tolist() == [f"00{number}" for number in range(8)]
     assert pd.api.types.is_string_dtype(other["id"])
     assert not other["in_training"].any()
@@ -486,7 +486,7 @@ def test_a_batch_larger_than_all_galaxies(place):
 
 
 def test_the_rounds_of_active_learning(place):
-    folder = door(place, "active", "rounds", "minimum_votes=37")
+    folder = command(place, "active", "rounds", "minimum_votes=37")
     results, ids = record(folder)["results"], []
     store = stored(results)
     _, total = votes(store, "smooth-or-featured", ("smooth",))
@@ -559,9 +559,9 @@ def test_other_ways_to_acquire(place, word):
     assert len(pd.read_csv(folder / "ask_next.csv")) == 6
 
 
-def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd):
+def test_a_survey_waits_for_volunteers_and_goes_on_by_the_command(place, capfd):
     words = ("oracle=volunteers", "minimum_votes=37", "acquisition.rounds=1")
-    folder = door(place, "active", "asked of volunteers", *words)
+    folder = command(place, "active", "asked of volunteers", *words)
     *_, last = capfd.readouterr().out.strip().splitlines()
     assert last.startswith(f"6 galaxies wait for volunteers: upload {folder / 'ask-01'}; collect")
     assert last.endswith("give the same command again: it goes on from there")
@@ -572,7 +572,7 @@ def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd
     export = folder / "classifications" / "mine.csv"
     export.parent.mkdir()
     classify(export, {name: 38 for name in asked[:5]})
-    assert door(place, "active", "asked of volunteers", *words) == folder
+    assert command(place, "active", "asked of volunteers", *words) == folder
     output = capfd.readouterr()
     assert "going on after round 0 of 1" in output.err
     assert "done in" in output.out
@@ -684,7 +684,7 @@ def test_a_gpu_that_is_not_there_is_one_line_and_the_fix(place, capfd):
 def test_every_precision_in_every_framework(place, fitted, backend, precision, near):
     needs(backend)
     words = (f"backend={backend}", f"backend.precision={precision}")
-    folder = door(place, "fit", f"{backend} {precision}", *words)
+    folder = command(place, "fit", f"{backend} {precision}", *words)
     made = record(folder)
     assert made["where"]["precision"] == precision
     table, usual = posterior(folder), posterior(fitted)

@@ -95,8 +95,8 @@ def measure():
 
         d = framework.put(direction(golden()[0][f"{name}/running/features"].shape))
         pulled = (framework.weights(weights), framework.arrays({"x": x}), d)
-        y, _, slopes = framework.pull(call, *pulled)
-        gradients = {key: framework.from_layout(slopes[key]) for key in weights}
+        y, _, pulled_back = framework.pull(call, *pulled)
+        gradients = {key: framework.from_layout(pulled_back[key]) for key in weights}
         found[name] = errors(name, "running", framework.fetch(y), gradients)
     print(json.dumps(found))
 

@@ -1,4 +1,4 @@
-"""Our three frameworks, each through the one door that the rest of trizoo uses."""
+"""Our three frameworks, each through the interface that the rest of trizoo uses."""
 
 from importlib import import_module
 from pathlib import Path

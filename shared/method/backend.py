@@ -1,4 +1,4 @@
-"""The one door to a framework: a backend is a package with these names."""
+"""The interface to a framework: a backend is a package with these names."""
 
 import os
 import tempfile

@@ -48,7 +48,7 @@ class Classification(NamedTuple):
 
 
 def find_exports(folder: Path) -> tuple[list[Path], list[str]]:
-    """The exports in `folder`, and a line that tells what else is there; hidden files are nobody's business."""
+    """The exports in `folder`, and a line about what else is there; hidden files are ignored."""
     paths = sorted(folder.glob("[!.]*"))
     exports = [path for path in paths if path.name.lower().endswith(KINDS) and path.is_file()]
     other = [path.name for path in paths if path not in exports]

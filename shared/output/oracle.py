@@ -34,8 +34,8 @@ def revealed(galaxies: Labelled, votes: int | None, seed: int) -> Labelled:
     yes, left = galaxies.yes.copy(), galaxies.total.copy()
     for piece in pieces(len(yes), votes):  # views, which are changed in place
         some_yes, some_left = yes[piece], left[piece]
-        for luck in uniforms(galaxy_keys(seed, "votes", galaxies.hashes[piece]), 0, votes).T:
-            some_yes -= luck * some_left < some_yes
+        for uniform in uniforms(galaxy_keys(seed, "votes", galaxies.hashes[piece]), 0, votes).T:
+            some_yes -= uniform * some_left < some_yes
             some_left -= some_left > 0
     return galaxies._replace(yes=galaxies.yes - yes, total=galaxies.total - left)
 

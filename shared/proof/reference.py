@@ -116,8 +116,8 @@ def gradients(
 ) -> Gradients:
     """The loss and its gradient with respect to every weight.
 
-    `kinks` are layers' activations as somebody else has them, who decides in this one's place which units are above 0
-    and which of a square is the largest. `moments` are those of frozen batch norms.
+    `kinks` are another program's activations of the layers, by which ReLU and max-pool choose: which units are above 0,
+    which of a square is the largest. `moments` are those of frozen batch norms.
     """
     model = model_of(spec)
     body = forward(model.encoder, weights, x, moments, kept, kinks)

@@ -1,6 +1,6 @@
 """A run's settings as nested plain data: their full names, such as `training.steps`, and which task reads which.
 
-The standard library is enough for it, so that the door may ask before anything else is imported.
+The standard library is enough for it, so that the command line may ask before anything else is imported.
 """
 
 import copy

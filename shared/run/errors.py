@@ -42,7 +42,7 @@ def open_streams() -> None:
 def complain(error: Exception, folder: Path | None = None) -> int:
     """Print `error` as one line, or as a traceback where TRIZOO_TRACEBACK=1; the exit status.
 
-    The traceback of an error that nobody foresaw is kept in `folder`, where there is one. Nothing is said if whoever
+    The traceback of an unexpected error is kept in `folder`, where there is one. Nothing is said if whoever
     read what is printed has gone, as in `trizoo ... | head`.
     """
     if isinstance(error, BrokenPipeError) and printed_in_vain():
@@ -59,7 +59,7 @@ def complain(error: Exception, folder: Path | None = None) -> int:
 
 
 def printed_in_vain() -> bool:
-    """Whether nobody reads standard output any more; then it goes nowhere from now on, so that it is not said."""
+    """Whether standard output has lost its reader; from then on it is discarded, so that no error is printed."""
     there = select.poll()
     there.register(1, 0)
     if gone := any(event & (select.POLLERR | select.POLLHUP) for _, event in there.poll(0)):

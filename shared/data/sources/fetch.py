@@ -42,7 +42,7 @@ from shared.run.spec import DatasetSpec, ServiceSpec
 BACK_OFF = 1.0  # seconds before the second attempt; before each further one, twice as long
 LONGEST_BACK_OFF = 60.0  # seconds
 LONGEST_PAUSE = 3600.0  # seconds; a service that asks for more is left alone
-SAID_PAUSE = 10.0  # seconds; a longer pause is told
+SAID_PAUSE = 10.0  # seconds; a longer pause is reported
 WHOLE_ANSWER = 10.0  # timeouts that an answer may take from its first line to its last byte
 REDIRECTS = 3
 LONGEST_REASON = 300  # characters
@@ -59,7 +59,7 @@ class _Lost(Exception):
 
 
 class _Trouble(_Lost):
-    """What may pass. `token` names an answer that need not be heard a third time."""
+    """What may pass. `token` names an answer that is final when it comes a second time."""
 
     def __init__(self, reason: str, token: str | None = None):
         super().__init__(reason)
@@ -101,7 +101,7 @@ class _Pace:
             self.next = time.monotonic() + self.gap
 
     def rest(self, seconds: float, why: str) -> None:
-        """Let nobody begin for `seconds`."""
+        """Let no request begin for `seconds`."""
         if seconds > LONGEST_PAUSE:
             raise ConnectionError(
                 f"{why}, for {seconds:.0f} seconds; what was fetched is kept: go on after that"
@@ -300,7 +300,7 @@ class Fetch:
         raise _Lost(f"it is redirected more than {REDIRECTS} times")
 
     def _open(self, url: str, address: str) -> urllib3.BaseHTTPResponse:
-        """The answer to `url` so far; only the host of `address` is told by whose leave."""
+        """The answer to `url` so far; only the host of `address` gets the authorization."""
         headers = self.headers
         if self.authorization and _origin(url) == _origin(address):
             headers = headers | {"Authorization": self.authorization}

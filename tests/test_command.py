@@ -1,4 +1,4 @@
-"""The one door: words in, one folder and one record per run out. The tasks themselves are played by a stub."""
+"""The command line: words in, one folder and one record per run out. A stub plays the tasks themselves."""
 
 import errno
 import json
@@ -236,7 +236,7 @@ def test_what_is_hydras_stays_hydras(monkeypatch):
     assert trizoo.hydra_words(sweep[:-1]) == ["task=fit", *sweep[2:-1], "-m"]
 
 
-def test_a_path_with_signs_of_hydras_comes_through_the_door(place):
+def test_a_path_with_signs_of_hydras_comes_through_the_command_line(place):
     assert trizoo.main(["fit", *SMALL, "folder=my runs (ä)"]) == 0
     made = record(place / "my runs (ä)")
     assert made["run"]["folder"] == "my runs (ä)"
@@ -526,7 +526,7 @@ def test_a_traceback_can_be_asked_for(place, capfd, monkeypatch):
     assert "Traceback" in capfd.readouterr().err
 
 
-DOOR = (
+SCRIPT = (
     # where the tests run in the background, Ctrl-C and SIGQUIT are ignored, and would be by this process and its own
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "signal.signal(signal.SIGQUIT, signal.SIG_DFL); signal.signal(signal.SIGHUP, signal.SIG_DFL); {first}"
@@ -536,13 +536,13 @@ DOOR = (
 
 
 def door_words(place, first="") -> list[str]:
-    """What starts a door, whose tasks are those of the stub, after `first`."""
-    script = DOOR.format(root=str(ROOT), stub=str(place.parent / "stub.py"), first=first)
+    """The command to start `trizoo` with the tasks of the stub, after `first`."""
+    script = SCRIPT.format(root=str(ROOT), stub=str(place.parent / "stub.py"), first=first)
     return [sys.executable, "-c", script]
 
 
 def asleep(place, first="") -> subprocess.Popen:
-    """A door in a process group of its own, whose run sleeps."""
+    """`trizoo` in a process group of its own, whose run sleeps."""
     words = [*door_words(place, first), "fit", *SMALL, "seed=11"]
     child = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -553,10 +553,10 @@ def asleep(place, first="") -> subprocess.Popen:
 
 
 def test_ctrl_c_ends_the_run_and_says_how_it_goes_on(place):
-    door = asleep(place)
-    os.killpg(door.pid, signal.SIGINT)
-    _, error = door.communicate(timeout=120)
-    assert door.returncode == 130
+    process = asleep(place)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
     assert "goes on where it stopped" in error
     assert "Traceback" not in error
 
@@ -564,11 +564,13 @@ def test_ctrl_c_ends_the_run_and_says_how_it_goes_on(place):
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT"])
 def test_a_door_that_is_ended_ends_its_run(place, name):
     number = signal.Signals[name]
-    door = asleep(place)
-    door.send_signal(number)
-    _, error = door.communicate(timeout=120)  # until the run, which holds the pipe too, has ended
+    process = asleep(place)
+    process.send_signal(number)
+    _, error = process.communicate(
+        timeout=120
+    )  # until the run, which holds the pipe too, has ended
     handled = name in ("SIGTERM", "SIGHUP", "SIGINT")
-    assert door.returncode == (128 + number if handled else -number)
+    assert process.returncode == (128 + number if handled else -number)
     assert "Traceback" not in error
     (folder,) = folders(place, "fit")
     with trizoo.folder_lock(folder):
@@ -577,13 +579,13 @@ def test_a_door_that_is_ended_ends_its_run(place, name):
 
 
 def test_a_door_that_shall_outlive_its_terminal_does(place):
-    door = asleep(place, "signal.signal(signal.SIGHUP, signal.SIG_IGN); ")
-    door.send_signal(signal.SIGHUP)
+    process = asleep(place, "signal.signal(signal.SIGHUP, signal.SIG_IGN); ")
+    process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
-        door.communicate(timeout=1)
-    door.terminate()
-    door.communicate(timeout=120)
-    assert door.returncode == 143
+        process.communicate(timeout=1)
+    process.terminate()
+    process.communicate(timeout=120)
+    assert process.returncode == 143
 
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
@@ -775,7 +777,7 @@ ON_PHOTOS = ["dataset=folder", "dataset.images=photos"]
 
 
 def fit_of(place, *words):
-    """A folder that holds what heirs read of a fit of `words`."""
+    """A folder that holds what runs that are given its weights read of a fit of `words`."""
     (place / "trained").mkdir(exist_ok=True)
     config = trizoo.compose(["task=fit", *words])
     (place / "trained" / "run.json").write_text(json.dumps(config))
