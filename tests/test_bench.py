@@ -379,7 +379,7 @@ def test_what_is_not_there_is_refused_before_anything_starts(tmp_path, word, say
         bench.bench(run_of(word), tmp_path)
 
 
-def test_a_real_program_is_timed_through_the_door_of_its_process(tmp_path):
+def test_a_real_program_is_timed_in_its_process(tmp_path):
     pytest.importorskip("torch")
     tasks = ["startup", "train", "predict", "posterior", "augment"]
     run = run_of(

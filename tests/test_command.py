@@ -562,7 +562,7 @@ def test_ctrl_c_ends_the_run_and_says_how_it_goes_on(place):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT"])
-def test_a_door_that_is_ended_ends_its_run(place, name):
+def test_a_command_that_is_ended_ends_its_run(place, name):
     number = signal.Signals[name]
     process = asleep(place)
     process.send_signal(number)
@@ -578,7 +578,7 @@ def test_a_door_that_is_ended_ends_its_run(place, name):
     assert {path.name for path in folder.iterdir()} == {"run.json"}
 
 
-def test_a_door_that_shall_outlive_its_terminal_does(place):
+def test_a_command_that_shall_outlive_its_terminal_does(place):
     process = asleep(place, "signal.signal(signal.SIGHUP, signal.SIG_IGN); ")
     process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):

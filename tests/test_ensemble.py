@@ -347,7 +347,7 @@ def test_files_hold_every_member_under_its_name(tmp_path):
         (["training.members=0"], "training.members is 0"),
     ],
 )
-def test_what_is_refused_at_the_door(words, message):
+def test_what_is_refused_by_the_command(words, message):
     with pytest.raises(ValueError, match=message):
         run_of("training.members=2", *words)
 
@@ -358,7 +358,7 @@ def test_what_is_not_refused():
     run_of("task=active", "training.members=5")
 
 
-def test_an_ensemble_through_the_door(tmp_path, capfd):
+def test_an_ensemble_by_the_command(tmp_path, capfd):
     pytest.importorskip("torch")
     small = ("dataset.galaxies=120", "acquisition.samples=4", "training.members=2", *WORDS)
     schedule = ("initial=16", "per_round=6", "rounds=1", "first_steps=4", "round_steps=2")
