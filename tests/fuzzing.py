@@ -64,7 +64,7 @@ def tried(cases: Iterable[tuple[str, Callable[[], object]]], **more: Callable[[]
             outcome, message = type(problem).__name__, str(problem)
         signal.setitimer(signal.ITIMER_PROF, 0)
         held = 0 if before is None else peak_memory() - before
-        about = {"case": what, "outcome": outcome, "told": message, "memory": held}
+        about = {"case": what, "outcome": outcome, "message": message, "memory": held}
         print(json.dumps(about | {name: ask() for name, ask in more.items()}), flush=True)
 
 
@@ -91,7 +91,7 @@ def unclear(done: Iterable[dict]) -> list[tuple[str, str, str]]:
     """The cases of `done` that were neither read nor refused in words that say what to do."""
     wrong = []
     for case in done:
-        message = case["told"].lower()
+        message = case["message"].lower()
         helps = len(message) > 20 and any(word in message for word in FIXES.split())
         refused = case["outcome"] in ("ValueError", "FileNotFoundError", "OSError") and helps
         if case["outcome"] != "read" and not refused:
