@@ -1,4 +1,4 @@
-"""The door: `trizoo TASK key=value ...`.
+"""The command line: `trizoo TASK key=value ...`.
 
 Hydra composes a run from conf/, the run is written as run.json into a folder of its own, and a fresh process does
 it: threads, allocator and framework are settled before anything is imported, and nothing leaks from run to run.
@@ -22,10 +22,10 @@ from shared.run.launch import (
     cores,
     end_with_parent,
     interrupt_once,
+    parse_child,
     program,
     run_child,
     settings,
-    told_by_parent,
 )
 from shared.run.progress import printable
 from shared.run.records import host, read_run, sweep, write_json
@@ -66,7 +66,7 @@ def main(words: list[str] | None = None) -> int:
     open_streams()
     try:
         if words[:1] == ["--run"] and len(words) > 1:
-            status = run_here(Path(words[1]), *told_by_parent(words[2:]))
+            status = run_here(Path(words[1]), *parse_child(words[2:]))
         else:
             status = from_words(words)
         sys.stdout.flush()
@@ -95,8 +95,8 @@ def from_words(words: list[str]) -> int:
 
 def help_text() -> str:
     """What `trizoo --help` prints."""
-    told = {name: task.help for name, task in TASKS.items()} | {"demo": DEMO}
-    tasks = "\n".join(f"  {name:9} {what}" for name, what in told.items())
+    helps = {name: task.help for name, task in TASKS.items()} | {"demo": DEMO}
+    tasks = "\n".join(f"  {name:9} {what}" for name, what in helps.items())
     return HELP.format(tasks=tasks, conf=CONF)
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.acquisition record=acquisition.json backend=tf,torch,jax rounds=5
 
 `record` is the file for the JSON, `backend` the frameworks, `rounds` how often each is timed; all other words are those
-of the door. GALAXIES galaxies of SAMPLES samples each are scored by mutual information, N = VOTES, in each framework: a
+of `trizoo`. GALAXIES galaxies of SAMPLES samples each are scored by mutual information, N = VOTES, in each framework: a
 process of its own, which waits while another works, so that they take turns, round after round, and none has the cores
 for a better minute. At each turn it also evaluates the formula (W+20, equation 9) as one would write it down in plain
 Python, in loops over galaxies, samples and counts, with a table of the binomial coefficients: for DIRECT galaxies, the
@@ -244,8 +244,8 @@ def direct(rho: np.ndarray) -> dict:
 def difference(backend, rho: np.ndarray) -> dict:
     """How far, at most, `backend` is from plain Python."""
     some = rho[:DIRECT].astype(np.float64)
-    apart = np.array(information(some.tolist(), VOTES)) - score(backend, some)
-    return {"nats": float(np.abs(apart).max())}
+    errors = np.array(information(some.tolist(), VOTES)) - score(backend, some)
+    return {"nats": float(np.abs(errors).max())}
 
 
 def information(rho: list[list[float]], votes: int) -> list[float]:
@@ -296,7 +296,7 @@ def batch(backend, rho: np.ndarray) -> dict:
 
 def epig(backend, rho: np.ndarray) -> dict:
     """EPIG of the first POOL galaxies of `rho` (galaxy, sample) for all counts of the last TARGETS, once compiled."""
-    states = told(rho[-TARGETS:])
+    states = target_states(rho[-TARGETS:])
 
     def step():
         return backend.acquire("epig", rho[:POOL], VOTES, states=states)
@@ -305,7 +305,7 @@ def epig(backend, rho: np.ndarray) -> dict:
     return {"seconds": seconds(step)}
 
 
-def told(targets: np.ndarray) -> States:
+def target_states(targets: np.ndarray) -> States:
     """What each count of each of `targets` (galaxy, sample) would say, by Bayes' theorem."""
     given = np.exp(log_votes(targets, VOTES)).transpose(0, 2, 1).reshape(-1, targets.shape[1])
     likely = given.mean(1)

@@ -1,4 +1,4 @@
-"""The task `bench`: programs timed turn about, each in a process of its own; see METHOD.md beside this file.
+"""The task `bench`: programs timed interleaved, each in a process of its own; see METHOD.md beside this file.
 
 This process imports no framework. For each task it opens every program, one after the other, lets each do its first
 call and warm up, and then gives each its turn, A B C A B C, round after round; while one works, the others wait.
@@ -30,7 +30,7 @@ from shared.run.spec import RunSpec, one_of, to_config
 AGAINST = {
     "posterior": "predict",
     "epoch": "epoch_memory",
-}  # what it costs is told by what the other does
+}  # measured against the other, which does the rest
 
 
 class Opened(NamedTuple):
@@ -53,7 +53,7 @@ def bench(run: RunSpec, folder: Path) -> dict:
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "run.json"
         write_json(file, to_config(run))
-        parts = [timed(run, file, tasks, names) for tasks in merge_members(run.bench.tasks)]
+        parts = [timed(run, file, tasks, names) for tasks in task_groups(run.bench.tasks)]
     rows = [row for part in parts for row in part["rows"]]
     missing = [entry for part in parts for entry in part["missing"]]
     if not rows:
@@ -79,7 +79,7 @@ def bench(run: RunSpec, folder: Path) -> dict:
     return {"where": rows[0]["where"], "results": results}
 
 
-def merge_members(tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+def task_groups(tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
     """`tasks` in groups that take turns in the same rounds: each alone, but with what it is told against."""
     found = []
     for task in tasks:
@@ -154,7 +154,7 @@ def roof_process(run: RunSpec, devices: list[str]):
 def kept(stack: ExitStack, run: RunSpec, file: Path, name: str, task: str) -> Opened:
     """A program whose process, once warm, takes turn after turn; Missing if it cannot."""
     process = stack.enter_context(program_process(run, file, name, task))
-    begun = process.told() | {"first_seconds": process.ask("first")["seconds"]}
+    begun = process.read() | {"first_seconds": process.ask("first")["seconds"]}
     warm = process.ask(f"warm {run.bench.warmup}")
     begun |= {"warmup_calls": warm["calls"], "steady": warm["steady"]}
 
@@ -168,21 +168,21 @@ def kept(stack: ExitStack, run: RunSpec, file: Path, name: str, task: str) -> Op
 
 def fresh(stack: ExitStack, run: RunSpec, file: Path, name: str, task: str) -> Opened:
     """A program that starts anew at every turn, and ends with its first training step; Missing if it cannot."""
-    begun, told = [], []
+    begun, abouts = [], []
 
     def turn():
         with program_process(run, file, name, task) as process:
             before = load.read([process.process.pid])
-            opened = process.told() | {"first_seconds": process.ask("first")["seconds"]}
+            opened = process.read() | {"first_seconds": process.ask("first")["seconds"]}
             spent = time.monotonic() - process.begun
             state = load.between(before, load.read([process.process.pid]))
             begun.append({**opened, "warmup_calls": 0, "steady": True})
-            told.append(process.ask("about"))
+            abouts.append(process.ask("about"))
         return [spent], state
 
     turn()  # files that no process has read yet are read from disk
     begun.clear()
-    return Opened(begun, turn, lambda: told[-1])
+    return Opened(begun, turn, lambda: abouts[-1])
 
 
 # Numbers

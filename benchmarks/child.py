@@ -21,11 +21,11 @@ class Child(NamedTuple):
     """A process at the other end of two pipes."""
 
     process: subprocess.Popen
-    said: IO[str]  # what it writes to standard error
+    stderr: IO[str]  # what it writes to standard error
     begun: float  # time.monotonic() when it was asked for
     patience: float | None  # seconds in which it has to answer; None: any
 
-    def told(self) -> dict:
+    def read(self) -> dict:
         """Its next line. Raises Missing if that says why it cannot, or if it has ended, with its last words.
 
         It is ended, and is Missing too, if its patience runs out.
@@ -37,8 +37,8 @@ class Child(NamedTuple):
             )
         line = self.process.stdout.readline()
         if not line:
-            self.said.seek(0)
-            words = " ".join(self.said.read()[-LAST_WORDS:].split())
+            self.stderr.seek(0)
+            words = " ".join(self.stderr.read()[-LAST_WORDS:].split())
             raise Missing(f"its process ended with status {self.process.wait()}: {words}")
         try:
             answer = parse_json(line, {"missing?": str}, "its answer", "see what else it wrote")
@@ -54,7 +54,7 @@ class Child(NamedTuple):
         with suppress(BrokenPipeError):
             self.process.stdin.write(words + "\n")
             self.process.stdin.flush()
-        return self.told()
+        return self.read()
 
 
 @contextmanager
@@ -62,18 +62,18 @@ def child(
     words: list[str], environment: dict[str, str], patience: float | None = None
 ) -> Iterator[Child]:
     """The process that `words` start; it ends as its input does, at the end of the context at the latest."""
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as stderr:
         begun = time.monotonic()
         process = subprocess.Popen(
             words,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=stderr,
             text=True,
         )
         try:
-            yield Child(process, said, begun, patience)
+            yield Child(process, stderr, begun, patience)
             with suppress(BrokenPipeError):
                 process.stdin.close()
             process.wait()

@@ -7,7 +7,7 @@ from shared.run.records import host
 
 @pytest.hookimpl
 def pytest_benchmark_generate_machine_info():
-    """The same facts as in every record."""
+    """The machine's facts, as in every record."""
     facts = host()
     facts.pop("commit")
     return facts

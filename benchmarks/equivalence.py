@@ -3,7 +3,7 @@
     trizoo -m fit experiment=equivalence hydra/launcher=parallel
     python -m benchmarks.equivalence outputs/equivalence/fit record=equivalence.json
 
-What is compared is the log score of the test galaxies, -ln p(k | N) in nats per galaxy, less is better. A test of
+What is compared is the NLL of the test galaxies, -ln p(k | N) in nats per galaxy, lower is better. A test of
 difference that finds none proves nothing: with few seeds, or noisy ones, it never finds any. So the question is turned
 round (Schuirmann 1987, "A comparison of the two one-sided tests procedure"): two frameworks are held to differ by
 MARGIN or more, in either direction, until both one-sided t tests at ALPHA refute it; which is to say that the 90 %
@@ -102,7 +102,7 @@ def compare(records: list[dict]) -> dict:
 
 
 def paired(fits: list[dict]) -> dict[str, dict[int, float]]:
-    """The log score on test galaxies of every framework and seed; ValueError unless they are pairs, and enough."""
+    """The NLL on test galaxies of every framework and seed; ValueError unless they are pairs, and enough."""
     scores: dict[str, dict[int, float]] = {}
     for fit in fits:
         name, seed = fit["run"]["backend"]["name"], fit["run"]["seed"]
@@ -110,19 +110,19 @@ def paired(fits: list[dict]) -> dict[str, dict[int, float]]:
             raise ValueError(f"two fits of {name} with seed {seed}; name folders that hold one")
         score = fit["results"].get("test", {}).get("log_score")
         if score is None:
-            raise ValueError(f"{fit['folder']} has no finite log score on test galaxies")
+            raise ValueError(f"{fit['folder']} has no finite NLL on test galaxies")
         scores[name][seed] = score
     if len(scores) < 2:
         raise ValueError(f"fits of {', '.join(scores) or 'nobody'}; two frameworks are compared")
-    everyone = set().union(*scores.values())
+    all_seeds = set().union(*scores.values())
     for name, found in scores.items():
-        if missing := sorted(everyone - set(found)):
+        if missing := sorted(all_seeds - set(found)):
             raise ValueError(
                 f"{name} has no fit with seed {', '.join(map(str, missing))}, which others have; fit it too"
             )
-    if len(everyone) < FEWEST:
+    if len(all_seeds) < FEWEST:
         raise ValueError(
-            f"{len(everyone)} seeds; at least {FEWEST} are needed: seed={','.join(map(str, range(FEWEST)))}"
+            f"{len(all_seeds)} seeds; at least {FEWEST} are needed: seed={','.join(map(str, range(FEWEST)))}"
         )
     return scores
 
@@ -167,7 +167,7 @@ def tost(differences: np.ndarray) -> dict:
 
 def table(found: dict) -> str:
     """The verdict on every pair, and the scatter over seeds, as text."""
-    lines = [f"log score on test galaxies, nats; {len(found['seeds'])} seeds; margin {MARGIN:g}"]
+    lines = [f"NLL on test galaxies, nats; {len(found['seeds'])} seeds; margin {MARGIN:g}"]
     for name, mean in found["mean"].items():
         lines.append(f"{name:12} {mean:8.4f}, spread over seeds {found['spread'][name]:.4f}")
     for name, pair in found["pairs"].items():

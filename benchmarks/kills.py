@@ -1,4 +1,4 @@
-"""Runs that are hurt and started again, until each has ended as one that nothing hurt.
+"""Crash recovery: runs are interrupted and started again until done, and must leave the files of one that was not.
 
     python -m benchmarks.kills kills=200 errors=60 cuts=40 record=reports/records/kills/kills.json
 
@@ -9,7 +9,7 @@ there afterwards. Errors and cuts, and kills at a change, need Linux and a C com
 them kills are timed.
 
 Each time no process may be left, nothing may print a traceback, and a disk's error is told in one line, without litter.
-In the end all files must be those of a run that nothing hurt, byte for byte, and no other file there. Only seconds,
+In the end all files must be those of an uninterrupted run, byte for byte, and no other file there. Only seconds,
 which checkpoints and records keep too, may differ, what is made from them, and the memory. Words: `kills`, `errors` and
 `cuts`, how many in all; `only=fit,active-jax`, parts of cases' names; `workers`, runs at once; `record`, a file.
 """
@@ -76,10 +76,10 @@ ERRORS = ("ENOSPC", "full", "EIO", "broken", "short")
 
 
 class Case(NamedTuple):
-    """A command that is hurt."""
+    """A command that is interrupted."""
 
     words: tuple[str, ...]
-    share: int  # of all blows
+    share: int  # of all interruptions
     backend: str | None = None
     fitted: bool = False  # needs the fit of BASE
 
@@ -109,7 +109,7 @@ class Place(NamedTuple):
     faults: Path | None  # the library of benchmarks.faults
 
 
-class Blow(NamedTuple):
+class Interruption(NamedTuple):
     """What is to happen to a run."""
 
     kind: str  # kill, error or cut
@@ -118,7 +118,7 @@ class Blow(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """A run that nothing hurt."""
+    """An uninterrupted run."""
 
     files: dict[str, object]
     seconds: float
@@ -130,12 +130,12 @@ class Ended(NamedTuple):
     """What became of a process."""
 
     status: int | None
-    told: str  # what it printed, errors last
+    printed: str  # what it printed, errors last
     left: list[str]  # the processes that it left behind
 
 
 def main(words: list[str]) -> int:
-    """Hurt runs as `words` ask for and print what became of them; 0 if all ended as ones that nothing hurt."""
+    """Interrupt runs as `words` ask for and print what became of them; 0 if all ended as uninterrupted ones."""
     given = dict(word.split("=", 1) for word in words)
     counts = {
         kind: int(given.pop(f"{kind}s", few))
@@ -153,21 +153,21 @@ def main(words: list[str]) -> int:
     cases = {name: case for name, case in CASES.items() if any(part in name for part in wanted)}
     with tempfile.TemporaryDirectory() as folder:
         place = ready(Path(folder), fitted=any(case.fitted for case in cases.values()))
-        blows = {
+        shares = {
             kind: shared_out(count, [case.share for case in cases.values()])
             for kind, count in counts.items()
         }
 
-        def hurt(number: int) -> dict:
+        def interrupted(number: int) -> dict:
             name = list(cases)[number]
             random = np.random.default_rng(None if seed is None else [int(seed), number])
-            plan = planned({kind: share[number] for kind, share in blows.items()}, random)
+            plan = planned({kind: share[number] for kind, share in shares.items()}, random)
             found = campaign(place, name, cases[name], plan)
-            print(json.dumps(found | {"blows": len(found["blows"])}), flush=True)
+            print(json.dumps(found | {"interruptions": len(found["interruptions"])}), flush=True)
             return found
 
         with ThreadPoolExecutor(workers) as pool:
-            found = list(pool.map(hurt, range(len(cases))))
+            found = list(pool.map(interrupted, range(len(cases))))
     if record:
         seconds = time.perf_counter() - begun
         write_json(Path(record), {"host": host(), "seconds": seconds, "runs": found})
@@ -199,7 +199,7 @@ def ready(folder: Path, fitted: bool) -> Place:
         shutil.copytree(folder / "base", folder / "fitted")
         ended = finish(place, Case(BASE, 0), folder / "fitted")
         if ended.status:
-            raise RuntimeError(f"the fit that others need failed:\n{ended.told[-2000:]}")
+            raise RuntimeError(f"the fit that others need failed:\n{ended.printed[-2000:]}")
     return place
 
 
@@ -209,49 +209,50 @@ def shared_out(count: int, shares: list[int]) -> list[int]:
     return np.diff(ends).tolist()
 
 
-def planned(counts: dict[str, int], random: np.random.Generator) -> list[Blow]:
-    """So many blows of each kind, in a random order, at random moments."""
+def planned(counts: dict[str, int], random: np.random.Generator) -> list[Interruption]:
+    """So many interruptions of each kind, in a random order, at random moments."""
     hows = {"kill": KILLS, "error": ERRORS, "cut": ("cut",)}
     plan = []
     for kind, count in counts.items():
         first = int(random.integers(len(hows[kind])))
         turns = [hows[kind][(first + number) % len(hows[kind])] for number in range(count)]
-        plan += [Blow(kind, how, random.uniform()) for how in turns]
+        plan += [Interruption(kind, how, random.uniform()) for how in turns]
     return [plan[number] for number in random.permutation(len(plan))]
 
 
-def campaign(place: Place, name: str, case: Case, plan: list[Blow]) -> dict:
-    """Hurt runs of `case` as `plan` says, each until it is done: what was done to them, and in what they differ."""
+def campaign(place: Place, name: str, case: Case, plan: list[Interruption]) -> dict:
+    """Interrupt runs of `case` as `plan` says, each until it is done: what was done, and in what they differ."""
     begun = time.perf_counter()
-    whole, differing, landed = undisturbed(place, name, case), set(), []
+    whole, differing, done_so_far = uninterrupted(place, name, case), set(), []
     problems = [f"lost where power is cut at the end: {path}" for path in whole.lost]
     left, number = list(plan), 0
     while left:
         folder, number, done = fresh(place, f"{name}-{number}", case), number + 1, False
         while left and not done:
-            blow = left.pop(0)
-            struck, done, told = strike(place, case, whole, folder, blow)
-            problems += [f"{blow}: {problem}" for problem in told]
-            if struck:
-                landed.append(blow)
+            event = left.pop(0)
+            in_time, done, wrongs = interrupt(place, case, whole, folder, event)
+            problems += [f"{event}: {problem}" for problem in wrongs]
+            if in_time:
+                done_so_far.append(event)
             else:
-                left.append(blow)  # it was done before; another time
+                left.append(event)  # it was done before; another time
         if not done:
             ended = finish(place, case, folder)
-            if ended.status or "Traceback" in ended.told:
-                problems.append(f"cannot go on after {landed[-1]}: {ended.told[-600:]}")
+            if ended.status or "Traceback" in ended.printed:
+                problems.append(f"cannot go on after {done_so_far[-1]}: {ended.printed[-600:]}")
         differing |= set(differences(whole.files, contents(folder)))
         if not (differing or problems):
             shutil.rmtree(folder)
     counts = {
-        f"{kind}s": sum(blow.kind == kind for blow in landed) for kind in ("kill", "error", "cut")
+        f"{kind}s": sum(event.kind == kind for event in done_so_far)
+        for kind in ("kill", "error", "cut")
     }
     return {
         "case": name,
         "task": case.words[0],
         "backend": case.backend,
         **counts,
-        "blows": [blow._asdict() for blow in landed],
+        "interruptions": [event._asdict() for event in done_so_far],
         "right": not (differing or problems),
         "differing": sorted(differing),
         "problems": problems,
@@ -266,8 +267,8 @@ def fresh(place: Place, name: str, case: Case) -> Path:
     return folder
 
 
-def undisturbed(place: Place, name: str, case: Case) -> Whole:
-    """A run of `case` that nothing hurts; RuntimeError, with its last words, if it cannot end."""
+def uninterrupted(place: Place, name: str, case: Case) -> Whole:
+    """An uninterrupted run of `case`; RuntimeError, with its last words, if it cannot end."""
     folder = fresh(place, f"{name}-whole", case)
     own = place.folder / f"{name}-disk"
     disk = Disk(place.faults, folder, own, forgets=True) if place.faults else None
@@ -276,7 +277,7 @@ def undisturbed(place: Place, name: str, case: Case) -> Whole:
     seconds = time.perf_counter() - begun
     if ended.status or ended.left:
         raise RuntimeError(
-            f"{name} ended with status {ended.status}:\n{ended.told[-2000:]}{ended.left}"
+            f"{name} ended with status {ended.status}:\n{ended.printed[-2000:]}{ended.left}"
         )
     files, lost = contents(folder), []
     if disk:
@@ -287,28 +288,31 @@ def undisturbed(place: Place, name: str, case: Case) -> Whole:
     return Whole(files, seconds, disk.changes if disk else 0, lost)
 
 
-def strike(
-    place: Place, case: Case, whole: Whole, folder: Path, blow: Blow
+def interrupt(
+    place: Place, case: Case, whole: Whole, folder: Path, event: Interruption
 ) -> tuple[bool, bool, list[str]]:
-    """Start the run in `folder` and hurt it: whether that was in time, whether the run is done, what is wrong."""
-    at_change = place.faults and (blow.kind != "kill" or blow.how in ("kill", "cut"))
+    """Start the run in `folder` and interrupt it: whether that was in time, whether the run is done, what is wrong."""
+    at_change = place.faults and (event.kind != "kill" or event.how in ("kill", "cut"))
     if not at_change:
-        return struck_in_time(place, case, whole, folder, blow)
+        return kill_in_time(place, case, whole, folder, event)
     with tempfile.TemporaryDirectory(dir=place.folder) as own:
-        disk = Disk(place.faults, folder, Path(own), forgets=blow.kind == "cut")
-        disk.arm(blow.how, 1 + int(blow.when * whole.changes))
+        disk = Disk(place.faults, folder, Path(own), forgets=event.kind == "cut")
+        disk.arm(event.how, 1 + int(event.when * whole.changes))
         ended = finish(place, case, folder, disk)
         problems = wrong(ended)
         if not disk.struck:
             return False, ended.status == 0, problems
-        if blow.kind == "error":
+        if event.kind == "error":
             problems += [
-                f"{problem} ({disk.struck})" for problem in wrong_after_error(ended, folder, blow)
+                f"{problem} ({disk.struck})" for problem in wrong_after_error(ended, folder, event)
             ]
             return True, ended.status == 0, problems
-        if blow.how == "kill" and ended.status not in (-signal.SIGKILL, 128 + signal.SIGKILL):
-            problems.append(f"status {ended.status} after SIGKILL: {ended.told[-300:]}")
-        if blow.kind == "cut":
+        if event.how == "kill" and ended.status not in (
+            -signal.SIGKILL,
+            128 + signal.SIGKILL,
+        ):
+            problems.append(f"status {ended.status} after SIGKILL: {ended.printed[-300:]}")
+        if event.kind == "cut":
             after = Path(own) / "after"
             disk.after_power_cut(after)
             shutil.rmtree(folder)
@@ -316,20 +320,20 @@ def strike(
         return True, False, problems
 
 
-def struck_in_time(
-    place: Place, case: Case, whole: Whole, folder: Path, blow: Blow
+def kill_in_time(
+    place: Place, case: Case, whole: Whole, folder: Path, event: Interruption
 ) -> tuple[bool, bool, list[str]]:
-    """The same by a SIGKILL at a random time, to the command, the process that it started, or both."""
+    """Kill the run in `folder` at a random time: the command, the process that it started, or both; as `interrupt`."""
     child, log = start(place, case, folder)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(blow.when * whole.seconds)
+        child.wait(event.when * whole.seconds)
     if child.poll() is not None:
         ended = Ended(child.returncode, log.read_text(), left_behind(child.pid))
         return False, ended.status == 0, wrong(ended)
     victims = [child.pid]
-    if blow.how == "child":
+    if event.how == "child":
         victims = [pid for pid, parent, _ in group(child.pid) if parent == child.pid] or victims
-    if blow.how in ("both", "kill", "cut"):
+    if event.how in ("both", "kill", "cut"):
         os.killpg(child.pid, signal.SIGKILL)
     for victim in victims:
         with contextlib.suppress(ProcessLookupError):
@@ -389,8 +393,8 @@ def left_behind(leader: int) -> list[str]:
 def group(leader: int) -> list[tuple[int, int, str]]:
     """The living processes in the group of `leader`: number, parent, words."""
     words = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,args="]
-    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    lines = [line.split(None, 4) for line in told.splitlines()]
+    listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    lines = [line.split(None, 4) for line in listed.splitlines()]
     return [
         (int(pid), int(parent), words)
         for pid, parent, leads, state, words in lines
@@ -401,20 +405,20 @@ def group(leader: int) -> list[tuple[int, int, str]]:
 def wrong(ended: Ended) -> list[str]:
     """What must never be, however a run ended."""
     problems = [f"left behind: {one}" for one in ended.left]
-    if "Traceback" in ended.told or "Fatal Python error" in ended.told:
-        problems.append(f"traceback: {ended.told[-1500:]}")
+    if "Traceback" in ended.printed or "Fatal Python error" in ended.printed:
+        problems.append(f"traceback: {ended.printed[-1500:]}")
     return problems
 
 
-def wrong_after_error(ended: Ended, folder: Path, blow: Blow) -> list[str]:
+def wrong_after_error(ended: Ended, folder: Path, event: Interruption) -> list[str]:
     """What must not be after an error of the disk, unless the run could do without what failed."""
     if ended.status == 0:
         return []
     problems = []
-    lines = [line for line in ended.told.splitlines() if line.startswith("trizoo: ")]
+    lines = [line for line in ended.printed.splitlines() if line.startswith("trizoo: ")]
     if len(lines) != 1:
-        problems.append(f"not one line of what is wrong: {ended.told[-600:]}")
-    if blow.how in ("ENOSPC", "full", "short") and (litter := unfinished(folder)):
+        problems.append(f"not one line of what is wrong: {ended.printed[-600:]}")
+    if event.how in ("ENOSPC", "full", "short") and (litter := unfinished(folder)):
         problems.append(f"litter: {litter}")
     return problems
 

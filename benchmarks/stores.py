@@ -2,7 +2,7 @@
 
     python -m benchmarks.stores record=stores.json rounds=5 dataset=sdss_gz1
 
-`record` is the file for the JSON, `rounds` how often each is timed; all other words are those of the door. Three
+`record` is the file for the JSON, `rounds` how often each is timed; all other words are those of `trizoo`. Three
 ways over the same files, on the same cores, with as many threads: Pillow decodes them, and no more (the floor); Pillow
 decodes them, numpy takes the mean of the colours and Pillow reduces it (what a few plain lines would do); and
 `prepare`, which also reads the table, hashes, checks, writes and commits.
@@ -48,7 +48,7 @@ print(begun, most())
 
 def main(words: list[str]) -> int:
     """Time the three ways for the dataset that `words` spell out and print what was found."""
-    if not ALLOCATOR.items() <= os.environ.items():  # as the door does it for its runs
+    if not ALLOCATOR.items() <= os.environ.items():  # as `trizoo` does it for its runs
         command = [sys.executable, "-m", "benchmarks.stores", *words]
         return subprocess.call(command, env={**os.environ, **ALLOCATOR})
     given = dict(word.split("=", 1) for word in words)
@@ -123,8 +123,8 @@ def decode_and_reduce(data: bytes) -> np.ndarray:
 def peak_memory(dataset: DatasetSpec) -> tuple[int, int]:
     """The most bytes of memory that a process of its own held before and after it prepared `dataset` (Linux)."""
     words = [sys.executable, "-c", PEAK, json.dumps(to_config(dataset))]
-    told = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
-    before, after = told.stdout.split()
+    child = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
+    before, after = child.stdout.split()
     return int(before), int(after)
 
 

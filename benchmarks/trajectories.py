@@ -7,15 +7,15 @@ The first, once per framework, trains W+20's network four times per seed: as it 
 each is moved by one unit in the last place, up or down at random (ulp), with the rows of every batch in another order,
 which changes nothing but the order of sums (permuted), and, for a few steps, with the other form of Adam's epsilon
 (control): another algorithm, which must be told apart from rounding. Weights after COUNTS steps go into a .npz beside
-the record. All other words are those of the door. The second reads what the first wrote in DIR.
+the record. All other words are those of `trizoo`. The second reads what the first wrote in DIR.
 
 Divergence is rms(a - b) / rms(change), where the change is that of the weights since the first ones, its square
 averaged over a and b. Not rms(weights): most of a weight is still its first value, which all runs share, and would
 hide what training made of it. 0 says that both learned the same, sqrt(2) that they moved as far in unrelated
 directions.
 
-Adam divides a slope by its own size, so a rounding error that turns the sign of a slope near zero moves its weight by
-a whole step, and every later slope feels it. So in float32 nobody's trajectory is "the" trajectory, and two
+Adam divides a gradient by its own size, so a rounding error that turns the sign of one near zero moves its weight by
+a whole step, and every later gradient changes. So in float32 no trajectory is "the" trajectory, and two
 frameworks are alike if they are not much further apart than either is from itself after an error of one rounding:
 their divergence is divided by the larger of their own two, where a framework's own is the larger of ulp and permuted,
 all of them medians over seeds.
@@ -211,7 +211,7 @@ def compare(folder: Path) -> dict:
     }
     ends = [((name, "plain"), (name, kind)) for name in files for kind in KINDS[1:]]
     ends += [((one, "plain"), (other, "plain")) for one, other in itertools.combinations(files, 2)]
-    apart = {
+    relative_errors = {
         label(one, other): {
             count: [
                 divergence(
@@ -225,13 +225,13 @@ def compare(folder: Path) -> dict:
     }
     median = {
         name: {count: float(np.median(values)) for count, values in found.items()}
-        for name, found in apart.items()
+        for name, found in relative_errors.items()
     }
-    crossed = [name for name in apart if "-" in name]
+    crossed = [name for name in relative_errors if "-" in name]
     ratios = {name: over_own(median, name, name.split("-"), OWN) for name in crossed}
     return {
         "steps": COUNTS,
-        "divergence": apart,
+        "divergence": relative_errors,
         "median": median,
         "ratio": ratios,
         "ratio_to_permuted": {

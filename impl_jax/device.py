@@ -29,17 +29,17 @@ def configure(spec: BackendSpec) -> None:
 
 
 def check_gpu() -> None:
-    """Raise ValueError, with the way out, unless the framework can compute on a GPU."""
-    way_out = "set backend.device=cpu, or backend.python to an interpreter whose JAX has CUDA"
+    """Raise ValueError, with the fix, unless the framework can compute on a GPU."""
+    fix = "set backend.device=cpu, or backend.python to an interpreter whose JAX has CUDA"
     try:
         card = jax.devices("gpu")[0]
     except RuntimeError as error:
-        raise ValueError(f"JAX {jax.__version__} finds no GPU; {way_out}") from error
+        raise ValueError(f"JAX {jax.__version__} finds no GPU; {fix}") from error
     try:
         jnp.ones(8, device=card).sum().item()
     except RuntimeError as error:
         raise ValueError(
-            f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {way_out}"
+            f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {fix}"
         ) from error
 
 
@@ -124,8 +124,8 @@ def capture_graph(call, states: int):
 def threads() -> int:
     """How many threads an operation is shared out among on a CPU."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
-    told = os.environ.get("PJRT_NPROC", os.environ.get("NPROC", "0"))
-    return int(told) or len(cores)
+    wanted = os.environ.get("PJRT_NPROC", os.environ.get("NPROC", "0"))
+    return int(wanted) or len(cores)
 
 
 def describe() -> dict[str, str]:

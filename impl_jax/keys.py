@@ -8,7 +8,7 @@ from .device import to_device
 
 
 def threefry2x32(key, counter):
-    """Random words uint32 (..., 2) of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
+    """Random bits, uint32 (..., 2), of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
     key, counter = jnp.broadcast_arrays(to_device(key), to_device(counter))
     keys = (key[..., 0], key[..., 1], key[..., 0] ^ key[..., 1] ^ jnp.uint32(PARITY))
     x, y = counter[..., 0] + keys[0], counter[..., 1] + keys[1]
@@ -22,7 +22,7 @@ def threefry2x32(key, counter):
 
 
 def bits(keys, index, count: int, layer: int = 0):
-    """`count` random words uint32 (..., count) of a layer for keys (..., 2) at each index (...)."""
+    """`count` words of random bits, uint32 (..., count), of a layer for keys (..., 2) at each index (...)."""
     begin = layer << LAYER_SHIFT
     pairs = jnp.arange(begin, begin + (count + 1) // 2, dtype=jnp.uint32)
     first, second = jnp.broadcast_arrays(index[..., None], pairs)

@@ -13,7 +13,7 @@ from .device import on_gpu, to_device
 
 
 class Given(NamedTuple):
-    """What a layer is given beside its weights and inputs."""
+    """Arguments of a layer besides its weights and inputs."""
 
     moments: dict | None  # mean and variance for a batch norm; None: those of the batch
     kept: jax.Array | None  # bool, what a layer keeps; None: everything, nothing is scaled
@@ -312,7 +312,7 @@ _pool.defvjp(_pool_forward, _pool_backward)
 
 @jax.custom_vjp
 def _pool_of_four(x):
-    """The same of 2x2 squares side by side, as one array of squares."""
+    """The max-pool of 2x2 squares side by side, from one array of squares."""
     return jnp.max(_squares(x), (2, 4))
 
 

@@ -109,7 +109,7 @@ def _layer(operation, shape, kinds: dict, rngs):
 
 
 def _apply(operation, layer, x, *others):
-    """What an operation gives of activations (galaxy, y, x, channel), or units, perhaps by its layer."""
+    """An operation's output for activations (galaxy, y, x, channel), or units; `layer` is its own, if it has one."""
     match operation:
         case ops.Scale():
             return x * layer[...]

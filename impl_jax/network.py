@@ -47,7 +47,7 @@ def encoder_activations(model: Model, weights: dict, x, moments: dict | None, ke
 
 
 def compute(step: Network, weights: dict, moments: dict | None, kept, *arrays):
-    """What a layer, or several in one, gives of `arrays`, and the moments it found."""
+    """The output of a layer, or of several in one, for its inputs `arrays`, and the moments it found."""
     operation, given = step[0].operation, Given(moments, kept)
     if len(step) > 1:
         pool = step[2].operation if len(step) > 2 else None

@@ -167,7 +167,7 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
 
 def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dict:
-    """What `layers` gives, on the device."""
+    """Every layer's activation in training, by name, on the device."""
     model = model_of(run.model)
     x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
     running = moments if run.training.moments == "frozen" else None

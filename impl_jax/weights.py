@@ -13,7 +13,7 @@ def import_arrays(named: Weights) -> dict:
 
 
 def export_arrays(named: dict) -> Weights:
-    """What `import_arrays` was given."""
+    """Arrays on the device as numpy arrays under shared names: the inverse of `import_arrays`."""
     return {name: from_layout(value) for name, value in named.items()}
 
 

@@ -28,20 +28,18 @@ def configure(spec: BackendSpec) -> None:
 
 
 def check_gpu() -> None:
-    """Raise ValueError, with the way out, unless the framework can compute on a GPU."""
-    way_out = (
-        "set backend.device=cpu, or backend.python to an interpreter whose TensorFlow has CUDA"
-    )
+    """Raise ValueError, with the fix, unless the framework can compute on a GPU."""
+    fix = "set backend.device=cpu, or backend.python to an interpreter whose TensorFlow has CUDA"
     cards = tf.config.list_physical_devices("GPU")
     if not cards:
-        raise ValueError(f"TensorFlow {tf.__version__} finds no GPU; {way_out}")
+        raise ValueError(f"TensorFlow {tf.__version__} finds no GPU; {fix}")
     try:
         with tf.device("GPU:0"):
             tf.reduce_sum(tf.ones(8)).numpy()
     except (RuntimeError, tf.errors.OpError) as error:
         card = tf.config.experimental.get_device_details(cards[0]).get("device_name", "the GPU")
         raise ValueError(
-            f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {way_out}"
+            f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {fix}"
         ) from error
 
 
@@ -114,8 +112,8 @@ def capture_graph(call, states: int):
 def threads() -> int:
     """How many threads an operation is shared out among on a CPU."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
-    told = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
-    return tf.config.threading.get_intra_op_parallelism_threads() or int(told) or len(cores)
+    wanted = os.environ.get("TF_NUM_INTRAOP_THREADS", "0")
+    return tf.config.threading.get_intra_op_parallelism_threads() or int(wanted) or len(cores)
 
 
 def describe() -> dict[str, str]:

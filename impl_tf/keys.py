@@ -8,7 +8,7 @@ from .device import to_device
 
 
 def threefry2x32(key, counter):
-    """Random words uint32 (..., 2) of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
+    """Random bits, uint32 (..., 2), of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
     key, counter = to_device(key), to_device(counter)
     shape = tf.broadcast_dynamic_shape(tf.shape(key), tf.shape(counter))
     key, counter = tf.broadcast_to(key, shape), tf.broadcast_to(counter, shape)
@@ -28,7 +28,7 @@ def threefry2x32(key, counter):
 
 
 def bits(keys, index, count: int, layer: int = 0):
-    """`count` random words uint32 (..., count) of a layer for keys (..., 2) at each index (...)."""
+    """`count` words of random bits, uint32 (..., count), of a layer for keys (..., 2) at each index (...)."""
     begin = layer << LAYER_SHIFT
     pairs = tf.cast(tf.range(begin, begin + (count + 1) // 2, dtype=tf.int64), tf.uint32)
     first, second = tf.meshgrid(tf.reshape(index, [-1]), pairs, indexing="ij")

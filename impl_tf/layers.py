@@ -11,7 +11,7 @@ from .device import to_device
 
 
 class Given(NamedTuple):
-    """What a layer is given beside its weights and inputs."""
+    """Arguments of a layer besides its weights and inputs."""
 
     moments: dict | None  # mean and variance for a batch norm; None: those of the batch
     kept: tf.Tensor | None  # bool, what a layer keeps; None: everything, nothing is scaled

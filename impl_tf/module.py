@@ -122,7 +122,7 @@ def _layer(operation, shape, common: dict):
 
 
 def _apply(operation, shape, layer, x, *others):
-    """What an operation gives of activations (galaxy, y, x, channel), or units, perhaps by its layer."""
+    """An operation's output for activations (galaxy, y, x, channel), or units; `layer` is its own, if it has one."""
     match operation:
         case ops.Conv(_, _, _, padding) if layer.padding == "valid" and padding:
             return layer(keras.layers.ZeroPadding2D(padding, dtype=layer.dtype)(x))

@@ -39,7 +39,7 @@ def sample(state, images, views: Views, keys: np.ndarray, first: int, samples: i
 
 
 def embed(state, images, views: Views) -> np.ndarray:
-    """What `features` gives (galaxy, unit) of any number of galaxies, chunk by chunk, as `sample` goes through them."""
+    """The encoder's units (galaxy, unit) of any number of galaxies, chunk by chunk: `features` as `sample` calls it."""
     parts, no_keys = (
         [np.zeros((0, model_of(state.run.model).units), np.float32)],
         np.zeros((len(images), 2), np.uint32),

@@ -36,16 +36,16 @@ def configure(spec: BackendSpec) -> None:
 
 
 def check_gpu() -> None:
-    """Raise ValueError, with the way out, unless the framework can compute on a GPU."""
-    way_out = "set backend.device=cpu, or backend.python to an interpreter whose PyTorch has CUDA"
+    """Raise ValueError, with the fix, unless the framework can compute on a GPU."""
+    fix = "set backend.device=cpu, or backend.python to an interpreter whose PyTorch has CUDA"
     if not torch.cuda.is_available():
-        raise ValueError(f"PyTorch {torch.__version__} finds no GPU; {way_out}")
+        raise ValueError(f"PyTorch {torch.__version__} finds no GPU; {fix}")
     try:
         torch.ones(8, device="cuda").sum().item()
     except RuntimeError as error:
         card = torch.cuda.get_device_name()
         raise ValueError(
-            f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {way_out}"
+            f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {fix}"
         ) from error
 
 

@@ -8,7 +8,7 @@ from .device import to_device
 
 
 def threefry2x32(key, counter):
-    """Random words uint32 (..., 2) of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
+    """Random bits, uint32 (..., 2), of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
     # PyTorch adds and shifts no uint32: int32 wraps around in the same way, and a mask makes the shift a logical one
     key, counter = torch.broadcast_tensors(
         to_device(key).view(torch.int32), to_device(counter).view(torch.int32)
@@ -29,7 +29,7 @@ def threefry2x32(key, counter):
 
 
 def bits(keys, index, count: int, layer: int = 0):
-    """`count` random words uint32 (..., count) of a layer for keys (..., 2) at each index (...)."""
+    """`count` words of random bits, uint32 (..., count), of a layer for keys (..., 2) at each index (...)."""
     begin = layer << LAYER_SHIFT
     pairs = torch.arange(begin, begin + (count + 1) // 2, device=index.device).to(torch.int32)
     first, second = torch.broadcast_tensors(index.view(torch.int32)[..., None], pairs)

@@ -130,7 +130,7 @@ def _get(graph, target, part):
 
 
 def _apply(operation, shape, own, x, *others):
-    """What an operation gives of (galaxy, channel, y, x), or of units; `own` calls its layer, and gets its arrays."""
+    """An operation's output for (galaxy, channel, y, x), or units; `own` calls its layer, and gets its arrays."""
     call, get = own
     match operation:
         case ops.LayerNorm() if len(shape) == 3:

@@ -3,40 +3,40 @@
 from dataclasses import replace
 
 from reports.blocks import Range, Table, number, table
-from reports.comparisons import OURS, TIMED, Contest, Timing, ranked, title
+from reports.comparisons import OURS, TIMED, Comparison, Timing, ranked, title
 
 FACETED = ("task", "image size (px)", "batch", "precision")
 
 
-def matrix(contest: Contest) -> list[Table]:
+def matrix(comparison: Comparison) -> list[Table]:
     """Everyone against everyone, where there are more than ours; told where most was timed, for it is large."""
-    found = [t for t in ranked(contest) if any(t.program in pair for pair in contest.ratios)]
+    found = [t for t in ranked(comparison) if any(t.program in pair for pair in comparison.ratios)]
     names = {timing.program: f"times {timing.title}" for timing in found}
     if set(names) <= set(OURS):
         return []
     rows = [
         {"program": timing.title, "precision": timing.precision}
-        | {head: contest.ratios.get((timing.program, name)) for name, head in names.items()}
+        | {head: comparison.ratios.get((timing.program, name)) for name, head in names.items()}
         for timing in found
     ]
     formats = dict.fromkeys(names.values(), ".2f")
-    caption = f"Each against each: {contest.words}"
-    made = table(caption, rows, [contest.record.number], formats)
-    return [replace(made, facets=contest.facets, faceted=("precision",))]
+    caption = f"Each against each: {comparison.words}"
+    made = table(caption, rows, [comparison.record.number], formats)
+    return [replace(made, facets=comparison.facets, faceted=("precision",))]
 
 
-def ways(found: list[Contest]) -> list[Table]:
+def ways(found: list[Comparison]) -> list[Table]:
     """Each framework as it comes beside its other ways to compile, where precisions are equal."""
     rows, numbers = [], []
-    for contest in found:
+    for comparison in found:
         for name in OURS:
-            some = [t for t in contest.timings if t.program.partition("-")[0] == name]
-            plain = contest.of(name)
+            some = [t for t in comparison.timings if t.program.partition("-")[0] == name]
+            plain = comparison.of(name)
             alike = [t for t in some if plain and t.precision == plain.precision]
             if len(alike) < 2:
                 continue
-            rows += [_way(contest, name, timing) for timing in alike]
-            numbers.append(contest.record.number)
+            rows += [_way(comparison, name, timing) for timing in alike]
+            numbers.append(comparison.record.number)
     formats = {"images/s": ",.0f", "seconds": ".2f", "times as it comes": ".2f"}
     if not rows:
         return []
@@ -44,26 +44,26 @@ def ways(found: list[Contest]) -> list[Table]:
     return [replace(made, faceted=FACETED)]
 
 
-def _way(contest: Contest, name: str, timing: Timing) -> dict:
+def _way(comparison: Comparison, name: str, timing: Timing) -> dict:
     return {
-        "task": contest.task,
-        "image size (px)": contest.size,
-        "batch": contest.batch,
+        "task": comparison.task,
+        "image size (px)": comparison.size,
+        "batch": comparison.batch,
         "framework": title(name),
         "program": timing.title,
         "precision": timing.precision,
         "compiled": timing.compiled,
         "seconds": timing.time,
-        "images/s": None if contest.task in TIMED else timing.speed,
-        "times as it comes": contest.ratios.get((timing.program, name)),
+        "images/s": None if comparison.task in TIMED else timing.speed,
+        "times as it comes": comparison.ratios.get((timing.program, name)),
         "first call (s)": timing.number("first_seconds"),
     }
 
 
-def dearer(found: list[Contest]) -> list[Table]:
+def dearer(found: list[Comparison]) -> list[Table]:
     """What a task costs against another that took turns with it: samples over one pass, the disk over memory."""
     rows, numbers = [], []
-    for record in dict.fromkeys(contest.record for contest in found):
+    for record in dict.fromkeys(comparison.record for comparison in found):
         for entry in record.at("results.costs") or ():
             ends = [entry.get(end) for end in ("median", "high", "low")]
             if not all(number(end) and end > 0 for end in ends):
@@ -86,24 +86,26 @@ def dearer(found: list[Contest]) -> list[Table]:
     return [replace(table(caption, rows, numbers, formats), faceted=FACETED)] if rows else []
 
 
-def peers(found: list[Contest]) -> list[Table]:
+def peers(found: list[Comparison]) -> list[Table]:
     """Each of ours over every peer that computes with the same framework."""
     rows = [
         {
-            "task": contest.task,
-            "image size (px)": contest.size,
-            "batch": contest.batch,
+            "task": comparison.task,
+            "image size (px)": comparison.size,
+            "batch": comparison.batch,
             "ours": title(timing.backend),
             "peer": timing.title,
             "precision": timing.precision,
             "times as fast as the peer": ratio,
             "verdict": verdict(ratio),
         }
-        for contest in found
-        for timing in contest.timings
-        if timing.peer and (ratio := contest.ratios.get((timing.backend, timing.program)))
+        for comparison in found
+        for timing in comparison.timings
+        if timing.peer and (ratio := comparison.ratios.get((timing.backend, timing.program)))
     ]
-    numbers = [contest.record.number for contest in found if any(t.peer for t in contest.timings)]
+    numbers = [
+        comparison.record.number for comparison in found if any(t.peer for t in comparison.timings)
+    ]
     caption = "Ours over peers of the same framework"
     formats = {"times as fast as the peer": ".2f"}
     return [replace(table(caption, rows, numbers, formats), faceted=FACETED)] if rows else []

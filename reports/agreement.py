@@ -10,16 +10,16 @@ from reports.runs import TITLES, Record, RecordSet, beside, files, pairs
 from shared.output.posterior import column_prefix
 
 
-def agreement(book: RecordSet) -> Section:
+def agreement(record_set: RecordSet) -> Section:
     """Differences between the posteriors of every two backends with the same setting and seed."""
-    found, kept = compared(book), _kept(book)
+    found, kept = compared(record_set), _kept(record_set)
     if not found and not kept:
         return bare("Agreement", "No two backends share a setting, a seed and galaxies.")
     rows = [
         {
-            "setting": book.setting(left),
+            "setting": record_set.setting(left),
             "task": left.task,
-            "backends": f"{book.label(left)}, {book.label(right)}",
+            "backends": f"{record_set.label(left)}, {record_set.label(right)}",
             "seed": left.at("run.seed"),
         }
         | differences
@@ -38,10 +38,10 @@ def agreement(book: RecordSet) -> Section:
     return Section("Agreement", (words, *made, *kept))
 
 
-def _kept(book: RecordSet) -> list[Table]:
+def _kept(record_set: RecordSet) -> list[Table]:
     """What publishing worked out of posteriors that do not lie beside the records any more."""
     tables = []
-    for origin, found in files(book, "agreement.json").items():
+    for origin, found in files(record_set, "agreement.json").items():
         rows = [
             {"backends": ", ".join(TITLES.get(name, name) for name in pair["backends"])}
             | {key: value for key, value in pair.items() if key != "backends"}
@@ -53,15 +53,17 @@ def _kept(book: RecordSet) -> list[Table]:
     return tables
 
 
-def pairs_apart(book: RecordSet) -> list[dict]:
+def pairs_apart(record_set: RecordSet) -> list[dict]:
     """How far apart every two posteriors are, of records and of what was published of them."""
-    kept = [pair for found in files(book, "agreement.json").values() for pair in found["pairs"]]
-    return [*(differences for *_, differences in compared(book)), *kept]
+    kept = [
+        pair for found in files(record_set, "agreement.json").values() for pair in found["pairs"]
+    ]
+    return [*(differences for *_, differences in compared(record_set)), *kept]
 
 
-def compared(book: RecordSet) -> list[tuple[Record, Record, dict]]:
+def compared(record_set: RecordSet) -> list[tuple[Record, Record, dict]]:
     """Every pair whose posteriors can be compared, and how far they are apart."""
-    found = [(*pair, compare(*pair)) for pair in pairs(book.of("fit", "predict"))]
+    found = [(*pair, compare(*pair)) for pair in pairs(record_set.of("fit", "predict"))]
     return [entry for entry in found if entry[2]]
 
 
@@ -103,15 +105,15 @@ def compare(left: Record, right: Record) -> dict:
         return {}
     one, other = one.loc[common], other.loc[common]
     mean, std = (f"{positive(left)}{end}" for end in ("_mean", "_std"))
-    apart = (one[[mean, std]] - other[[mean, std]]).abs()
+    difference = (one[[mean, std]] - other[[mean, std]]).abs()
     ranked = one[mean].nunique() > 1 and other[mean].nunique() > 1
     same = majority(one, left) == majority(other, right)
     return {
         "galaxies": len(common),
-        "mean: median |difference|": float(apart[mean].median()),
-        "mean: largest |difference|": float(apart[mean].max()),
-        "spread: median |difference|": float(apart[std].median()),
-        "spread: largest |difference|": float(apart[std].max()),
+        "mean: median |difference|": float(difference[mean].median()),
+        "mean: largest |difference|": float(difference[mean].max()),
+        "spread: median |difference|": float(difference[std].median()),
+        "spread: largest |difference|": float(difference[std].max()),
         "rank correlation": float(spearmanr(one[mean], other[mean]).statistic) if ranked else None,
         "same majority (%)": share(int(same.sum()), len(common)),
     }

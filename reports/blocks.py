@@ -28,7 +28,7 @@ class Range(NamedTuple):
     high: float
 
 
-class Told(str):
+class NumberText(str):
     """Text that is about a number, as "< 5 %": `value`, and perhaps what it ranges over."""
 
     value: float | None

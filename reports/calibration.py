@@ -12,7 +12,7 @@ RATES = {"trained": "trained with", "chosen": "best on validation"}
 DASHES = {"trained": "-", "chosen": ":"}
 PERFECT = "perfect"
 MEASURES = (
-    ("log score (nat)", "log_score", ".3f"),
+    ("NLL (nats)", "log_score", ".3f"),
     ("RMSE", "rmse", ".4f"),
     ("PIT: distance", "pit.statistic", ".3f"),
     ("PIT: p", "pit.p_value", None),
@@ -23,9 +23,9 @@ MEASURES = (
 )
 
 
-def calibration(book: RecordSet) -> Section:
+def calibration(record_set: RecordSet) -> Section:
     """How honest each fit's posterior is on test galaxies, with its own dropout rate and with the best one."""
-    measured = [r for r in book.of("calibrate") if r.at("results.trained.pit.histogram")]
+    measured = [r for r in record_set.of("calibrate") if r.at("results.trained.pit.histogram")]
     runs = sorted(measured, key=order)
     if not runs:
         return bare(
@@ -33,7 +33,7 @@ def calibration(book: RecordSet) -> Section:
         )
     words = prose(
         "The network stays as it was trained; the dropout rate at prediction is the one it was trained with, or that "
-        "of the best log score on validation galaxies. Every p is the chance that a perfect posterior does as badly.",
+        "of the lowest NLL on validation galaxies. Every p is the chance that a perfect posterior does as badly.",
         "PIT: where the volunteers' count falls in its predicted distribution. Of a perfect posterior every tenth of "
         "the axis holds a tenth of the galaxies; of an overconfident one the ends hold more. Distance: the largest "
         "from that law.",
@@ -129,7 +129,7 @@ def _rates_table(runs: list[Record]) -> Table:
         | {str(rate): score.get(rate) for rate in rates}
         for record, score in zip(runs, scores, strict=True)
     ]
-    caption = f"Log score (nat) on validation galaxies by dropout rate, {about(runs[0])}"
+    caption = f"NLL (nats) on validation galaxies by dropout rate, {about(runs[0])}"
     formats = {str(rate): ".3f" for rate in rates}
     return table(caption, rows, [record.number for record in runs], formats)
 

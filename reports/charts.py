@@ -84,7 +84,7 @@ class Scale(NamedTuple):
 
 
 class LogScale(Scale):
-    """The same by logarithms."""
+    """A logarithmic scale."""
 
     def at(self, value: float) -> float:
         """Where `value` is; it must be positive."""
@@ -225,17 +225,17 @@ def bars_svg(caption: str, rows: list[Row], axis: str) -> str:
     for row, y in zip(rows, places, strict=True):
         colour, end = BACKENDS.get(row.backend, OTHER), across.at(row.values[0])
         look = f'fill="{colour}" stroke="{colour}" fill-opacity="{0.25 if row.faint else 0.9}"'
-        told = f"{row.label}: {plain(row.values[0])}"
+        title = f"{row.label}: {plain(row.values[0])}"
         whisker = ""
         if row.range:
             low, high = row.range
-            told += f" ({plain(low)} to {plain(high)})"
+            title += f" ({plain(low)} to {plain(high)})"
             ends = [(across.at(low), y), (across.at(high), y)]
             whisker = _path(ends, f'stroke="{INK}" stroke-width="1.6"')
         tags = "".join(f' data-{slug(name)}="{escape(value)}"' for name, value in row.facets)
         start = across.start
         body.append(
-            f'<g class="mark"{tags}><title>{escape(told)}</title>'
+            f'<g class="mark"{tags}><title>{escape(title)}</title>'
             f'<rect x="{start:.1f}" y="{y - 7:.1f}" width="{max(0, end - start):.1f}" height="14" {look}/>{whisker}</g>'
         )
     return svg(caption, body, _height(rows, step))

@@ -1,8 +1,8 @@
 """What was timed together: the rows of a benchmark's record, and which of them may be compared.
 
-A contest is a task of one record at one size and batch: programs that took turns. Rows of two contests were measured
-at two times, so no ratio is ever made of them. A record of one program alone (rows that name none) is read as a
-contest that has no ratios.
+A comparison is a task of one record at one size and batch: programs that took turns. Rows of two comparisons were
+measured at two times, so no ratio is ever made of them. A record of one program alone (rows that name none) is read as
+a comparison that has no ratios.
 """
 
 import math
@@ -34,7 +34,7 @@ TASKS = {
     "input": "disk to device",
     "round": "a round of active learning",
     "startup": "start-up: import, build, first step",
-    "quality": "training to a log score",
+    "quality": "training to an NLL",
 }
 APART = (  # of a configuration: what does not tell conditions apart
     "task",
@@ -134,7 +134,7 @@ class Timing:
 
 
 @dataclass(frozen=True, eq=False)
-class Contest:
+class Comparison:
     """Programs that took turns at one task: `timings`, the first of each program."""
 
     record: Record
@@ -222,8 +222,8 @@ def place(timing: Timing) -> str:
     """The device of `timing`, the processor and the threads."""
     threads = timing.entry.get("threads") or timing.record.at("where.threads")
     processor = timing.record.text("host.processor")
-    said = [timing.device] if processor in (NOTHING, timing.device) else [timing.device, processor]
-    return ", ".join([*said, *([f"threads: {threads}"] if threads else [])])
+    parts = [timing.device] if processor in (NOTHING, timing.device) else [timing.device, processor]
+    return ", ".join([*parts, *([f"threads: {threads}"] if threads else [])])
 
 
 def on_gpu(timing: Timing) -> bool:
@@ -231,10 +231,10 @@ def on_gpu(timing: Timing) -> bool:
     return timing.device not in (NOTHING, "auto") and not timing.device.startswith("cpu")
 
 
-def contests(book: RecordSet) -> list[Contest]:
+def comparisons(record_set: RecordSet) -> list[Comparison]:
     """All that was timed, in the order of tasks, sizes and batches."""
     found = []
-    for record in book.of("bench"):
+    for record in record_set.of("bench"):
         rows = record.at("results.rows") or ()
         entries = [row for row in rows if isinstance(row, dict) and row.get("task")]
         for (task, size, batch, samples), alike in gathered(entries, _key).items():
@@ -242,7 +242,7 @@ def contests(book: RecordSet) -> list[Contest]:
             for row in alike:
                 timing = Timing(record, row)
                 first.setdefault((timing.program, timing.precision), timing)
-            found.append(Contest(record, str(task), size, batch, samples, list(first.values())))
+            found.append(Comparison(record, str(task), size, batch, samples, list(first.values())))
     return sorted(found, key=_order)
 
 
@@ -250,39 +250,41 @@ def _key(row: dict) -> tuple:
     return tuple(row.get(name) for name in ("task", "image_size", "batch_size", "samples"))
 
 
-def _order(contest: Contest) -> tuple:
+def _order(comparison: Comparison) -> tuple:
     tasks = list(TASKS)
-    task = tasks.index(contest.task) if contest.task in TASKS else len(tasks)
-    sizes = (contest.size or 0, contest.batch or 0, contest.samples or 0)
-    return task, contest.task, contest.place, *sizes, contest.record.number
+    task = tasks.index(comparison.task) if comparison.task in TASKS else len(tasks)
+    sizes = (comparison.size or 0, comparison.batch or 0, comparison.samples or 0)
+    return task, comparison.task, comparison.place, *sizes, comparison.record.number
 
 
-def ranked(contest: Contest) -> list[Timing]:
-    """The rows of `contest`, the fastest first: by seconds of a galaxy, or of the whole where it is TIMED."""
+def ranked(comparison: Comparison) -> list[Timing]:
+    """The rows of `comparison`, the fastest first: by seconds of a galaxy, or of the whole where it is TIMED."""
 
     def spent(timing: Timing) -> float:
-        images = 1 if contest.task in TIMED else timing.images or 1
+        images = 1 if comparison.task in TIMED else timing.images or 1
         return timing.seconds / images if timing.seconds else math.inf
 
-    return sorted(contest.timings, key=spent)
+    return sorted(comparison.timings, key=spent)
 
 
-def timings(found: Iterable[Contest]) -> list[Timing]:
-    """Every row of the contests `found`."""
-    return [timing for contest in found for timing in contest.timings]
+def timings(found: Iterable[Comparison]) -> list[Timing]:
+    """Every row of the comparisons `found`."""
+    return [timing for comparison in found for timing in comparison.timings]
 
 
-def reference(found: list[Contest]) -> tuple | None:
+def reference(found: list[Comparison]) -> tuple | None:
     """The (place, size, batch) at which most was timed, the largest of those: what answers are given for."""
-    alike = gathered(found, lambda contest: (contest.place, contest.size, contest.batch))
+    alike = gathered(
+        found, lambda comparison: (comparison.place, comparison.size, comparison.batch)
+    )
     if not alike:
         return None
     return max(
         alike,
         key=lambda key: (
-            any(contest.ratios for contest in alike[key]),
-            len({contest.task for contest in alike[key]}),
-            sum(len(contest.timings) for contest in alike[key]),
+            any(comparison.ratios for comparison in alike[key]),
+            len({comparison.task for comparison in alike[key]}),
+            sum(len(comparison.timings) for comparison in alike[key]),
             key[1] or 0,
             key[2] or 0,
             key[0],
@@ -290,33 +292,33 @@ def reference(found: list[Contest]) -> tuple | None:
     )
 
 
-def at_reference(found: list[Contest]) -> dict[str, Contest]:
-    """Task -> its contest at the reference: in which most of ours took part, then most peers; the last of equals."""
+def at_reference(found: list[Comparison]) -> dict[str, Comparison]:
+    """Task -> its comparison at the reference: in which most of ours took part, then most peers; the last of equals."""
     at, best = reference(found), {}
-    for contest in found:
-        if (contest.place, contest.size, contest.batch) == at:
-            rival = best.get(contest.task)
-            if rival is None or _turnout(contest) >= _turnout(rival):
-                best[contest.task] = contest
+    for comparison in found:
+        if (comparison.place, comparison.size, comparison.batch) == at:
+            rival = best.get(comparison.task)
+            if rival is None or _turnout(comparison) >= _turnout(rival):
+                best[comparison.task] = comparison
     return best
 
 
-def _turnout(contest: Contest) -> tuple[int, int, int]:
-    ours = sum(contest.of(name) is not None for name in OURS)
-    return ours, sum(timing.peer for timing in contest.timings), len(contest.timings)
+def _turnout(comparison: Comparison) -> tuple[int, int, int]:
+    ours = sum(comparison.of(name) is not None for name in OURS)
+    return ours, sum(timing.peer for timing in comparison.timings), len(comparison.timings)
 
 
-def first_choice(found: list[Contest], *names: str) -> dict[str, str]:
+def first_choice(found: list[Comparison], *names: str) -> dict[str, str]:
     """What of `names` controls choose at first: training, at the size and batch at which most was timed."""
-    first = min(at_reference(found).values(), key=lambda contest: contest.task != "train")
+    first = min(at_reference(found).values(), key=lambda comparison: comparison.task != "train")
     return {name: value for name, value in first.facets.items() if name in names}
 
 
-def missing(book: RecordSet) -> list[tuple[Record, dict]]:
+def missing(record_set: RecordSet) -> list[tuple[Record, dict]]:
     """(record, program, task and reason) of every program that could not be timed."""
     return [
         (record, entry)
-        for record in book.of("bench")
+        for record in record_set.of("bench")
         for entry in record.at("results.missing") or ()
         if isinstance(entry, dict)
     ]

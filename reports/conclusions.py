@@ -33,7 +33,7 @@ class Spread(NamedTuple):
 
     @property
     def inverse(self) -> "Spread":
-        """The same the other way round: a ratio of times."""
+        """The ratio of times, one over that of speeds."""
         return Spread(1 / self.median, 1 / self.high, 1 / self.low)
 
 
@@ -173,12 +173,12 @@ def conclusions(records: Path) -> list[list[str]]:
             medians = [spread.median for spread in found if spread]
             middle = median(medians)
             met = f"{'yes' if one.met(middle) else 'no'}{count(list(map(one.met, medians)))}"
-            cells = [one.what, str(size), one.asked, *map(told, found), f"{middle:.2f}"]
+            cells = [one.what, str(size), one.asked, *map(spread_text, found), f"{middle:.2f}"]
             rows.append([*cells, met if one.asked else "", agree(found)])
     return rows
 
 
-def told(spread: Spread | None) -> str:
+def spread_text(spread: Spread | None) -> str:
     """A ratio and its range; nothing where it was not measured."""
     return "" if spread is None else f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
 
@@ -251,7 +251,7 @@ def samples(records: Path) -> list[list[str]]:
         found = [
             _first(run.cost("posterior", 64, program, count) for run in runs) for count in SAMPLES
         ]
-        rows.append([title(program), *map(told, found)])
+        rows.append([title(program), *map(spread_text, found)])
     return _known(rows)
 
 

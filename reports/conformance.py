@@ -14,9 +14,9 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from reports.blocks import (
     NOTHING,
     Figure,
+    NumberText,
     Section,
     Table,
-    Told,
     bare,
     from_files,
     number,
@@ -36,16 +36,18 @@ KINDS = {  # of a framework against itself: what was changed, and how its band i
 }
 
 
-def conformance(book: RecordSet) -> Section:
+def conformance(record_set: RecordSet) -> Section:
     """The suite, the float32 trajectories, the final losses and the planted mistakes."""
     found = [
-        record for record in book.of("conform") if isinstance(record.at("results.checks"), list)
+        record
+        for record in record_set.of("conform")
+        if isinstance(record.at("results.checks"), list)
     ]
-    blocks = [*suites(book, found), *ports(book.of("conform"))]
+    blocks = [*suites(record_set, found), *ports(record_set.of("conform"))]
     readers = {"trajectories": trajectories, "equivalence": equivalence, "mutants": mutants}
     for name, reader in readers.items():
-        for origin, told in files(book, f"{name}.json").items():
-            blocks += [from_files(block, origin) for block in reader(origin, told)]
+        for origin, content in files(record_set, f"{name}.json").items():
+            blocks += [from_files(block, origin) for block in reader(origin, content)]
     if not blocks:
         return bare(
             TITLE, "No record of a suite; `trizoo conform backend=tf,torch,jax -m` makes them."
@@ -56,7 +58,7 @@ def conformance(book: RecordSet) -> Section:
 # The suite
 
 
-def suites(book: RecordSet, found: list[Record]) -> list:
+def suites(record_set: RecordSet, found: list[Record]) -> list:
     """A table per device, image size and precision, and the records that they are of."""
     if not found:
         return []
@@ -150,19 +152,19 @@ def error(entry: dict | None) -> str:
     if value is None:
         return "not finite"
     if entry["tolerance"] == 0:
-        return Told("equal" if value == 0 else f"{value:.0f} differ", value)
-    return Told(f"{value:.1e}" if value else "0", value)
+        return NumberText("equal" if value == 0 else f"{value:.0f} differ", value)
+    return NumberText(f"{value:.1e}" if value else "0", value)
 
 
 def tolerance(entries: dict[str, dict | None]) -> str:
     """What the error may be; by framework, if their records do not say the same."""
-    said = {name: bound(entry) for name, entry in entries.items() if entry}
-    if len(set(said.values())) > 1:
-        return ", ".join(f"{TITLES.get(name, name)} {text}" for name, text in said.items())
-    return next(iter(said.values()), NOTHING)
+    texts = {name: tolerance_text(entry) for name, entry in entries.items() if entry}
+    if len(set(texts.values())) > 1:
+        return ", ".join(f"{TITLES.get(name, name)} {text}" for name, text in texts.items())
+    return next(iter(texts.values()), NOTHING)
 
 
-def bound(entry: dict) -> str:
+def tolerance_text(entry: dict) -> str:
     """The tolerance of one entry as text."""
     if entry["tolerance"] is None:
         return "none"
@@ -231,8 +233,8 @@ def ports(found: list[Record]) -> list[Table]:
                 "worst array": worst["array"],
                 "error": worst["verdict"]
                 if worst["error"] is None
-                else Told(f"{worst['error']:.1e}", worst["error"]),
-                "tolerance": bound(worst),
+                else NumberText(f"{worst['error']:.1e}", worst["error"]),
+                "tolerance": tolerance_text(worst),
             }
             for check, entries in by_check.items()
             for worst in [max(entries, key=excess)]
@@ -279,8 +281,8 @@ def trajectories(origin: str, found: dict) -> list:
         for name, where in found["where"].items()
     ]
     words = prose(
-        "In float32 nobody's weights are the weights: Adam divides a slope by its own size, so that "
-        "a rounding error grows. The measure is what rounding alone does to one framework: first "
+        "In float32 no framework's weights are the right ones: Adam divides a gradient by its own size, so "
+        "that a rounding error grows. The measure is what rounding alone does to one framework: first "
         "weights moved by one unit in the last place (ulp), or the rows of every batch permuted. "
         "Divergence is the root mean square of the difference of two trainings' weights, as a share of that of "
         "what training changed: 0 is the same, √2 unrelated."
@@ -362,8 +364,8 @@ def equivalence(origin: str, found: dict) -> list[Table]:
         rows.append(
             {
                 "of": compared(name),
-                "mean difference": Told(f"{pair['mean']:+.4f}", pair["mean"]),
-                "90 % interval": Told(f"{low:+.4f} to {high:+.4f}", pair["mean"], low, high),
+                "mean difference": NumberText(f"{pair['mean']:+.4f}", pair["mean"]),
+                "90 % interval": NumberText(f"{low:+.4f} to {high:+.4f}", pair["mean"], low, high),
                 "margin": f"± {found['margin']:g}",
                 "verdict": "equivalent" if pair["equivalent"] else "NOT shown",
             }
@@ -380,7 +382,9 @@ def mutants(origin: str, found: list | dict) -> list:
             "mistake": entry["mutant"],
             "check": spoken(entry["check"]),
             "error": killed_by(entry),
-            "tolerance": bound({"tolerance": TOLERANCES["float64"].get(entry["check"], 0)}),
+            "tolerance": tolerance_text(
+                {"tolerance": TOLERANCES["float64"].get(entry["check"], 0)}
+            ),
             "verdict": "seen" if seen(entry) else "NOT SEEN",
         }
         for entry in entries
@@ -406,7 +410,7 @@ def killed_by(entry: dict) -> str:
     if not number(entry["error"]):
         return "not finite"
     value = entry["error"]
-    return Told(f"{value:.0f} differ" if entry["check"] in EXACT else f"{value:.1e}", value)
+    return NumberText(f"{value:.0f} differ" if entry["check"] in EXACT else f"{value:.1e}", value)
 
 
 def seen(entry: dict) -> bool:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 from reports.blocks import Section, Table, bare, number, prose, table
 from reports.comparisons import (
     FACETED,
-    Contest,
+    Comparison,
     Timing,
-    contests,
+    comparisons,
     first_choice,
     place,
     timings,
@@ -27,7 +27,7 @@ class Survey(NamedTuple):
 
     name: str
     galaxies: int
-    said: str
+    source: str
 
 
 SURVEYS = (
@@ -43,9 +43,9 @@ SURVEYS = (
 )
 
 
-def costs(book: RecordSet) -> Section:
+def costs(record_set: RecordSet) -> Section:
     """The ledger and the surveys, of every program that was timed."""
-    found = contests(book)
+    found = comparisons(record_set)
     ledger = [
         _entry(c, t) for c in found for t in c.timings if c.task in LEDGER and seconds_each(t)
     ]
@@ -53,11 +53,11 @@ def costs(book: RecordSet) -> Section:
         return bare(
             "Cost", "No benchmark of training, posterior or acquisition is among the records."
         )
-    numbers = [contest.record.number for contest in found if contest.task in LEDGER]
+    numbers = [comparison.record.number for comparison in found if comparison.task in LEDGER]
     ledger += _without_gpu(ledger[0], found)
     formats = {"seconds": ",.2f", "money": ".2g"}
-    told = "For 1,000 galaxies: trained on once, sampled, or scored for asking"
-    thousand = replace(table(told, ledger, numbers, formats), faceted=FACETED)
+    caption = "For 1,000 galaxies: trained on once, sampled, or scored for asking"
+    thousand = replace(table(caption, ledger, numbers, formats), faceted=FACETED)
     words = prose(
         "Money is seconds at bench.price_per_hour of the record, in the currency of that price: a stated price, not a "
         "bill. Joules are of the whole device as it told them; where it told none, none are given.",
@@ -69,7 +69,7 @@ def costs(book: RecordSet) -> Section:
 
 
 def _counts() -> str:
-    return "; ".join(f"{s.name} {s.galaxies:,} galaxies ({s.said})" for s in SURVEYS)
+    return "; ".join(f"{s.name} {s.galaxies:,} galaxies ({s.source})" for s in SURVEYS)
 
 
 def seconds_each(timing: Timing) -> float | None:
@@ -95,9 +95,9 @@ def money(seconds: float, timing: Timing) -> float | None:
     return None if hourly is None else seconds / HOUR * hourly
 
 
-def _entry(contest: Contest, timing: Timing) -> dict:
+def _entry(comparison: Comparison, timing: Timing) -> dict:
     seconds, joules = THOUSAND * seconds_each(timing), joules_each(timing)
-    return _about(contest, timing) | {
+    return _about(comparison, timing) | {
         "seconds": seconds,
         "joules": None if joules is None else THOUSAND * joules,
         "price (per hour)": price(timing),
@@ -105,44 +105,44 @@ def _entry(contest: Contest, timing: Timing) -> dict:
     }
 
 
-def _about(contest: Contest, timing: Timing) -> dict:
+def _about(comparison: Comparison, timing: Timing) -> dict:
     return {
-        "task": contest.task,
+        "task": comparison.task,
         "program": timing.title,
         "precision": timing.precision,
         "device": place(timing),
-        "image size (px)": contest.size,
-        "batch": contest.batch,
-        "samples": contest.samples,
-        "record": contest.record.number,
+        "image size (px)": comparison.size,
+        "batch": comparison.batch,
+        "samples": comparison.samples,
+        "record": comparison.record.number,
     }
 
 
-def _without_gpu(row: dict, found: list[Contest]) -> list[dict]:
+def _without_gpu(row: dict, found: list[Comparison]) -> list[dict]:
     empty = without_gpu(timings(found))
     return [dict.fromkeys(row) | {"program": title(p), "device": NO_GPU} for p in empty]
 
 
-def _posteriors(found: list[Contest]) -> list[Table]:
-    some = [contest for contest in found if contest.task == "posterior"]
+def _posteriors(found: list[Comparison]) -> list[Table]:
+    some = [comparison for comparison in found if comparison.task == "posterior"]
     return _surveys("A posterior of every galaxy of a survey", some)
 
 
-def _epochs(found: list[Contest]) -> list[Table]:
+def _epochs(found: list[Comparison]) -> list[Table]:
     task = next((task for task in EPOCH if any(c.task == task for c in found)), None)
-    some = [contest for contest in found if contest.task == task]
+    some = [comparison for comparison in found if comparison.task == task]
     how = {"epoch": "from disk", "epoch_memory": "from memory", "train": "steps from memory"}
     return _surveys(f"A training epoch over a survey ({how.get(task, '')})", some)
 
 
-def _surveys(caption: str, found: list[Contest]) -> list[Table]:
+def _surveys(caption: str, found: list[Comparison]) -> list[Table]:
     rows = []
-    for contest in found:
-        for timing in contest.timings:
+    for comparison in found:
+        for timing in comparison.timings:
             each = seconds_each(timing)
             if each:
                 row = {
-                    key: value for key, value in _about(contest, timing).items() if key != "task"
+                    key: value for key, value in _about(comparison, timing).items() if key != "task"
                 }
                 for survey in SURVEYS:
                     row[f"{survey.name} (h)"] = each * survey.galaxies / HOUR
@@ -151,5 +151,5 @@ def _surveys(caption: str, found: list[Contest]) -> list[Table]:
     if not rows:
         return []
     rows += _without_gpu(rows[0], found)
-    numbers = [contest.record.number for contest in found]
+    numbers = [comparison.record.number for comparison in found]
     return [replace(table(caption, rows, numbers), faceted=FACETED[1:])]

@@ -7,8 +7,8 @@ from reports.runs import Record, RecordSet, gathered, group, setting
 METRICS = (
     ("RMSE", "rmse", ".4f"),
     ("MAE", "mae", ".4f"),
-    ("log score (nat)", "log_score", ".3f"),
-    ("W+20's loss (nat)", "loss", ".3f"),
+    ("NLL (nats)", "log_score", ".3f"),
+    ("loss (nats)", "loss", ".3f"),
     ("AUC", "auc", ".4f"),
     ("accuracy", "accuracy", ".4f"),
 )
@@ -31,17 +31,17 @@ def seeds(records: list[Record]) -> str:
     return ", ".join(record.text("run.seed") for record in records)
 
 
-def errors(book: RecordSet) -> Section:
+def errors(record_set: RecordSet) -> Section:
     """Error of the vote share on test galaxies, for every group of fits."""
-    fits = book.of("fit")
+    fits = record_set.of("fit")
     if not fits:
         return bare("Error", "No fit is among the records; trizoo fit makes one.")
     rows = []
     for records in gathered(fits, group).values():
         first = records[0]
         row = {
-            "setting": book.setting(first),
-            "backend": book.label(first),
+            "setting": record_set.setting(first),
+            "backend": record_set.label(first),
             "seeds": seeds(records),
             "galaxies": first.at("results.test.galaxies"),
         }
@@ -52,7 +52,7 @@ def errors(book: RecordSet) -> Section:
     words = prose(
         "Errors are of the mean posterior vote share against the volunteers' vote share, on "
         "test galaxies, which were never trained on. Each number is a mean over seeds ± the "
-        "standard deviation between seeds. Log score and W+20's loss are per galaxy; for "
+        "standard deviation between seeds. NLL and loss are per galaxy; for "
         "both, and for RMSE and MAE, lower is better. AUC and accuracy ask which side "
         "the majority of volunteers took.",
     )
@@ -61,10 +61,10 @@ def errors(book: RecordSet) -> Section:
         words,
         table("Error on test galaxies, mean ± spread over seeds", rows, numbers, formats),
     ]
-    return Section("Error", (*blocks, *_error_figures(book, fits)))
+    return Section("Error", (*blocks, *_error_figures(record_set, fits)))
 
 
-def _error_figures(book: RecordSet, fits: list[Record]) -> list[Figure]:
+def _error_figures(record_set: RecordSet, fits: list[Record]) -> list[Figure]:
     figures = []
     asked = gathered(
         fits, lambda record: (record.at("run.dataset.name"), record.at("run.question"))
@@ -76,7 +76,7 @@ def _error_figures(book: RecordSet, fits: list[Record]) -> list[Figure]:
         }
         rows = [
             Row(
-                f"{book.setting(r[0])}  {book.label(r[0])}",
+                f"{record_set.setting(r[0])}  {record_set.label(r[0])}",
                 r[0].backend,
                 [x.at("results.test.rmse") for x in r],
             )
@@ -92,9 +92,9 @@ def _error_figures(book: RecordSet, fits: list[Record]) -> list[Figure]:
     return figures
 
 
-def coverage(book: RecordSet) -> Section:
+def coverage(record_set: RecordSet) -> Section:
     """How often the volunteers' count fell where the posterior said it would."""
-    fits = [record for record in book.of("fit") if covered(record)]
+    fits = [record for record in record_set.of("fit") if covered(record)]
     if not fits:
         return bare("Coverage", "No record holds a coverage.")
     words = prose(
@@ -105,39 +105,41 @@ def coverage(book: RecordSet) -> Section:
         "above observed means overconfident.",
     )
     settings = list(gathered(fits, setting).values())
-    figures = [_coverage_figure(book, alike) for alike in settings]
-    tables = [_coverage_table(book, alike) for alike in settings]
+    figures = [_coverage_figure(record_set, alike) for alike in settings]
+    tables = [_coverage_table(record_set, alike) for alike in settings]
     return Section("Coverage", (words, *figures, *tables))
 
 
-def _coverage_figure(book: RecordSet, fits: list[Record]) -> Figure:
+def _coverage_figure(record_set: RecordSet, fits: list[Record]) -> Figure:
     lines = []
     for record in fits:
         predicted, observed, _ = zip(*covered(record).values(), strict=True)
         lines.append(Line(record.backend, predicted, observed, marked=True))
-    caption = f"Coverage on test galaxies, {book.about(fits[0])}: a line per seed; dashed, equal"
+    caption = (
+        f"Coverage on test galaxies, {record_set.about(fits[0])}: a line per seed; dashed, equal"
+    )
     axes = ("predicted (% of galaxies)", "observed (%)")
-    name = f"coverage-{book.setting(fits[0])}"
+    name = f"coverage-{record_set.setting(fits[0])}"
     return line_figure(name, caption, lines, axes, [record.number for record in fits], equal=True)
 
 
-def _coverage_table(book: RecordSet, fits: list[Record]) -> Table:
+def _coverage_table(record_set: RecordSet, fits: list[Record]) -> Table:
     inside = {
-        book.label(records[0]): [covered(record) for record in records]
+        record_set.label(records[0]): [covered(record) for record in records]
         for records in gathered(fits, group).values()
     }
-    everyone = [shares for found in inside.values() for shares in found]
+    all_shares = [shares for found in inside.values() for shares in found]
     rows = [
         {"votes to either side": width}
         | {
-            f"{label} {told} (%)": measure(shares[width][side] for shares in found)
+            f"{label} {name} (%)": measure(shares[width][side] for shares in found)
             for label, found in inside.items()
-            for side, told in enumerate(("predicted", "observed", "relative error"))
+            for side, name in enumerate(("predicted", "observed", "relative error"))
         }
         for width in WIDTHS
-        if all(width in shares for shares in everyone)
+        if all(width in shares for shares in all_shares)
     ]
-    caption = f"Coverage on test galaxies, {book.about(fits[0])}, mean ± spread over seeds"
+    caption = f"Coverage on test galaxies, {record_set.about(fits[0])}, mean ± spread over seeds"
     formats = {heading: ".1f" for row in rows for heading in row if heading.endswith("(%)")}
     return table(caption, rows, [record.number for record in fits], formats)
 
@@ -162,9 +164,9 @@ def covered(record: Record) -> dict[int, tuple[float, float, float | None]]:
     }
 
 
-def confusion(book: RecordSet) -> Section:
+def confusion(record_set: RecordSet) -> Section:
     """Who was taken for what, galaxies of all seeds added."""
-    fits = [record for record in book.of("fit") if record.at("results.test.confusion")]
+    fits = [record for record in record_set.of("fit") if record.at("results.test.confusion")]
     if not fits:
         return bare("Confusion", "No record holds a confusion matrix.")
     words = prose(
@@ -175,20 +177,20 @@ def confusion(book: RecordSet) -> Section:
     blocks = [words]
     asked = gathered(fits, lambda r: (r.text("run.question"), tuple(r.at("run.positive") or ())))
     for (question, positive), alike in asked.items():
-        rows = [_confusion_row(book, records) for records in gathered(alike, group).values()]
+        rows = [_confusion_row(record_set, records) for records in gathered(alike, group).values()]
         caption = f"{question}: yes is {' or '.join(positive)}"
         formats = {"no found (%)": ".1f", "yes found (%)": ".1f"}
         blocks.append(table(caption, rows, [record.number for record in alike], formats))
     return Section("Confusion", tuple(blocks))
 
 
-def _confusion_row(book: RecordSet, records: list[Record]) -> dict:
+def _confusion_row(record_set: RecordSet, records: list[Record]) -> dict:
     matrices = [record.at("results.test.confusion") for record in records]
     counts = {title: sum(matrix[y][x] for matrix in matrices) for title, y, x in CELLS}
     right_no, wrong_no, wrong_yes, right_yes = counts.values()
     row = {
-        "setting": book.setting(records[0]),
-        "backend": book.label(records[0]),
+        "setting": record_set.setting(records[0]),
+        "backend": record_set.label(records[0]),
         "seeds": seeds(records),
     }
     return (

@@ -1,4 +1,4 @@
-"""What was measured apart and lies beside the records as a file of its own: kills, stores, small pieces."""
+"""What was measured apart and lies beside the records as a file of its own: crash recovery, stores, small pieces."""
 
 from reports.blocks import Section, bare, from_files, prose, table
 from reports.runs import TITLES, RecordSet, files
@@ -11,9 +11,9 @@ WAYS = {
 }
 
 
-def shelf(book: RecordSet) -> Section:
+def extras(record_set: RecordSet) -> Section:
     """What was left of runs that were killed, images a second into a store, and what all frameworks wait for."""
-    blocks = [*_kills(book), *_stores(book), *_pieces(book)]
+    blocks = [*_kills(record_set), *_stores(record_set), *_pieces(record_set)]
     if not blocks:
         return bare(
             TITLE,
@@ -22,9 +22,9 @@ def shelf(book: RecordSet) -> Section:
     return Section(TITLE, tuple(blocks))
 
 
-def _kills(book: RecordSet) -> list:
+def _kills(record_set: RecordSet) -> list:
     blocks = []
-    for origin, told in files(book, "kills.json").items():
+    for origin, content in files(record_set, "kills.json").items():
         rows = [
             {
                 "backend": TITLES.get(one["backend"], "none"),
@@ -35,19 +35,17 @@ def _kills(book: RecordSet) -> list:
                 "in the end": "the same bytes" if one["right"] else "not the same",
                 "time (s)": one["seconds"],
             }
-            for one in told["runs"]
+            for one in content["runs"]
         ]
-        caption = (
-            f"Runs hurt at random moments and started again, against one that was not ({origin})"
-        )
+        caption = f"Runs interrupted at random moments and started again, against one that was not ({origin})"
         blocks.append(from_files(table(caption, rows, [], {"time (s)": ".0f"}), origin))
     return blocks
 
 
-def _stores(book: RecordSet) -> list:
+def _stores(record_set: RecordSet) -> list:
     blocks = []
-    for origin, told in files(book, "stores.json").items():
-        speeds, against = told["images_per_second"], told["prepare_against"]
+    for origin, content in files(record_set, "stores.json").items():
+        speeds, against = content["images_per_second"], content["prepare_against"]
         rows = [
             {
                 "way": WAYS.get(way, way),
@@ -56,15 +54,15 @@ def _stores(book: RecordSet) -> list:
             }
             for way, speed in speeds.items()
         ]
-        caption = f"Images a second into a store, {told['images']:,} files ({origin})"
+        caption = f"Images a second into a store, {content['images']:,} files ({origin})"
         formats = {"images/s": ",.0f", "prepare takes, times as long": ".2f"}
         blocks.append(from_files(table(caption, rows, [], formats), origin))
     return [prose("Medians; by python -m benchmarks.stores."), *blocks] if blocks else []
 
 
-def _pieces(book: RecordSet) -> list:
+def _pieces(record_set: RecordSet) -> list:
     blocks = []
-    for origin, told in files(book, "pieces.json").items():
+    for origin, content in files(record_set, "pieces.json").items():
         rows = [
             {
                 "piece": one["name"].removeprefix("test_").replace("_", " "),
@@ -72,7 +70,7 @@ def _pieces(book: RecordSet) -> list:
                 "between the quarters (ms)": 1e3 * one["stats"]["iqr"],
                 "rounds": one["stats"]["rounds"],
             }
-            for one in told["benchmarks"]
+            for one in content["benchmarks"]
         ]
         caption = f"Small pieces, without any framework ({origin})"
         formats = {"median (ms)": ".3f", "between the quarters (ms)": ".3f"}

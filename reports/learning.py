@@ -27,7 +27,7 @@ from reports.runs import (
     setting,
     simulation,
 )
-from reports.saved import SAVED, compared, shelf
+from reports.saved import SAVED, compared, published_savings
 from reports.savings import (
     BASELINE,
     Course,
@@ -42,14 +42,14 @@ from reports.savings import (
 DASHES = {"mutual information": "-", "random": ":"}
 
 
-def curves(book: RecordSet) -> Section:
+def curves(record_set: RecordSet) -> Section:
     """Training and validation loss against step, a figure each per setting."""
-    there = [(record, beside(record, "losses.parquet")) for record in book.of("fit")]
+    there = [(record, beside(record, "losses.parquet")) for record in record_set.of("fit")]
     losses = {record: table for record, table in there if table is not None}
     if not losses:
         return bare("Learning curves", "No run folder holds a losses.parquet.")
     drawn = [
-        _loss_figure(book, {record: losses[record] for record in alike}, kind)
+        _loss_figure(record_set, {record: losses[record] for record in alike}, kind)
         for alike in gathered(losses, setting).values()
         for kind in POINTS
     ]
@@ -61,7 +61,9 @@ def curves(book: RecordSet) -> Section:
     return Section("Learning curves", (words, *(figure for figure in drawn if figure)))
 
 
-def _loss_figure(book: RecordSet, losses: dict[Record, pd.DataFrame], kind: str) -> Figure | None:
+def _loss_figure(
+    record_set: RecordSet, losses: dict[Record, pd.DataFrame], kind: str
+) -> Figure | None:
     points = {record: POINTS[kind](table) for record, table in losses.items()}
     marked = kind == "validation"
     lines = [Line(r.backend, x, y, marked=marked) for r, (x, y) in points.items() if len(x)]
@@ -69,8 +71,8 @@ def _loss_figure(book: RecordSet, losses: dict[Record, pd.DataFrame], kind: str)
         return None
     first = next(iter(losses))
     numbers = [record.number for record in losses]
-    caption = f"{kind.capitalize()} loss, {book.about(first)}"
-    name = f"{kind}-{book.setting(first)}"
+    caption = f"{kind.capitalize()} loss, {record_set.about(first)}"
+    name = f"{kind}-{record_set.setting(first)}"
     return line_figure(name, caption, lines, ("step", f"{kind} loss (nat)"), numbers)
 
 
@@ -91,10 +93,10 @@ def validation_points(losses: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 POINTS = {"training": training_points, "validation": validation_points}
 
 
-def active(book: RecordSet) -> Section:
+def active(record_set: RecordSet) -> Section:
     """Error against labels, for every acquisition and backend, and what was acquired in common."""
-    runs = [record for record in book.of("active") if record.at("results.rounds")]
-    blocks = [*(_rounds(book, runs) if runs else []), *shelf(book)]
+    runs = [record for record in record_set.of("active") if record.at("results.rounds")]
+    blocks = [*(_rounds(record_set, runs) if runs else []), *published_savings(record_set)]
     if not blocks:
         return bare(
             "Active learning",
@@ -103,8 +105,8 @@ def active(book: RecordSet) -> Section:
     return Section("Active learning", tuple(blocks))
 
 
-def _rounds(book: RecordSet, runs: list[Record]) -> list:
-    said = prose(
+def _rounds(record_set: RecordSet, runs: list[Record]) -> list:
+    introduction = prose(
         "In each round the network is trained, evaluated on the same test galaxies, and chooses "
         "whose votes to ask for next. Labels needed: where the acquisition's mean curve, made to fall steadily, first "
         "comes down to the last RMSE of random acquisition in the same simulation and backend, as a "
@@ -112,30 +114,34 @@ def _rounds(book: RecordSet, runs: list[Record]) -> list:
     )
     numbers = [record.number for record in runs]
     figures = [
-        _labels_figure(book, alike, place)
+        _labels_figure(record_set, alike, place)
         for place, alike in enumerate(gathered(runs, simulation).values(), 1)
     ]
-    rows = [_active_row(book, runs, records) for records in gathered(runs, group).values()]
+    rows = [_active_row(record_set, runs, records) for records in gathered(runs, group).values()]
     formats = {
         "first RMSE": ".4f",
         "last RMSE": ".4f",
-        "last log score (nat)": ".3f",
+        "last NLL (nats)": ".3f",
         "labels needed (%)": ".0f",
     }
-    blocks = [said, *figures, table("Rounds, mean ± spread over seeds", rows, numbers, formats)]
-    blocks += saved(book, runs)
+    blocks = [
+        introduction,
+        *figures,
+        table("Rounds, mean ± spread over seeds", rows, numbers, formats),
+    ]
+    blocks += saved(record_set, runs)
     both = pairs(runs)
     if both:
         formats = {"first round (%)": ".1f", "last round (%)": ".1f", "all rounds (%)": ".1f"}
         caption = "Galaxies that two backends of the same setting and seed both acquired"
-        rows = [_overlap_row(book, *pair) for pair in both]
+        rows = [_overlap_row(record_set, *pair) for pair in both]
         blocks.append(
             table(caption, rows, [record.number for pair in both for record in pair], formats)
         )
     return blocks
 
 
-def _labels_figure(book: RecordSet, runs: list[Record], place: int) -> Figure:
+def _labels_figure(record_set: RecordSet, runs: list[Record], place: int) -> Figure:
     lines = []
     for records in gathered(runs, group).values():
         curve, name = error_curve(records), acquisition(records[0])
@@ -201,7 +207,7 @@ def labels_share(runs: list[Record], records: list[Record]) -> float | None:
     return None if needed is None else share(needed, last["labelled"])
 
 
-def saved(book: RecordSet, runs: list[Record]) -> list[Prose | Table]:
+def saved(record_set: RecordSet, runs: list[Record]) -> list[Prose | Table]:
     """Labels saved at equal error, and what the pool's risk was said to be; nothing without random acquisition."""
     records = gathered(runs, problem)
     found = [(records[named[BASELINE][0].problem], named) for named in problems(map(course, runs))]
@@ -209,7 +215,7 @@ def saved(book: RecordSet, runs: list[Record]) -> list[Prose | Table]:
         return []
     numbers = [record.number for some, _ in found for record in some]
     rows = [
-        {"setting": book.setting(some[0]), "backend": some[0].title} | row
+        {"setting": record_set.setting(some[0]), "backend": some[0].title} | row
         for some, named in found
         for name in named
         if name != BASELINE
@@ -220,13 +226,13 @@ def saved(book: RecordSet, runs: list[Record]) -> list[Prose | Table]:
         table("Labels saved at equal error, random against others", rows, numbers),
     ]
     risks = [
-        {"setting": book.setting(some[0]), "backend": some[0].title} | row
+        {"setting": record_set.setting(some[0]), "backend": some[0].title} | row
         for some, named in found
         for row in _risks(named)
     ]
     if risks:
         caption = (
-            "Mean log score of the pool (nat), as those asked about tell it before they are learned from (plain), "
+            "Mean NLL of the pool (nats), as those asked about tell it before they are learned from (plain), "
             "corrected for how they were drawn (LURE), and in truth (all): means over rounds ± spread over seeds"
         )
         formats = dict.fromkeys(("plain", "LURE", "all"), ".3f")
@@ -244,20 +250,20 @@ def _risks(named: dict[str, list[Course]]) -> list[dict]:
     ]
 
 
-def _active_row(book: RecordSet, runs: list[Record], records: list[Record]) -> dict:
+def _active_row(record_set: RecordSet, runs: list[Record], records: list[Record]) -> dict:
     first = records[0]
     curve = error_curve(records)
     begun, ended = (int(curve["labelled"].iloc[end]) if len(curve) else None for end in (0, -1))
     return {
-        "setting": book.setting(first),
+        "setting": record_set.setting(first),
         "acquisition": acquisition(first),
-        "backend": book.label(first),
+        "backend": record_set.label(first),
         "seeds": seeds(records),
         "first labels": begun,
         "last labels": ended,
         "first RMSE": _after(records, begun, "rmse"),
         "last RMSE": _after(records, ended, "rmse"),
-        "last log score (nat)": _after(records, ended, "log_score"),
+        "last NLL (nats)": _after(records, ended, "log_score"),
         "labels needed (%)": labels_share(runs, records),
         "time (s)": measure(record.at("seconds") for record in records),
     }
@@ -270,7 +276,7 @@ def _after(records: list[Record], labelled: int | None, key: str) -> Measure | N
     )
 
 
-def _overlap_row(book: RecordSet, left: Record, right: Record) -> dict:
+def _overlap_row(record_set: RecordSet, left: Record, right: Record) -> dict:
     lists = [
         [set(map(str, e.get("acquired") or ())) for e in r.at("results.rounds")]
         for r in (left, right)
@@ -278,9 +284,9 @@ def _overlap_row(book: RecordSet, left: Record, right: Record) -> dict:
     rounds = [pair for pair in zip(*lists, strict=False) if pair[0] or pair[1]]
     everything = tuple(set().union(*acquired) for acquired in lists)
     return {
-        "setting": book.setting(left),
+        "setting": record_set.setting(left),
         "acquisition": acquisition(left),
-        "backends": f"{book.label(left)}, {book.label(right)}",
+        "backends": f"{record_set.label(left)}, {record_set.label(right)}",
         "seed": left.at("run.seed"),
         "rounds": len(rounds),
         "first round (%)": overlap(*rounds[0]) if rounds else None,

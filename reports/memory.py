@@ -10,9 +10,9 @@ from reports.charts import Line
 from reports.comparisons import (
     FACETED,
     OURS,
-    Contest,
+    Comparison,
     Timing,
-    contests,
+    comparisons,
     first_choice,
     place,
     timings,
@@ -43,9 +43,11 @@ class Fit(NamedTuple):
         return max(0, int(exact + ROUNDING))
 
 
-def memory(book: RecordSet) -> Section:
+def memory(record_set: RecordSet) -> Section:
     """The peak of each program at each size and batch; the batch that fits, where two batches were measured."""
-    found = [contest for contest in contests(book) if any(map(peak, contest.timings))]
+    found = [
+        comparison for comparison in comparisons(record_set) if any(map(peak, comparison.timings))
+    ]
     if not found:
         return bare("Memory", "No benchmark that told its peak memory is among the records.")
     words = prose(
@@ -61,9 +63,9 @@ def peak(timing: Timing) -> float | None:
     return timing.number("peak_memory_bytes")
 
 
-def _peaks(found: list[Contest]) -> Table:
+def _peaks(found: list[Comparison]) -> Table:
     rows = []
-    batches = sorted({contest.batch for contest in found if contest.batch})
+    batches = sorted({comparison.batch for comparison in found if comparison.batch})
     for key, some in series(found).items():
         (task, size, samples, steps, _), (program, precision, where) = key
         row = {
@@ -80,7 +82,7 @@ def _peaks(found: list[Contest]) -> Table:
     empty = without_gpu(timings(found))
     rows += [dict.fromkeys(rows[0]) | {"program": title(p), "device": NO_GPU} for p in empty]
     formats = {f"batch {batch} (GB)": ".2f" for batch in batches}
-    numbers = [contest.record.number for contest in found]
+    numbers = [comparison.record.number for comparison in found]
     made = table("Peak memory", rows, numbers, formats)
     return replace(made, faceted=ROWS)
 
@@ -89,19 +91,19 @@ def _gigabytes(value: float | None) -> float | None:
     return None if value is None else value / GB
 
 
-def series(found: list[Contest]) -> dict[tuple, dict[int, Timing]]:
+def series(found: list[Comparison]) -> dict[tuple, dict[int, Timing]]:
     """What a program did, and (program, precision, place) -> its row at each batch, of the last record.
 
     What it did: (task, size, samples, steps a call, all other conditions).
     """
     rows: dict[tuple, dict[int, Timing]] = {}
-    for contest in found:
-        for timing in contest.timings:
-            if peak(timing) is not None and contest.batch:
-                did = (contest.task, contest.size, contest.samples, contest.steps)
+    for comparison in found:
+        for timing in comparison.timings:
+            if peak(timing) is not None and comparison.batch:
+                did = (comparison.task, comparison.size, comparison.samples, comparison.steps)
                 of = (timing.program, timing.precision, place(timing))
-                found_ = rows.setdefault(((*did, contest.conditions), of), {})
-                found_[contest.batch] = timing
+                found_ = rows.setdefault(((*did, comparison.conditions), of), {})
+                found_[comparison.batch] = timing
     return rows
 
 
@@ -114,7 +116,7 @@ def fitted(some: dict[int, Timing]) -> Fit | None:
     return Fit(float(base), float(each), tuple(batches))
 
 
-def _fits(found: list[Contest]) -> list:
+def _fits(found: list[Comparison]) -> list:
     rows = []
     for ((task, size, _, steps, _), of), some in series(found).items():
         fit = fitted(some)
@@ -145,13 +147,13 @@ def _fits(found: list[Contest]) -> list:
         "lies beyond them is extrapolated, not measured: a CPU's allocator and a GPU's workspace do not grow evenly. "
         "Where the peak does not rise with the batch, no batch is told."
     )
-    numbers = [contest.record.number for contest in found]
+    numbers = [comparison.record.number for comparison in found]
     formats = {"base (GB)": ".2f", "each galaxy of a batch (MB)": ".2f"}
     caption = "The batch that fits into so much memory, by a linear fit"
     return [words, replace(table(caption, rows, numbers, formats), faceted=ROWS)]
 
 
-def _figures(found: list[Contest]) -> list[Figure]:
+def _figures(found: list[Comparison]) -> list[Figure]:
     figures = []
     alike = gathered(found, lambda c: (c.task, c.size, c.samples, c.place, c.conditions))
     for (task, size, _, where, _), some in alike.items():
@@ -171,7 +173,7 @@ def _figures(found: list[Contest]) -> list[Figure]:
         ]
         if lines:
             caption = f"{capital(task)}: peak memory against batch, {size} px, {where}, float32"
-            numbers = [contest.record.number for contest in some]
+            numbers = [comparison.record.number for comparison in some]
             axes = ("batch", "peak memory (GB)")
             made = log_figure(f"memory-{len(figures) + 1}", caption, lines, axes, numbers)
             facets = {"task": task, "image size (px)": str(size), "device": where}

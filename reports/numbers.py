@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from reports.blocks import Measure, Range, Section, Table, Told, number, ranges
+from reports.blocks import Measure, NumberText, Range, Section, Table, number, ranges
 from shared.run.spreadsheet import to_cell
 
 NUMBERS = (
@@ -66,13 +66,13 @@ def _of(made: Table) -> Iterator[list]:
         found = [numbers(value) for value in row]
         words = [
             value
-            for value, told, key in zip(row, found, kept, strict=True)
-            if key and told is None and isinstance(value, str)
+            for value, measured, key in zip(row, found, kept, strict=True)
+            if key and measured is None and isinstance(value, str)
         ]
         key = "; ".join(filter(None, words))
-        for heading, told, its_unit in zip(made.headings, found, units, strict=True):
-            if told:
-                yield [place, key, heading, *map(exact, told), its_unit]
+        for heading, measured, its_unit in zip(made.headings, found, units, strict=True):
+            if measured:
+                yield [place, key, heading, *map(exact, measured), its_unit]
 
 
 def numbers(value) -> tuple | None:
@@ -81,7 +81,7 @@ def numbers(value) -> tuple | None:
         return value.mean, _or_empty(value.spread), "", ""
     if isinstance(value, Range):
         return value.middle, "", value.low, value.high
-    if isinstance(value, Told):
+    if isinstance(value, NumberText):
         found = (value.value, "", _or_empty(value.low), _or_empty(value.high))
         return found if number(value.value) else None
     return (value, "", "", "") if number(value) else None

@@ -18,15 +18,15 @@ EACH = 6  # galaxies in a gallery
 SIZE = 144  # pixels on a side
 
 
-def galaxies(book: RecordSet) -> Section:
+def galaxies(record_set: RecordSet) -> Section:
     """Held-out galaxies, from one fit per dataset and question: that of lowest test RMSE."""
-    stored = [record for record in book.of("fit") if record.at("results.store")]
+    stored = [record for record in record_set.of("fit") if record.at("results.store")]
     fits = [record for record in stored if held_out(record) is not None]
     if not fits:
         return bare("Galaxies", "No fit has both a posterior.parquet and a store.")
     blocks = []
     for alike in gathered(fits, lambda r: (r.text("run.dataset.name"), positive(r))).values():
-        blocks += _galleries(book, min(alike, key=_error))
+        blocks += _galleries(record_set, min(alike, key=_error))
     return Section("Galaxies", tuple(blocks))
 
 
@@ -35,14 +35,14 @@ def _error(record: Record) -> tuple[float, int]:
     return (rmse if number(rmse) else float("inf")), record.number
 
 
-def _galleries(book: RecordSet, record: Record) -> list:
+def _galleries(record_set: RecordSet, record: Record) -> list:
     about = f"{record.text('run.dataset.name')}, {record.text('run.question')}"
     posterior, store = held_out(record), opened(record)
     if isinstance(store, str):
         return [prose(f"{about}: {store}")]
     words = prose(
-        f"{about}: galaxies that {book.label(record)} was not trained on (record {record.number}, "
-        f"{book.about(record)}; of the fits of this dataset and question, the one of lowest test "
+        f"{about}: galaxies that {record_set.label(record)} was not trained on (record {record.number}, "
+        f"{record_set.about(record)}; of the fits of this dataset and question, the one of lowest test "
         "RMSE). Below each: its id, the mean ± standard deviation of the posterior share of votes "
         "for the answer, and the volunteers' votes."
     )
@@ -69,9 +69,9 @@ def _rankings(posterior: pd.DataFrame, record: Record) -> list[tuple[str, pd.Dat
         for prefix in answers(posterior, record)
     ]
     if "mutual_information" in posterior:
-        told = f"by mutual information; shares of {spoken(yes, record)}"
-        rankings.append((f"least sure of, {told}", least_sure(posterior, EACH), yes))
-        rankings.append((f"most sure of, {told}", most_sure(posterior, EACH), yes))
+        basis = f"by mutual information; shares of {spoken(yes, record)}"
+        rankings.append((f"least sure of, {basis}", least_sure(posterior, EACH), yes))
+        rankings.append((f"most sure of, {basis}", most_sure(posterior, EACH), yes))
     return rankings
 
 

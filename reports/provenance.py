@@ -37,22 +37,22 @@ SHOWN = (
 )
 
 
-def ran(book: RecordSet) -> Section:
+def ran(record_set: RecordSet) -> Section:
     """The settings, what the records ran on, and every record."""
-    homes = gathered(book.records, _home)
+    homes = gathered(record_set.records, _home)
     places = {home: place for place, home in enumerate(homes, 1)}
     rows = [
         {
             "record": record.number,
             "task": record.task,
-            "setting": book.setting(record),
+            "setting": record_set.setting(record),
             "backend": record.title,
             "seed": record.at("run.seed"),
             "dataset": record.at("run.dataset.name"),
             "place": places[_home(record)],
             "time (s)": record.at("seconds"),
         }
-        for record in book.records
+        for record in record_set.records
     ]
     where = [
         {"place": places[home]}
@@ -65,10 +65,12 @@ def ran(book: RecordSet) -> Section:
         "where it ran and what ran it. Means are taken over seeds only: two runs that differ in "
         "anything else are two rows."
     )
-    numbers = [record.number for record in book.records]
-    tables = {"Settings": _settings(book), "Places": where, "Records": rows}
-    if book.left_out:
-        tables["Left out"] = [{"file": name, "why": why} for name, why in book.left_out.items()]
+    numbers = [record.number for record in record_set.records]
+    tables = {"Settings": _settings(record_set), "Places": where, "Records": rows}
+    if record_set.left_out:
+        tables["Left out"] = [
+            {"file": name, "why": why} for name, why in record_set.left_out.items()
+        ]
     return Section("What ran", (words, *(table(name, tables[name], numbers) for name in tables)))
 
 
@@ -85,14 +87,16 @@ def _home(record: Record) -> tuple:
     )
 
 
-def _settings(book: RecordSet) -> list[dict]:
-    found = gathered(book.of(*dict.fromkeys(record.task for record in book.records)), setting)
+def _settings(record_set: RecordSet) -> list[dict]:
+    found = gathered(
+        record_set.of(*dict.fromkeys(record.task for record in record_set.records)), setting
+    )
     firsts = {key: records[0] for key, records in found.items()}
     others: dict[int, str] = {}
     for alike in gathered(firsts.values(), lambda r: (r.task, r.at("run.dataset.name"))).values():
         others |= variations(alike, ("task", "backend", *SHOWN))
     rows = []
-    for key, name in book.settings.items():
+    for key, name in record_set.settings.items():
         first = firsts[key]
         rows.append(
             {
@@ -117,17 +121,17 @@ def versions(where: dict) -> str:
     return ", ".join(f"{name} {inner[name]}" for name in VERSIONS if inner.get(name))
 
 
-def origins(book: RecordSet, made: Iterable[Section]) -> Section:
+def provenance(record_set: RecordSet, made: Iterable[Section]) -> Section:
     """Where every table and figure of the sections `made` came from: records, files, their commands and commits."""
-    by_number = {record.number: record for record in book.records}
-    told = {name: read for path in FILES for name, read in files(book, path).items()}
+    by_number = {record.number: record for record in record_set.records}
+    contents = {name: read for path in FILES for name, read in files(record_set, path).items()}
     rows = [
-        _origin(section, block, by_number, told)
+        _origin(section, block, by_number, contents)
         for section in made
         for block in section.blocks
         if block.kind != "prose"
     ]
-    numbers = [record.number for record in book.records]
+    numbers = [record.number for record in record_set.records]
     words = prose(
         "Below each table and figure stand the numbers of the records it was made from. "
         "Folders are below the folder of records; the run.json in each holds its whole "
@@ -135,13 +139,13 @@ def origins(book: RecordSet, made: Iterable[Section]) -> Section:
         "together from the configuration's main keys.",
     )
     of_blocks = table("Tables and figures", rows, numbers, code=("command",))
-    blocks = [words, of_blocks, *_files(told), _records(book)]
+    blocks = [words, of_blocks, *_files(contents), _records(record_set)]
     return Section("Where it came from", tuple(blocks))
 
 
-def _origin(section: Section, block, by_number: dict[int, Record], told: dict) -> dict:
+def _origin(section: Section, block, by_number: dict[int, Record], contents: dict) -> dict:
     records = [by_number[number] for number in block.records]
-    inside = [commit for name in block.files for commit in commits(told.get(name))]
+    inside = [commit for name in block.files for commit in commits(contents.get(name))]
     first = [command(records[0])] if records else [maker(name) for name in block.files[:1]]
     more = max(len(records), len(block.files)) - 1
     return {
@@ -171,16 +175,16 @@ def maker(name: str) -> str:
     return FILES.get(name.rpartition("/")[2], NOTHING)
 
 
-def _files(told: dict) -> list[Table]:
+def _files(contents: dict) -> list[Table]:
     rows = [
         {"file": name, "command": maker(name), "commits": ", ".join(commits(read)) or NOTHING}
-        for name, read in told.items()
+        for name, read in contents.items()
     ]
     made = table("Files beside the records", rows, [], code=("file", "command"))
-    return [from_files(made, *told)] if rows else []
+    return [from_files(made, *contents)] if rows else []
 
 
-def _records(book: RecordSet) -> Table:
+def _records(record_set: RecordSet) -> Table:
     rows = [
         {
             "record": record.number,
@@ -189,8 +193,8 @@ def _records(book: RecordSet) -> Table:
             "commit": record.at("host.commit"),
             "started": record.at("started"),
         }
-        for record in book.records
+        for record in record_set.records
     ]
-    numbers = [record.number for record in book.records]
+    numbers = [record.number for record in record_set.records]
     made = table("Records", rows, numbers, code=("folder", "command"))
     return replace(made, anchored="record")

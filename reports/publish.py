@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from reports.agreement import compared
-from reports.runs import bound, read_runs
+from reports.runs import index, read_runs
 from shared.run.records import write_json
 
 
@@ -20,7 +20,7 @@ def publish(outputs: Path, target: Path) -> int:
         write_json(target / run.place / "record.json", record)
     pairs = [
         {"backends": [left.backend, right.backend], "seed": left.at("run.seed"), **differences}
-        for left, right, differences in compared(bound(runs))
+        for left, right, differences in compared(index(runs))
     ]
     if pairs:
         write_json(target / "agreement.json", {"pairs": pairs})

@@ -25,13 +25,13 @@ from reports.savings import (
     BASELINE,
     MEASURES,
     Course,
-    apart,
-    fell,
+    difference_text,
+    errors_text,
     paired,
     published,
+    saving_text,
     savings,
     savings_figure,
-    told,
     words,
 )
 from shared.run.spec import BACKENDS, TABLE_FORMATS
@@ -450,11 +450,18 @@ def labels_saved() -> list[list[str]]:
                 if pair is None:
                     continue
                 labels = f"{pair.labels[0]:.0f} to {pair.labels[-1]:.0f}"
-                cells = [told(saving) for saving in savings(pair, (0.5, 0.75, 1))]
-                last = apart(pair.other[:, -1] - pair.random[:, -1], 3)
+                cells = [saving_text(saving) for saving in savings(pair, (0.5, 0.75, 1))]
+                last = difference_text(pair.other[:, -1] - pair.random[:, -1], 3)
                 asked = title if len(named) == 2 else f"{title}, {words(name)}"
                 rows.append(
-                    [asked, labels, what, fell(pair.random), *(cells or ["no fall"] * 3), last]
+                    [
+                        asked,
+                        labels,
+                        what,
+                        errors_text(pair.random),
+                        *(cells or ["no fall"] * 3),
+                        last,
+                    ]
                 )
     return rows
 

@@ -1,4 +1,4 @@
-"""The door: records in; a page to open, Markdown to read anywhere and numbers to compute with out."""
+"""The task `report`: from records, a page to open, Markdown to read anywhere and numbers to compute with."""
 
 import sys
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from reports.calibration import calibration
 from reports.conformance import conformance
 from reports.costs import costs
 from reports.errors import confusion, coverage, errors
-from reports.extras import shelf
+from reports.extras import extras
 from reports.learning import active, curves
 from reports.memory import memory
 from reports.pages import clear_figures, write_html, write_markdown, write_numbers
 from reports.pictures import galaxies
-from reports.provenance import origins, ran
+from reports.provenance import provenance, ran
 from reports.rosetta import PAGE, write_rosetta
-from reports.runs import Record, RecordSet, bound, find_runs, named
+from reports.runs import Record, RecordSet, find_runs, index, named
 from reports.scaling import scaling
 from reports.speed import speed
-from reports.summary import answer
+from reports.summary import summary
 from reports.timings import timings
 from shared.run.progress import printable, say
 from shared.run.spec import RunSpec
@@ -30,7 +30,7 @@ TITLE = "trizoo: three backends, the same galaxies"
 
 
 def side_by_side(_: RecordSet) -> Section:
-    """What the report says of the page beside it, which is of the source and not of records."""
+    """The link to the page beside it, which is about the source and not about records."""
     words = (
         "The three implementations are one program in three dialects. The page beside this one shows every function of "
         "theirs in three columns, as the source was when the report was made.",
@@ -39,7 +39,7 @@ def side_by_side(_: RecordSet) -> Section:
 
 
 SECTIONS = (
-    answer,
+    summary,
     conformance,
     agreement,
     speed,
@@ -54,7 +54,7 @@ SECTIONS = (
     confusion,
     curves,
     galaxies,
-    shelf,
+    extras,
     side_by_side,
     ran,
 )
@@ -62,9 +62,13 @@ SECTIONS = (
 
 def report(run: RunSpec, folder: Path) -> dict:
     """The task: a report in `folder` of every record below the outputs of `run`."""
-    page, book = _written(Path(run.outputs), Path(folder))
+    page, record_set = _written(Path(run.outputs), Path(folder))
     print(printable(str(page)))
-    results = {"report": str(page), "records": len(book.records), "left_out": book.left_out}
+    results = {
+        "report": str(page),
+        "records": len(record_set.records),
+        "left_out": record_set.left_out,
+    }
     return {"where": {}, "results": results}
 
 
@@ -78,15 +82,15 @@ def write_report(records: Path, target: Path) -> Path:
 
 
 def _written(records: Path, target: Path) -> tuple[Path, RecordSet]:
-    book, made = usable(bound(*find_runs(records)))
-    for reason in book.left_out.values():
+    record_set, made = usable(index(*find_runs(records)))
+    for reason in record_set.left_out.values():
         say(f"left out: {reason}")
     clear_figures(target / "report.md")
     write_markdown(made, TITLE, target / "report.md")
     write_numbers(made, target / "numbers.csv")
     write_html(made, TITLE, target / "report.html")
     write_rosetta(target / PAGE)
-    return target / "report.html", book
+    return target / "report.html", record_set
 
 
 def usable(whole: RecordSet) -> tuple[RecordSet, list[Section]]:
@@ -96,42 +100,42 @@ def usable(whole: RecordSet) -> tuple[RecordSet, list[Section]]:
     except Exception as error:
         records = _culprits(whole.records, lambda some: named(some, {}, {}))
         left = [record for record in whole.records if record not in [one for one, _ in records]]
-        files = _culprits([*whole.loose], lambda some: _with_files(whole, left[:1], some))
+        files = _culprits([*whole.unindexed], lambda some: _with_files(whole, left[:1], some))
         if not left or not (records or files):
             raise error
     reasons = {f"{record.place}/record.json": why for record, why in records} | dict(files)
-    told = {
+    left_out = {
         name: f"{name} cannot be shown ({why}); do its run again, or remove it"
         for name, why in reasons.items()
     }
-    kept = {name: told for name, told in whole.loose.items() if name not in reasons}
-    smaller = named(left, kept, whole.left_out | told)
+    kept = {name: content for name, content in whole.unindexed.items() if name not in reasons}
+    smaller = named(left, kept, whole.left_out | left_out)
     return smaller, sections(smaller)
 
 
 def _with_files(whole: RecordSet, records: list[Record], names: list[str]) -> RecordSet:
-    return named(records, {name: whole.loose[name] for name in names}, {})
+    return named(records, {name: whole.unindexed[name] for name in names}, {})
 
 
-def _culprits(things: list, bind: Callable[[list], RecordSet]) -> list[tuple[Any, str]]:
+def _culprits(things: list, make_set: Callable[[list], RecordSet]) -> list[tuple[Any, str]]:
     """Those of `things` that alone let no report be made, and why."""
     if not things:
         return []
     try:
-        sections(bind(things))
+        sections(make_set(things))
         return []
     except Exception as error:
         if len(things) == 1:
             text = str(error) if isinstance(error, ValueError | OSError) else repr(error)
             return [(things[0], text)]
     half = len(things) // 2
-    return [*_culprits(things[:half], bind), *_culprits(things[half:], bind)]
+    return [*_culprits(things[:half], make_set), *_culprits(things[half:], make_set)]
 
 
-def sections(book: RecordSet) -> list[Section]:
+def sections(record_set: RecordSet) -> list[Section]:
     """The report before it is a page."""
-    made = [section(book) for section in SECTIONS]
-    return [*made, origins(book, made)]
+    made = [section(record_set) for section in SECTIONS]
+    return [*made, provenance(record_set, made)]
 
 
 if __name__ == "__main__":

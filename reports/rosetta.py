@@ -110,7 +110,7 @@ class File(NamedTuple):
 
 
 def rosetta(_: RecordSet) -> Section:
-    """What the report says of the page beside it."""
+    """The report's section that links to this page."""
     files = mirrored(ROOT)
     shares = ", ".join(
         f"{100 * equal_lines(files) / count:.0f} % of {title}'s {count:,}"
@@ -189,7 +189,7 @@ def file(root: Path, name: str) -> File:
 def parts(text: str) -> dict[str, Part]:
     """Every definition of a file by its dotted name, methods too, after what is there besides."""
     lines, body = text.splitlines(), ast.parse(text).body
-    besides = loose(lines, body)
+    besides = outside_definitions(lines, body)
     found = {BEFORE: Part("", "", besides)} if besides else {}
     for node in body:
         if isinstance(node, Definition):
@@ -207,14 +207,14 @@ def definitions(lines: list[str], node: Definition, within: str) -> dict[str, Pa
     if not isinstance(node, ast.ClassDef):
         begin = node.body[0].end_lineno if docstring else inner
         return {name: Part(signature, docstring, dedented(lines[begin : node.end_lineno]))}
-    found = {name: Part(signature, docstring, loose(lines, node.body))}
+    found = {name: Part(signature, docstring, outside_definitions(lines, node.body))}
     for method in node.body:
         if isinstance(method, Definition):
             found |= definitions(lines, method, f"{name}.")
     return found
 
 
-def loose(lines: list[str], body: list[ast.stmt]) -> str:
+def outside_definitions(lines: list[str], body: list[ast.stmt]) -> str:
     """The statements of a `body` that are neither definitions nor a docstring."""
     others = [node for node in body if not isinstance(node, Definition) and not says(node)]
     return "\n".join(segment(lines, node) for node in others)

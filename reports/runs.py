@@ -227,16 +227,18 @@ def home(records: list[Record]) -> Path:
     return [first.folder, *first.folder.parents][depth]
 
 
-def files(book: "RecordSet", name: str) -> dict[str, Any]:
+def files(record_set: "RecordSet", name: str) -> dict[str, Any]:
     """Where below the folder of records -> what is there, of every JSON file called `name`."""
-    return {path: told for path, told in book.loose.items() if Path(path).name == name}
+    return {
+        path: content for path, content in record_set.unindexed.items() if Path(path).name == name
+    }
 
 
 def command(record: Record) -> str:
     """The command that made `record`: in its own words, else put together from its configuration."""
-    said = record.at("command")
-    if said:
-        return said if isinstance(said, str) else shlex.join(map(str, said))
+    words = record.at("command")
+    if words:
+        return words if isinstance(words, str) else shlex.join(map(str, words))
     keys = ("question", "positive", "model.image_size", "backend.precision", "training.steps")
     values = {"backend": record.backend, "dataset": record.at("run.dataset.name")}
     values |= {"seed": record.at("run.seed")} | {key: record.at(f"run.{key}") for key in keys}
@@ -350,7 +352,7 @@ class RecordSet(NamedTuple):
     records: list[Record]
     settings: dict[str, str]
     labels: dict[str, str]
-    loose: dict[str, Any]  # what each says, by its path below the folder of records
+    unindexed: dict[str, Any]  # what each says, by its path below the folder of records
     left_out: dict[str, str]  # the reason, by the path of a file that cannot be used
 
     def of(self, *tasks: str) -> list[Record]:
@@ -375,7 +377,7 @@ class RecordSet(NamedTuple):
         )
 
 
-def bound(records: list[Record], left_out: dict[str, str] | None = None) -> RecordSet:
+def index(records: list[Record], left_out: dict[str, str] | None = None) -> RecordSet:
     """`records` and the JSON files beside them as a RecordSet, which also tells what was `left_out` before."""
     folder = home(records)
     paths = [
@@ -383,14 +385,14 @@ def bound(records: list[Record], left_out: dict[str, str] | None = None) -> Reco
         for path in sorted(folder.rglob("*.json"))
         if path.name in SHAPES and path.name != "record.json"
     ]
-    loose, damaged = _read_all(folder, paths)
-    return named(records, loose, (left_out or {}) | damaged)
+    unindexed, damaged = _read_all(folder, paths)
+    return named(records, unindexed, (left_out or {}) | damaged)
 
 
-def named(records: list[Record], loose: dict[str, Any], left_out: dict[str, str]) -> RecordSet:
+def named(records: list[Record], unindexed: dict[str, Any], left_out: dict[str, str]) -> RecordSet:
     """`records` with names for their settings and groups, counted from 1."""
     counted = [replace(record, number=number) for number, record in enumerate(records, 1)]
-    return RecordSet(counted, named_settings(counted), labels(counted), loose, left_out)
+    return RecordSet(counted, named_settings(counted), labels(counted), unindexed, left_out)
 
 
 def pairs(records: Iterable[Record]) -> list[tuple[Record, Record]]:

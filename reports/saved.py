@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reports.blocks import Figure, Prose, Table, Told, from_files, prose, table
+from reports.blocks import Figure, NumberText, Prose, Table, from_files, prose, table
 from reports.charts import Line
 from reports.figures import line_figure
 from reports.runs import TITLES, RecordSet, files
@@ -14,14 +14,14 @@ from reports.savings import (
     MEASURES,
     Course,
     Pair,
-    apart,
     courses_in,
     difference,
-    fell,
+    difference_text,
+    errors_text,
     paired,
     paired_coverage,
+    saving_text,
     savings,
-    told,
     words,
 )
 
@@ -56,40 +56,40 @@ def compared(random: list[Course], other: list[Course]) -> list[dict]:
 def _saved_row(title: str, pair: Pair) -> dict:
     headings = [f"saved at {fall:.0%} of the fall" for fall in FALLS]
     found = [
-        Told(told(one), *(100 * end for end in (one.saving, one.low, one.high)))
+        NumberText(saving_text(one), *(100 * end for end in (one.saving, one.low, one.high)))
         for one in savings(pair)
     ]
     return {
         "measure": title,
         "seeds": len(pair.random),
         "labels": f"{pair.labels[0]:.0f} to {pair.labels[-1]:.0f}",
-        "random": fell(pair.random),
+        "random": errors_text(pair.random),
         **(dict(zip(headings, found, strict=False)) or dict.fromkeys(headings, "no fall")),
         "last difference": _apart(pair.other[:, -1] - pair.random[:, -1]),
     }
 
 
-def _apart(values: np.ndarray) -> Told:
-    return Told(apart(values, 4), *difference(values))
+def _apart(values: np.ndarray) -> NumberText:
+    return NumberText(difference_text(values, 4), *difference(values))
 
 
-def shelves_of(book: RecordSet) -> dict[str, list[dict[str, list[Course]]]]:
+def published_courses(record_set: RecordSet) -> dict[str, list[dict[str, list[Course]]]]:
     """File -> what was published of runs whose records are not here, of each question the backend with most runs."""
-    shelves = {}
-    for origin, found in files(book, "labels_saved.json").items():
+    courses = {}
+    for origin, found in files(record_set, "labels_saved.json").items():
         best: dict[tuple, dict[str, list[Course]]] = {}
         for named in courses_in(found):
             about = named[BASELINE][0].about
             key = (about["dataset"], about["question"])
             best[key] = max(best.get(key, {}), named, key=lambda some: len(some.get(BASELINE, ())))
-        shelves[origin] = list(best.values())
-    return shelves
+        courses[origin] = list(best.values())
+    return courses
 
 
-def shelf(book: RecordSet) -> list[Prose | Table | Figure]:
+def published_savings(record_set: RecordSet) -> list[Prose | Table | Figure]:
     """A table and figures of each file of published runs."""
     blocks = []
-    for origin, problems_ in shelves_of(book).items():
+    for origin, problems_ in published_courses(record_set).items():
         rows = [
             {key: named[BASELINE][0].about[key] for key in ("dataset", "question")}
             | {"backend": TITLES.get(named[BASELINE][0].about["backend"], "")}
@@ -113,7 +113,7 @@ def shelf(book: RecordSet) -> list[Prose | Table | Figure]:
 
 
 def _figures(name: str, named: dict[str, list[Course]]) -> list[Figure]:
-    """RMSE and log score against labels, and the labels saved along the fall of random acquisition's."""
+    """RMSE and NLL against labels, and the labels saved along the fall of random acquisition's."""
     others = [other for other in named if other != BASELINE]
     figures = []
     for measure in DRAWN:

@@ -184,7 +184,7 @@ def course(record: Record) -> Course:
     tests = [entry.get("test") or {} for entry in rounds]
     columns = {name: [test.get(name) for test in tests] for name in MEASURES}
     pools = [entry.get("pool") or {} for entry in rounds]
-    told = {
+    values_by_name = {
         name: [pool[name] for pool in pools if number(pool.get(name))]
         for name in ("plain", "lure", "all")
     }
@@ -198,7 +198,7 @@ def course(record: Record) -> Course:
         [entry.get("labelled") for entry in rounds],
         {name: values for name, values in columns.items() if all(map(number, values))},
         within(tests[-1]) if tests else None,
-        {name: float(np.mean(values)) for name, values in told.items() if values},
+        {name: float(np.mean(values)) for name, values in values_by_name.items() if values},
     )
 
 
@@ -258,7 +258,7 @@ def paired_coverage(random: list[Course], other: list[Course]) -> list[tuple[flo
 # What is said of them
 
 
-def told(saving: Saving) -> str:
+def saving_text(saving: Saving) -> str:
     """`saving` in per cent with its interval: "32 % (14 to 45)"; "< -8 %" where the error was never reached."""
     never = "< " if math.isinf(saving.labels) else ""
     middle = f"{never}{_percent(saving.saving)} %"
@@ -268,7 +268,7 @@ def told(saving: Saving) -> str:
     return f"{middle} ({low} to {_percent(saving.high)})"
 
 
-def apart(values: Iterable[float], digits: int) -> str:
+def difference_text(values: Iterable[float], digits: int) -> str:
     """The mean of paired differences with its interval: "-0.012 (-0.020 to -0.004)"; the mean alone of a single one."""
     middle, low, high = difference(values)
     if math.isnan(low):
@@ -276,7 +276,7 @@ def apart(values: Iterable[float], digits: int) -> str:
     return f"{_signed(middle, digits)} ({_signed(low, digits)} to {_signed(high, digits)})"
 
 
-def fell(errors: np.ndarray) -> str:
+def errors_text(errors: np.ndarray) -> str:
     """The mean of `errors` (seed, round) after the first and the last round."""
     return f"{errors[:, 0].mean():.3f} to {errors[:, -1].mean():.3f}"
 
@@ -319,9 +319,11 @@ def published(file: Path) -> list[dict[str, list[Course]]]:
     return courses_in(read_json(file, SHAPES[SAVED], "publish it anew (python -m reports.savings)"))
 
 
-def courses_in(told: dict) -> list[dict[str, list[Course]]]:
+def courses_in(record: dict) -> list[dict[str, list[Course]]]:
     """The problems in what such a file says, in the order of dataset and question."""
-    found = problems(Course(**{name: run[name] for name in Course._fields}) for run in told["runs"])
+    found = problems(
+        Course(**{name: run[name] for name in Course._fields}) for run in record["runs"]
+    )
     return sorted(found, key=lambda named: tuple(named[BASELINE][0].about.values()))
 
 
@@ -338,7 +340,7 @@ def rounded(value: Any) -> Any:
 
 
 def savings_figure(name: str, caption: str, titled: dict[str, dict[str, list[Course]]]) -> Figure:
-    """A column for each problem; in it, for RMSE and log score, the error against labels and the labels saved.
+    """A column for each problem; in it, for RMSE and NLL, the error against labels and the labels saved.
 
     Bands are intervals of CONFIDENCE, of the mean or of the saving; an end that is not known is at the frame.
     """

@@ -8,9 +8,9 @@ from reports.comparisons import (
     FACETED,
     OURS,
     TIMED,
-    Contest,
+    Comparison,
     Timing,
-    contests,
+    comparisons,
     first_choice,
     place,
     task_words,
@@ -28,9 +28,9 @@ NONE = (
 )
 
 
-def scaling(book: RecordSet) -> Section:
+def scaling(record_set: RecordSet) -> Section:
     """Images a second against batch and against image size, where there are two at least."""
-    found = [contest for contest in contests(book) if contest.task not in TIMED]
+    found = [comparison for comparison in comparisons(record_set) if comparison.task not in TIMED]
     figures = []
     for along, fixed in SWEEPS.items():
         alike = gathered(
@@ -51,12 +51,12 @@ def scaling(book: RecordSet) -> Section:
     return Section("Scaling", (words, *figures, _table(found)), first_choice(found, "task"))
 
 
-def sweep(along: str, some: list[Contest]) -> list[Line]:
+def sweep(along: str, some: list[Comparison]) -> list[Line]:
     """A line of images a second `along` batch or size for each float32 program with two points at least."""
     points: dict[str, dict[int, Timing]] = {}
-    for contest in some:
-        value = getattr(contest, along)
-        for timing in contest.timings:
+    for comparison in some:
+        value = getattr(comparison, along)
+        for timing in comparison.timings:
             if value and timing.speed and timing.precision == "float32":
                 points.setdefault(timing.program, {})[value] = timing
     lines = []
@@ -71,35 +71,35 @@ def sweep(along: str, some: list[Contest]) -> list[Line]:
     return lines
 
 
-def _figure(along: str, some: list[Contest], lines: list[Line], place_: int) -> Figure:
+def _figure(along: str, some: list[Comparison], lines: list[Line], place_: int) -> Figure:
     first = some[0]
     fixed = f"{first.size} px" if along == "batch" else f"batch {first.batch}"
     caption = f"{capital(task_words(first.task))} against {AXES[along]}, {fixed}, {first.place}"
-    numbers = [contest.record.number for contest in some]
+    numbers = [comparison.record.number for comparison in some]
     made = log_figure(f"scaling-{place_}", caption, lines, (AXES[along], "images/s"), numbers)
     return replace(made, facets={"task": first.task})
 
 
-def _table(found: list[Contest]) -> Table:
+def _table(found: list[Comparison]) -> Table:
     rows = [
         {
-            "task": contest.task,
+            "task": comparison.task,
             "program": timing.title,
             "precision": timing.precision,
             "device": place(timing),
-            "image size (px)": contest.size,
-            "batch": contest.batch,
-            "samples": contest.samples,
-            "steps a call": contest.steps,
+            "image size (px)": comparison.size,
+            "batch": comparison.batch,
+            "samples": comparison.samples,
+            "steps a call": comparison.steps,
             "images/s": timing.speed.middle,
-            "megapixels/s": contest.size and timing.speed.middle * contest.size**2 / 1e6,
-            "record": contest.record.number,
+            "megapixels/s": comparison.size and timing.speed.middle * comparison.size**2 / 1e6,
+            "record": comparison.record.number,
         }
-        for contest in found
-        for timing in contest.timings
+        for comparison in found
+        for timing in comparison.timings
         if timing.speed
     ]
     formats = {"images/s": ",.1f", "megapixels/s": ",.2f"}
-    numbers = [contest.record.number for contest in found]
+    numbers = [comparison.record.number for comparison in found]
     made = table("Every speed, by size and batch", rows, numbers, formats)
     return replace(made, faceted=FACETED)

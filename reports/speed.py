@@ -9,10 +9,10 @@ from reports.comparisons import (
     FACETED,
     OURS,
     TIMED,
-    Contest,
+    Comparison,
     Timing,
     at_reference,
-    contests,
+    comparisons,
     first_choice,
     missing,
     on_gpu,
@@ -28,11 +28,11 @@ NO_GPU = "not measured: no GPU record"
 NO_BENCH = "No benchmark is among the records; trizoo bench makes one."
 
 
-def speed(book: RecordSet) -> Section:
-    """Every contest, ours against peers, and what could not be timed."""
-    found = contests(book)
+def speed(record_set: RecordSet) -> Section:
+    """Every comparison, ours against peers, and what could not be timed."""
+    found = comparisons(record_set)
     if not found:
-        return Section("Speed", (prose(NO_BENCH), *_missing(book)))
+        return Section("Speed", (prose(NO_BENCH), *_missing(record_set)))
     words = prose(
         "Programs take turns, A B C A B C, each in a process of its own, at the same size, batch and threads; the "
         "first call and the warm-up are apart. A speed is that of the median call; in brackets of the slow and the "
@@ -44,10 +44,16 @@ def speed(book: RecordSet) -> Section:
         "than a tenth of a core.",
     )
     blocks = [words, *_overview(found)]
-    for contest in found:
-        blocks += [_contest_table(contest), *_contest_figure(contest)]
-    blocks += [made for contest in at_reference(found).values() for made in matrix(contest)]
-    blocks += [*ways(found), *dearer(found), *peers(found), *_missing(book), *_ceilings(book)]
+    for comparison in found:
+        blocks += [_comparison_table(comparison), *_comparison_figure(comparison)]
+    blocks += [made for comparison in at_reference(found).values() for made in matrix(comparison)]
+    blocks += [
+        *ways(found),
+        *dearer(found),
+        *peers(found),
+        *_missing(record_set),
+        *_ceilings(record_set),
+    ]
     return Section("Speed", tuple(blocks), first_choice(found, *FACETED))
 
 
@@ -57,23 +63,27 @@ def without_gpu(rows: list[Timing]) -> list[str]:
     return [program for program in OURS if program not in there]
 
 
-def _overview(found: list[Contest]) -> list[Table]:
+def _overview(found: list[Comparison]) -> list[Table]:
     """Every program at the size and batch at which most was timed, on every machine; what was not timed is said."""
     tables = []
-    for where in dict.fromkeys(contest.place for contest in found):
-        here = [contest for contest in found if contest.place == where]
+    for where in dict.fromkeys(comparison.place for comparison in found):
+        here = [comparison for comparison in found if comparison.place == where]
         _, size, batch = reference(here)
-        alike = [contest for contest in here if (contest.size, contest.batch) == (size, batch)]
-        speeds = [contest for contest in alike if contest.task not in TIMED]
+        alike = [
+            comparison
+            for comparison in here
+            if (comparison.size, comparison.batch) == (size, batch)
+        ]
+        speeds = [comparison for comparison in alike if comparison.task not in TIMED]
         programs = gathered(timings(alike), lambda t: (t.program, t.precision))
         rows = [
             {"program": title(program), "precision": precision, "compiled": some[0].compiled}
             | _speeds(speeds, program, precision)
             for (program, precision), some in programs.items()
         ]
-        numbers = [contest.record.number for contest in alike]
+        numbers = [comparison.record.number for comparison in alike]
         caption = f"Images a second by task, {alike[0].of_size}, {where}"
-        formats = {_heading(contest): ",.0f" for contest in speeds}
+        formats = {_heading(comparison): ",.0f" for comparison in speeds}
         tables.append(table(caption, rows, numbers, formats))
     if empty := without_gpu(timings(found)):
         columns = dict.fromkeys(f"{name} (images/s)" for name in ("train", "predict", "posterior"))
@@ -81,29 +91,29 @@ def _overview(found: list[Contest]) -> list[Table]:
             {"program": title(program), "device": "GPU", "measured": NO_GPU} | columns
             for program in empty
         ]
-        numbers = [contest.record.number for contest in found]
+        numbers = [comparison.record.number for comparison in found]
         tables.append(table("On a GPU", rows, numbers))
     return tables
 
 
-def _heading(contest: Contest) -> str:
-    samples = f", {contest.samples} samples" if contest.samples else ""
-    return f"{contest.task.replace('_', ' ')}{samples} (images/s)"
+def _heading(comparison: Comparison) -> str:
+    samples = f", {comparison.samples} samples" if comparison.samples else ""
+    return f"{comparison.task.replace('_', ' ')}{samples} (images/s)"
 
 
-def _speeds(speeds: list[Contest], program: str, precision: str) -> dict[str, float | None]:
+def _speeds(speeds: list[Comparison], program: str, precision: str) -> dict[str, float | None]:
     """Task -> images a second of `program`, of the last of `speeds` that it took part in."""
     found = dict.fromkeys(map(_heading, speeds))
-    for contest in speeds:
-        for timing in contest.timings:
+    for comparison in speeds:
+        for timing in comparison.timings:
             if (timing.program, timing.precision) == (program, precision) and timing.speed:
-                found[_heading(contest)] = timing.speed.middle
+                found[_heading(comparison)] = timing.speed.middle
     return found
 
 
-def _contest_table(contest: Contest) -> Table:
-    others = [name for name in OURS if contest.of(name)] if contest.ratios else []
-    rows = [_contest_row(contest, timing, others) for timing in ranked(contest)]
+def _comparison_table(comparison: Comparison) -> Table:
+    others = [name for name in OURS if comparison.of(name)] if comparison.ratios else []
+    rows = [_comparison_row(comparison, timing, others) for timing in ranked(comparison)]
     formats = {
         "images/s": ",.0f",
         "first call (s)": ".2f",
@@ -111,20 +121,22 @@ def _contest_table(contest: Contest) -> Table:
         "share of the floor (%)": ".0f",
     }
     formats |= {f"times {title(name)}": ".2f" for name in others}
-    made = table(f"{capital(contest.words)}", rows, [contest.record.number], formats)
-    return replace(made, facets=contest.facets, faceted=("precision",))
+    made = table(f"{capital(comparison.words)}", rows, [comparison.record.number], formats)
+    return replace(made, facets=comparison.facets, faceted=("precision",))
 
 
-def _contest_row(contest: Contest, timing: Timing, others: list[str]) -> dict:
+def _comparison_row(comparison: Comparison, timing: Timing, others: list[str]) -> dict:
     share, steady = timing.number("floor_share"), timing.entry.get("steady")
-    told = {"seconds": timing.time} if contest.task in TIMED else {"images/s": timing.speed}
+    columns = {"seconds": timing.time} if comparison.task in TIMED else {"images/s": timing.speed}
     return {
         "program": timing.title,
         "whose": "peer" if timing.peer else "ours",
         "precision": timing.precision,
         "compiled": timing.compiled,
-        **told,
-        **{f"times {title(name)}": contest.ratios.get((timing.program, name)) for name in others},
+        **columns,
+        **{
+            f"times {title(name)}": comparison.ratios.get((timing.program, name)) for name in others
+        },
         "share of the floor (%)": None if share is None else 100 * share,
         "first call (s)": timing.number("first_seconds"),
         "import (s)": timing.number("import_seconds"),
@@ -133,28 +145,31 @@ def _contest_row(contest: Contest, timing: Timing, others: list[str]) -> dict:
     }
 
 
-def _contest_figure(contest: Contest) -> list[Figure]:
-    seconds = contest.task in TIMED
+def _comparison_figure(comparison: Comparison) -> list[Figure]:
+    seconds = comparison.task in TIMED
     rows = []
-    for timing in ranked(contest):
-        told = timing.time if seconds else timing.speed
-        if told:
+    for timing in ranked(comparison):
+        measured = timing.time if seconds else timing.speed
+        if measured:
             label = timing.title
             if timing.precision not in ("float32", timing.title.rpartition(", ")[2]):
                 label = f"{label}, {timing.precision}"
             facets = (("precision", timing.precision),)
-            ends = (told.low, told.high)
-            rows.append(Row(label, timing.backend, [told.middle], ends, timing.peer, facets))
+            ends = (measured.low, measured.high)
+            rows.append(Row(label, timing.backend, [measured.middle], ends, timing.peer, facets))
     if not rows:
         return []
-    name = f"speed-{contest.task}-{contest.size}-{contest.batch}-{contest.samples or 0}-{contest.record.number}"
-    caption = f"{capital(contest.words)}: the median, and the tenths at either end; peers are pale"
+    of = (comparison.task, comparison.size, comparison.batch, comparison.samples or 0)
+    name = f"speed-{'-'.join(map(str, of))}-{comparison.record.number}"
+    caption = (
+        f"{capital(comparison.words)}: the median, and the tenths at either end; peers are pale"
+    )
     axis = "seconds (less is better)" if seconds else "images/s"
-    made = bar_figure(name, caption, rows, axis, [contest.record.number])
-    return [replace(made, facets=contest.facets)]
+    made = bar_figure(name, caption, rows, axis, [comparison.record.number])
+    return [replace(made, facets=comparison.facets)]
 
 
-def _missing(book: RecordSet) -> list[Table]:
+def _missing(record_set: RecordSet) -> list[Table]:
     rows = [
         {
             "program": title(str(entry.get("program"))),
@@ -164,15 +179,15 @@ def _missing(book: RecordSet) -> list[Table]:
             "reason": str(entry.get("reason") or ""),
             "record": record.number,
         }
-        for record, entry in missing(book)
+        for record, entry in missing(record_set)
     ]
-    numbers = [record.number for record, _ in missing(book)]
+    numbers = [record.number for record, _ in missing(record_set)]
     return [table("Not timed, and why", rows, numbers)] if rows else []
 
 
-def _ceilings(book: RecordSet) -> list[Table]:
+def _ceilings(record_set: RecordSet) -> list[Table]:
     rows, numbers = [], []
-    for record in book.of("bench"):
+    for record in record_set.of("bench"):
         found = record.at("results.ceilings")
         if not isinstance(found, dict):
             continue

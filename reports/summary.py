@@ -1,37 +1,45 @@
 """The answer in five lines: which framework for what, what active learning saved, and whether the three are equal.
 
-A line is told only where records exist for it. Of benchmarks it is told by ratios within rounds, at the size and batch
+A line is there only where records exist for it. Benchmarks are compared by ratios within rounds, at the size and batch
 at which most was timed; without any by the speeds of fits.
 """
 
 from reports.agreement import pairs_apart
 from reports.blocks import Range, Section, bare, measure, prose, significant, table
-from reports.comparisons import OURS, Contest, at_reference, contests, on_gpu, reference, title
+from reports.comparisons import (
+    OURS,
+    Comparison,
+    at_reference,
+    comparisons,
+    on_gpu,
+    reference,
+    title,
+)
 from reports.conformance import checks, latest
 from reports.errors import covered, measured
 from reports.learning import acquisition, labels_share
 from reports.memory import peak
 from reports.runs import TITLES, Record, RecordSet, files, gathered, group, setting
-from reports.saved import shelves_of
-from reports.savings import BASELINE, difference, paired, savings, told
+from reports.saved import published_courses
+from reports.savings import BASELINE, difference, paired, saving_text, savings
 from reports.timings import SPEEDS, alike
 
 TITLE = "The answer in five lines"
 LEVEL = 80  # the predicted coverage, in per cent, at which coverage is told
 
 
-def answer(book: RecordSet) -> Section:
+def summary(record_set: RecordSet) -> Section:
     """One line per finding that the records allow, and the fits' numbers."""
-    training, posteriors, thrift = _timed(contests(book))
-    learning = _labels_shelf(book) or _labels(book)
-    findings = (training or _speed(book), posteriors, thrift, learning, _equality(book))
+    training, posteriors, thrift = _timed(comparisons(record_set))
+    learning = _published_labels(record_set) or _labels(record_set)
+    findings = (training or _speed(record_set), posteriors, thrift, learning, _equality(record_set))
     lines = [line for line in findings if line]
-    rows = [_row(book, records) for records in alike(book.of("fit"))]
+    rows = [_row(record_set, records) for records in alike(record_set.of("fit"))]
     if not rows and not lines:
         return bare(TITLE, "No record holds a result to compare, so there is no answer yet.")
     blocks = [prose(*lines)] if lines else []
     if rows:
-        numbers = [record.number for record in book.of("fit")]
+        numbers = [record.number for record in record_set.of("fit")]
         formats = {"RMSE": ".4f", "predicted (%)": ".0f", "observed (%)": ".0f", SPEEDS[0]: ",.0f"}
         caption = (
             "Error on test galaxies; how often their votes were predicted to lie within the "
@@ -44,10 +52,10 @@ def answer(book: RecordSet) -> Section:
 # Of benchmarks
 
 
-def _timed(found: list[Contest]) -> list[str | None]:
+def _timed(found: list[Comparison]) -> list[str | None]:
     """The three lines of benchmarks, each of CPUs and then of GPUs."""
-    of_gpus = [contest for contest in found if on_gpu(contest.timings[0])]
-    of_cpus = [contest for contest in found if contest not in of_gpus]
+    of_gpus = [comparison for comparison in found if on_gpu(comparison.timings[0])]
+    of_cpus = [comparison for comparison in found if comparison not in of_gpus]
     each = zip(_benchmarks(of_cpus), _benchmarks(of_gpus), strict=True)
     starts = ("Speed", "Prediction and posteriors", "Start-up and memory")
     return [
@@ -56,25 +64,27 @@ def _timed(found: list[Contest]) -> list[str | None]:
     ]
 
 
-def _benchmarks(found: list[Contest]) -> list[str | None]:
+def _benchmarks(found: list[Comparison]) -> list[str | None]:
     """What is said of training, of prediction and posteriors, and of start-up and memory."""
     if not found:
         return [None] * 3
-    of = {task: _told(found, task) for task in ("train", "predict", "posterior", "startup")}
+    of = {
+        task: _comparison_of(found, task) for task in ("train", "predict", "posterior", "startup")
+    }
     parts = (
         [_fastest(of["train"], "in training")],
         [_fastest(of["predict"], "in prediction"), _fastest(of["posterior"], "in posteriors")],
         [_fastest(of["startup"], "in start-up"), _thriftiest(of["train"])],
     )
     there = [[part for part in some if part] for some in parts]
-    exact = all(precision(contest) == "float32" for contest in of.values() if contest)
+    exact = all(precision(comparison) == "float32" for comparison in of.values() if comparison)
     at = f"({'float32, ' if exact else ''}{reference(found)[0]})"
-    said = [f"{'; '.join(some)} {at}" if some else None for some in there]
-    return [said[0] and said[0] + _elsewhere(found, of["train"]), *said[1:]]
+    lines = [f"{'; '.join(some)} {at}" if some else None for some in there]
+    return [lines[0] and lines[0] + _elsewhere(found, of["train"]), *lines[1:]]
 
 
-def _told(found: list[Contest], task: str) -> Contest | None:
-    """The contest of `task` at the reference, else the last on that machine in which all of ours can be told apart."""
+def _comparison_of(found: list[Comparison], task: str) -> Comparison | None:
+    """The comparison of `task` at the reference, else the last on that machine that tells all of ours apart."""
     here = at_reference(found).get(task)
     if here and leader(here):
         return here
@@ -83,22 +93,24 @@ def _told(found: list[Contest], task: str) -> Contest | None:
     return others[-1] if others else here
 
 
-def precision(contest: Contest) -> str:
-    """In what ours are told apart in `contest`: in float32, else in what the first of them computed in."""
-    found = [timing.precision for name in OURS if (timing := contest.of(name))]
+def precision(comparison: Comparison) -> str:
+    """In what ours are told apart in `comparison`: in float32, else in what the first of them computed in."""
+    found = [timing.precision for name in OURS if (timing := comparison.of(name))]
     return "float32" if "float32" in found or not found else found[0]
 
 
-def leader(contest: Contest) -> tuple[str, dict[str, Range]] | None:
-    """The fastest of ours in `contest` and its ratio to each other of ours; None without ratios of them."""
+def leader(comparison: Comparison) -> tuple[str, dict[str, Range]] | None:
+    """The fastest of ours in `comparison` and its ratio to each other of ours; None without ratios of them."""
     there = [
         name
         for name in OURS
-        if (timing := contest.of(name)) and timing.precision == precision(contest)
+        if (timing := comparison.of(name)) and timing.precision == precision(comparison)
     ]
     among = {
         one: {
-            other: contest.ratios[one, other] for other in there if (one, other) in contest.ratios
+            other: comparison.ratios[one, other]
+            for other in there
+            if (one, other) in comparison.ratios
         }
         for one in there
     }
@@ -109,16 +121,16 @@ def leader(contest: Contest) -> tuple[str, dict[str, Range]] | None:
     return best, full[best]
 
 
-def _fastest(contest: Contest | None, what: str) -> str | None:
-    found = leader(contest) if contest else None
+def _fastest(comparison: Comparison | None, what: str) -> str | None:
+    found = leader(comparison) if comparison else None
     if not found:
         return None
     best, ratios = found
     beaten = [f"{times(ratio)} {title(name)}" for name, ratio in ratios.items() if ratio.low > 1]
     level = [f"{times(ratio)} {title(name)}" for name, ratio in ratios.items() if ratio.low <= 1]
-    samples = f", {contest.samples} samples" if contest.samples else ""
-    exact = "" if precision(contest) == "float32" else f", {precision(contest)}"
-    at = f"{what} at {contest.of_size}{samples}{exact},"
+    samples = f", {comparison.samples} samples" if comparison.samples else ""
+    exact = "" if precision(comparison) == "float32" else f", {precision(comparison)}"
+    at = f"{what} at {comparison.of_size}{samples}{exact},"
     if not level:
         return f"{at} {title(best)} is fastest, {' and '.join(beaten)}"
     if not beaten:
@@ -131,7 +143,7 @@ def times(ratio: Range) -> str:
     return f"{ratio.middle:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times"
 
 
-def _elsewhere(found: list[Contest], here: Contest | None) -> str:
+def _elsewhere(found: list[Comparison], here: Comparison | None) -> str:
     """In how many of all trainings the same framework is shown to be fastest; nothing if there is but one."""
     if here is None or not (best := leader(here)):
         return ""
@@ -144,24 +156,24 @@ def _elsewhere(found: list[Contest], here: Contest | None) -> str:
     return f"; it is shown to be fastest in {count} of the {len(leaders)} trainings timed there"
 
 
-def _thriftiest(contest: Contest | None) -> str | None:
-    rows = [row for name in OURS if contest and (row := contest.of(name)) and peak(row)]
+def _thriftiest(comparison: Comparison | None) -> str | None:
+    rows = [row for name in OURS if comparison and (row := comparison.of(name)) and peak(row)]
     if len(rows) < 2:
         return None
     rows.sort(key=peak)
     least, *others = (f"{title(row.program)} {peak(row) / 1e9:.2f} GB" for row in rows)
-    at = f"in training at {contest.of_size}"
+    at = f"in training at {comparison.of_size}"
     return f"{at}, memory is least by {least}, against {' and '.join(others)}"
 
 
 # Of active learning
 
 
-def _labels_shelf(book: RecordSet) -> str | None:
+def _published_labels(record_set: RecordSet) -> str | None:
     """What the published pairs of runs say: for how many questions asking pays, and how much."""
     pays, costs, open_ = [], [], []
-    shelves = [named for found in shelves_of(book).values() for named in found]
-    for runs, name in ((named, name) for named in shelves for name in named if name != BASELINE):
+    courses = [named for found in published_courses(record_set).values() for named in found]
+    for runs, name in ((named, name) for named in courses for name in named if name != BASELINE):
         pair = paired(runs[BASELINE], runs[name], "rmse")
         found = savings(pair, (1.0,)) if pair is not None else []
         if not found or len(pair.random) < 2:
@@ -170,7 +182,7 @@ def _labels_shelf(book: RecordSet) -> str | None:
         what = f"{about['dataset']}, {about['question']}"
         _, low, high = difference(pair.other[:, -1] - pair.random[:, -1])
         if high < 0:
-            pays.append(f"{what}: {told(found[0])}")
+            pays.append(f"{what}: {saving_text(found[0])}")
         else:
             (costs if low > 0 else open_).append(what)
     verdicts = [
@@ -178,54 +190,59 @@ def _labels_shelf(book: RecordSet) -> str | None:
         ("it ends worse for", costs),
         ("nothing is shown either way for", open_),
     ]
-    said = [f"{words} {len(some)} ({'; '.join(some)})" for words, some in verdicts if some]
+    counts = [f"{words} {len(some)} ({'; '.join(some)})" for words, some in verdicts if some]
     count = len(pays) + len(costs) + len(open_)
     if not count:
         return None
     return (
-        f"Active learning: of {count} questions {', '.join(said)}, by the RMSE that random acquisition ended at "
+        f"Active learning: of {count} questions {', '.join(counts)}, by the RMSE that random acquisition ended at "
         "(90 % intervals over paired seeds)."
     )
 
 
-def _labels(book: RecordSet) -> str | None:
-    runs = [record for record in book.of("active") if record.at("results.rounds")]
-    told_ = []
+def _labels(record_set: RecordSet) -> str | None:
+    runs = [record for record in record_set.of("active") if record.at("results.rounds")]
+    shares = []
     for records in gathered(runs, group).values():
         first, needed = records[0], labels_share(runs, records)
         if needed is not None:
-            told_.append(
-                f"{needed:.0f}% ({acquisition(first)}, {book.label(first)}, {_settings([book.setting(first)])})"
+            shares.append(
+                f"{needed:.0f}% ({acquisition(first)}, {record_set.label(first)}, "
+                f"{_settings([record_set.setting(first)])})"
             )
-    if not told_:
+    if not shares:
         return None
-    return f"To match the last RMSE of random acquisition took, of its labels, {', '.join(told_)}."
+    return f"To match the last RMSE of random acquisition took, of its labels, {', '.join(shares)}."
 
 
 # Of equality
 
 
-def _equality(book: RecordSet) -> str | None:
-    parts = [_suites(book), _equivalent(book), _apart(book)]
+def _equality(record_set: RecordSet) -> str | None:
+    parts = [_suites(record_set), _equivalent(record_set), _apart(record_set)]
     there = [part for part in parts if part]
-    return f"Equality: {'; '.join(there)}." if there else _errors(book)
+    return f"Equality: {'; '.join(there)}." if there else _errors(record_set)
 
 
-def _suites(book: RecordSet) -> str | None:
-    found = [r for r in book.of("conform") if isinstance(r.at("results.checks"), list)]
-    said = []
+def _suites(record_set: RecordSet) -> str | None:
+    found = [r for r in record_set.of("conform") if isinstance(r.at("results.checks"), list)]
+    counts = []
     for precision, records in gathered(latest(found), lambda r: r.precision).items():
         entries = [entry for record in records for entry in checks(record).values()]
         over = sum(entry["verdict"] != "ok" for entry in entries)
         names = ", ".join(dict.fromkeys(TITLES.get(r.backend, r.backend) for r in records))
         by = "" if precision in ("float64", "float32") else ", by the tolerance of float32"
-        said.append(f"{over or 'none'} of {len(entries)} in {precision} ({names}{by})")
-    return f"checks over the tolerance of the specification: {', '.join(said)}" if said else None
+        counts.append(f"{over or 'none'} of {len(entries)} in {precision} ({names}{by})")
+    return (
+        f"checks over the tolerance of the specification: {', '.join(counts)}" if counts else None
+    )
 
 
-def _equivalent(book: RecordSet) -> str | None:
+def _equivalent(record_set: RecordSet) -> str | None:
     pairs = [
-        p for found in files(book, "equivalence.json").values() for p in found["pairs"].values()
+        p
+        for found in files(record_set, "equivalence.json").values()
+        for p in found["pairs"].values()
     ]
     if not pairs:
         return None
@@ -233,8 +250,8 @@ def _equivalent(book: RecordSet) -> str | None:
     return f"float32 training is shown to end equally well for {good} of {len(pairs)} pairs"
 
 
-def _apart(book: RecordSet) -> str | None:
-    found = pairs_apart(book)
+def _apart(record_set: RecordSet) -> str | None:
+    found = pairs_apart(record_set)
     if not found:
         return None
     median = max(entry["mean: median |difference|"] for entry in found)
@@ -246,10 +263,10 @@ def _apart(book: RecordSet) -> str | None:
     )
 
 
-def _errors(book: RecordSet) -> str | None:
+def _errors(record_set: RecordSet) -> str | None:
     """Where nothing else tells of equality: whether backends' errors differ by more than those of seeds."""
     closer, further = [], []
-    for fits in gathered(book.of("fit"), setting).values():
+    for fits in gathered(record_set.of("fit"), setting).values():
         found = [measured(some, "results.test.rmse") for some in gathered(fits, group).values()]
         found = [error for error in found if error]
         spreads = [error.spread for error in found if error.spread is not None]
@@ -257,29 +274,29 @@ def _errors(book: RecordSet) -> str | None:
             continue
         means = [error.mean for error in found]
         verdict = closer if max(means) - min(means) < max(spreads) else further
-        verdict.append(book.setting(fits[0]))
-    said = [
+        verdict.append(record_set.setting(fits[0]))
+    lines = [
         f"{where} than the seeds of one backend in {_settings(names)}"
         for where, names in (("closer together", closer), ("further apart", further))
         if names
     ]
-    return f"Equality: the backends' mean RMSE lie {', '.join(said)}." if said else None
+    return f"Equality: the backends' mean RMSE lie {', '.join(lines)}." if lines else None
 
 
 # Of fits
 
 
-def _row(book: RecordSet, records: list[Record]) -> dict:
+def _row(record_set: RecordSet, records: list[Record]) -> dict:
     first = records[0]
     shares = [share for record in records for share in _nearest(record)]
     return {
-        "setting": book.setting(first),
+        "setting": record_set.setting(first),
         "dataset": first.at("run.dataset.name"),
         "question": first.at("run.question"),
         "image size (px)": first.at("run.model.image_size"),
-        "backend": book.label(first),
+        "backend": record_set.label(first),
         "RMSE": measured(records, "results.test.rmse"),
-        "predicted (%)": measure(said for said, *_ in shares),
+        "predicted (%)": measure(predicted for predicted, *_ in shares),
         "observed (%)": measure(seen for _, seen, _ in shares),
         SPEEDS[0]: measured(records, "results.images_per_second"),
     }
@@ -294,21 +311,21 @@ def _settings(names: list[str]) -> str:
     return f"setting{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def _speed(book: RecordSet) -> str | None:
-    said = []
+def _speed(record_set: RecordSet) -> str | None:
+    leaders = []
     machines = gathered(
-        book.of("fit"), lambda r: (setting(r), r.machine, r.at("run.backend.threads"))
+        record_set.of("fit"), lambda r: (setting(r), r.machine, r.at("run.backend.threads"))
     )
     for fits in machines.values():
         found = [
-            (speed.mean, book.label(records[0]))
+            (speed.mean, record_set.label(records[0]))
             for records in alike(fits)
             if (speed := measured(records, "results.images_per_second"))
         ]
         if len(found) > 1 and min(found)[0] > 0:
             ratio = max(found)[0] / min(found)[0]
-            said.append(
-                f"{max(found)[1]} in {_settings([book.setting(fits[0])])} "
+            leaders.append(
+                f"{max(found)[1]} in {_settings([record_set.setting(fits[0])])} "
                 f"({ratio:.1f} times as fast as {min(found)[1]})"
             )
-    return f"Fastest in training: {', '.join(said)}." if said else None
+    return f"Fastest in training: {', '.join(leaders)}." if leaders else None

@@ -9,9 +9,9 @@ TITLE = "Timings of fits"
 SPEEDS = ("training (images/s)", "sampling (galaxies/s)")
 
 
-def timings(book: RecordSet) -> Section:
+def timings(record_set: RecordSet) -> Section:
     """Speed of training and sampling from fits."""
-    fits = book.of("fit")
+    fits = record_set.of("fit")
     if not fits:
         return bare(TITLE, "No fit is among the records; trizoo fit makes one.")
     words = prose(
@@ -19,16 +19,16 @@ def timings(book: RecordSet) -> Section:
         "and thread count only, and rather the benchmarks' ratios. The first call into a framework compiles or "
         "warms up; it is a number of its own and in no rate.",
     )
-    rows = [_fit_row(book, records) for records in alike(fits)]
+    rows = [_fit_row(record_set, records) for records in alike(fits)]
     formats = {SPEEDS[0]: ",.0f", SPEEDS[1]: ",.0f", "peak memory (MiB)": ",.0f"}
     numbers = [record.number for record in fits]
     made = table("Fits, mean ± spread over seeds", rows, numbers, formats)
-    figures = [f for heading in SPEEDS for f in _speed_figures(book, fits, rows, heading)]
+    figures = [f for heading in SPEEDS for f in _speed_figures(record_set, fits, rows, heading)]
     return Section(TITLE, (words, made, *figures))
 
 
 def _speed_figures(
-    book: RecordSet, fits: list[Record], rows: list[dict], heading: str
+    record_set: RecordSet, fits: list[Record], rows: list[dict], heading: str
 ) -> list[Figure]:
     """Bars of the speed called `heading`, one figure per machine."""
     firsts = [records[0] for records in alike(fits)]
@@ -60,12 +60,12 @@ def sampling_speed(record: Record) -> float | None:
     return galaxies / seconds if number(galaxies) and number(seconds) and seconds > 0 else None
 
 
-def _fit_row(book: RecordSet, records: list[Record]) -> dict:
+def _fit_row(record_set: RecordSet, records: list[Record]) -> dict:
     first = records[0]
     memory = [record.at("results.peak_memory_bytes") for record in records]
     return {
-        "setting": book.setting(first),
-        "backend": book.label(first),
+        "setting": record_set.setting(first),
+        "backend": record_set.label(first),
         "seeds": seeds(records),
         SPEEDS[0]: measured(records, "results.images_per_second"),
         "first call (s)": measured(records, "results.first_call_seconds"),

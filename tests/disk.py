@@ -51,11 +51,11 @@ def unsafe_disk():
     try:
         for name, sync in kept.items():
 
-            def heard(file, sync=sync):
+            def synced(file, sync=sync):
                 sync(file)
                 disk.note(file if isinstance(file, int) else file.fileno())
 
-            setattr(os, name, heard)
+            setattr(os, name, synced)
         yield disk
     finally:
         for name, sync in kept.items():

@@ -67,7 +67,7 @@ class Runs:
         status = self.run()
         if status:
             self.__exit__()
-        assert status == 0, self.told()
+        assert status == 0, self.output()
         self.whole, self.changes = contents(self.here), self.disk.changes
         return self
 
@@ -89,23 +89,23 @@ class Runs:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def told(self) -> str:
+    def output(self) -> str:
         """What the last run printed."""
         return self.log.read_text()
 
-    def hurt(self, how: str, at: int) -> list[str]:
-        """What is wrong with a run that is hurt so, or with the same when it is started again."""
+    def interrupted(self, how: str, at: int) -> list[str]:
+        """What is wrong with a run that is interrupted so, or with its second start."""
         self.fresh()
         status, problems = self.run(how, at), []
-        struck, told = self.disk.struck, self.told()
-        lines = [line for line in told.splitlines() if line.startswith("trizoo: ")]
+        struck, output = self.disk.struck, self.output()
+        lines = [line for line in output.splitlines() if line.startswith("trizoo: ")]
         if how in ERRORS and (status not in (0, 2) or len(lines) != (status == 2)):
-            problems.append(f"status {status}: {told[-900:]}")
+            problems.append(f"status {status}: {output[-900:]}")
         if how in ("ENOSPC", "full", "short") and (litter := unfinished(self.here)):
             problems.append(f"left {litter}")
-        sweep(self.here / "run")  # as the door does
+        sweep(self.here / "run")  # as `trizoo` does
         if again := self.run():
-            problems.append(f"then status {again}: {self.told()[-900:]}")
+            problems.append(f"then status {again}: {self.output()[-900:]}")
         if differing := differences(self.whole, contents(self.here)):
             problems.append(f"then other bytes or litter: {differing}")
         return [f"{how} at {at} ({struck}): {problem}" for problem in problems]

@@ -19,7 +19,7 @@ BEYOND = 8 * 2**30  # bytes of addresses: past that it is the machine that would
 LONGEST = int(
     os.environ.get("LONGEST", "60")
 )  # seconds of work, after which a case is taken to hang
-WAYS_OUT = (
+FIXES = (
     "fetch name cut leave check mend save write put remove correct make say fill belong must keep set use "
     "choose delete begin give export do copy run fit raise lower prepare wait which pack"
 )
@@ -51,7 +51,7 @@ def tried(cases: Iterable[tuple[str, Callable[[], object]]], **more: Callable[[]
         if not what.endswith("whole") and before is None:
             before = peak_memory()
         print(json.dumps({"begun": what}), flush=True)
-        outcome, told = "read", ""
+        outcome, message = "read", ""
         faulthandler.dump_traceback_later(
             10 * LONGEST, exit=True
         )  # a library that does not come back
@@ -61,10 +61,10 @@ def tried(cases: Iterable[tuple[str, Callable[[], object]]], **more: Callable[[]
         try:
             case()
         except (Exception, Hung) as problem:
-            outcome, told = type(problem).__name__, str(problem)
+            outcome, message = type(problem).__name__, str(problem)
         signal.setitimer(signal.ITIMER_PROF, 0)
         held = 0 if before is None else peak_memory() - before
-        about = {"case": what, "outcome": outcome, "told": told, "memory": held}
+        about = {"case": what, "outcome": outcome, "message": message, "memory": held}
         print(json.dumps(about | {name: ask() for name, ask in more.items()}), flush=True)
 
 
@@ -91,9 +91,9 @@ def unclear(done: Iterable[dict]) -> list[tuple[str, str, str]]:
     """The cases of `done` that were neither read nor refused in words that say what to do."""
     wrong = []
     for case in done:
-        told = case["told"].lower()
-        helps = len(told) > 20 and any(word in told for word in WAYS_OUT.split())
+        message = case["message"].lower()
+        helps = len(message) > 20 and any(word in message for word in FIXES.split())
         refused = case["outcome"] in ("ValueError", "FileNotFoundError", "OSError") and helps
         if case["outcome"] != "read" and not refused:
-            wrong.append((case["case"], case["outcome"], told[:300]))
+            wrong.append((case["case"], case["outcome"], message[:300]))
     return wrong

@@ -36,7 +36,7 @@ class Torch:
         return torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
 
     def output(self, module, x, training: bool):
-        """What the module gives."""
+        """The module's output."""
         return module.train(training)(self.images(module, x)).detach().numpy()
 
     def gradients(self, module, x, d, training: bool):
@@ -66,7 +66,7 @@ class Tf:
     """What Keras' users do with a module."""
 
     def output(self, module, x, training: bool):
-        """What the module gives."""
+        """The module's output."""
         return module(x, training=training).numpy()
 
     def gradients(self, module, x, d, training: bool):
@@ -98,7 +98,7 @@ class Jax:
     """What Flax' users do with a module."""
 
     def output(self, module, x, training: bool):
-        """What the module gives."""
+        """The module's output."""
         from flax import nnx
 
         (module.train if training else module.eval)()

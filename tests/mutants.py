@@ -323,8 +323,8 @@ def main(folder: Path) -> None:
     for mutant, module, name, check in MUTANTS:
         with mock.patch.object(module, name, mutant):
             error = conformance.CHECKS[check](case)
-        told = float(error) if np.isfinite(error) else None  # which JSON can say
-        found.append({"mutant": mutant.__name__.replace("_", " "), "check": check, "error": told})
+        size = float(error) if np.isfinite(error) else None  # which JSON can say
+        found.append({"mutant": mutant.__name__.replace("_", " "), "check": check, "error": size})
     print(json.dumps(found))
 
 

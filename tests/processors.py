@@ -90,8 +90,8 @@ def main(words: list[str]) -> int:
     files = [] if whole else [f"tests/test_{name}.py" for name in NUMERICAL]
     found = {}
     for name in names or PROCESSORS:
-        told = " ".join(f"{key}={value!r}" for key, value in PROCESSORS[name].items())
-        print(f"== {name} {told}", flush=True)
+        settings = " ".join(f"{key}={value!r}" for key, value in PROCESSORS[name].items())
+        print(f"== {name} {settings}", flush=True)
         found[name] = run(name, [*files, *rest])
     for name, (status, counted) in found.items():
         print(f"{name:22} exit {status}  {counted}")

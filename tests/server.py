@@ -153,8 +153,8 @@ class Answer(BaseHTTPRequestHandler):
         if (found := galaxy_at(self.path)) is None:
             return self.send(404, b"no such page", "text/plain")
         galaxy, kind, width = found
-        told = self.headers.get("User-Agent", ""), self.headers.get("Authorization")
-        did = sky.choose(galaxy, *told)
+        identity = self.headers.get("User-Agent", ""), self.headers.get("Authorization")
+        did = sky.choose(galaxy, *identity)
         with sky.counted() as self.end:
             self.misbehave(did, galaxy, kind, width)
 
@@ -315,9 +315,9 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, default=3)
     parser.add_argument("--trouble", action="append", default=[], metavar="KIND=SHARE")
-    told = parser.parse_args()
-    shares = {kind: float(share) for kind, share in (pair.split("=") for pair in told.trouble)}
-    with Sky(shares, told.seed, told.most, port=told.port) as sky:
+    options = parser.parse_args()
+    shares = {kind: float(share) for kind, share in (pair.split("=") for pair in options.trouble)}
+    with Sky(shares, options.seed, options.most, port=options.port) as sky:
         print(sky.address, flush=True)
         with suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -216,8 +216,8 @@ def test_clock_and_heat_are_read(tmp_path, monkeypatch):
 
 def answering(path, lines):
     """An interpreter that is none: it says each of `lines`, the first unasked, and then ends."""
-    said = "".join(f"echo '{json.dumps(line)}'; read word || exit 0\n" for line in lines)
-    path.write_text(f"#!/bin/sh\n{said}echo last words >&2\nexit 3\n")
+    answers = "".join(f"echo '{json.dumps(line)}'; read word || exit 0\n" for line in lines)
+    path.write_text(f"#!/bin/sh\n{answers}echo last words >&2\nexit 3\n")
     path.chmod(0o755)
     return str(path)
 
@@ -232,8 +232,8 @@ def about(precision, images, flops):
 def program(path, *turns, precision="float32", images=12, flops=24.0):
     """A program that takes `turns`, warm after 3 calls."""
     opened = [{"import_seconds": 2.0}, {"seconds": 9.0}, {"calls": 3, "steady": True}]
-    spent, said = [{"seconds": list(turn)} for turn in turns], about(precision, images, flops)
-    return answering(path, [*opened, said, *spent, said])
+    spent, facts = [{"seconds": list(turn)} for turn in turns], about(precision, images, flops)
+    return answering(path, [*opened, facts, *spent, facts])
 
 
 @pytest.fixture
@@ -352,7 +352,7 @@ def test_who_ends_before_the_last_turn_is_missing_and_the_others_go_on(tmp_path,
 
 def test_tasks_go_together_only_with_what_they_are_told_against():
     tasks = ("train", "posterior", "predict", "epoch", "round")
-    assert bench.merge_members(tasks) == [
+    assert bench.task_groups(tasks) == [
         ("train",),
         ("posterior", "predict"),
         ("epoch",),
@@ -379,7 +379,7 @@ def test_what_is_not_there_is_refused_before_anything_starts(tmp_path, word, say
         bench.bench(run_of(word), tmp_path)
 
 
-def test_a_real_program_is_timed_through_the_door_of_its_process(tmp_path):
+def test_a_real_program_is_timed_in_its_process(tmp_path):
     pytest.importorskip("torch")
     tasks = ["startup", "train", "predict", "posterior", "augment"]
     run = run_of(

@@ -64,27 +64,27 @@ def test_the_small_pieces_run_and_leave_what_the_report_reads(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:]
-    told = json.loads(kept.read_text())
-    assert told["commit"] == told["commit_info"]["id"]
-    assert len(told["benchmarks"]) == 4
-    for one in told["benchmarks"]:
+    record = json.loads(kept.read_text())
+    assert record["commit"] == record["commit_info"]["id"]
+    assert len(record["benchmarks"]) == 4
+    for one in record["benchmarks"]:
         assert one["stats"]["rounds"] >= 1
         assert "data" not in one["stats"]
 
 
-def test_blows_are_shared_out_and_of_every_kind():
+def test_interruptions_are_shared_out_and_of_every_kind():
     assert kills.shared_out(200, [16, 8, 6]) == [107, 53, 40]
     assert sum(kills.shared_out(7, [1] * 14)) == 7
     counts = {"kill": 10, "error": 10, "cut": 3}
     plan = kills.planned(counts, np.random.default_rng(0))
-    assert Counter(blow.kind for blow in plan) == counts
+    assert Counter(event.kind for event in plan) == counts
     for kind, hows in {"kill": kills.KILLS, "error": kills.ERRORS}.items():
-        told = Counter(blow.how for blow in plan if blow.kind == kind)
-        assert told == dict.fromkeys(hows, 2)
-    assert all(0 <= blow.when < 1 for blow in plan)
+        planned_hows = Counter(event.how for event in plan if event.kind == kind)
+        assert planned_hows == dict.fromkeys(hows, 2)
+    assert all(0 <= event.when < 1 for event in plan)
 
 
-def test_every_task_that_writes_and_every_framework_is_hurt():
+def test_every_task_that_writes_and_every_framework_is_interrupted():
     tasks = {case.words[0] for case in kills.CASES.values()}
     assert tasks >= {"prepare", "fit", "predict", "active", "calibrate", "export", "report"}
     for task in ("fit", "predict", "active"):
@@ -143,19 +143,19 @@ def test_kills_writes_its_record_and_fails_where_runs_differ(tmp_path, monkeypat
     asked = {}
 
     def campaign(place, name, case, plan):
-        asked[name] = Counter(blow.kind for blow in plan)
+        asked[name] = Counter(event.kind for event in plan)
         right = name != "fit-jax"
         counts = {"kills": asked[name]["kill"], "errors": asked[name]["error"], "cuts": 0}
-        return {"case": name, "task": "fit", "right": right, "blows": [], **counts}
+        return {"case": name, "task": "fit", "right": right, "interruptions": [], **counts}
 
     monkeypatch.setattr(kills, "campaign", campaign)
     monkeypatch.setattr(kills, "ready", lambda folder, fitted: folder)
     file = tmp_path / "kills.json"
     few = ["kills=6", "errors=3", "cuts=0", f"record={file}"]
     assert kills.main([*few, "only=fit-tf,export"]) == 0
-    told = json.loads(file.read_text())
-    assert [one["case"] for one in told["runs"]] == ["fit-tf", "export"]
-    assert sum(one["kills"] for one in told["runs"]) == 6
+    record = json.loads(file.read_text())
+    assert [one["case"] for one in record["runs"]] == ["fit-tf", "export"]
+    assert sum(one["kills"] for one in record["runs"]) == 6
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == {"kills": 6, "errors": 3, "cuts": 0, "wrong": []}
     assert kills.main([*few, "only=fit"]) == 1
@@ -169,7 +169,7 @@ def test_a_run_that_cannot_end_is_told_with_its_last_words(tmp_path):
     place = kills.Place(tmp_path, None)
     case = kills.Case(("fit", "dataset=folder", "dataset.images=nowhere"), 1)
     with pytest.raises(RuntimeError, match=r"(?s)fit ended with status 2:\n.*nowhere"):
-        kills.undisturbed(place, "fit", case)
+        kills.uninterrupted(place, "fit", case)
 
 
 # The acquisition
@@ -207,7 +207,7 @@ def test_every_part_of_the_acquisition_is_timed(monkeypatch):
 
 def test_what_targets_votes_would_say_adds_up():
     rho = np.random.default_rng(0).random((3, 15))
-    states = acquisition.told(rho)
+    states = acquisition.target_states(rho)
     assert states.posterior.shape == (3 * 41, 15)
     assert states.chances.sum() == pytest.approx(1, rel=1e-12)
     np.testing.assert_allclose(states.posterior.sum(1), 1, rtol=1e-12)
@@ -261,9 +261,9 @@ def test_frameworks_take_turns_and_are_told_apart(tmp_path, monkeypatch, capsys,
     assert found["jax"]["acquisition_over_network"] == {"64": slow / 500, "128": slow / 2000}
     assert found["tf"]["epig_seconds"] == 6
     assert found["tf"]["where"] == {"device": "cpu"}
-    told = capsys.readouterr().out
-    assert "tf     2.00 s, 1 MB; plain Python 900 s, 450 times as long; 1/250 of the net" in told
-    assert told.endswith("NOT met\n" if status else "1/20: met\n")
+    output = capsys.readouterr().out
+    assert "tf     2.00 s, 1 MB; plain Python 900 s, 450 times as long; 1/250 of the net" in output
+    assert output.endswith("NOT met\n" if status else "1/20: met\n")
 
 
 def test_a_framework_that_ends_early_is_told(tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from reports.calibration import calibration as section
 from reports.calibration import outline
 from reports.pages import write_markdown
 from reports.report import SECTIONS
-from reports.runs import bound, read_runs
+from reports.runs import index, read_runs
 from shared.data.split import split
 from shared.data.synthetic import QUESTIONS, draw_galaxies
 from shared.method.calibration import (
@@ -48,11 +48,11 @@ def drawn(galaxies, samples, spread=1.0, seed=0):
     """Arguments of `calibration`: truths and samples of one law, but samples `spread` times as far from its centre."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0.25, 0.75, (galaxies, 1))
-    chances = np.clip(centre + 0.1 * rng.standard_normal((galaxies, samples + 1)), 0, 1)
-    believed = np.clip(centre + spread * (chances[:, 1:] - centre), 0, 1)
+    probabilities = np.clip(centre + 0.1 * rng.standard_normal((galaxies, samples + 1)), 0, 1)
+    believed = np.clip(centre + spread * (probabilities[:, 1:] - centre), 0, 1)
     total = rng.integers(20, 60, galaxies)
-    yes = rng.binomial(total, chances[:, 0])
-    return believed, yes, total, rng.random(galaxies), chances[:, 0]
+    yes = rng.binomial(total, probabilities[:, 0])
+    return believed, yes, total, rng.random(galaxies), probabilities[:, 0]
 
 
 def test_pit_is_that_of_scipys_mixture():
@@ -95,8 +95,8 @@ def test_pit_test_is_kolmogorovs():
 
 def test_a_perfect_posterior_is_refused_as_seldom_as_is_said():
     """Of 100 surveys 5 are refused at 5 %, and more than 12 with the chance 0.0005."""
-    told = [calibration(*drawn(150, 40, seed=seed)) for seed in range(100)]
-    p_values = np.array([[one[name]["p_value"] for name in MEASURES] for one in told])
+    measured = [calibration(*drawn(150, 40, seed=seed)) for seed in range(100)]
+    p_values = np.array([[one[name]["p_value"] for name in MEASURES] for one in measured])
     assert ((p_values < 0.05).sum(0) <= 12).all()
     assert ((p_values < 0.01).sum(0) <= 5).all()
     assert 0.4 < p_values[:, 0].mean() < 0.6  # of the PIT exactly, of the others at least
@@ -116,12 +116,14 @@ def test_twice_or_half_the_variance_is_seen(measure):
 
 def test_the_direction_of_a_misfit_can_be_told():
     wide, narrow = (calibration(*drawn(2000, 60, spread)) for spread in (DOUBLED, 1 / DOUBLED))
-    ends = [sum(told["pit"]["histogram"][end] for end in (0, -1)) for told in (wide, narrow)]
+    ends = [
+        sum(measured["pit"]["histogram"][end] for end in (0, -1)) for measured in (wide, narrow)
+    ]
     assert ends[0] < 2000 / 5 < ends[1]
-    for told, sign in ((wide, 1), (narrow, -1)):
-        _, expected, observed, _ = np.array(told["truth"]["table"]).T
+    for measured, sign in ((wide, 1), (narrow, -1)):
+        _, expected, observed, _ = np.array(measured["truth"]["table"]).T
         assert (sign * (observed - expected) > 0).all()
-        _, predicted, counted, _ = np.array(told["coverage"]["table"])[2:8].T
+        _, predicted, counted, _ = np.array(measured["coverage"]["table"])[2:8].T
         assert (sign * (counted - predicted) > 0).all()
 
 
@@ -173,28 +175,28 @@ def test_coverage_error_and_test_by_hand():
 def test_calibration_gathers_what_the_functions_say():
     samples, yes, total, uniforms, truth = drawn(80, 9)
     yes[:5] = total[:5] = 0
-    told = calibration(samples, yes, total, uniforms, truth)
-    assert told["galaxies"] == 75
-    assert told["log_score"] == log_score(samples, yes, total)
+    measured = calibration(samples, yes, total, uniforms, truth)
+    assert measured["galaxies"] == 75
+    assert measured["log_score"] == log_score(samples, yes, total)
     values = pit(samples, yes, total, uniforms)
     tenths = [
         int(((values >= tenth / 10) & (values < (tenth + 1) / 10)).sum()) for tenth in range(10)
     ]
-    assert told["pit"]["histogram"] == tenths
-    assert told["coverage"]["table"] == coverage(samples, yes, total)
-    gaps = [abs(row[1] - row[2]) / 75 for row in told["coverage"]["table"]]
-    assert told["coverage"]["statistic"] == pytest.approx(max(gaps))
-    assert told["truth"]["table"] == truth_coverage(samples, truth)
-    assert told["truth"]["error"] == coverage_error(told["truth"]["table"])
+    assert measured["pit"]["histogram"] == tenths
+    assert measured["coverage"]["table"] == coverage(samples, yes, total)
+    gaps = [abs(row[1] - row[2]) / 75 for row in measured["coverage"]["table"]]
+    assert measured["coverage"]["statistic"] == pytest.approx(max(gaps))
+    assert measured["truth"]["table"] == truth_coverage(samples, truth)
+    assert measured["truth"]["error"] == coverage_error(measured["truth"]["table"])
     assert calibration(samples, yes, total, uniforms, None)["truth"] is None
 
 
 def test_a_single_sample_is_measured_without_a_warning():
     samples, yes, total, uniforms, truth = drawn(30, 1)
     yes[0] = 0
-    told = calibration(samples, yes, total, uniforms, truth)
-    assert sum(told["pit"]["histogram"]) == 30
-    assert told["truth"]["error"] == 0  # it cannot be otherwise
+    measured = calibration(samples, yes, total, uniforms, truth)
+    assert sum(measured["pit"]["histogram"]) == 30
+    assert measured["truth"]["error"] == 0  # it cannot be otherwise
 
 
 def test_log_scores_are_a_score_of_each_galaxy():
@@ -396,7 +398,7 @@ def test_without_a_truth_none_is_told(played):
 
 @pytest.fixture
 def trained(tmp_path):
-    """The folder of a fit, as far as its heirs look."""
+    """The folder of a fit, as far as runs that are given its weights look."""
     words = ["task=fit", "seed=7", "dataset.galaxies=90", "model.image_size=32", "split.test=0.4"]
     words += ["question=bar", "positive=[strong,weak]", "posterior.samples=12", "minimum_votes=3"]
     words += ["training.members=2"]
@@ -463,14 +465,14 @@ def test_with_the_rate_of_training_it_is_the_posterior_of_the_fit(tmp_path, memb
 
 def keep(folder, backend, seed, trained=0.5, truth=True):
     """A record of calibrate below `folder`."""
-    told = calibration(*drawn(200, 19, seed=seed))
-    told = told if truth else told | {"truth": None}
+    measured = calibration(*drawn(200, 19, seed=seed))
+    measured = measured if truth else measured | {"truth": None}
     rates = [{"rate": rate, "log_score": 3 + abs(rate - 0.3)} for rate in (0.1, 0.3, 0.5)]
     results = {
         "weights": f"somewhere/fit-{backend}-{seed}/weights.safetensors",
         "validation": {"galaxies": 90, "rates": rates},
-        "trained": {"rate": trained, **told},
-        "chosen": {"rate": 0.3, **told},
+        "trained": {"rate": trained, **measured},
+        "chosen": {"rate": 0.3, **measured},
     }
     words = [
         "task=calibrate",
@@ -481,12 +483,12 @@ def keep(folder, backend, seed, trained=0.5, truth=True):
     run = trizoo.compose(words)
     data = {"run": run, "where": {"device": "cpu", "precision": "float32"}, "results": results}
     write_json(folder / f"{backend}-{seed}" / "record.json", data)
-    return told
+    return measured
 
 
 def test_the_report_shows_what_was_measured_and_nothing_else(tmp_path):
-    told = {key: keep(tmp_path, *key) for key in (("tf", 0), ("torch", 0), ("torch", 1))}
-    made = section(bound(read_runs(tmp_path)))
+    measured = {key: keep(tmp_path, *key) for key in (("tf", 0), ("torch", 0), ("torch", 1))}
+    made = section(index(read_runs(tmp_path)))
     figures = [block.name for block in made.blocks if block.kind == "figure"]
     assert figures == ["pit-1", "truth-1"]
     rates, measures = [block for block in made.blocks if block.kind == "table"]
@@ -495,18 +497,18 @@ def test_the_report_shows_what_was_measured_and_nothing_else(tmp_path):
     assert len(measures.rows) == 6
     for row, (name, key) in zip(
         measures.frame.to_dict("records"),
-        [(name, key) for key in told for name in ("trained", "chosen")],
+        [(name, key) for key in measured for name in ("trained", "chosen")],
         strict=True,
     ):
         assert (row["dropout"], row["rate"]) == {
             "trained": (0.5, "trained with"),
             "chosen": (0.3, "best on validation"),
         }[name]
-        assert row["PIT: p"] == told[key]["pit"]["p_value"]
-        assert row["PIT: distance"] == told[key]["pit"]["statistic"]
-        assert row["votes: gap"] == told[key]["coverage"]["statistic"]
-        assert row["truth: error"] == told[key]["truth"]["error"]
-        assert row["log score (nat)"] == told[key]["log_score"]
+        assert row["PIT: p"] == measured[key]["pit"]["p_value"]
+        assert row["PIT: distance"] == measured[key]["pit"]["statistic"]
+        assert row["votes: gap"] == measured[key]["coverage"]["statistic"]
+        assert row["truth: error"] == measured[key]["truth"]["error"]
+        assert row["NLL (nats)"] == measured[key]["log_score"]
     assert {number for block in made.blocks[1:] for number in block.records} == {1, 2, 3}
     assert section in SECTIONS
     write_markdown([made], "A report", tmp_path / "report.md")
@@ -516,14 +518,14 @@ def test_the_report_shows_what_was_measured_and_nothing_else(tmp_path):
 
 def test_a_report_without_a_truth_or_without_a_run(tmp_path):
     keep(tmp_path / "real", "jax", 0, trained=0.3, truth=False)
-    made = section(bound(read_runs(tmp_path / "real")))
+    made = section(index(read_runs(tmp_path / "real")))
     (figure,) = [block for block in made.blocks if block.kind == "figure"]
     assert figure.name == "pit-1"
     assert "best on validation" not in figure.svg  # it is the rate that was trained with
     assert made.blocks[-1].rows[0][-2:] == ["—", "—"]
     write_json(tmp_path / "none" / "record.json", {"run": {"task": {"name": "fit"}}, "results": {}})
     write_json(tmp_path / "none" / "x" / "record.json", {"run": {"task": {"name": "calibrate"}}})
-    (prose,) = section(bound(read_runs(tmp_path / "none"))).blocks
+    (prose,) = section(index(read_runs(tmp_path / "none"))).blocks
     assert "trizoo calibrate" in prose.lines[0]
 
 

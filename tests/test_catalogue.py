@@ -171,12 +171,12 @@ def test_parquet_columns_of_other_kinds(tmp_path):
     table = {"id": pa.array([b"a"]), "bar_yes": pa.array([3], pa.decimal128(5, 1)), "bar_no": [1]}
     pa.parquet.write_table(pa.table(table), tmp_path / "t.parquet")
     assert read_catalogue(dataset(tmp_path, "t.parquet"))["bar_total"].tolist() == [4]
-    for values, told in (
+    for values, message in (
         ([[1, 2]], "t.parquet cannot be read (column 'bar_no' holds list<"),
         (np.array(["2026-01-01"], "datetime64[s]"), "galaxy a (row 1 of"),
     ):
         pa.parquet.write_table(pa.table(table | {"bar_no": values}), tmp_path / "t.parquet")
-        refuses(dataset(tmp_path, "t.parquet"), told)
+        refuses(dataset(tmp_path, "t.parquet"), message)
 
 
 def test_a_total_is_believed_if_the_table_has_it(tmp_path):
@@ -210,8 +210,8 @@ def test_a_question_left_empty_was_asked_of_nobody(tmp_path):
 )
 def test_votes_that_are_none_are_refused(tmp_path, vote):
     csv(tmp_path, "id,bar_yes,bar_no", "1,3,4", f"two,3,{vote}")
-    told = {"nan": "(empty)", "": "(empty)", "1e300": "1e+300"}.get(vote, vote)
-    refuses(dataset(tmp_path), "galaxy two (row 2 of", f"bar_no = {told}", "orrect")
+    shown = {"nan": "(empty)", "": "(empty)", "1e300": "1e+300"}.get(vote, vote)
+    refuses(dataset(tmp_path), "galaxy two (row 2 of", f"bar_no = {shown}", "orrect")
 
 
 @pytest.mark.parametrize("kind", ["parquet", "fits"])
@@ -394,12 +394,12 @@ def test_the_split_is_by_the_hash_that_it_was_always_by():
 
 
 @pytest.mark.parametrize(
-    ("ra", "dec", "told"), [("361", "0", "ra = 361"), ("1", "-91", "dec = -91")]
+    ("ra", "dec", "message"), [("361", "0", "ra = 361"), ("1", "-91", "dec = -91")]
 )
-def test_places_off_the_sky_are_refused(tmp_path, ra, dec, told):
+def test_places_off_the_sky_are_refused(tmp_path, ra, dec, message):
     csv(tmp_path, "id,ra,dec,bar_yes,bar_no", "1,1,1,1,1", f"two,{ra},{dec},1,1")
     spec = dataset(tmp_path, columns=columns(ra="ra", dec="dec"))
-    refuses(spec, "galaxy two (row 2 of", told, "degrees")
+    refuses(spec, "galaxy two (row 2 of", message, "degrees")
     csv(tmp_path, "id,ra,dec,bar_yes,bar_no", "two,08:66:17.42,+54:12:16.5,1,1")
     refuses(spec, "galaxy two (row 1 of", "ra = 08:66:17.42", "degrees")
 
@@ -563,14 +563,14 @@ BARS = [("id", "bar_yes", "bar_no"), ("a", "3", "4"), ("b", "5", "6")]
 
 
 @pytest.mark.parametrize(
-    ("separator", "told"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "")]
+    ("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "")]
 )
-def test_columns_may_be_separated_by_other_things_than_commas(tmp_path, capsys, separator, told):
+def test_columns_may_be_separated_by_other_things_than_commas(tmp_path, capsys, separator, name):
     csv(tmp_path, *(separator.join(line) for line in BARS))
     assert read_catalogue(dataset(tmp_path))["bar_total"].tolist() == [7, 11]
-    said = capsys.readouterr().err
-    assert (f"t.csv has {told} between its columns" in said) == bool(told)
-    assert bool(said) == bool(told)
+    output = capsys.readouterr().err
+    assert (f"t.csv has {name} between its columns" in output) == bool(name)
+    assert bool(output) == bool(name)
 
 
 def test_commas_stay_separators_where_they_can_be(tmp_path):
@@ -631,8 +631,8 @@ def test_what_astropy_writes_is_read_with_its_units(tmp_path, name, delimiter):
 @pytest.mark.parametrize("vote", ["1,000", "1,5", "1.000,5", "1 000,5"])
 def test_commas_in_numbers_are_told(tmp_path, vote):
     csv(tmp_path, "id,bar_yes,bar_no", f'a,"{vote}",2')
-    told = "a number is written with a point, and nothing between its thousands"
-    refuses(dataset(tmp_path), "galaxy a (row 1 of", f"bar_yes = {vote} ({told})")
+    message = "a number is written with a point, and nothing between its thousands"
+    refuses(dataset(tmp_path), "galaxy a (row 1 of", f"bar_yes = {vote} ({message})")
 
 
 # Ids
@@ -678,9 +678,9 @@ def test_integers_that_have_been_floats_are_told(tmp_path, capsys, kind):
         table["id"] = table["id"].astype(float if lost else int).astype(int)
         getattr(table, f"to_{kind}")(tmp_path / f"t.{kind}", index=False)
         assert len(read_catalogue(dataset(tmp_path, f"t.{kind}"))) == 3
-        said = capsys.readouterr().err
-        assert ("all such as a floating-point column can hold" in said) == lost
-        assert bool(said) == lost
+        output = capsys.readouterr().err
+        assert ("all such as a floating-point column can hold" in output) == lost
+        assert bool(output) == lost
 
 
 def test_a_join_by_ids_that_have_lost_digits_is_refused(tmp_path):
@@ -922,13 +922,13 @@ def test_a_class_gives_one_vote_and_others_are_left_out(tmp_path):
 def test_classes_that_match_nothing_are_told_with_their_counts(tmp_path, capsys):
     csv(tmp_path, "id,class", "a,4", "b,Big", "c,BIG", "d,Big", "e,", "f,5 ", "g,bigg")
     assert read_catalogue(labelled(tmp_path))["id"].tolist() == ["a", "f"]
-    said = capsys.readouterr().err
-    assert "no row has 'big' in the column class, which dataset.classes names" in said
-    assert "left out 5 of 7 galaxies of" in said
-    assert "'Big' 2 (the nearest is 'big')" in said
-    assert "'BIG' 1 (the nearest is 'big')" in said
-    assert "'(empty)' 1" in said
-    assert "'bigg' 1 (the nearest is 'big')" in said
+    output = capsys.readouterr().err
+    assert "no row has 'big' in the column class, which dataset.classes names" in output
+    assert "left out 5 of 7 galaxies of" in output
+    assert "'Big' 2 (the nearest is 'big')" in output
+    assert "'BIG' 1 (the nearest is 'big')" in output
+    assert "'(empty)' 1" in output
+    assert "'bigg' 1 (the nearest is 'big')" in output
     csv(tmp_path, "id,class", "a,4", "b,big", "c,5")
     assert len(read_catalogue(labelled(tmp_path))) == 3
     assert not capsys.readouterr().err
@@ -946,8 +946,8 @@ def test_numbers_are_compared_as_numbers(tmp_path, capsys):
     assert found["id"].tolist() == [IDS[0]]
     capsys.readouterr()
     read_catalogue(dataset(tmp_path, select={"dr": (IDS[0], "9")}))
-    said = capsys.readouterr().err
-    assert "no row has '9' in the column dr, which dataset.select.dr names" in said
+    output = capsys.readouterr().err
+    assert "no row has '9' in the column dr, which dataset.select.dr names" in output
 
 
 def test_classes_with_gaps_are_numbers_all_the_same(tmp_path):
@@ -1019,7 +1019,7 @@ def test_rounding_never_makes_more_votes_than_were_given(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("two,1.2,0,5", "bar_yes_fraction = 1.2; a share of the votes is from 0 to 1"),
         ("two,0.2,-0.1,5", "bar_no_fraction = -0.1; a share"),
@@ -1031,8 +1031,8 @@ def test_rounding_never_makes_more_votes_than_were_given(tmp_path):
         ("two,0.6,0.6,5", "shares of bar that add up to 1.2; they may not exceed 1"),
     ],
 )
-def test_shares_that_cannot_be_meant_are_refused(tmp_path, line, told):
-    refuses(shares(tmp_path, "one,0.5,0.5,2", line), "galaxy two (row 2 of", told)
+def test_shares_that_cannot_be_meant_are_refused(tmp_path, line, message):
+    refuses(shares(tmp_path, "one,0.5,0.5,2", line), "galaxy two (row 2 of", message)
 
 
 def test_shares_without_votes_need_an_assumption(tmp_path):
@@ -1148,7 +1148,7 @@ def test_a_galaxy_of_unknown_size_is_refused(tmp_path, size):
     assert read_catalogue(wanted)["id"].tolist() == ["a"]
 
 
-def test_sizes_that_are_not_there_have_two_ways_out(tmp_path):
+def test_sizes_that_are_not_there_have_two_fixes(tmp_path):
     spec = scaled(tmp_path, "a,1,1,1,1", columns={"PETROR90_R|petroR90_r": 0.02})
     spec = dataclasses.replace(spec, joins={"sizes": JoinSpec(None, "OBJID")})
     refuses(
@@ -1187,66 +1187,66 @@ def plainly(table):
     return pd.read_csv(table, dtype=str, keep_default_na=False)
 
 
-def same_votes(found, told, names, totals=None):
+def same_votes(found, table, names, totals=None):
     """Whether the votes `found` are those that `told` has under `names`: question -> answer -> column."""
     for question, answers in names.items():
-        counts = told[[*answers.values()]].astype(float).to_numpy()
+        counts = table[[*answers.values()]].astype(float).to_numpy()
         theirs = found[[f"{question}_{answer}" for answer in answers]].to_numpy()
         np.testing.assert_array_equal(theirs, counts)
-        total = counts.sum(1) if totals is None else told[totals.format(question)].astype(float)
+        total = counts.sum(1) if totals is None else table[totals.format(question)].astype(float)
         np.testing.assert_array_equal(found[f"{question}_total"], total)
     count = sum(len(answers) + 1 for answers in names.values())
     assert len(found.filter(regex="_").columns) == count + 1  # and votes_from
 
 
-def gz2_names(spec, told):
+def gz2_names(spec, table):
     """The counts of Galaxy Zoo 2 in the order of its 37 answers, which is that of conf/dataset/gz2.yaml."""
-    counts = iter(name for name in told if name.endswith("_count"))
+    counts = iter(name for name in table if name.endswith("_count"))
     return {q: {a: next(counts) for a in answers} for q, answers in spec.questions.items()}
 
 
 @needs_real_data
 def test_the_true_rows_of_hart16_are_read_with_their_images():
     spec = survey("gz2", HART, f"dataset.joins.mapping.table={MAPPING}").dataset
-    found, told = read_catalogue(spec), plainly(HART)
-    same_votes(found, told, gz2_names(spec, told))
+    found, wanted = read_catalogue(spec), plainly(HART)
+    same_votes(found, wanted, gz2_names(spec, wanted))
     assert found["smooth-or-featured_total"].tolist() == [37, 44, 34]
     assert found["odd-feature_merger"].tolist() == [0, 19, 1]
     assert found["spiral-arm-count_cant-tell"].tolist() == [3, 1, 0]
     assert found["file"].tolist() == ["106587", "16126", "91609"]
     assert all((HART.parent / "images" / f"{file}.jpg").is_file() for file in found["file"])
-    assert found["id"].tolist() == told["dr7objid"].tolist()
-    np.testing.assert_array_equal(found["ra"], told["ra"].astype(float))
-    np.testing.assert_array_equal(found["dec"], told["dec"].astype(float))
+    assert found["id"].tolist() == wanted["dr7objid"].tolist()
+    np.testing.assert_array_equal(found["ra"], wanted["ra"].astype(float))
+    np.testing.assert_array_equal(found["dec"], wanted["dec"].astype(float))
 
 
 @needs_real_data
 def test_the_real_rows_of_stripe_82_are_read():
     spec = survey("gz2", STRIPE82, "dataset.columns.file=null").dataset
-    found, told = read_catalogue(spec), plainly(STRIPE82)
+    found, wanted = read_catalogue(spec), plainly(STRIPE82)
     assert len(found) == 8000
-    assert found["id"].tolist() == told["objid"].tolist()
+    assert found["id"].tolist() == wanted["objid"].tolist()
     assert found["id"].str.fullmatch(r"\d{19}").all()
-    same_votes(found, told, gz2_names(spec, told))
+    same_votes(found, wanted, gz2_names(spec, wanted))
     votes = found.filter(like="_total").sum(axis=1)
-    np.testing.assert_array_equal(votes, told["total_votes"].astype(int))
-    np.testing.assert_array_equal(found["ra"], told["ra"].astype(float))
+    np.testing.assert_array_equal(votes, wanted["total_votes"].astype(int))
+    np.testing.assert_array_equal(found["ra"], wanted["ra"].astype(float))
 
 
 @needs_real_data
 def test_counts_of_stripe_82_come_back_from_three_digits_and_totals(tmp_path):
     spec = survey("gz2", STRIPE82, "dataset.columns.file=null").dataset
-    told = plainly(STRIPE82)
-    table = {"id": told["objid"].to_numpy()}
-    for question, answers in gz2_names(spec, told).items():
-        counts = told[[*answers.values()]].astype(int)
+    wanted = plainly(STRIPE82)
+    table = {"id": wanted["objid"].to_numpy()}
+    for question, answers in gz2_names(spec, wanted).items():
+        counts = wanted[[*answers.values()]].astype(int)
         table[f"{question}_n"] = total = counts.sum(axis=1).to_numpy()
         for answer, name in answers.items():
             share = np.where(total > 0, counts[name] / np.maximum(total, 1), np.nan)
             table[f"{question}_{answer}_fraction"] = np.round(share, 3)
     pd.DataFrame(table).to_csv(tmp_path / "t.csv", index=False)
     rebuilt = read_catalogue(dataset(tmp_path, columns=SHARES, questions=spec.questions))
-    same_votes(rebuilt, told, gz2_names(spec, told))
+    same_votes(rebuilt, wanted, gz2_names(spec, wanted))
 
 
 @needs_real_data
@@ -1273,10 +1273,10 @@ def test_the_galaxies_of_w20_are_selections(tmp_path):
 def test_the_true_rows_of_the_kaggle_challenge_are_read():
     table = TRUE / "galaxy_zoo_challenge" / "training_solutions_rev1.csv"
     spec = survey("gz2_kaggle", table).dataset
-    found, told = read_catalogue(spec), plainly(table)
-    classes = iter(told.columns[1:])
+    found, wanted = read_catalogue(spec), plainly(table)
+    classes = iter(wanted.columns[1:])
     for question, answers in spec.questions.items():
-        votes = [np.round(40 * told[next(classes)].astype(float)) for _ in answers]
+        votes = [np.round(40 * wanted[next(classes)].astype(float)) for _ in answers]
         theirs = found[[f"{question}_{answer}" for answer in answers]].to_numpy()
         np.testing.assert_array_equal(theirs, np.column_stack(votes))
         np.testing.assert_array_equal(found[f"{question}_total"], np.sum(votes, axis=0))
@@ -1295,26 +1295,26 @@ def test_the_true_rows_of_decals_are_read(name):
     kind = {"gz_decals12": "1_and_2", "gz_decals5": "5"}[name]
     table = DECALS / f"gz_decals_volunteers_{kind}.csv"
     spec = survey(name, table).dataset
-    found, told = read_catalogue(spec), plainly(table)
+    found, wanted = read_catalogue(spec), plainly(table)
     names = {q: {a: f"{q}_{a}" for a in answers} for q, answers in spec.questions.items()}
     if name == "gz_decals12":
         names["how-rounded"]["round"] = "how-rounded_completely"
-    same_votes(found, told, names)
-    assert found["id"].tolist() == told["iauname"].tolist()
+    same_votes(found, wanted, names)
+    assert found["id"].tolist() == wanted["iauname"].tolist()
     where = "iauname" if name == "gz_decals12" else "png_loc"
-    assert found["file"].tolist() == told[where].tolist()
-    np.testing.assert_array_equal(found["dec"], told["dec"].astype(float))
+    assert found["file"].tolist() == wanted[where].tolist()
+    np.testing.assert_array_equal(found["dec"], wanted["dec"].astype(float))
     assert found["smooth-or-featured_total"].min() > 0
 
 
 @needs_real_data
 def test_the_sizes_of_decals_scale_its_cutouts():
     table = DECALS / "gz_decals_volunteers_5.csv"
-    told = plainly(table)
+    wanted = plainly(table)
     spec = survey("gz_decals5", table).dataset
     images = "https://cutouts.example/?ra={ra}&dec={dec}&scale={scale}"
     found = read_catalogue(dataclasses.replace(spec, images=images))
-    small, large = told["petro_th50"].astype(float), told["petro_th90"].astype(float)
+    small, large = wanted["petro_th50"].astype(float), wanted["petro_th90"].astype(float)
     np.testing.assert_allclose(
         found["scale"], np.maximum(np.minimum(0.04 * small, 0.02 * large), 0.1), rtol=1e-15
     )
@@ -1323,11 +1323,11 @@ def test_the_sizes_of_decals_scale_its_cutouts():
 @needs_real_data
 def test_predictions_of_decals_are_no_votes():
     table = DECALS / "gz_decals_auto_posteriors.csv"
-    found, told = read_catalogue(survey("gz_decals_auto", table).dataset), plainly(table)
+    found, wanted = read_catalogue(survey("gz_decals_auto", table).dataset), plainly(table)
     assert found.columns.tolist() == ["id", "file", "ra", "dec"]
-    assert found["id"].tolist() == told["iauname"].tolist()
-    assert found["file"].tolist() == told["file_loc"].tolist()
-    np.testing.assert_array_equal(found["ra"], told["ra"].astype(float))
+    assert found["id"].tolist() == wanted["iauname"].tolist()
+    assert found["file"].tolist() == wanted["file_loc"].tolist()
+    np.testing.assert_array_equal(found["ra"], wanted["ra"].astype(float))
 
 
 SMOOTH = {"smooth-or-featured": ("smooth", "featured-or-disk", "artifact")}
@@ -1349,12 +1349,12 @@ SMOOTH = {"smooth-or-featured": ("smooth", "featured-or-disk", "artifact")}
 def test_real_tables_of_counts_written_as_floats_are_read(table, name, answers, rows):
     questions = {q: some[:answers] for q, some in SMOOTH.items()}
     found = read_catalogue(real(table, columns=columns(id=name), questions=questions))
-    told = plainly(REAL / table)
+    wanted = plainly(REAL / table)
     names = {q: {a: f"{q}_{a}" for a in some} for q, some in questions.items()}
     totals = "{}_total-votes" if answers == 3 else None
-    same_votes(found, told, names, totals)
+    same_votes(found, wanted, names, totals)
     assert len(found) == rows
-    assert found["id"].tolist() == told[name].tolist()
+    assert found["id"].tolist() == wanted[name].tolist()
 
 
 @needs_real_data
@@ -1362,9 +1362,9 @@ def test_a_real_table_of_all_questions_is_read():
     table = REAL / "gz_decals" / "all_questions_counts.csv"
     spec = survey("gz_decals5", table, "dataset.columns.id=subject_id").dataset
     plain = dataclasses.replace(spec.columns, file=None, ra=None, dec=None)
-    found, told = read_catalogue(dataclasses.replace(spec, columns=plain)), plainly(table)
+    found, wanted = read_catalogue(dataclasses.replace(spec, columns=plain)), plainly(table)
     names = {q: {a: f"{q}_{a}" for a in answers} for q, answers in spec.questions.items()}
-    same_votes(found, told, names)
+    same_votes(found, wanted, names)
     assert len(found) == 2585
 
 
@@ -1387,9 +1387,9 @@ def test_real_shares_without_totals_are_votes_by_assumption():
         ),
         questions={**SMOOTH, "bar": ("yes", "no")},
     )
-    found, told = read_catalogue(spec), plainly(REAL / table)
+    found, wanted = read_catalogue(spec), plainly(REAL / table)
     for question, (theirs, *answers) in names.items():
-        given = [told[f"ferengi-{theirs}_a-{answer}"].replace("", "0") for answer in answers]
+        given = [wanted[f"ferengi-{theirs}_a-{answer}"].replace("", "0") for answer in answers]
         votes = np.round(40 * np.column_stack(given).astype(float))
         ours = found[[f"{question}_{a}" for a in spec.questions[question]]].to_numpy()
         np.testing.assert_array_equal(ours, votes)
@@ -1403,9 +1403,9 @@ def test_a_real_table_of_images_without_votes_is_read():
     spec = real(
         "gz_hubble/labels.csv", columns=columns(id="UID_MOSAIC", file="filename", count=None)
     )
-    found, told = read_catalogue(spec), plainly(spec.table)
-    assert found["id"].tolist() == told["UID_MOSAIC"].tolist()
-    assert found["file"].tolist() == told["filename"].tolist()
+    found, wanted = read_catalogue(spec), plainly(spec.table)
+    assert found["id"].tolist() == wanted["UID_MOSAIC"].tolist()
+    assert found["file"].tolist() == wanted["filename"].tolist()
     assert len(found) == 86
 
 
@@ -1413,11 +1413,11 @@ def test_a_real_table_of_images_without_votes_is_read():
 def test_a_real_table_of_classes_is_read():
     table = REAL / "sdss_gz1" / "classes.csv"
     found = read_catalogue(survey("sdss_gz1", table).dataset)
-    told = plainly(table)
-    told = told[told["class"].isin(list("0123"))]
-    assert found["id"].tolist() == told["dr7objid"].tolist()
-    assert found["file"].tolist() == told["filename"].tolist()
-    assert found.index.tolist() == (told.index + 1).tolist()
+    wanted = plainly(table)
+    wanted = wanted[wanted["class"].isin(list("0123"))]
+    assert found["id"].tolist() == wanted["dr7objid"].tolist()
+    assert found["file"].tolist() == wanted["filename"].tolist()
+    assert found.index.tolist() == (wanted.index + 1).tolist()
     assert (len(found), found["smooth-or-featured_featured"].sum()) == (5535, 1592)
-    np.testing.assert_array_equal(found["smooth-or-featured_smooth"], told["class"] == "0")
+    np.testing.assert_array_equal(found["smooth-or-featured_smooth"], wanted["class"] == "0")
     assert set(found["smooth-or-featured_total"]) == {1}

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from apart import told
+from own_process import run_script
 
 from shared.method.backend import DEFAULT, open_backend
 from shared.proof.conformance import TOLERANCES
@@ -31,11 +31,11 @@ def child(*words, checks=CHECKS):
         "model.image_size=16",
     ]
     network = ["training.batch_size=4", "model.blocks=[[3,3],[4]]", "model.dense=8"]
-    return told(SCRIPT, [*small, *network, *words], *checks)
+    return run_script(SCRIPT, [*small, *network, *words], *checks)
 
 
 @pytest.mark.parametrize(
-    ("name", "compiled", "said"),
+    ("name", "compiled", "used"),
     [
         ("tf", "auto", "tf.function"),
         ("tf", "eager", "eager"),
@@ -48,9 +48,9 @@ def child(*words, checks=CHECKS):
         ("jax", "full", "jit"),
     ],
 )
-def test_it_conforms_and_says_how(name, compiled, said):
-    errors, told, _ = child(f"backend={name}", f"backend.compiled={compiled}")
-    assert told["compiled"] == said
+def test_it_conforms_and_says_how(name, compiled, used):
+    errors, facts, _ = child(f"backend={name}", f"backend.compiled={compiled}")
+    assert facts["compiled"] == used
     assert {
         check: error for check, error in errors.items() if error > TOLERANCES["float64"][check]
     } == {}
@@ -59,16 +59,16 @@ def test_it_conforms_and_says_how(name, compiled, said):
 @pytest.mark.parametrize("name", ["tf", "torch", "jax"])
 def test_bfloat16_is_as_exact_as_its_eight_bits(name):
     checks = ("layers", "features", "gradient", "samples")
-    errors, told, _ = child(f"backend={name}", "backend.precision=bfloat16", checks=checks)
-    assert told["precision"] == "bfloat16"
+    errors, facts, _ = child(f"backend={name}", "backend.precision=bfloat16", checks=checks)
+    assert facts["precision"] == "bfloat16"
     assert 2**-12 < errors["layers"] < 2**-5
     assert all(1e-5 < errors[check] < 0.1 for check in checks)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_jax_tells_the_threads_there_are(threads):
-    _, told, workers = child("backend=jax", f"backend.threads={threads}", checks=())
-    assert (told["threads"], workers) == (str(threads), threads)
+    _, facts, workers = child("backend=jax", f"backend.threads={threads}", checks=())
+    assert (facts["threads"], workers) == (str(threads), threads)
 
 
 @pytest.mark.parametrize("name", ["tf", "torch"])
@@ -110,6 +110,6 @@ print(json.dumps(found))
 
 
 def test_in_pytorch_the_pool_before_bias_and_relu_gives_what_the_pool_after_them_does():
-    float32, bfloat16 = told(POOL, ["task=conform", "backend=torch"])
+    float32, bfloat16 = run_script(POOL, ["task=conform", "backend=torch"])
     assert all(float32)
     assert bfloat16[0]  # of two that round to the same, another may get the gradient

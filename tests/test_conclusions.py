@@ -152,12 +152,12 @@ def test_speeds_stand_with_their_share_of_the_floor_and_other_precisions_apart(r
 
 def test_parts_are_in_galaxies_a_second_or_seconds(records):
     heading, *rows = conclusions.parts(records)
-    told = dict(zip(heading, rows[0], strict=True))
-    assert (told[""], told["px"]) == ("TensorFlow", "64")
-    assert told["start-up (s)"] == "2.0"
-    assert told["acquisition alone (/s)"] == "512,346"
-    assert told["30 samples (/s)"] == "400"
-    assert "views alone (/s)" not in told  # which nobody was timed at
+    row = dict(zip(heading, rows[0], strict=True))
+    assert (row[""], row["px"]) == ("TensorFlow", "64")
+    assert row["start-up (s)"] == "2.0"
+    assert row["acquisition alone (/s)"] == "512,346"
+    assert row["30 samples (/s)"] == "400"
+    assert "views alone (/s)" not in row  # which nobody was timed at
 
 
 def test_samples_and_ways_to_compile_are_of_what_was_timed_once(records):

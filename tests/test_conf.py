@@ -182,7 +182,7 @@ def test_unknown_keys_fail_both_ways():
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "message"),
     [
         (
             "training.learning_rate=inf",
@@ -198,8 +198,8 @@ def test_unknown_keys_fail_both_ways():
         (f"match.radius={'9' * 400}", r"match\.radius is inf"),
     ],
 )
-def test_a_number_that_is_none_is_named(word, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_number_that_is_none_is_named(word, message):
+    with pytest.raises(ValueError, match=message):
         composed(word)
 
 

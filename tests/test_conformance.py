@@ -3,7 +3,6 @@
 One framework and precision is one process.
 """
 
-import fcntl
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.proof.conformance import CHECKS, DOUBLE, EXACT, TOLERANCES
+from shared.run.locks import file_lock
 from shared.run.spec import BACKENDS
 from trizoo import child_environment, compose
 
@@ -22,7 +22,7 @@ PAIRS = [(name, precision) for name in BACKENDS for precision in TOLERANCES]
 # or the reason is here. Errors below ROUNDING are one or two roundings of the largest value, and are not compared.
 ROUNDING = 2.5e-7
 AT_ONCE = (
-    "oneDNN's slope of a kernel sums over all pixels in one go; ours in JAX sums image by image"
+    "oneDNN's gradient of a kernel sums over all pixels in one go; ours in JAX sums image by image"
 )
 TERM_BY_TERM = "oneDNN's convolutions round twice as far as Eigen's, which add up in blocks"
 LISTED = {
@@ -60,8 +60,7 @@ def suites(tmp_path_factory):
 
     def suites(name, precision):
         folder = folder_of(name, precision, str(place))
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock(folder / "lock", waiting=lambda: None):
             if not (folder / "record.json").exists():
                 run_checks(folder)
         results = json.loads((folder / "record.json").read_text())["results"]

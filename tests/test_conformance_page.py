@@ -10,7 +10,7 @@ import pytest
 
 from reports.conformance import conformance
 from reports.report import write_report
-from reports.runs import bound, read_runs
+from reports.runs import index, read_runs
 from shared.proof.conformance import CHECKS, DOUBLE, EXACT
 
 RECORDS = Path(__file__).parent.parent / "reports" / "records" / "conformance"
@@ -83,7 +83,7 @@ def keep(folder: Path, *records: dict, **files) -> Path:
 
 
 def blocks(folder: Path) -> list:
-    return list(conformance(bound(read_runs(folder))).blocks)
+    return list(conformance(index(read_runs(folder))).blocks)
 
 
 def tables(folder: Path) -> dict:
@@ -96,7 +96,7 @@ def rows(folder: Path, caption: str) -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.rows}
 
 
-def said(folder: Path) -> str:
+def prose_of(folder: Path) -> str:
     return " ".join(
         line for block in blocks(folder) if block.kind == "prose" for line in block.lines
     )
@@ -167,7 +167,7 @@ def test_on_a_gpu_only_what_was_measured_is_a_table_after_those_of_the_cpu(tmp_p
         "The suite in float32, 32 x 32 pixels, cpu",
         "The suite in tf32, 32 x 32 pixels, A card",
     ]
-    assert "Neither TF32 nor bfloat16 has a tolerance" in said(tmp_path)
+    assert "Neither TF32 nor bfloat16 has a tolerance" in prose_of(tmp_path)
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
@@ -207,7 +207,7 @@ def test_the_record_that_started_last_is_shown(tmp_path):
         "old": "no, a later one is",
         "older": "no, a later one is",
     }
-    assert "started last" in said(tmp_path)
+    assert "started last" in prose_of(tmp_path)
 
 
 @pytest.mark.parametrize("more", [{"device": "A GPU"}, {"size": 128}, {"precision": "tf32"}])
@@ -306,8 +306,8 @@ def test_planted_mistakes_are_listed_with_the_check_that_sees_them(tmp_path):
         ["no end", "likelihood", "not finite", "1e-12", "seen"],
         ["harmless", "loss", "1.0e-15", "1e-12", "NOT SEEN"],
     ]
-    assert "3 of 4 are seen" in said(tmp_path)
-    assert "None was planted for random bits, batches, " in said(tmp_path)
+    assert "3 of 4 are seen" in prose_of(tmp_path)
+    assert "None was planted for random bits, batches, " in prose_of(tmp_path)
 
 
 def test_equivalence_has_its_margin(tmp_path):

@@ -34,11 +34,11 @@ def great_circles(one, other):
 
 def brutal(one, other, radius):
     """Every pair within `radius` of which each is the other's nearest, and its separation."""
-    apart = great_circles(one, other)
+    separations = great_circles(one, other)
     return {
-        (i, j): apart[i, j]
-        for i, j in enumerate(np.nanargmin(apart, axis=1))
-        if np.nanargmin(apart[:, j]) == i and apart[i, j] <= radius
+        (i, j): separations[i, j]
+        for i, j in enumerate(np.nanargmin(separations, axis=1))
+        if np.nanargmin(separations[:, j]) == i and separations[i, j] <= radius
     }
 
 

@@ -267,9 +267,9 @@ def test_colours_are_kept_where_three_channels_are_wanted(tmp_path):
         read_cutout(saved(tmp_path / "b.png", grey), 3), np.repeat(grey[..., None], 3, 2)
     )
     big = noise(600, 500, 3)
-    apart = [read_cutout(saved(tmp_path / f"{c}.png", big[..., c]))[..., 0] for c in range(3)]
+    planes = [read_cutout(saved(tmp_path / f"{c}.png", big[..., c]))[..., 0] for c in range(3)]
     np.testing.assert_array_equal(
-        read_cutout(saved(tmp_path / "c.png", big), 3), np.stack(apart, -1)
+        read_cutout(saved(tmp_path / "c.png", big), 3), np.stack(planes, -1)
     )
     planes = np.stack([blob(), 2 * blob(), 3 * blob()])
     colours = read_cutout(fits_file(tmp_path / "a.fits", planes), 3).astype(int)
@@ -507,10 +507,10 @@ def test_a_fits_image_is_named_by_its_extname():
 def test_values_that_stand_for_missing_ones_are_refused(value, count):
     flux = blob()
     flux.ravel()[:count] = value
-    told = rf"{count} are {value:g}, far from".replace("+", r"\+")
-    with pytest.raises(ValueError, match=told):
+    message = rf"{count} are {value:g}, far from".replace("+", r"\+")
+    with pytest.raises(ValueError, match=message):
         cutout(fits_bytes(PRIMARY(flux)))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         cutout(fits_bytes(PRIMARY(np.stack([FLUX, flux, FLUX]))))
 
 
@@ -648,7 +648,7 @@ BOMBS = {
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is that of Linux")
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_file_that_promises_more_than_it_is_is_refused_within_bounds(tmp_path, bomb):
-    make, told = BOMBS[bomb]
+    make, message = BOMBS[bomb]
     (tmp_path / "a").write_bytes(make())
     ran = subprocess.run(
         [sys.executable, "-c", BOUNDED, tmp_path / "a"],
@@ -657,7 +657,7 @@ def test_a_file_that_promises_more_than_it_is_is_refused_within_bounds(tmp_path,
         text=True,
         check=True,
     )
-    assert re.search(told, ran.stdout), ran.stdout
+    assert re.search(message, ran.stdout), ran.stdout
 
 
 def test_the_bytes_and_not_the_name_say_what_a_file_is(tmp_path):

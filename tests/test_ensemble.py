@@ -89,8 +89,8 @@ def train(folder, name):
     units = networks.features(state, images, views)
     found["logits"] = networks.logits(state, units, {"dropout": kept})
     plan = draw_plans(run, galaxies(0, GALAXIES), 16, 0, 0, 1)
-    loss, slopes = networks.gradients(state, noise(40), plan)
-    found |= {f"slopes/{key}": array for key, array in slopes.items()} | {"loss": loss}
+    loss, gradients = networks.gradients(state, noise(40), plan)
+    found |= {f"gradients/{key}": array for key, array in gradients.items()} | {"loss": loss}
     save_weights(folder / "ensemble.safetensors", networks.export_weights(state), {})
     backend = networks.backend
     for seed in range(MEMBERS):
@@ -99,11 +99,11 @@ def train(folder, name):
         programs.append(one.calls)
         save_weights(folder / f"{seed}.safetensors", backend.export_weights(one), {})
         plan = draw_plan(single, galaxies(0, GALAXIES), 16, 0, 0, 1)
-        loss, slopes = backend.gradients(one, noise(40), plan)
-        found |= {f"slopes/{seed}/{key}": array for key, array in slopes.items()}
+        loss, gradients = backend.gradients(one, noise(40), plan)
+        found |= {f"gradients/{seed}/{key}": array for key, array in gradients.items()}
         found[f"loss/{seed}"] = loss
     np.savez(folder / "found.npz", **found)
-    told = {
+    facts = {
         "programs": len({id(calls) for calls in programs}),
         "traces": [traced, traces(name, programs[0])],
         "others": [
@@ -111,7 +111,7 @@ def train(folder, name):
             for word in ("augmentation.border=zero", "training.beta1=0.8", "model.dropout=0.4")
         ],
     }
-    (folder / "told.json").write_text(json.dumps(told))
+    (folder / "told.json").write_text(json.dumps(facts))
 
 
 def traces(name, calls):
@@ -153,8 +153,8 @@ def test_members_are_the_networks_of_their_seeds(trained):
         for parts in zip(checkpoint[:3], kept[:3], strict=True):
             check(member(parts[0], seed), parts[1])
         check(member(whole, seed), one)
-        slopes = {name: found[f"slopes/{seed}/{name}"] for name in one}
-        check({name: found[f"slopes/member{seed}/{name}"] for name in one}, slopes)
+        gradients = {name: found[f"gradients/{seed}/{name}"] for name in one}
+        check({name: found[f"gradients/member{seed}/{name}"] for name in one}, gradients)
         moved = [
             np.abs(one[name] - array).max() for name, array in init_weights(model, seed).items()
         ]
@@ -214,10 +214,10 @@ def test_views_at_prediction_are_new_for_every_sample_of_every_member(trained):
 
 
 def test_equal_runs_share_what_was_compiled(trained):
-    _, _, told = trained
-    assert told["programs"] == 1  # of all members, and of those trained alone
-    assert told["traces"] == [1, 1]
-    assert told["others"] == [False] * 3
+    _, _, facts = trained
+    assert facts["programs"] == 1  # of all members, and of those trained alone
+    assert facts["traces"] == [1, 1]
+    assert facts["others"] == [False] * 3
 
 
 # In this process, in numpy
@@ -349,7 +349,7 @@ def test_files_hold_every_member_under_its_name(tmp_path):
         (["training.members=0"], "training.members is 0"),
     ],
 )
-def test_what_is_refused_at_the_door(words, message):
+def test_what_is_refused_by_the_command(words, message):
     with pytest.raises(ValueError, match=message):
         run_of("training.members=2", *words)
 
@@ -360,7 +360,7 @@ def test_what_is_not_refused():
     run_of("task=active", "training.members=5")
 
 
-def test_an_ensemble_through_the_door(tmp_path, capfd):
+def test_an_ensemble_by_the_command(tmp_path, capfd):
     pytest.importorskip("torch")
     small = ("dataset.galaxies=120", "acquisition.samples=4", "training.members=2", *WORDS)
     schedule = ("initial=16", "per_round=6", "rounds=1", "first_steps=4", "round_steps=2")

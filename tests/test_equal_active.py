@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from once import made_once
+from session_files import made_once
 
 import trizoo
 from shared.run.launch import ROOT

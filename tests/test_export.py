@@ -102,9 +102,9 @@ def noise(run, count):
     """Stored images of smooth light and noise, in every corner another, and in every colour."""
     random = np.random.default_rng(count)
     y, x = np.mgrid[:256, :256] / 255
-    slopes = random.uniform(-1, 1, (4, count, 1, 1, run.dataset.channels))
+    steps = random.uniform(-1, 1, (4, count, 1, 1, run.dataset.channels))
     y, x = y[None, ..., None], x[None, ..., None]
-    light = slopes[0] * y + slopes[1] * x + slopes[2] * y * x + 0.3 * slopes[3]
+    light = steps[0] * y + steps[1] * x + steps[2] * y * x + 0.3 * steps[3]
     light = 128 + 90 * light + random.normal(0, 40, (count, 256, 256, run.dataset.channels))
     return light.clip(0, 255).astype(np.uint8)
 
@@ -272,7 +272,7 @@ def test_inputs_and_outputs():
 
 
 def exported(tmp_path, *words):
-    """The folder and results of an export of a fit in `tmp_path`, as the door composes it."""
+    """The folder and results of an export of a fit in `tmp_path`, as the command composes it."""
     fit, folder = tmp_path / "fit", tmp_path / "out"
     config = trizoo.compose([*TINY, "positive=[featured-or-disk, artifact]", "model.dropout=0.2"])
     write_json(fit / "run.json", config)

@@ -6,7 +6,7 @@ Of every task and framework, and at random moments: python -m benchmarks.kills.
 import subprocess
 import sys
 
-import hurt
+import crash_recovery
 import pytest
 from faults import Runs, spread
 
@@ -21,14 +21,14 @@ TORCH = ["impl_torch.train", "impl_torch.predict", "impl_torch.weights"]
 @pytest.fixture
 def place(tmp_path_factory, tmp_path):
     """Where cases begin that need no fit."""
-    return able(hurt.begin(tmp_path_factory, tmp_path))
+    return able(crash_recovery.begin(tmp_path_factory, tmp_path))
 
 
 @pytest.fixture
 def fitted(tmp_path_factory, tmp_path):
     """Where cases begin that need one."""
     pytest.importorskip("torch")
-    return able(hurt.begin(tmp_path_factory, tmp_path, fitted=True))
+    return able(crash_recovery.begin(tmp_path_factory, tmp_path, fitted=True))
 
 
 def able(place):
@@ -89,8 +89,8 @@ def changed(place, tmp_path, how="none", at=0):
 
 
 def test_power_leaves_what_was_synced_and_nothing_else(place, tmp_path):
-    disk, told = changed(place, tmp_path)
-    assert not told
+    disk, output = changed(place, tmp_path)
+    assert not output
     after = tmp_path / "after"
     disk.after_power_cut(after)
     found = {str(path.relative_to(after)): path for path in after.rglob("*") if path.is_file()}
@@ -114,12 +114,12 @@ def test_every_change_is_counted_and_can_fail(place, tmp_path):
     assert disk.changes > 30
     kinds = set()
     for at in spread(disk.changes, 4):
-        one, told = changed(place, tmp_path, "EIO", at)
-        assert "Input/output error" in told or "I/O error" in told, one.struck
+        one, output = changed(place, tmp_path, "EIO", at)
+        assert "Input/output error" in output or "I/O error" in output, one.struck
         kinds.add(one.struck.split()[0])
     assert len(kinds) > 1
-    one, told = changed(place, tmp_path, "full", 1)
-    assert "No space left" in told
+    one, output = changed(place, tmp_path, "full", 1)
+    assert "No space left" in output
     assert one.struck.startswith("write")
 
 
@@ -132,7 +132,7 @@ def problems(runs, count):
         problem
         for number, how in enumerate(kills.ERRORS)
         for at in spread(runs.changes - number, count)
-        for problem in runs.hurt(how, at + number)
+        for problem in runs.interrupted(how, at + number)
     ]
 
 
@@ -153,9 +153,9 @@ def test_predict_minds_no_disk_that_fails(fitted, tmp_path, monkeypatch):
 
 
 def test_commands_mind_neither_kills_nor_errors_nor_power_cuts(place):
-    blows = [("kill", "parent", 0.7), ("error", "full", 0.3), ("cut", "cut", 0.6)]
-    hurt.campaign(place, "prepare", *blows)
+    interruptions = [("kill", "parent", 0.7), ("error", "full", 0.3), ("cut", "cut", 0.6)]
+    crash_recovery.campaign(place, "prepare", *interruptions)
 
 
 def test_what_a_command_reported_done_outlives_a_power_cut(fitted):
-    assert kills.undisturbed(fitted, "export", kills.CASES["export"]).lost == []
+    assert kills.uninterrupted(fitted, "export", kills.CASES["export"]).lost == []

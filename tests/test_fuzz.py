@@ -1014,9 +1014,9 @@ def work(folder: Path) -> None:
 
     def changes() -> list[str]:
         """What was changed since it was asked last."""
-        told = list(changed)
+        names = list(changed)
         changed.clear()
-        return told
+        return names
 
     tried(cases, changed=changes)
 

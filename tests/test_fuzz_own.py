@@ -142,11 +142,11 @@ def written(path: Path) -> Callable[[bytes], object]:
 
 
 def one_line(call: Callable[[], int]) -> None:
-    """`call` a door that says in one line what is wrong; what it says becomes a ValueError, as it was."""
-    told, quiet = io.StringIO(), io.StringIO()
-    with redirect_stderr(told), redirect_stdout(quiet):
+    """`call` a command that says in one line what is wrong; what it says becomes a ValueError, as it was."""
+    errors, quiet = io.StringIO(), io.StringIO()
+    with redirect_stderr(errors), redirect_stdout(quiet):
         status = call()
-    lines = told.getvalue().splitlines()
+    lines = errors.getvalue().splitlines()
     if status:
         assert [status, len(lines)] == [2, 1], lines
         raise ValueError(lines[0])
@@ -174,8 +174,8 @@ def of_runs(folder: Path) -> Iterator[Own]:
     (put := written(trained / "run.json"))(text)
     (trained / "weights.safetensors").touch()
     for task in ("predict", "calibrate", "export"):
-        heir = trizoo.compose([f"task={task}", f"weights={trained}"])
-        read = partial(trizoo.with_fit, heir, [f"task={task}", f"weights={trained}"])
+        given = trizoo.compose([f"task={task}", f"weights={trained}"])
+        read = partial(trizoo.with_fit, given, [f"task={task}", f"weights={trained}"])
         yield Own(f"run.json for {task}", text, put, read)
 
 
@@ -184,7 +184,7 @@ def of_records(folder: Path) -> Iterator[Own]:
     import test_report as of
 
     from reports.report import usable
-    from reports.runs import bound, find_runs
+    from reports.runs import find_runs, index
 
     for name, record in (
         ("fit", of.fit("jax")),
@@ -194,7 +194,7 @@ def of_records(folder: Path) -> Iterator[Own]:
         place = folder / "records" / name
         of.keep(place / "right", of.fit("torch"))
         put = written(place / "other" / "record.json")
-        read = partial(lambda place: usable(bound(*find_runs(place))), place)
+        read = partial(lambda place: usable(index(*find_runs(place))), place)
         yield Own(f"record.json of {name}", json.dumps(record).encode(), put, read)
 
 

@@ -1,7 +1,7 @@
 """Images that a framework keeps on its device are the ones it would be given; on a CPU, which keeps none by itself."""
 
 import pytest
-from apart import FIT, told
+from own_process import FIT, run_script
 
 SCRIPT = """
 import json, sys
@@ -44,7 +44,7 @@ print(json.dumps([[bool((one == other).all()) for one, other in pairs], len(read
 
 @pytest.mark.parametrize("name", ["tf", "torch", "jax"])
 def test_what_a_device_keeps_is_what_it_would_be_given(name):
-    same, reads, untouched = told(SCRIPT, [*FIT, f"backend={name}"])
+    same, reads, untouched = run_script(SCRIPT, [*FIT, f"backend={name}"])
     assert same == [True, True, True]
     assert reads == 0
     assert untouched

@@ -82,7 +82,7 @@ class Standin(BaseHTTPRequestHandler):
             "/api/datasets/zoo/gz2",
             *(f"/api/datasets/zoo/gz2/revision/{r}" for r in ("main", COMMIT)),
         ):
-            told = {
+            info = {
                 "id": "zoo/gz2",
                 "sha": COMMIT,
                 "cardData": {"license": "cc-by-nc-sa-4.0"},
@@ -91,7 +91,7 @@ class Standin(BaseHTTPRequestHandler):
                     for name, data in files.items()
                 ],
             }
-            return self.send(json.dumps(told).encode())
+            return self.send(json.dumps(info).encode())
         if path == f"/api/datasets/zoo/gz2/tree/{COMMIT}":
             tree = [
                 {"type": "file", "path": name, "size": len(data), "oid": oid(data)}
@@ -243,10 +243,10 @@ def test_a_data_set_is_fetched_once_and_read(survey, tmp_path):
         assert [path for _, path, _ in server.log] == ["/api/datasets/zoo/gz2"]
     pinned = named(survey, f"hub:zoo/gz2@{COMMIT}")
     assert asked(pinned, None, tmp_path)[3:] == [names, found, images]  # without any network
-    kind, told = asked(survey, None, tmp_path)
+    kind, message = asked(survey, None, tmp_path)
     assert kind == "ConnectionError"
-    assert "the hub did not say what is in zoo/gz2" in told
-    assert "hub:OWNER/NAME@COMMIT" in told
+    assert "the hub did not say what is in zoo/gz2" in message
+    assert "hub:OWNER/NAME@COMMIT" in message
 
 
 @needs_library
@@ -271,10 +271,11 @@ def test_a_download_that_was_broken_off_goes_on(survey, tmp_path):
 @needs_library
 def test_a_file_that_is_not_what_the_hub_says_is_removed(survey, tmp_path):
     with standin(FILES, lie=64 * "0") as server:
-        kind, told = asked(named(survey, "hub:zoo/gz2/tiny"), server, tmp_path)
+        kind, message = asked(named(survey, "hub:zoo/gz2/tiny"), server, tmp_path)
     assert kind == "ValueError"
     assert (
-        "train-00000.parquet came with another checksum than the hub gives; it was removed" in told
+        "train-00000.parquet came with another checksum than the hub gives; it was removed"
+        in message
     )
     assert list(Path(survey.service.downloads).rglob("*.parquet")) == []
     assert list(Path(survey.service.downloads).rglob(hub.DONE)) == []
@@ -282,7 +283,7 @@ def test_a_file_that_is_not_what_the_hub_says_is_removed(survey, tmp_path):
 
 @needs_library
 @pytest.mark.parametrize(
-    ("images", "told"),
+    ("images", "message"),
     [
         ("hub:zoo/none", "there is no data set zoo/none on the hub, or only for those it knows"),
         (
@@ -295,11 +296,11 @@ def test_a_file_that_is_not_what_the_hub_says_is_removed(survey, tmp_path):
         ),
     ],
 )
-def test_what_is_not_on_the_hub_is_told(survey, tmp_path, images, told):
+def test_what_is_not_on_the_hub_is_told(survey, tmp_path, images, message):
     with standin(FILES) as server:
         kind, text = asked(named(survey, images), server, tmp_path)
     assert kind == "ValueError"
-    assert told in text
+    assert message in text
 
 
 @pytest.mark.parametrize(
@@ -340,7 +341,7 @@ def test_which_files_are_meant(below, names, chosen):
 
 
 @pytest.mark.parametrize(
-    ("below", "names", "told"),
+    ("below", "names", "message"),
     [
         ("", [], "a/b has no Parquet files; name another data set"),
         (
@@ -351,10 +352,10 @@ def test_which_files_are_meant(below, names, chosen):
         ("z", ["a.parquet", "y/a.parquet"], "in z; write one of hub:a/b, hub:a/b/y"),
     ],
 )
-def test_files_that_cannot_be_meant_are_refused(below, names, told):
+def test_files_that_cannot_be_meant_are_refused(below, names, message):
     with pytest.raises(ValueError, match="has no Parquet files") as error:
         hub._chosen("a/b", below, names)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_without_the_package_its_name_is_told(survey, monkeypatch):
@@ -377,8 +378,8 @@ class Fake:
 
     def dataset_info(self, repository, **settings):
         names = self.files.items()
-        told = [(name, len(data) if self.sizes else None) for name, data in names]
-        files = [SimpleNamespace(rfilename=name, size=size, lfs=None) for name, size in told]
+        sizes = [(name, len(data) if self.sizes else None) for name, data in names]
+        files = [SimpleNamespace(rfilename=name, size=size, lfs=None) for name, size in sizes]
         return SimpleNamespace(siblings=files, sha=COMMIT, card_data=None)
 
     def hf_hub_download(self, repository, filename, local_dir, **settings):
@@ -495,8 +496,8 @@ def test_a_note_of_somebody_else_leads_nowhere(survey, tmp_path, faked):
     source.names()
     outside = tmp_path / "x.parquet"
     outside.write_bytes(b"mine")
-    told = {"bytes": 3, "sha256": "0" * 64}
-    files = {"../../x.parquet": told}
+    facts = {"bytes": 3, "sha256": "0" * 64}
+    files = {"../../x.parquet": facts}
     done = {"repository": "zoo/gz2", "commit": COMMIT, "licence": None, "files": files}
     (source._place(COMMIT) / hub.DONE).write_text(json.dumps(done))
     with pytest.raises(ValueError, match="leads out of the folder"):
@@ -548,9 +549,9 @@ def test_a_signature_in_the_hubs_answer_is_not_told(survey, faked, monkeypatch):
 @pytest.mark.parametrize("what", ["/api/datasets/zoo/gz2", "tiny/train-00000.parquet"])
 def test_the_library_itself_is_not_waited_for_for_ever(survey, tmp_path, what):
     with standin(FILES, drips=what) as server:
-        kind, told = asked(named(survey, "hub:zoo/gz2/tiny"), server, tmp_path)
+        kind, message = asked(named(survey, "hub:zoo/gz2/tiny"), server, tmp_path)
     assert kind == "ConnectionError"
-    assert "too little came in" in told
+    assert "too little came in" in message
 
 
 @needs_library
@@ -558,9 +559,9 @@ def test_the_library_itself_gets_no_name_that_leads_out(survey, tmp_path):
     outside = tmp_path / "x.parquet"
     outside.write_bytes(b"mine")
     with standin({"../../x.parquet": parquet("g1")}) as server:
-        kind, told = asked(survey, server, tmp_path)
+        kind, message = asked(survey, server, tmp_path)
     assert kind == "ValueError"
-    assert "is refused: it leads out of the folder" in told
+    assert "is refused: it leads out of the folder" in message
     assert outside.read_bytes() == b"mine"
 
 

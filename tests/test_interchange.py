@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from fake import Fake, run_of
 from interchange import HALF, WHOLE
-from once import made_once
 from safetensors.numpy import load_file, save_file
+from session_files import made_once
 
 import trizoo
 from shared.data.prepare import prepare
@@ -64,8 +64,8 @@ def train(folder):
     children = {name: start(folder, name) for name in BACKENDS}
     try:
         for name, child in children.items():
-            told = child.stdout.readline()
-            assert told == "half-way\n", (folder / f"{name}.log").read_text()[-3000:]
+            line = child.stdout.readline()
+            assert line == "half-way\n", (folder / f"{name}.log").read_text()[-3000:]
         for child in children.values():
             child.stdin.write("go on\n")
             child.stdin.flush()

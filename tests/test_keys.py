@@ -1,4 +1,4 @@
-"""Random words that depend on seed, purpose, galaxy, step and index, and on nothing else."""
+"""Random bits that depend on seed, purpose, galaxy, step and index, and on nothing else."""
 
 import numpy as np
 import pytest

@@ -244,8 +244,8 @@ def test_no_array_of_the_weights_can_be_forgotten(written):
 
 
 def test_the_readme_numbers_the_purposes_as_they_are(written):
-    told = ", ".join(f"{number} {name}" for number, name in enumerate(keys.PURPOSES))
-    assert told in " ".join((written / "README.md").read_text().split())
+    listed = ", ".join(f"{number} {name}" for number, name in enumerate(keys.PURPOSES))
+    assert listed in " ".join((written / "README.md").read_text().split())
 
 
 def test_a_kit_is_a_function_of_its_seed(tmp_path, monkeypatch):
@@ -383,10 +383,10 @@ def test_posterior_samples_differ_and_start_where_they_should(load):
 
 def test_scores_are_those_of_scipys_binomials(load):
     arrays = load("9_acquisition")
-    chances = stats.binom.pmf(np.arange(41), 40, arrays["in/rho"].astype(float)[..., None])
-    entropy = stats.entropy(chances.mean(1), axis=-1)
+    probabilities = stats.binom.pmf(np.arange(41), 40, arrays["in/rho"].astype(float)[..., None])
+    entropy = stats.entropy(probabilities.mean(1), axis=-1)
     np.testing.assert_allclose(arrays["out/entropy"], entropy, rtol=0, atol=1e-10)
-    information = entropy - stats.entropy(chances, axis=-1).mean(1)
+    information = entropy - stats.entropy(probabilities, axis=-1).mean(1)
     np.testing.assert_allclose(arrays["out/mutual_information"], information, rtol=0, atol=1e-10)
     for name in ("mutual_information", "entropy", "random"):
         scores, chosen = arrays[f"out/{name}"], arrays[f"out/top_{name}"]
@@ -518,7 +518,7 @@ def test_another_shape_or_kind_is_said(written, answers):
     assert {one.error for one in wrong.values()} == {np.inf}
 
 
-def test_damage_is_refused_with_the_way_out(written, answers, tmp_path):
+def test_damage_is_refused_with_the_fix(written, answers, tmp_path):
     with pytest.raises(ValueError, match=r"no folder .*nowhere"):
         check_kit(written, tmp_path / "nowhere")
     with pytest.raises(ValueError, match="the kit itself"):

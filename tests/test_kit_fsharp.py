@@ -74,9 +74,9 @@ def program(script, folder):
     package = Path(FABLE).resolve().parent
     modules = next(p for p in (package / "node_modules", package.parent) if (p / "@babel").is_dir())
     (folder / "node_modules").symlink_to(modules)  # both it and the source are sought where it runs
-    said = done(NODE, package / "index.js", source.name, "out", "--commonjs", cwd=folder)
+    output = done(NODE, package / "index.js", source.name, "out", "--commonjs", cwd=folder)
     compiled = folder / "out" / "port.js"
-    assert compiled.exists(), said[-3000:]  # the compiler's exit status is 0 in any case
+    assert compiled.exists(), output[-3000:]  # the compiler's exit status is 0 in any case
     return [NODE, compiled]
 
 

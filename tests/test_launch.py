@@ -3,7 +3,7 @@
 No GPU is needed. What only a real one can refuse or forget is not seen here.
 """
 
-from apart import FIT, told
+from own_process import FIT, run_script
 
 SCRIPT = """
 import contextlib, json, sys
@@ -82,7 +82,7 @@ print(json.dumps([all(np.array_equal(one, other) for one, other in pairs), Graph
 
 
 def test_a_recording_computes_what_its_call_would():
-    same, made, launches = told(SCRIPT, [*FIT, "backend=torch"])
+    same, made, launches = run_script(SCRIPT, [*FIT, "backend=torch"])
     assert same
     assert made == 3  # of steps, of 3 samples, of 5
     assert launches == 6 + 2 * (2 + 1 + 1)

@@ -69,32 +69,32 @@ def test_one_process_holds_a_lock_and_its_end_frees_it(tmp_path):
 
 
 def test_a_lock_can_be_waited_for(tmp_path):
-    path, said, got = tmp_path / ".lock", threading.Event(), []
+    path, waiting, got = tmp_path / ".lock", threading.Event(), []
 
     def wait():
-        with file_lock(path, said.set) as lock:
+        with file_lock(path, waiting.set) as lock:
             got.append(lock)
 
     with file_lock(path):
         thread = threading.Thread(target=wait)
         thread.start()
-        assert said.wait(60)
+        assert waiting.wait(60)
         assert not got
     thread.join(60)
     assert got[0] is not None
 
 
 def test_whoever_waited_for_a_file_that_was_removed_holds_the_next(tmp_path):
-    path, said, there = tmp_path / ".lock", threading.Event(), []
+    path, waiting, there = tmp_path / ".lock", threading.Event(), []
 
     def wait():
-        with file_lock(path, said.set) as lock:
+        with file_lock(path, waiting.set) as lock:
             there.append(_same(lock, path))
 
     with file_lock(path):
         thread = threading.Thread(target=wait)
         thread.start()
-        assert said.wait(60)
+        assert waiting.wait(60)
         path.unlink()
     thread.join(60)
     assert there == [True]

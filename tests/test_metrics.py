@@ -31,9 +31,9 @@ def drawn(galaxies, spread, seed=0):
     """Samples around each galaxy's centre, and votes drawn with a chance of the same law."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0.2, 0.8, (galaxies, 1))
-    chances = np.clip(centre + spread * rng.standard_normal((galaxies, 101)), 0, 1)
+    probabilities = np.clip(centre + spread * rng.standard_normal((galaxies, 101)), 0, 1)
     total = rng.integers(20, 60, galaxies)
-    return chances[:, 1:], rng.binomial(total, chances[:, 0]), total
+    return probabilities[:, 1:], rng.binomial(total, probabilities[:, 0]), total
 
 
 def test_errors_of_the_vote_fraction_by_hand():
@@ -62,8 +62,8 @@ def test_loss_by_hand():
 
 def test_log_score_is_that_of_scipys_mixture():
     samples, yes, total = drawn(50, 0.1)
-    chances = binom.pmf(yes[:, None], total[:, None], samples).mean(1)
-    assert log_score(samples, yes, total) == pytest.approx(-np.log(chances).mean(), rel=1e-12)
+    probabilities = binom.pmf(yes[:, None], total[:, None], samples).mean(1)
+    assert log_score(samples, yes, total) == pytest.approx(-np.log(probabilities).mean(), rel=1e-12)
 
 
 def test_log_score_at_the_edges():
@@ -91,10 +91,10 @@ def test_vote_chances_are_scipys_and_nothing_beyond_the_total():
     samples = np.array([[0.3, 0.0, 1.0, 1e-9], [0.5, 0.25, 0.125, 1.0], [0.1, 0.2, 0.3, 0.4]])
     total = np.array([7, 12, 0])
     expected = binom.pmf(np.arange(13), total[:, None, None], samples[:, :, None]).mean(1)
-    chances = vote_chances(samples, total, np.arange(13))
-    np.testing.assert_allclose(chances, expected, rtol=1e-12, atol=1e-300)
-    assert (chances[0, 8:] == 0).all()
-    assert chances[2, 0] == 1
+    probabilities = vote_chances(samples, total, np.arange(13))
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-12, atol=1e-300)
+    assert (probabilities[0, 8:] == 0).all()
+    assert probabilities[2, 0] == 1
 
 
 def test_auc_counts_pairs_and_halves_ties():
@@ -126,10 +126,10 @@ def test_coverage_by_brute_force():
     for width in (0, 1, 5, 30):
         predicted, observed = 0.0, 0
         for rho, k, n in zip(samples, yes, total, strict=True):
-            chances = [np.mean(binom.pmf(count, n, rho)) for count in range(n + 1)]
-            middle = int(sum(count * chance for count, chance in enumerate(chances)))
+            probabilities = [np.mean(binom.pmf(count, n, rho)) for count in range(n + 1)]
+            middle = int(sum(count * chance for count, chance in enumerate(probabilities)))
             near = [count for count in range(n + 1) if abs(count - middle) <= width]
-            predicted += sum(chances[count] for count in near)
+            predicted += sum(probabilities[count] for count in near)
             observed += k in near
         error = abs(predicted - observed) / observed if observed else np.nan
         assert table[width][1:3] == pytest.approx([predicted, observed])
@@ -235,24 +235,24 @@ def test_w20s_own_predictions(w20):
 
 def test_evaluate_gathers_what_the_functions_say():
     information = np.array([0.1, 0.2, 0.6, np.nan])
-    told = evaluate(SAMPLES, YES, TOTAL, information)
-    assert told["galaxies"] == 3
-    assert told["votes"] == 12
-    assert told["mean_mutual_information"] == pytest.approx(0.3)
+    found = evaluate(SAMPLES, YES, TOTAL, information)
+    assert found["galaxies"] == 3
+    assert found["votes"] == 12
+    assert found["mean_mutual_information"] == pytest.approx(0.3)
     for name in ("rmse", "mae", "log_score", "loss", "auc", "accuracy", "confusion", "coverage"):
         alone = getattr(metrics, name)(SAMPLES, YES, TOTAL)
-        assert np.array_equal(told[name], alone, equal_nan=name == "coverage"), name
+        assert np.array_equal(found[name], alone, equal_nan=name == "coverage"), name
     assert evaluate(SAMPLES, YES, TOTAL)["mean_mutual_information"] is None
 
 
 def test_evaluate_of_galaxies_without_votes():
-    told = evaluate(SAMPLES, 0 * YES, 0 * TOTAL)
-    assert told["galaxies"] == told["votes"] == 0
-    assert np.isnan(told["rmse"])
-    assert np.isnan(told["log_score"])
-    assert told["auc"] is None
-    assert told["confusion"] == [[0, 0], [0, 0]]
-    assert told["coverage"] == []
+    found = evaluate(SAMPLES, 0 * YES, 0 * TOTAL)
+    assert found["galaxies"] == found["votes"] == 0
+    assert np.isnan(found["rmse"])
+    assert np.isnan(found["log_score"])
+    assert found["auc"] is None
+    assert found["confusion"] == [[0, 0], [0, 0]]
+    assert found["coverage"] == []
 
 
 @pytest.mark.parametrize(

@@ -88,14 +88,14 @@ def test_parameters_are_as_many_as_timms(name):
 
 def test_the_page_of_networks_has_their_parameters():
     page = (ROOT / "docs" / "networks.md").read_text()
-    told = dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ([\d,]+) \|", page, re.MULTILINE))
+    listed = dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ([\d,]+) \|", page, re.MULTILINE))
     found = {}
-    for name in told:
+    for name in listed:
         spec = from_config(RunSpec, compose([f"model={name}"])).model
         model = model_of(spec)
         found[name] = f"{count(weight_shapes(model.encoder, model.image)):,}"
-    assert told == found
-    assert told.keys() == {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
+    assert listed == found
+    assert listed.keys() == {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
 
 
 def test_moments_are_as_many_as_timms():
@@ -128,7 +128,7 @@ def test_a_network_is_the_same_after_json(name):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"operation": "Covn"}, "has the operation 'Covn'; there are Conv, Dense"),
         ({"rate": 0.5}, "layer relu0 has the settings rate; Relu has"),
@@ -139,10 +139,10 @@ def test_a_network_is_the_same_after_json(name):
         ({"name": "conv0"}, "layer conv0 is made of .* under a name of its own"),
     ],
 )
-def test_json_that_is_no_network_is_refused(change, said):
+def test_json_that_is_no_network_is_refused(change, message):
     data = to_json(w20())
     data[1] |= change
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         from_json(data)
 
 
@@ -218,7 +218,7 @@ def test_gradients_of_whole_networks_are_finite_differences(name):
         / size
         for h in (1e-5, 1e-6, 1e-7)
     ]
-    assert min(errors) < 1e-5  # ReLU and max-pool bend between the two
+    assert min(errors) < 1e-5  # ReLU and max-pool have a kink between the two
 
 
 def test_running_moments_move_towards_a_batchs():

@@ -140,11 +140,11 @@ def manifest(folder, number):
     return pd.read_csv(folder / f"ask-{number:02d}" / "manifest.csv", dtype=str)["!galaxy"].tolist()
 
 
-def export(folder, name, said):
+def export(folder, name, votes):
     """An export in which volunteers `said` of galaxies: smooth so often, featured so often."""
     (folder / "classifications").mkdir(exist_ok=True)
     rows = []
-    for galaxy, (smooth, featured) in said.items():
+    for galaxy, (smooth, featured) in votes.items():
         for person in range(smooth + featured):
             answer = "Smooth" if person < smooth else "Featured or disk"
             rows.append(
@@ -163,8 +163,8 @@ def export(folder, name, said):
 def tell(folder, number):
     """What volunteers say of ask ASK: all but its last galaxy are answered, the last by two people only."""
     *answered_ids, late = manifest(folder, number)
-    said = {name: (2 + place, 3) for place, name in enumerate(answered_ids)}
-    export(folder, f"after {number}", {**said, late: (1, 1)})
+    votes = {name: (2 + place, 3) for place, name in enumerate(answered_ids)}
+    export(folder, f"after {number}", {**votes, late: (1, 1)})
     return answered_ids, late
 
 
@@ -232,24 +232,24 @@ def test_what_answers_say_of_the_network_that_asked(tmp_path, survey):
     export(folder, "all", {name: (1 + place, 3) for place, name in enumerate(manifest(folder, 1))})
     survey(folder)
     _, about = load_checkpoint(folder / "checkpoint.safetensors", run.model)
-    told, rows = about["rounds"][0], np.array(waiting["rows"])
+    first, rows = about["rounds"][0], np.array(waiting["rows"])
     hashes = galaxy_hash([f"00{row}" for row in rows])
     shown = cutouts(run, made(30, True, folder))
     samples = sample_galaxies(Fake(), run, checkpoint, shown, rows, hashes, 5)
     losses = log_scores(samples, 1 + np.arange(4), 4 + np.arange(4))
-    assert told["pool"]["plain"] == pytest.approx(losses.mean(), rel=1e-12)
-    weights = [told["pool"]["galaxies"] - np.arange(4), told["chances"]]
-    assert told["pool"]["lure"] == pytest.approx(lure_of(losses, *weights), rel=1e-9)
-    assert told["unanswered"] == []
-    assert told["digest"] != waiting["digest"]
+    assert first["pool"]["plain"] == pytest.approx(losses.mean(), rel=1e-12)
+    weights = [first["pool"]["galaxies"] - np.arange(4), first["chances"]]
+    assert first["pool"]["lure"] == pytest.approx(lure_of(losses, *weights), rel=1e-9)
+    assert first["unanswered"] == []
+    assert first["digest"] != waiting["digest"]
 
 
-def lure_of(losses, left, chances):
+def lure_of(losses, left, probabilities):
     """The estimate as its authors write it, from how many were `left` at each turn."""
     pool, drawn = left[0], len(losses)
     terms = [
         (1 + (pool - drawn) / (n - 1) * (1 / (n * q) - 1)) * loss
-        for n, q, loss in zip(left, chances, losses, strict=True)
+        for n, q, loss in zip(left, probabilities, losses, strict=True)
     ]
     return sum(terms) / drawn
 
@@ -327,9 +327,9 @@ def test_what_is_told_of_an_export(tmp_path, survey, capfd):
     tell(folder, 1)
     export(folder, "strange", {"nobody": (1, 0)})
     survey(folder)
-    said = capfd.readouterr().err
-    assert "1 classifications are of nothing that was asked about" in said
-    assert "4 of 4 galaxies were classified so far, 3 by 3 or more" in said
+    output = capfd.readouterr().err
+    assert "1 classifications are of nothing that was asked about" in output
+    assert "4 of 4 galaxies were classified so far, 3 by 3 or more" in output
 
 
 def test_too_few_to_ask_about_are_refused_before_any_is_asked(tmp_path, survey):
@@ -349,8 +349,8 @@ def test_the_catalogue_reveals_what_it_is_told_to_and_test_galaxies_everything(t
     _, total = votes(store, QUESTION, ("smooth",))
     assert galaxies.test.total.tolist() == total[galaxies.test.rows].tolist()
     assert len(galaxies.test.rows) > 5
-    everyone = np.concatenate([galaxies.labelled.rows, galaxies.pool.rows])
-    assert (split(store.galaxies["id"].iloc[everyone], run.split) == "train").all()
+    rows = np.concatenate([galaxies.labelled.rows, galaxies.pool.rows])
+    assert (split(store.galaxies["id"].iloc[rows], run.split) == "train").all()
 
 
 def test_the_truth_is_that_of_the_test_galaxies(tmp_path):
@@ -378,14 +378,14 @@ def test_targets_are_galaxies_of_the_dataset(tmp_path, survey):
     assert galaxies.targets.rows.tolist() == [3, 58]
     assert galaxies.targets.total.tolist() == [8, 0]  # one of too few votes counts as of none
     assert backend.sampled.count(2) == 2
-    for text, said in (
+    for text, message in (
         ("id\n3\n0058\n0099\n", r"names 2 galaxies that the dataset has not \(3, 0099\)"),
         ("name\n003\n", "whose columns are name; it needs one called id"),
         ("id\n", "names no galaxy"),
     ):
         file.write_text(text)
         backend = Fake()
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             survey(tmp_path / "refused", *words, backend=backend, asked=50)
         assert not backend.begun
     file.unlink()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from once import made_once
+from session_files import made_once
 
 from benchmarks import material
 from benchmarks.programs import PROGRAMS, environment, peers, run_of
@@ -201,8 +201,8 @@ def test_zoobots_encoder_is_the_same_network(found):
 @pytest.mark.parametrize("name", [*FULL, *ELSEWHERE])
 def test_bfloat16_is_less_exact_and_not_another_network(found, name):
     _, about = found(name)
-    apart = np.abs(logits(about["half"]) - logits(about["predict"])).max()
-    assert 1e-5 < apart < 0.05
+    difference = np.abs(logits(about["half"]) - logits(about["predict"])).max()
+    assert 1e-5 < difference < 0.05
     assert about["describe"]["precision"] == "bfloat16"
     assert about["describe"]["threads"] == "1"
     assert about["describe"]["device"]
@@ -273,8 +273,8 @@ def test_views_of_the_same_galaxy_are_all_different(found, name):
     _, about = found(name)
     shown = np.array(about["random"])
     assert shown.shape == (BATCH, 16, 16, 1)
-    apart = np.abs(shown[:, None] - shown[None]).mean((2, 3, 4)) + np.eye(BATCH)
-    assert apart.min() > 0.2 * shown.std()
+    difference = np.abs(shown[:, None] - shown[None]).mean((2, 3, 4)) + np.eye(BATCH)
+    assert difference.min() > 0.2 * shown.std()
 
 
 def test_a_cropped_run_shows_peers_the_field_that_ours_see():

@@ -1,5 +1,4 @@
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ from shared.data.cutouts import SIZE, cutout
 from shared.data.sources.folder import Folder
 from shared.data.store import GALAXIES, MANIFEST, open_store, shard_name, verify, votes
 from shared.run.keys import galaxy_hash
+from shared.run.locks import file_lock
 from shared.run.progress import in_order
 from shared.run.spec import DatasetSpec, RunSpec, SplitSpec, from_config, to_config
 from shared.tasks.galaxies import parts_with_votes
@@ -219,17 +219,17 @@ def test_sources_that_change_meanwhile_make_no_store(survey, monkeypatch):
 
 
 def test_the_manifest_tells_what_was_made_of_what(survey):
-    told = json.loads((prepare.prepare(survey).folder / MANIFEST).read_text())
-    assert told["galaxies"] == 5
-    assert told["skipped"] == []
-    assert told["questions"] == {"bar": ["yes", "no"]}
-    assert told["dataset"]["table"] == survey.table
-    assert not {"stores", "crop", "skip_bad_images", "service"} & told["dataset"].keys()
-    assert set(told["sources"]) == {"tables", "images", "scale"}
-    assert told["sources"]["tables"].keys() == {survey.table}
-    assert told["source"]["kind"] == "folder"
-    assert told["source"]["rows"] == told["source"]["rows_with_image"] == 5
-    assert told["source"]["images_without_row"] == 0
+    manifest = json.loads((prepare.prepare(survey).folder / MANIFEST).read_text())
+    assert manifest["galaxies"] == 5
+    assert manifest["skipped"] == []
+    assert manifest["questions"] == {"bar": ["yes", "no"]}
+    assert manifest["dataset"]["table"] == survey.table
+    assert not {"stores", "crop", "skip_bad_images", "service"} & manifest["dataset"].keys()
+    assert set(manifest["sources"]) == {"tables", "images", "scale"}
+    assert manifest["sources"]["tables"].keys() == {survey.table}
+    assert manifest["source"]["kind"] == "folder"
+    assert manifest["source"]["rows"] == manifest["source"]["rows_with_image"] == 5
+    assert manifest["source"]["images_without_row"] == 0
 
 
 def test_each_galaxy_tells_where_its_image_came_from(survey):
@@ -246,8 +246,8 @@ def test_how_rows_and_images_correspond_is_told(survey, capsys):
     source = store.source["source"]
     assert (source["rows"], source["rows_with_image"]) == (5, 4)
     assert (source["images"], source["images_without_row"]) == (5, 1)
-    told = "4 of 5 galaxies have an image; 1 of 5 images belong to no galaxy"
-    assert told in capsys.readouterr().err
+    message = "4 of 5 galaxies have an image; 1 of 5 images belong to no galaxy"
+    assert message in capsys.readouterr().err
 
 
 def test_an_image_of_another_folder_is_no_galaxys(survey):
@@ -341,12 +341,12 @@ def spoil(survey):
 
 def test_the_first_bad_image_stops_the_work(survey):
     spoil(survey)
-    told = r"galaxy g2 \(row 4 of .*t\.csv\): there is no image g2 in .*images\. .*skip_bad_images=true"
-    with pytest.raises(FileNotFoundError, match=told):
+    message = r"galaxy g2 \(row 4 of .*t\.csv\): there is no image g2 in .*images\. .*skip_bad_images=true"
+    with pytest.raises(FileNotFoundError, match=message):
         prepare.prepare(survey)
     Path(survey.images, "g2.png").write_bytes(b"")
-    told = r"galaxy g5 \(row 3 of .*t\.csv\): image .*g5\.jpg: damaged .*skip_bad_images=true"
-    with pytest.raises(ValueError, match=told):
+    message = r"galaxy g5 \(row 3 of .*t\.csv\): image .*g5\.jpg: damaged .*skip_bad_images=true"
+    with pytest.raises(ValueError, match=message):
         prepare.prepare(survey)
     assert all(name.startswith(".test-") for name in left(survey))  # what was good is kept
 
@@ -393,12 +393,12 @@ def test_a_store_with_gaps_is_opened_by_those_who_allow_them(survey):
     spoil(survey)
     allowing = dataclasses.replace(survey, skip_bad_images=True)
     folder = prepare.prepare(allowing).folder
-    told = r"leaves out 2 galaxies .*g5 for one .*skip_bad_images=true, or delete"
+    message = r"leaves out 2 galaxies .*g5 for one .*skip_bad_images=true, or delete"
     striped(20).save(Path(survey.images, "g2.png"))
     with pytest.raises(ValueError, match="galaxy g5"):  # other files, so another store
         prepare.prepare(survey)
     Path(survey.images, "g2.png").unlink()
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         prepare.prepare(survey)
     assert prepare.prepare(allowing).folder == folder
 
@@ -534,8 +534,8 @@ def many(survey, count=60):
 
 def test_kills_change_no_byte_and_nothing_whole_is_read_twice(survey, tmp_path, monkeypatch):
     survey = many(survey)
-    apart = dataclasses.replace(survey, stores=str(tmp_path / "others"))
-    wanted = prepare.prepare(apart).folder
+    elsewhere = dataclasses.replace(survey, stores=str(tmp_path / "others"))
+    wanted = prepare.prepare(elsewhere).folder
     rng, whole = np.random.default_rng(5), 0
     for number in range(60):
         if number >= 10 and whole > 5:  # sooner or later, by how busy the machine is
@@ -585,8 +585,7 @@ def test_an_end_at_the_last_moment_costs_nothing(survey, moment, monkeypatch):
 def test_a_living_prepare_is_left_alone(survey, monkeypatch):
     alive = Path(survey.stores, ".other-0123456789.partial")
     alive.mkdir(parents=True)
-    with (alive / prepare.LOCK).open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with file_lock(alive / prepare.LOCK):
         with monkeypatch.context() as patch:
             patch.setattr(prepare, "KEPT", -1)
             prepare.prepare(survey)

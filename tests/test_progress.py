@@ -61,14 +61,14 @@ def test_long_times_are_told_in_minutes_and_hours(clock, capsys):
     assert "in 13 min 20 s" in lines[-1]
 
 
-def test_a_terminal_sees_a_bar_even_within_another(monkeypatch, capsys):
+def test_a_terminal_sees_a_line_that_changes_even_within_another(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     for _ in track(range(2), "outer"):
         assert list(track("abc", "inner", unit="letters")) == ["a", "b", "c"]
     out, err = capsys.readouterr()
     assert out == ""
     assert "outer" in err
-    assert "2/2" in err
+    assert "2 of 2" in err
     assert "galaxies/s" in err
 
 
@@ -98,7 +98,7 @@ def test_nor_can_the_name_of_long_work(monkeypatch, clock, capsys):
     assert f"[/red]{SHOWN}: 1 of 2" in capsys.readouterr().err
 
 
-def test_nor_can_it_in_a_bar(monkeypatch, capsys):
+def test_nor_can_it_at_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert list(track(range(2), f"[/red]{EVIL}")) == [0, 1]
     error = capsys.readouterr().err

@@ -22,10 +22,10 @@ from reports.pictures import png
 from reports.report import report, sections, usable, write_report
 from reports.runs import (
     Record,
-    bound,
     command,
     find_runs,
     group,
+    index,
     named_settings,
     pairs,
     read_runs,
@@ -171,7 +171,7 @@ def rounds(errors, acquired=(("a", "b"), ("c", "d"))) -> list[dict]:
 TURNS = {"tf": 0.2, "torch": 0.25, "jax": 0.5, "torch-bf16": 0.1, "keras-torch": 0.3}
 
 
-def contest(
+def comparison(
     tasks=("train", "predict", "posterior"), size=64, batch=128, turns=None, **more
 ) -> dict:
     """The results of a benchmark in which programs take turns: program -> seconds of its median call."""
@@ -265,7 +265,7 @@ def everything(folder: Path) -> Path:
         records / "fit" / "torch-128",
         fit("torch", config={"model.image_size": 128}, test={"rmse": 0.05}),
     )
-    keep(records / "bench" / "many", record(task="bench", **contest()))
+    keep(records / "bench" / "many", record(task="bench", **comparison()))
     keep(records / "prepare", record("torch", task="prepare", store=galaxies, galaxies=40))
     return records
 
@@ -282,7 +282,7 @@ def page(records) -> Path:
 
 @pytest.fixture(scope="module")
 def made(records) -> dict:
-    return {section.title: section.blocks for section in sections(bound(read_runs(records)))}
+    return {section.title: section.blocks for section in sections(index(read_runs(records)))}
 
 
 def runs_of(tmp_path: Path, *data: dict) -> list[Record]:
@@ -292,7 +292,7 @@ def runs_of(tmp_path: Path, *data: dict) -> list[Record]:
 
 
 def tables_of(records: Path, title: str) -> list[Table]:
-    (section,) = [s for s in sections(bound(read_runs(records))) if s.title == title]
+    (section,) = [s for s in sections(index(read_runs(records))) if s.title == title]
     return [block for block in section.blocks if block.kind == "table"]
 
 
@@ -406,7 +406,7 @@ def test_a_mean_is_of_every_seed_or_not_told(tmp_path):
     for seed, score in enumerate((3.0, None, 4.0)):
         keep(tmp_path / str(seed), fit(seed=seed, test={"log_score": score}))
     (table,) = tables_of(tmp_path, "Error")
-    assert table.frame["log score (nat)"].iloc[0] is None
+    assert table.frame["NLL (nats)"].iloc[0] is None
     assert table.frame["RMSE"].iloc[0].mean == pytest.approx(0.1)
 
 
@@ -699,22 +699,22 @@ def test_what_cannot_be_used_never_ends_the_report(tmp_path, capsys):
             (tmp_path / name).mkdir()
     (tmp_path / "strange.json").write_text("{")  # which is nobody's
     page = write_report(tmp_path, tmp_path / "report")
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     for name in STRAY:
         name = name.replace("losses.parquet", "record.json")
-        assert f"left out: {name} " in said
+        assert f"left out: {name} " in output
         assert name in page.read_text()
         assert name in page.with_suffix(".md").read_text().replace("\\", "")
-    assert said.count("left out: ") == len(STRAY)
+    assert output.count("left out: ") == len(STRAY)
     (first, second) = read_runs_left(tmp_path)
     assert (first.place, second.place) == ("better", "good")
-    assert "losses.parquet" in said
-    assert "strange" not in said
+    assert "losses.parquet" in output
+    assert "strange" not in output
 
 
 def read_runs_left(folder):
     """The records that the page is of."""
-    return usable(bound(*find_runs(folder)))[0].records
+    return usable(index(*find_runs(folder)))[0].records
 
 
 def test_no_records_says_what_to_do(tmp_path):
@@ -724,8 +724,8 @@ def test_no_records_says_what_to_do(tmp_path):
 
 
 def test_command_is_the_record_s_own_or_made_from_its_configuration(tmp_path):
-    said = fit() | {"command": ["trizoo", "fit", "dataset.name=a b"]}
-    own, made = runs_of(tmp_path, said, fit("jax", seed=3))
+    with_command = fit() | {"command": ["trizoo", "fit", "dataset.name=a b"]}
+    own, made = runs_of(tmp_path, with_command, fit("jax", seed=3))
     assert command(own) == "trizoo fit 'dataset.name=a b'"
     assert command(made).startswith(
         "trizoo fit backend=jax dataset=synthetic seed=3 question=smooth-or-featured"
@@ -735,10 +735,10 @@ def test_command_is_the_record_s_own_or_made_from_its_configuration(tmp_path):
 
 def test_every_table_and_figure_names_records_that_exist(records, made):
     numbers = {record.number for record in read_runs(records)}
-    told = [block for blocks in made.values() for block in blocks if block.kind != "prose"]
-    assert all(block.records and set(block.records) <= numbers for block in told)
+    shown = [block for blocks in made.values() for block in blocks if block.kind != "prose"]
+    assert all(block.records and set(block.records) <= numbers for block in shown)
     of_figures = [row for row in made["Where it came from"][1].frame.to_dict("records")]
-    assert len(of_figures) == len(told) - 2  # but those of where it came from
+    assert len(of_figures) == len(shown) - 2  # but those of where it came from
     assert {row["commits"] for row in of_figures} == {"abc123"}
 
 

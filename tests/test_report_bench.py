@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from reports.against import verdict
-from reports.blocks import Measure, Range, Told, table
-from reports.comparisons import Timing, contests, reference, title
+from reports.blocks import Measure, NumberText, Range, table
+from reports.comparisons import Timing, comparisons, reference, title
 from reports.costs import SURVEYS
 from reports.memory import Fit, fitted
 from reports.numbers import DIGITS, numbers_csv, tables_csv
 from reports.report import sections, write_report
-from reports.runs import bound, read_runs
-from tests.alike import different
-from tests.test_report import contest, fit, keep, record, rounds
+from reports.runs import index, read_runs
+from tests.test_report import comparison, fit, keep, record, rounds
+from tests.text_difference import different
 
 RECORDS = Path(__file__).parent.parent / "reports" / "records"
 MORE = {"tf": -3e7, "jax": 3e7}
@@ -23,7 +23,7 @@ TASKS = ("train", "predict", "posterior", "acquisition", "startup")
 
 
 def bench(size=64, batch=128, turns=None, tasks=TASKS, changes=None, steps=4, **more) -> dict:
-    results = contest(tasks, size, batch, turns) | more
+    results = comparison(tasks, size, batch, turns) | more
     for row in results["rows"]:
         row |= {"peak_memory_bytes": row["peak_memory_bytes"] + MORE.get(row["program"], 0)}
         row |= changes or {}
@@ -34,7 +34,7 @@ def bench(size=64, batch=128, turns=None, tasks=TASKS, changes=None, steps=4, **
 def sections_of(folder: Path, *data: dict) -> dict:
     for place, entry in enumerate(data):
         keep(folder / f"{place:02}", entry)
-    return {made.title: made for made in sections(bound(read_runs(folder)))}
+    return {made.title: made for made in sections(index(read_runs(folder)))}
 
 
 def tables(made, word: str) -> list:
@@ -136,8 +136,8 @@ def test_a_gpu_that_was_not_measured_is_an_empty_row_and_one_that_was_is_none(tm
             "PyTorch",
             "JAX",
         ]
-        told = {"TensorFlow", "PyTorch", "JAX", "GPU", "not measured: no GPU record", "—"}
-        assert {cell for row in empty for cell in row} <= told
+        expected = {"TensorFlow", "PyTorch", "JAX", "GPU", "not measured: no GPU record", "—"}
+        assert {cell for row in empty for cell in row} <= expected
     on_gpu = bench(turns={"torch": 0.1, "jax": 0.2}, changes={"device": "cuda:0"})
     found = rows(sections_of(tmp_path / "gpu", bench(), on_gpu)["Speed"], "On a GPU")
     assert list(found) == ["TensorFlow"]
@@ -165,12 +165,12 @@ def test_the_reference_is_where_most_was_timed(tmp_path):
     data = (bench(64, 32), bench(64, 256), bench(128, 64, tasks=("train",)))
     for place, entry in enumerate(data):
         keep(tmp_path / str(place), entry)
-    found = contests(bound(read_runs(tmp_path)))
+    found = comparisons(index(read_runs(tmp_path)))
     assert reference(found)[1:] == (64, 256)
     assert reference([]) is None
 
 
-def test_every_contest_can_be_chosen_by_what_it_is(tmp_path):
+def test_every_comparison_can_be_chosen_by_what_it_is(tmp_path):
     made = sections_of(tmp_path, bench(64, 32), bench(64, 128), bench(128, 128))["Speed"]
     assert made.controls["image size (px)"] == ["64", "128"]
     assert made.controls["batch"] == ["32", "128"]
@@ -259,8 +259,8 @@ def test_a_survey_takes_its_galaxies_times_the_seconds_of_one(tmp_path):
         assert row[f"{survey.name} (h)"] == pytest.approx(hours)
         assert row[f"{survey.name} (money)"] == pytest.approx(0.36 * hours)
     assert "steps from memory" in tables(made, "training epoch")[0].caption
-    told = " ".join(line for b in made.blocks if b.kind == "prose" for line in b.lines)
-    assert all(f"{survey.name} {survey.galaxies:,} galaxies" in told for survey in SURVEYS)
+    text = " ".join(line for b in made.blocks if b.kind == "prose" for line in b.lines)
+    assert all(f"{survey.name} {survey.galaxies:,} galaxies" in text for survey in SURVEYS)
 
 
 def test_an_epoch_is_told_from_an_epoch_where_one_was_timed(tmp_path):
@@ -300,19 +300,21 @@ def test_what_was_timed_in_no_float32_is_told_with_its_precision(tmp_path):
         ratio["precision"] = "bfloat16"
     text = answer(tmp_path, bench(), on_gpu)
     assert "in training at 64 px, batch 128, TensorFlow is fastest" in text
-    told = "in training at 64 px, batch 128, bfloat16, JAX is fastest, 4.00 (3.81 to 4.21) times"
-    assert f"{told} TensorFlow and 2.00 (1.90 to 2.11) times PyTorch (A card" in text
+    expected = (
+        "in training at 64 px, batch 128, bfloat16, JAX is fastest, 4.00 (3.81 to 4.21) times"
+    )
+    assert f"{expected} TensorFlow and 2.00 (1.90 to 2.11) times PyTorch (A card" in text
 
 
-def test_a_contest_without_all_of_ours_does_not_hide_one_that_has_them(tmp_path):
+def test_a_comparison_without_all_of_ours_does_not_hide_one_that_has_them(tmp_path):
     halves = (bench(), bench(turns={"torch": 0.2, "keras-torch": 0.3}))
     assert "in training at 64 px, batch 128, TensorFlow is fastest" in answer(tmp_path, *halves)
 
 
 def test_a_lead_within_the_spread_of_rounds_is_no_lead(tmp_path):
     text = answer(tmp_path / "one", bench(turns={"tf": 0.2, "torch": 0.204, "jax": 0.5}))
-    told = "TensorFlow is faster, 2.50 (2.37 to 2.62) times JAX, but is not shown to be at 1.02"
-    assert f"{told} (0.97 to 1.07) times PyTorch" in text
+    expected = "TensorFlow is faster, 2.50 (2.37 to 2.62) times JAX, but is not shown to be at 1.02"
+    assert f"{expected} (0.97 to 1.07) times PyTorch" in text
     text = answer(tmp_path / "none", bench(turns={"tf": 0.2, "torch": 0.204, "jax": 0.202}))
     assert "none is shown to be fastest: TensorFlow runs at 1.02 (0.97 to 1.07) times" in text
     level = bench(128, turns={"tf": 0.2, "torch": 0.204, "jax": 0.202})
@@ -346,7 +348,7 @@ def test_the_answer_of_active_learning_counts_questions_by_the_last_error(tmp_pa
                 runs.append(course)
     keep(tmp_path / "fit", fit())
     (tmp_path / "labels_saved.json").write_text(json.dumps({"runs": runs, "settings": {}}))
-    made = {section.title: section for section in sections(bound(read_runs(tmp_path)))}
+    made = {section.title: section for section in sections(index(read_runs(tmp_path)))}
     text = " ".join(made["The answer in five lines"].blocks[0].lines)
     assert "of 3 questions it saves labels for 1 (d, easy: 11 % (" in text
     assert "it ends worse for 1 (d, hard)" in text
@@ -390,7 +392,9 @@ def test_numbers_are_told_to_twelve_digits_and_their_tables_named(tmp_path):
 
 
 def test_a_number_in_words_is_a_number_too():
-    made = table("c", [{"a": Told("< 5 %", 5.25, None, 6.5), "b (s)": Measure(0.1, None)}], [1])
+    made = table(
+        "c", [{"a": NumberText("< 5 %", 5.25, None, 6.5), "b (s)": Measure(0.1, None)}], [1]
+    )
     section = type("Section", (), {"title": "t", "blocks": (made,)})
     read = list(csv.DictReader(numbers_csv([section]).splitlines()))
     assert [(r["column"], r["value"], r["low"], r["high"], r["unit"]) for r in read] == [
@@ -407,10 +411,10 @@ def test_every_table_and_figure_has_its_records_files_commits_and_command(tmp_pa
     two["host"] = two["host"] | {"commit": "def456"}
     keep(tmp_path / "a", one)
     keep(tmp_path / "b", two)
-    told = {"pairs": [{"backends": ["tf", "jax"], "seed": 0, "galaxies": 5}], "commit": "feed"}
-    told["pairs"][0] |= {"mean: median |difference|": 0.02, "same majority (%)": 99.0}
-    (tmp_path / "agreement.json").write_text(json.dumps(told))
-    made = {section.title: section for section in sections(bound(read_runs(tmp_path)))}
+    agreement = {"pairs": [{"backends": ["tf", "jax"], "seed": 0, "galaxies": 5}], "commit": "feed"}
+    agreement["pairs"][0] |= {"mean: median |difference|": 0.02, "same majority (%)": 99.0}
+    (tmp_path / "agreement.json").write_text(json.dumps(agreement))
+    made = {section.title: section for section in sections(index(read_runs(tmp_path)))}
     origins = rows(made["Where it came from"], "Tables and figures", "what")
     blocks = [b for s in made.values() for b in s.blocks if b.kind != "prose"]
     of_others = blocks[: -len([b for b in made["Where it came from"].blocks if b.kind != "prose"])]
@@ -440,11 +444,11 @@ def test_what_was_measured_apart_is_told(tmp_path):
     stats = {"median": 0.0015, "iqr": 0.0001, "rounds": 700}
     piece = {"name": "test_words_of_a_batch", "stats": stats}
     (tmp_path / "pieces.json").write_text(json.dumps({"benchmarks": [piece], "commit": "feed"}))
-    made = {s.title: s for s in sections(bound(read_runs(tmp_path)))}[
+    made = {s.title: s for s in sections(index(read_runs(tmp_path)))}[
         "Kills, stores and small pieces"
     ]
     row = ["JAX", "fit", "10", "3", "2", "not the same", "78"]
-    assert tables(made, "hurt")[0].rows == [row]
+    assert tables(made, "interrupted")[0].rows == [row]
     assert tables(made, "store")[0].rows == [["Pillow decodes, and no more", "2,847", "—"]]
     assert [block.files for block in made.blocks if block.kind == "table"] == [
         ("kills/kills.json",),

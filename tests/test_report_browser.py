@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from reports.report import write_report
-from tests.test_report import contest, everything, keep, record
+from tests.test_report import comparison, everything, keep, record
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FOUND = os.environ.get("TRIZOO_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -116,7 +116,7 @@ def page(tmp_path_factory) -> Path:
     records = everything(tmp_path_factory.mktemp("records"))
     for size, batch in ((64, 32), (128, 128)):
         config = {"model.image_size": size}
-        data = record(task="bench", config=config, **contest(size=size, batch=batch))
+        data = record(task="bench", config=config, **comparison(size=size, batch=batch))
         keep(records / "bench" / f"{size}-{batch}", data)
     return write_report(records, records.parent / "report")
 

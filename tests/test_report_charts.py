@@ -77,7 +77,7 @@ def test_scales_hold_what_little_there_is(values):
 def test_marked_points_are_where_their_values_are_and_say_them():
     line = Line("jax", [1, 2, 4], [10.0, 20.0, 40.0], None, "-", "some way", True)
     found = circles(lines_svg("c", [line], ("x", "y")))
-    assert [told for *_, told in found] == [
+    assert [title for *_, title in found] == [
         "JAX, some way: 10 at 1",
         "JAX, some way: 20 at 2",
         "JAX, some way: 40 at 4",

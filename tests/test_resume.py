@@ -1,6 +1,6 @@
 """Runs that SIGKILL ends, once they have gone on, end as if nothing had happened; benchmarks.kills does many more."""
 
-import hurt
+import crash_recovery
 import pytest
 
 from shared.run.spec import BACKENDS
@@ -8,17 +8,17 @@ from shared.run.spec import BACKENDS
 
 @pytest.fixture
 def place(tmp_path_factory, tmp_path):
-    return hurt.begin(tmp_path_factory, tmp_path)
+    return crash_recovery.begin(tmp_path_factory, tmp_path)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_fit_that_was_killed_ends_as_one_that_was_not(place, backend):
-    hurt.campaign(place, f"fit-{backend}", ("kill", "kill", 0.8), ("kill", "cut", 0.2))
+    crash_recovery.campaign(place, f"fit-{backend}", ("kill", "kill", 0.8), ("kill", "cut", 0.2))
     assert "going on from step" in last_words(place)
 
 
 def test_active_learning_that_was_killed_ends_as_if_it_was_not(place):
-    hurt.campaign(place, "active-torch", ("kill", "kill", 0.9), ("kill", "cut", 0.05))
+    crash_recovery.campaign(place, "active-torch", ("kill", "kill", 0.9), ("kill", "cut", 0.05))
     assert "going on after round" in last_words(place)
 
 

@@ -215,14 +215,14 @@ def test_counts_of_three_small_files(root):
 def test_a_function_that_one_lacks_is_seen(root):
     path = root / "impl_torch" / "sums.py"
     path.write_text(path.read_text().replace("def total", "def sum_of"))
-    told = missing(mirrored(root))
-    assert set(told) == {
+    found = missing(mirrored(root))
+    assert set(found) == {
         "sums.py: total is not in PyTorch",
         "sums.py: sum_of is not in TensorFlow",
         "sums.py: sum_of is not in JAX",
     }
     text = page(root)
-    assert all(words in text for words in told)
+    assert all(words in text for words in found)
     assert text.count("not here") == 3
     (file,) = mirrored(root)
     assert next(entry for entry in file.entries if entry.name == "total").lines == (4, 0, 4)

@@ -10,14 +10,14 @@ from scipy.stats import ttest_rel
 
 from reports import readme, savings
 from reports.learning import active
-from reports.runs import bound, read_runs
+from reports.runs import index, read_runs
 from reports.savings import (
     BASELINE,
     Course,
     Pair,
-    apart,
     courses,
     difference,
+    difference_text,
     falling,
     needed,
     paired,
@@ -25,7 +25,7 @@ from reports.savings import (
     problems,
     publish,
     published,
-    told,
+    saving_text,
     within,
 )
 from tests.test_report import keep, record
@@ -117,7 +117,7 @@ def test_an_acquisition_that_never_pays_is_shown_to_cost():
     slower = made(bent, lambda labels: bent((labels + LABELS[0]) / 2), 0.001, seeds=8)
     found = savings.savings(slower, (0.25, 0.5))
     assert all(-1 < s.low <= s.saving <= s.high < 0 and math.isfinite(s.labels) for s in found)
-    assert told(found[0]).startswith("\N{MINUS SIGN}")
+    assert saving_text(found[0]).startswith("\N{MINUS SIGN}")
 
 
 def test_an_error_never_reached_gives_a_bound_and_no_lower_end():
@@ -129,9 +129,9 @@ def test_an_error_never_reached_gives_a_bound_and_no_lower_end():
     assert last.saving == 1 - LABELS[-1] / last.random
     assert last.low == -math.inf
     assert last.high == pytest.approx(last.saving, abs=0.01)
-    assert told(last) == "< 0 % (? to 0)"
+    assert saving_text(last) == "< 0 % (? to 0)"
     later_error = savings.savings(stuck, (0.9,))[0]
-    assert told(later_error) == "< \N{MINUS SIGN}9 % (? to \N{MINUS SIGN}9)"
+    assert saving_text(later_error) == "< \N{MINUS SIGN}9 % (? to \N{MINUS SIGN}9)"
 
 
 def test_a_draw_that_does_not_reach_the_error_counts_at_both_ends():
@@ -143,7 +143,7 @@ def test_a_draw_that_does_not_reach_the_error_counts_at_both_ends():
     assert math.isfinite(found.labels)
     assert found.low == -math.inf
     assert found.high > found.saving > 0
-    assert told(found).split("(")[1].startswith("? to ")
+    assert saving_text(found).split("(")[1].startswith("? to ")
 
 
 def test_nothing_is_saved_where_nothing_falls():
@@ -171,11 +171,12 @@ def test_differences_are_those_of_the_paired_t_test():
     one, other = np.random.default_rng(3).normal(size=(2, 8))
     expected = ttest_rel(one, other).confidence_interval(0.9)
     assert difference(one - other) == pytest.approx((np.mean(one - other), *expected))
-    assert apart([0.5], 2) == "0.50"
+    assert difference_text([0.5], 2) == "0.50"
     assert (
-        apart([-0.25, -0.25], 2) == "\N{MINUS SIGN}0.25 (\N{MINUS SIGN}0.25 to \N{MINUS SIGN}0.25)"
+        difference_text([-0.25, -0.25], 2)
+        == "\N{MINUS SIGN}0.25 (\N{MINUS SIGN}0.25 to \N{MINUS SIGN}0.25)"
     )
-    assert apart([-0.001, -0.001], 2) == "0.00 (0.00 to 0.00)"
+    assert difference_text([-0.001, -0.001], 2) == "0.00 (0.00 to 0.00)"
 
 
 # From records
@@ -272,7 +273,7 @@ def test_coverage_errors_pair_by_seed():
 
 
 def test_the_report_tells_what_was_saved(tmp_path):
-    section = active(bound(kept(tmp_path, *simulated())))
+    section = active(index(kept(tmp_path, *simulated())))
     (table,) = [b for b in section.blocks if "equal error" in getattr(b, "caption", "")]
     rmse, score, coverage = table.frame.to_dict("records")
     assert (rmse["acquisition"], rmse["seeds"], rmse["labels"]) == (
@@ -292,7 +293,7 @@ def test_the_report_tells_what_was_saved(tmp_path):
 
 
 def test_a_report_without_random_acquisition_tells_no_saving(tmp_path):
-    section = active(bound(kept(tmp_path, *simulated()[3:])))
+    section = active(index(kept(tmp_path, *simulated()[3:])))
     assert not [b for b in section.blocks if "equal error" in getattr(b, "caption", "")]
 
 

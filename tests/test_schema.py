@@ -58,7 +58,7 @@ def graph(seed):
         one = names[rng.integers(i)]
         froms = {one: some(rng, questions[one])}
         for other in rng.permutation(names[:i]).tolist():
-            if not merge_members(questions, leads, one, other):
+            if not asked_together(questions, leads, one, other):
                 froms[other] = some(rng, questions[other])
                 break
         leads[question] = froms
@@ -69,7 +69,7 @@ def some(rng, answers):
     return tuple(rng.permutation(answers)[: rng.integers(1, len(answers) - 1)].tolist())
 
 
-def merge_members(questions, leads, one, other):
+def asked_together(questions, leads, one, other):
     """Whether a volunteer may be asked both; only of questions that lead to them, to be quick."""
     needed = {one, other} | {
         q for name in (one, other) for q, _ in schema.relevant(questions, leads, name)
@@ -98,7 +98,7 @@ def test_layers_are_the_longest_ways():
 
 
 @pytest.mark.parametrize(
-    ("leads", "told"),
+    ("leads", "message"),
     [
         ({"bee": {"a": ("x",)}}, "'bee', which is none of d, a, b, c"),
         ({"b": {"alpha": ("x",)}}, r"leads\.b\.alpha is led from by 'alpha', which is none of"),
@@ -111,8 +111,8 @@ def test_layers_are_the_longest_ways():
          r"circle, (a -> b -> c|b -> c -> a|c -> a -> b) -> [abc]:"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_asked_is_refused(leads, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_cannot_be_asked_is_refused(leads, message):
+    with pytest.raises(ValueError, match=message):
         check(QUESTIONS, leads)
 
 
@@ -279,8 +279,8 @@ def test_drawings_hold_everything_and_nothing_overlaps(name):
     survey, tree = drawn(name)
     _, _, width, height = map(float, tree.get("viewBox").split())
     texts = [text for text in tree.iter(f"{SVG}text") if text.get("class") != "title"]
-    told = [word for question, some in survey.questions.items() for word in (question, *some)]
-    assert [text.text for text in texts] == told
+    names = [word for question, some in survey.questions.items() for word in (question, *some)]
+    assert [text.text for text in texts] == names
     boxes = [number(box, "x", "y", "width", "height") for box in tree.iter(f"{SVG}rect")]
     assert len(boxes) == len(survey.questions)
     for (x, y, w, h), (x2, y2, w2, h2) in itertools.combinations(boxes, 2):

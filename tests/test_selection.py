@@ -35,7 +35,7 @@ NOBODY = Context(None, None, None)
 DRAWS = 2000  # in 50 seeds
 
 
-class Told(Fake):
+class Recorder(Fake):
     """A backend that scores a galaxy by its first sample, and notes the states that it was given."""
 
     def __init__(self):
@@ -49,7 +49,7 @@ class Told(Fake):
         return samples[:, 0]
 
 
-class Deaf(Told):
+class Deaf(Recorder):
     """A backend that notes states, and finds nothing in them."""
 
     def acquire(self, name, samples, expected_votes, states=None):
@@ -77,13 +77,13 @@ def pool_of(galaxies, samples=6, votes=None, seed=0):
 
 
 def scored(scores):
-    """A pool whose galaxies have `scores`, for Told."""
+    """A pool whose galaxies have `scores`, for Recorder."""
     return pool_of(len(scores))._replace(samples=np.array(scores, float)[:, None])
 
 
 def chosen(name, pool, count, seed=0, number=0, others=NOBODY, backend=None, **changes):
     spec = spec_of(name, **changes)
-    return select(backend or Told(), spec, Draws(seed, number), pool, others, count)
+    return select(backend or Recorder(), spec, Draws(seed, number), pool, others, count)
 
 
 def weigh(weights, order):
@@ -314,7 +314,7 @@ def test_the_guard_keeps_the_farthest_from_every_score(name):
         ]
         np.testing.assert_allclose(choice.probabilities, np.concatenate(chances), rtol=1e-9)
     if name in (*SCORES, "mixture"):
-        scores = acquisition(name if name in SCORES else "entropy").scores(Told(), guarded)
+        scores = acquisition(name if name in SCORES else "entropy").scores(Recorder(), guarded)
         assert choice.scores[15:].tolist() == sorted(scores[list(last)], reverse=True)
 
 
@@ -372,7 +372,7 @@ def test_a_batch_is_the_greedy_one_and_its_gains_are_exact(seed):
 def test_all_joint_counts_up_to_the_limit_and_drawn_ones_beyond_it():
     pool = pool_of(5, samples=4, votes=2)
     for states, expected in ((9, [1, 3, 9, 9, 9]), (8, [1, 3, 8, 8, 8]), (2, [1, 2, 2, 2, 2])):
-        backend = Told()
+        backend = Recorder()
         chosen("batch_mutual_information", pool, 5, states=states, backend=backend)
         assert [len(given.probabilities) for given in backend.states] == expected
         for given in backend.states:
@@ -393,7 +393,7 @@ def test_drawn_joint_counts_come_as_often_as_they_should_and_bias_nothing():
     ]
     posterior = np.array(like) / np.sum(like, 1, keepdims=True)
     for number in range(rounds):
-        backend = Told()
+        backend = Recorder()
         choice = chosen(
             "batch_mutual_information", pool, 3, number=number, states=7, backend=backend
         )
@@ -484,7 +484,7 @@ def test_epig_foretells_random_galaxies_of_the_pool_where_none_are_named():
     np.testing.assert_allclose(everyone, named, rtol=1e-9)
     groups, seen = set(), np.zeros(9)
     for number in range(90):
-        backend = Told()
+        backend = Recorder()
         chosen("epig", pool, 1, number=number, targets=4, backend=backend)
         (states,) = backend.states
         np.testing.assert_allclose(states.probabilities.sum(), 1)
@@ -501,7 +501,7 @@ def test_epig_foretells_random_galaxies_of_the_pool_where_none_are_named():
 
 
 def test_votes_that_cannot_come_in_are_no_states():
-    pool, backend = pool_of(3), Told()
+    pool, backend = pool_of(3), Recorder()
     sure = Context(None, np.array([[0.0] * 6, [1.0] * 6]), np.array([3, 5]))
     choice = chosen("epig", pool, 3, others=sure, backend=backend)
     np.testing.assert_allclose(choice.scores, 0, atol=1e-12)

@@ -81,7 +81,7 @@ def table(count):
 
 
 def loaded(source, names):
-    """What each of `names` gives: bytes, or the error."""
+    """The image of each of `names`: its bytes, or the error."""
     found = {}
     with closing(source.load(names)) as images:
         for number, give in images:
@@ -95,7 +95,7 @@ def loaded(source, names):
 
 
 def ended(call):
-    """What `call` gives; fails if it goes on for ever."""
+    """The result of `call`; fails if it goes on for ever."""
     found = []
     thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
     thread.start()
@@ -148,7 +148,7 @@ def test_what_the_address_needs_and_is_unknown_has_no_image(survey, unknown):
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         (WHERE + "/{id}/{radius}", "holds {radius}; an address may hold {id}, {file}, {ra}, {dec}"),
         (WHERE + "/{id}/{}", "holds {};"),
@@ -161,10 +161,10 @@ def test_what_the_address_needs_and_is_unknown_has_no_image(survey, unknown):
         ("ftp://sky.invalid/{id}", "starts with http:// or https:// and a host"),
     ],
 )
-def test_an_address_that_cannot_be_meant_is_refused(survey, address, told):
+def test_an_address_that_cannot_be_meant_is_refused(survey, address, message):
     with pytest.raises(ValueError, match=r"dataset\.images") as error:
         open_service(at(survey, address))
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_positions_need_columns(survey):
@@ -233,8 +233,8 @@ def test_images_come_as_the_service_gave_them_and_once(survey, address, kind):
         assert line["attempts"] == 1
         assert line["time"].startswith("20")
     assert {source.folder / line["file"] for line in lines(source)} == images_in(source.folder)
-    told = json.loads((source.folder / "source.json").read_text())
-    assert told == {"where": source.dataset.images, "licence": "none", "user_agent": agent}
+    facts = json.loads((source.folder / "source.json").read_text())
+    assert facts == {"where": source.dataset.images, "licence": "none", "user_agent": agent}
     assert lines(source, downloads.MISSING) == []
 
 
@@ -419,7 +419,7 @@ def test_what_will_not_pass_is_asked_for_once_and_listed(survey, status):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "asked", "told"),
+    ("trouble", "asked", "message"),
     [
         ("500", 4, "HTTP status 500 Internal Server Error (the last of 4 attempts)"),
         ("html", 4, "no JPEG, PNG or FITS: it begins with b'<!DOCTYPE html>"),
@@ -429,12 +429,12 @@ def test_what_will_not_pass_is_asked_for_once_and_listed(survey, status):
         ("size", 2, "264 x 264 pixels instead of 256 x 256; set dataset.service.width if that is"),
     ],
 )
-def test_attempts_have_an_end_and_missing_images_a_list(survey, trouble, asked, told):
+def test_attempts_have_an_end_and_missing_images_a_list(survey, trouble, asked, message):
     with Sky(script={"g1": [trouble] * 9}) as sky:
         source, names = pngs(survey, sky, 3)
         images = loaded(source, names)
         assert sky.asked() == {"g0": 1, "g1": asked, "g2": 1}
-        assert told in str(images[1])
+        assert message in str(images[1])
         elsewhere = pngs(survey, sky, 5)[1][4]
         missing = [line["address"] for line in lines(source, downloads.MISSING)]
         assert missing == [names[1]]
@@ -461,8 +461,8 @@ def test_longer_rests_are_told_and_a_day_is_too_long(survey, monkeypatch, capsys
     with Sky(script={"g1": ["429"], "g2": ["429day"]}) as sky:
         source, names = pngs(survey, sky, 3, at_once=1)
         loaded(source, names[:2])
-        said = capsys.readouterr().err
-        assert said == "127.0.0.1: HTTP status 429 Too Many Requests; pausing for 1 s\n"
+        output = capsys.readouterr().err
+        assert output == "127.0.0.1: HTTP status 429 Too Many Requests; pausing for 1 s\n"
         with pytest.raises(ConnectionError, match=r"for 86400 seconds; what was fetched is kept"):
             loaded(source, names)
     assert len(lines(source)) == 2
@@ -622,11 +622,11 @@ def test_a_secret_in_an_address_is_refused_before_anything_is_written(
 ):
     words = ["prepare", "dataset=folder", f"dataset.images='{address}'", f"outputs={tmp_path}/out"]
     assert trizoo.main(words + (["seed=0,1", "-m"] if sweep else [])) == 2
-    said = capfd.readouterr()
-    assert SECRET not in said.out + said.err
-    assert "dataset.images" in said.err
-    assert "~/.netrc (machine HOST login NAME password WORD)" in said.err
-    assert "TRIZOO_AUTHORIZATION" in said.err
+    output = capfd.readouterr()
+    assert SECRET not in output.out + output.err
+    assert "dataset.images" in output.err
+    assert "~/.netrc (machine HOST login NAME password WORD)" in output.err
+    assert "TRIZOO_AUTHORIZATION" in output.err
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="leave it out") as error:
         from_config(DatasetSpec, folder() | {"images": address})
@@ -685,9 +685,9 @@ def test_who_asks_is_told_to_the_service_alone_and_kept_nowhere(
         assert path.is_dir() or not any(
             word in path.read_bytes() for word in (SECRET.encode(), b"bWU6", b"Bearer")
         )
-    said = capfd.readouterr().err
-    assert SECRET not in said
-    assert ("~/.netrc is not used" in said) == (by == "damaged netrc")
+    output = capfd.readouterr().err
+    assert SECRET not in output
+    assert ("~/.netrc is not used" in output) == (by == "damaged netrc")
 
 
 def test_a_secret_that_is_no_line_is_refused_unseen(survey, monkeypatch):
@@ -720,8 +720,8 @@ def test_a_manifest_of_somebody_else_leads_nowhere(survey, tmp_path, file):
         source, names = pngs(survey, sky, 2)
         images = loaded(source, names)
         manifest = source.folder / downloads.MANIFEST
-        told = json.loads(manifest.read_text().splitlines()[0])
-        more = [told | {"file": file}, told | {"sha256": 7}, {"file": told["file"]}, {}]
+        entry = json.loads(manifest.read_text().splitlines()[0])
+        more = [entry | {"file": file}, entry | {"sha256": 7}, {"file": entry["file"]}, {}]
         others = ["[]", "7", "null", '"x"', "[" * 5000, "{"]
         text = manifest.read_text() + "\n".join([*map(json.dumps, more), *others]) + "\n"
         manifest.write_text(text)
@@ -739,9 +739,9 @@ def test_a_manifest_cannot_put_another_file_in_an_images_place(survey):
         other = source.folder.parent / image.name
         other.write_bytes(render("g7", "png", WIDTH))
         sha256 = hashlib.sha256(other.read_bytes()).hexdigest()
-        told = {"file": f"../{image.name}", "sha256": sha256}
+        entry = {"file": f"../{image.name}", "sha256": sha256}
         image.unlink()
-        (source.folder / downloads.MANIFEST).write_text(json.dumps(told) + "\n")
+        (source.folder / downloads.MANIFEST).write_text(json.dumps(entry) + "\n")
         assert loaded(source, names) == images
         assert sky.asked() == {"g0": 2}
 

@@ -486,10 +486,10 @@ def test_encrypted_and_strangely_packed_members_are_refused(tmp_path):
         read()
 
 
-@pytest.mark.parametrize("told", [60_000_000, 1000])
-def test_a_zip_that_lies_about_a_length_is_refused(tmp_path, told):
+@pytest.mark.parametrize("length", [60_000_000, 1000])
+def test_a_zip_that_lies_about_a_length_is_refused(tmp_path, length):
     path = zipped(tmp_path / "a.zip", [("a.jpg", bytes(30_000_000))])
-    broken(path, struct.pack("<I", 30_000_000), struct.pack("<I", told))
+    broken(path, struct.pack("<I", 30_000_000), struct.pack("<I", length))
     ((_, read),) = opened(path).load(["a.jpg"])
     with pytest.raises(ValueError, match=r"a\.jpg in .* is damaged: its length"):
         read()
@@ -654,8 +654,8 @@ def test_what_is_wrong_with_a_table_of_images_is_told(tmp_path):
         r"ids of .* are floating-point numbers, .*18 digits": [1.0, 2.0, 3.0],
         r"row 2 of row group 0 of .* has no id": ["1", None, "3"],
     }
-    for told, ids in bad.items():
-        with pytest.raises(ValueError, match=told):
+    for message, ids in bad.items():
+        with pytest.raises(ValueError, match=message):
             opened(parquet(path, ids, cells), "dr7objid").names()
     with pytest.raises(ValueError, match=r"has no rows, .*check dataset\.images"):
         opened(parquet(path, pa.array([], pa.string()), []), "dr7objid").names()
@@ -818,7 +818,7 @@ def test_a_tfrecord_is_checked_when_its_image_is_read_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("features", "told"),
+    ("features", "message"),
     [
         ({}, r"has no id_str; it has channels, height, matrix, width\. .*dataset\.columns\.id"),
         ({"id_str": 5.0}, r"has the id 5\.0; it must be text or a whole number"),
@@ -828,11 +828,11 @@ def test_a_tfrecord_is_checked_when_its_image_is_read_too(tmp_path):
         ({"id_str": b"1", "z": [1] * 100_001}, r"has 100001 values of 'z', and may have 100000"),
     ],
 )
-def test_a_tfrecord_without_an_id_is_refused(tmp_path, features, told):
+def test_a_tfrecord_without_an_id_is_refused(tmp_path, features, message):
     shape = {"matrix": b"123", "height": 1, "width": 1, "channels": 3}
     path = tmp_path / "a.tfrecord"
     path.write_bytes(record(example(**shape, **features)))
-    with pytest.raises(ValueError, match=r"record 1 of .*a\.tfrecord \(from byte 0\) " + told):
+    with pytest.raises(ValueError, match=r"record 1 of .*a\.tfrecord \(from byte 0\) " + message):
         opened(path, "id_str").names()
 
 

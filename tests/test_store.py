@@ -232,7 +232,7 @@ def test_what_is_missing_or_cut_short_is_named(folder, name):
 
 
 def test_images_and_galaxies_must_be_as_many(folder):
-    told = json.loads((folder / MANIFEST).read_text())
+    manifest = json.loads((folder / MANIFEST).read_text())
     np.save(folder / shard_name(0), pictures()[:2])
     with pytest.raises(ValueError, match=r"3 galaxies, but images \(2, 256, 256, 1\)"):
         open_store(folder)
@@ -242,7 +242,7 @@ def test_images_and_galaxies_must_be_as_many(folder):
     np.save(folder / shard_name(0), np.asfortranarray(pictures()))
     with pytest.raises(ValueError, match="prepare it anew"):
         open_store(folder)
-    (folder / MANIFEST).write_text(json.dumps(told | {"format": 1}))
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"format": 1}))
     with pytest.raises(ValueError, match=rf"has format 1, not {store.FORMAT}; delete"):
         open_store(folder)
     with pytest.raises(FileNotFoundError, match=r"no store .*nowhere; make it with trizoo prepare"):
@@ -262,11 +262,11 @@ def test_images_and_galaxies_must_be_as_many(folder):
     ],
 )
 def test_a_manifest_of_another_shape_is_refused(folder, change, what):
-    told = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps(told | change))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | change))
     with pytest.raises(ValueError, match=rf"{MANIFEST} .*{what}.*prepare it anew"):
         open_store(folder)
-    (folder / MANIFEST).write_text(json.dumps([told]))
+    (folder / MANIFEST).write_text(json.dumps([manifest]))
     with pytest.raises(ValueError, match=rf"{MANIFEST} .*not an object.*prepare it anew"):
         open_store(folder)
 
@@ -305,9 +305,9 @@ def test_a_whole_survey_is_opened_by_a_few_of_its_images(tmp_path, monkeypatch):
         galaxies[f"shape_{number}"] = np.int32(number)
     galaxies.to_parquet(tmp_path / GALAXIES, index=False)
     shards = sorted(path.name for path in tmp_path.glob("*.npy"))
-    told = FACTS | {"format": store.FORMAT, "galaxies": count, "channels": 1, "shards": shards}
-    told |= {"sha256": {GALAXIES: store.sha256(tmp_path / GALAXIES)}}
-    (tmp_path / MANIFEST).write_text(json.dumps(told))
+    manifest = FACTS | {"format": store.FORMAT, "galaxies": count, "channels": 1, "shards": shards}
+    manifest |= {"sha256": {GALAXIES: store.sha256(tmp_path / GALAXIES)}}
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
     looked, crc32 = [], zlib.crc32
     monkeypatch.setattr(store.zlib, "crc32", lambda data: looked.append(data) or crc32(data))
     found = open_store(tmp_path)

@@ -149,8 +149,8 @@ def test_ten_kills_of_prepare_from_a_service_that_misbehaves(tmp_path, monkeypat
                 kills += 1
         killed = prepare(survey)
         served = sum(sky.asked("ok", "slow").values())
-        apart = replace(survey.service, downloads=str(tmp_path / "others"))
-        whole = prepare(replace(survey, stores=str(tmp_path / "whole"), service=apart))
+        elsewhere = replace(survey.service, downloads=str(tmp_path / "others"))
+        whole = prepare(replace(survey, stores=str(tmp_path / "whole"), service=elsewhere))
     # no more was served twice than was under way when a kill came
     assert served - (count - 2) <= kills * survey.service.at_once
     skipped = {skip["id"] for skip in killed.source["skipped"]}

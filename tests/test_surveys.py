@@ -526,8 +526,8 @@ def test_stand_ins_votes_follow_the_graph(name):
         return votes[question][:, survey.questions[question].index(answer)]
 
     total, led = real_totals(survey, count)
-    apart = [q for q in survey.questions if name == "gz2_kaggle" and q == "something-odd"]
-    same = [q not in apart for q in survey.questions]
+    renamed = [q for q in survey.questions if name == "gz2_kaggle" and q == "something-odd"]
+    same = [q not in renamed for q in survey.questions]
     assert (total == led)[:, same].all()
     assert (total.sum(0) > 0).all()
 

@@ -237,5 +237,5 @@ def test_the_chance_of_arms_can_be_told_from_pixels(galaxies):
         inner = [np.percentile(r, 90) - np.percentile(r, 10) for r in rings]
         return np.mean(inner) / np.mean([r.mean() for r in rings])
 
-    told = [scatter(galaxy) for galaxy in rows(face_on)]
-    assert spearmanr(told, face_on["true_has-spiral-arms_yes"]).statistic > 0.5
+    measured = [scatter(galaxy) for galaxy in rows(face_on)]
+    assert spearmanr(measured, face_on["true_has-spiral-arms_yes"]).statistic > 0.5

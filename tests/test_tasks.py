@@ -1,4 +1,4 @@
-"""The tasks on real stores: through the door, and within this process with PyTorch where the door is not the point."""
+"""The tasks on real stores: by the command, and within this process with PyTorch where the command is not the point."""
 
 import csv
 import json
@@ -65,8 +65,8 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("tasks")
 
 
-def door(place, task, name, *words):
-    """The folder of a run that the door did."""
+def command(place, task, name, *words):
+    """The folder of a run of the command."""
     small = [word for word in SMALL if uses(task, trizoo.key_of(word))]
     words = [*small, f"outputs={place}", f"folder={place / name}", *words]
     assert trizoo.main([task, *words]) == 0
@@ -99,8 +99,8 @@ def stored(results):
 
 @pytest.fixture(scope="module")
 def fitted(place):
-    """A fit that the door did."""
-    return door(place, "fit", "fitted")
+    """A fit by the command."""
+    return command(place, "fit", "fitted")
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +286,7 @@ def test_predict_on_a_folder_without_a_table_in_another_framework(fitted, photos
     needs("jax")
     words = (f"weights={fitted}", *on(photos / "all"))
     one, _ = here(photos, "predict", "photos torch", *words)
-    other = posterior(door(photos, "predict", "photos jax", *words, "backend=jax"))
+    other = posterior(command(photos, "predict", "photos jax", *words, "backend=jax"))
     assert other["id"].tolist() == [f"00{number}" for number in range(8)]
     assert pd.api.types.is_string_dtype(other["id"])
     assert not other["in_training"].any()
@@ -299,7 +299,7 @@ def test_predict_on_a_folder_without_a_table_in_another_framework(fitted, photos
 
 def test_a_posterior_depends_neither_on_the_other_galaxies_nor_on_their_order(fitted, photos):
     words = (f"weights={fitted}", "backend.chunk=4")
-    everyone, _ = here(photos, "predict", "everyone", *words, *on(photos / "all"))
+    all_galaxies, _ = here(photos, "predict", "everyone", *words, *on(photos / "all"))
     some, _ = here(photos, "predict", "three", *words, *on(photos / "some"))
     table = photos / "reversed.csv"
     names = [f"00{number}" for number in reversed(range(8))]
@@ -312,7 +312,7 @@ def test_a_posterior_depends_neither_on_the_other_galaxies_nor_on_their_order(fi
         *on(photos / "all", f"dataset.table={table}", "dataset.columns.count='{answer}'"),
         "dataset.questions={smooth-or-featured:[smooth,featured]}",
     )
-    whole = posterior(everyone).set_index("id")
+    whole = posterior(all_galaxies).set_index("id")
     for folder in (some, reverse):
         table = posterior(folder).set_index("id")
         assert len(table) in (3, 8)
@@ -508,7 +508,7 @@ def test_a_batch_larger_than_all_galaxies(place):
 
 
 def test_the_rounds_of_active_learning(place):
-    folder = door(place, "active", "rounds", "minimum_votes=37")
+    folder = command(place, "active", "rounds", "minimum_votes=37")
     results, ids = record(folder)["results"], []
     store = stored(results)
     _, total = votes(store, "smooth-or-featured", ("smooth",))
@@ -535,12 +535,12 @@ def test_the_rounds_of_active_learning(place):
         assert len(entry["acquired"]) == len(entry["scores"]) == 6
         ids += entry["acquired"]
     assert len(set(ids)) == 18
-    known, silent = (
+    known, unlabelled = (
         set(galaxies[(parts != "test") & (parts == "train") & (total >= 37)]),
         set(galaxies[(parts != "test") & (total < 37)]),
     )
     assert set(ids[:12]) <= known
-    assert set(ids[12:]) <= silent
+    assert set(ids[12:]) <= unlabelled
     asked = pd.read_csv(folder / "ask_next.csv", dtype={"id": str})
     assert list(asked) == ["rank", "id", "ra", "dec", "score", "chance", "votes"]
     assert asked["votes"].tolist() == [40] * 6
@@ -581,9 +581,9 @@ def test_other_ways_to_acquire(place, word):
     assert len(pd.read_csv(folder / "ask_next.csv")) == 6
 
 
-def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd):
+def test_a_survey_waits_for_volunteers_and_goes_on_by_the_command(place, capfd):
     words = ("oracle=volunteers", "minimum_votes=37", "acquisition.rounds=1")
-    folder = door(place, "active", "asked of volunteers", *words)
+    folder = command(place, "active", "asked of volunteers", *words)
     *_, last = capfd.readouterr().out.strip().splitlines()
     assert last.startswith(f"6 galaxies wait for volunteers: upload {folder / 'ask-01'}; collect")
     assert last.endswith("give the same command again: it goes on from there")
@@ -591,13 +591,13 @@ def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd
     with (folder / "ask-01" / "manifest.csv").open() as file:
         asked = [row["!galaxy"] for row in csv.DictReader(file)]
     assert len(asked) == 6
-    heard = folder / "classifications" / "mine.csv"
-    heard.parent.mkdir()
-    classify(heard, {name: 38 for name in asked[:5]})
-    assert door(place, "active", "asked of volunteers", *words) == folder
-    said = capfd.readouterr()
-    assert "going on after round 0 of 1" in said.err
-    assert "done in" in said.out
+    export = folder / "classifications" / "mine.csv"
+    export.parent.mkdir()
+    classify(export, {name: 38 for name in asked[:5]})
+    assert command(place, "active", "asked of volunteers", *words) == folder
+    output = capfd.readouterr()
+    assert "going on after round 0 of 1" in output.err
+    assert "done in" in output.out
     first, second = record(folder)["results"]["rounds"]
     assert first["acquired"] == asked
     assert first["unanswered"] == asked[5:]
@@ -611,7 +611,7 @@ def test_a_survey_waits_for_volunteers_and_goes_on_through_the_door(place, capfd
     (folder / "ask-01").rename(place / "asked")
     trizoo.clear(folder, "active")
     assert {path.name for path in folder.iterdir()} == {"run.json", "classifications"}
-    assert heard.exists()
+    assert export.exists()
 
 
 def classify(path, people):
@@ -647,7 +647,7 @@ def test_the_faithful_mode_is_another_and_predicts_as_it_fitted(place, fitted):
 
 
 @pytest.mark.parametrize(
-    ("task", "words", "said"),
+    ("task", "words", "message"),
     [
         ("fit", ["minimum_votes=1000"], r"none of the \d+ training galaxies .*minimum_votes=1000"),
         ("active", ["minimum_votes=1000"], "none of the"),
@@ -668,8 +668,8 @@ def test_the_faithful_mode_is_another_and_predicts_as_it_fitted(place, fitted):
         ("active", ["oracle=volunteers"], "every galaxy that is not held out has votes on smooth"),
     ],
 )
-def test_what_cannot_be_done_is_said(place, task, words, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_done_is_said(place, task, words, message):
+    with pytest.raises(ValueError, match=message):
         here(place, task, "refused", *words)
     assert not (place / "refused" / "weights.safetensors").exists()
 
@@ -691,14 +691,14 @@ def test_weights_of_another_network_are_refused(place, fitted):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_one_line_and_the_way_out(place, capfd):
+def test_a_gpu_that_is_not_there_is_one_line_and_the_fix(place, capfd):
     words = [word for word in SMALL if not word.startswith("acquisition.")]
     words += [f"outputs={place}", f"folder={place / 'gpu'}", "backend.device=gpu"]
     assert trizoo.main(["fit", *words]) == 2
-    said = capfd.readouterr().err.strip().splitlines()
-    assert said[-1].startswith("trizoo: PyTorch")
-    assert "backend.device=cpu" in said[-1]
-    assert "Traceback" not in "".join(said)
+    output = capfd.readouterr().err.strip().splitlines()
+    assert output[-1].startswith("trizoo: PyTorch")
+    assert "backend.device=cpu" in output[-1]
+    assert "Traceback" not in "".join(output)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -706,13 +706,13 @@ def test_a_gpu_that_is_not_there_is_one_line_and_the_way_out(place, capfd):
 def test_every_precision_in_every_framework(place, fitted, backend, precision, near):
     needs(backend)
     words = (f"backend={backend}", f"backend.precision={precision}")
-    folder = door(place, "fit", f"{backend} {precision}", *words)
+    folder = command(place, "fit", f"{backend} {precision}", *words)
     made = record(folder)
     assert made["where"]["precision"] == precision
     table, usual = posterior(folder), posterior(fitted)
     assert np.isfinite(table.filter(like="smooth_or_featured").to_numpy()).all()
-    apart = (table[MEAN] - usual[MEAN]).abs().max()
-    assert 0 < apart < near
+    difference = (table[MEAN] - usual[MEAN]).abs().max()
+    assert 0 < difference < near
     assert made["results"]["test"]["rmse"] == pytest.approx(
         record(fitted)["results"]["test"]["rmse"], abs=near
     )

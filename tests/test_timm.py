@@ -42,7 +42,7 @@ def case(name):
     return network, family, weights, moments, x
 
 
-def apart(got, wanted, size=None):
+def relative_error(got, wanted, size=None):
     """The largest |difference|, each over its `size`: without, over the largest number of its row."""
     return (np.abs(got - wanted).max(-1) / (np.abs(wanted).max(-1) if size is None else size)).max()
 
@@ -56,8 +56,8 @@ def errors(name, mode, features, gradients):
     layers = [key.rpartition(".")[0] for key in names]
     norms = {layer: max(wanted[np.array(layers) == layer, 0]) for layer in layers}
     return {
-        "features": apart(features, arrays[f"{name}/{mode}/features"]),
-        "gradients": apart(
+        "features": relative_error(features, arrays[f"{name}/{mode}/features"]),
+        "gradients": relative_error(
             condensed({key: theirs[key] for key in names}),
             wanted,
             [norms[layer] for layer in layers],
@@ -77,7 +77,7 @@ def test_the_specification_is_timm(name, mode):
         after = proof.blended(network, moments, done.moments)
         theirs = to_timm(family, after, shapes(name))
         ordered = condensed({key: theirs[key] for key in shapes(name) if key in theirs})
-        found["moments"] = apart(ordered, golden()[0][f"{name}/batch/moments"])
+        found["moments"] = relative_error(ordered, golden()[0][f"{name}/batch/moments"])
     assert max(found.values()) < 1e-10, found
 
 
@@ -95,8 +95,8 @@ def measure():
 
         d = framework.put(direction(golden()[0][f"{name}/running/features"].shape))
         pulled = (framework.weights(weights), framework.arrays({"x": x}), d)
-        y, _, slopes = framework.pull(call, *pulled)
-        gradients = {key: framework.from_layout(slopes[key]) for key in weights}
+        y, _, pulled_back = framework.pull(call, *pulled)
+        gradients = {key: framework.from_layout(pulled_back[key]) for key in weights}
         found[name] = errors(name, "running", framework.fetch(y), gradients)
     print(json.dumps(found))
 

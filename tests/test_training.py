@@ -20,7 +20,7 @@ WORDS = ("training.steps=34", "backend.steps=6", "training.batch_size=8")
 
 
 def trained(folder, backend, *words, labelled=None, contents="a"):
-    """What fit gives, with a validation loss that tells the state; `contents` names the pixels of its images."""
+    """The result of fit, with a validation loss that tells the state; `contents` names the pixels of its images."""
     run, labelled, images = run_of(*WORDS, *words), labelled or galaxies(0, 21), noise(40)
     images.contents = contents
 
@@ -127,7 +127,7 @@ def test_a_checkpoint_is_there_only_once_a_step_is_due(tmp_path):
     assert load_checkpoint(tmp_path / CHECKPOINT, run_of().model)[0].step == 18
 
 
-def test_a_loss_that_is_no_number_is_told_with_its_step_and_the_way_out(tmp_path):
+def test_a_loss_that_is_no_number_is_told_with_its_step_and_the_fix(tmp_path):
     with pytest.raises(ValueError, match=r"nan at step 20: .* training\.learning_rate.* 0\.001"):
         trained(tmp_path, Fake(bad=20), "training.checkpoint_every=6")
     assert load_checkpoint(tmp_path / CHECKPOINT, run_of().model)[0].step == 18

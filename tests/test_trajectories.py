@@ -252,7 +252,7 @@ def test_what_cannot_be_paired_is_refused():
     with pytest.raises(ValueError, match="fits of nobody"):
         equivalence.compare([])
     nine[3]["results"]["test"]["log_score"] = None
-    with pytest.raises(ValueError, match="jax-1 has no finite log score"):
+    with pytest.raises(ValueError, match="jax-1 has no finite NLL"):
         equivalence.compare(nine)
 
 
@@ -273,8 +273,8 @@ def test_records_are_read_from_folders_and_the_verdict_is_the_exit_status(tmp_pa
         file = tmp_path / f"{folder}.json"
         assert equivalence.main([str(tmp_path / folder), f"record={file}"]) == status
         assert json.loads(file.read_text())["equivalent"] == (status == 0)
-        told = capsys.readouterr().out
-        assert "90 % interval" in told
-        assert ("NOT shown" in told) == (status == 1)
+        output = capsys.readouterr().out
+        assert "90 % interval" in output
+        assert ("NOT shown" in output) == (status == 1)
     assert equivalence.main([str(tmp_path / "near" / "tf-0")]) == 2
     assert "two frameworks are compared" in capsys.readouterr().err

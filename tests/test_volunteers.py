@@ -199,16 +199,16 @@ def crowd(ids):
                 else (f"not-logged-in-{person}", "")
             )
             minute = int(random.integers(5000))
-            said = {}
+            answers = {}
             for task, (_, question, texts) in TASKS.items():
                 kind = int(random.integers(-2, len(texts)))
                 if kind >= -1:
-                    said[task] = None if kind == -1 else texts[kind]
+                    answers[task] = None if kind == -1 else texts[kind]
                 if kind >= 0:
                     facts.append(
                         (number, minute, user, galaxy, question, QUESTIONS[question][kind])
                     )
-            rows.append(row(number, galaxy, said, user, account, minute))
+            rows.append(row(number, galaxy, answers, user, account, minute))
     names = ["number", "minute", "user", "galaxy", "question", "answer"]
     return rows, pd.DataFrame(facts, columns=names)
 
@@ -234,27 +234,27 @@ def test_a_round_trip_counts_what_a_plain_count_does(store, tmp_path):
     empty = count_votes(tmp_path, oracle(), QUESTIONS)
     assert empty.index.tolist() == ids.tolist()
     assert not empty.to_numpy().any()
-    said, facts = crowd(ids)
+    exported, facts = crowd(ids)
     expected = by_hand(facts, ids.tolist())
     assert 30 < expected["bar_total"].sum() < 60 < len(facts[facts["question"] == "bar"])
-    put(tmp_path, said[:80], "a.csv")
-    put(tmp_path, said[50:], "b.csv")
+    put(tmp_path, exported[:80], "a.csv")
+    put(tmp_path, exported[50:], "b.csv")
     votes = count_votes(tmp_path, oracle(), QUESTIONS)
     pd.testing.assert_frame_equal(votes, expected, check_index_type=False)
     assert set(votes.dtypes) == {np.dtype(np.int64)}
-    told = "\n".join(votes.attrs["told"])
-    assert "30 classifications were there twice" in told
-    assert "40 classifications are of nothing that was asked about" in told
+    messages = "\n".join(votes.attrs["messages"])
+    assert "30 classifications were there twice" in messages
+    assert "40 classifications are of nothing that was asked about" in messages
     repeats = facts["galaxy"].isin(ids).sum() - expected.filter(like="total").to_numpy().sum()
-    assert f"{repeats} answers by someone who had answered before" in told
-    assert "task T1 (Is there a bar? *Look closely*) is taken for bar" in told
+    assert f"{repeats} answers by someone who had answered before" in messages
+    assert "task T1 (Is there a bar? *Look closely*) is taken for bar" in messages
     random = np.random.default_rng(0)
     for turn in range(6):
-        parts = np.array_split(random.permutation(len(said)), turn % 3 + 1)
+        parts = np.array_split(random.permutation(len(exported)), turn % 3 + 1)
         for path in (tmp_path / "classifications").iterdir():
             path.unlink()
         for part, name in zip(parts, random.permutation(["x.csv", "y.csv", "z.csv"]), strict=False):
-            some = [said[n] for n in part]
+            some = [exported[n] for n in part]
             put(tmp_path, some, name, list(random.permutation([*NAMES, *(["more"] * (turn > 3))])))
         again = count_votes(tmp_path, oracle({t: q for t, (_, q, _) in TASKS.items()}), QUESTIONS)
         pd.testing.assert_frame_equal(again, expected, check_index_type=False)
@@ -267,7 +267,7 @@ def bars(tmp_path, rows, *, tasks=None, name="export.csv", answers=None):
     put(tmp_path, rows, name)
     votes = count_votes(tmp_path, oracle(tasks or {"T1": "bar"}, answers), QUESTIONS)
     assert votes.loc["g", "bar_total"] == votes.loc["g", "bar_yes"] + votes.loc["g", "bar_no"]
-    return votes.loc["g", ["bar_yes", "bar_no"]].tolist(), "\n".join(votes.attrs["told"])
+    return votes.loc["g", ["bar_yes", "bar_no"]].tolist(), "\n".join(votes.attrs["messages"])
 
 
 def test_the_first_answer_counts_and_a_task_passed_over_is_none(tmp_path):
@@ -283,10 +283,10 @@ def test_the_first_answer_counts_and_a_task_passed_over_is_none(tmp_path):
             6, "g", {"T1": "Yes"}, user="11", account="", minute=10
         ),  # whose name is another's number
     ]
-    votes, told = bars(tmp_path, rows)
+    votes, messages = bars(tmp_path, rows)
     assert votes == [3, 1]
-    assert "1 classifications set a gold standard" in told
-    assert "1 answers by someone" in told
+    assert "1 classifications set a gold standard" in messages
+    assert "1 answers by someone" in messages
     same = [row(n, "g", {"T1": text}, minute=1) for n, text in ((12, "No"), (3, "Yes"))]
     assert bars(tmp_path, same)[0] == [1, 0]  # at the same second: by number
 
@@ -294,18 +294,27 @@ def test_the_first_answer_counts_and_a_task_passed_over_is_none(tmp_path):
 def test_those_who_are_not_logged_in_are_known_again_in_a_later_export(tmp_path):
     """Every export gives them other names; a classification that two exports have tells which are one person's."""
 
-    def said(number, text, name):
+    def vote(number, text, name):
         return row(number, "g", {"T1": text}, f"not-logged-in-{name}", "")
 
-    bars(tmp_path, [said(1, "Yes", "a1"), said(2, "No", "a2")], name="may.csv")
-    june = [said(3, "No", "b1"), said(1, "Yes", "b1"), said(2, "No", "b2"), said(4, "Yes", "b2")]
+    bars(tmp_path, [vote(1, "Yes", "a1"), vote(2, "No", "a2")], name="may.csv")
+    june = [
+        vote(3, "No", "b1"),
+        vote(1, "Yes", "b1"),
+        vote(2, "No", "b2"),
+        vote(4, "Yes", "b2"),
+    ]
     assert bars(tmp_path, june, name="june.csv")[0] == [1, 1]
-    july = [said(2, "No", "c2"), said(5, "No", "c2"), said(6, "No", "c3")]
+    july = [
+        vote(2, "No", "c2"),
+        vote(5, "No", "c2"),
+        vote(6, "No", "c3"),
+    ]
     assert bars(tmp_path, july, name="july.csv")[0] == [1, 2]
     for name, rows in {
-        "1.csv": [said(11, "Yes", "d1")],
-        "2.csv": [said(12, "No", "e2")],
-        "3.csv": [said(11, "Yes", "f3"), said(12, "No", "f3")],
+        "1.csv": [vote(11, "Yes", "d1")],
+        "2.csv": [vote(12, "No", "e2")],
+        "3.csv": [vote(11, "Yes", "f3"), vote(12, "No", "f3")],
         "may.csv": [],
         "june.csv": [],
         "july.csv": [],
@@ -335,11 +344,11 @@ def test_tasks_may_hold_others_and_others_may_be_there(tmp_path):
         row(7, "g", {"T1": "I give up"}, account="7"),
         row(8, "g", {"T1": "✔"}, account="8"),
     ]
-    votes, told = bars(tmp_path, rows, answers={"I give up": "", "✔": "yes"})
+    votes, messages = bars(tmp_path, rows, answers={"I give up": "", "✔": "yes"})
     assert votes == [2, 2]
-    assert "2 answers mean no vote" in told
-    assert "tasks that ask none of the questions: T0, T3, T4" in told
-    assert "no task asked smooth-or-featured, spiral-arm-count" in told
+    assert "2 answers mean no vote" in messages
+    assert "tasks that ask none of the questions: T0, T3, T4" in messages
+    assert "no task asked smooth-or-featured, spiral-arm-count" in messages
     two = {"1": {"!galaxy": "g"}, "2": {"!galaxy": "g"}}
     both = row(1, "g", {"T1": "No"}, subject_data=json.dumps(two))
     assert bars(tmp_path, [both])[0] == [0, 0]
@@ -366,8 +375,10 @@ def test_what_cannot_be_understood_is_named(tmp_path):
 
 
 def test_a_task_is_known_by_its_words_or_answers_or_must_be_said(tmp_path):
-    def votes(*said, **questions):
-        annotations = [{"task": t, "task_label": label, "value": value} for t, label, value in said]
+    def votes(*given, **questions):
+        annotations = [
+            {"task": t, "task_label": label, "value": value} for t, label, value in given
+        ]
         rows = [row(n, "g", [one], account=str(n)) for n, one in enumerate(annotations)]
         put(tmp_path, rows)
         return count_votes(tmp_path, oracle(), QUESTIONS | questions).loc["g"]
@@ -380,7 +391,7 @@ def test_a_task_is_known_by_its_words_or_answers_or_must_be_said(tmp_path):
     )  # T6 could be it by its answers, were T5 not by its name
     found = votes(("T5", "Line?", "yes"), ("T5", "*LINE*", "no"), ("T7", "Text", "so what"))
     assert (found["bar_yes"], found["bar_no"]) == (1, 1)
-    assert "tasks that ask none of the questions: T7 (Text)" in found.attrs["told"]
+    assert "tasks that ask none of the questions: T7 (Text)" in found.attrs["messages"]
     with pytest.raises(
         ValueError, match=r"tasks T5, T6 all look like bar; say .*'\+oracle.tasks=\{T5: bar\}'"
     ):
@@ -399,11 +410,15 @@ def test_a_task_is_known_by_its_words_or_answers_or_must_be_said(tmp_path):
 def test_workflows_are_not_merged(tmp_path):
     """Task T1 of another workflow may ask something else: one is named, or there is only one."""
 
-    def said(number, text, **workflow):
+    def vote(number, text, **workflow):
         return row(number, "g", {"T1": text}, account=str(number), **workflow)
 
     other = {"workflow_id": "372", "workflow_name": "Is it centred?"}
-    rows = [said(1, "Yes", **other), said(2, "No"), said(3, "Yes", **other)]
+    rows = [
+        vote(1, "Yes", **other),
+        vote(2, "No"),
+        vote(3, "Yes", **other),
+    ]
     with pytest.raises(
         ValueError,
         match=r'workflows, .*: 372 \(Is it centred\?, 2 classifications\), 371 \(Shapes, "beta", 1 .*workflow=372',
@@ -417,16 +432,24 @@ def test_workflows_are_not_merged(tmp_path):
     }.items():
         votes = count_votes(tmp_path, oracle({"T1": "bar"}, workflow=name), QUESTIONS)
         assert votes.loc["g", ["bar_yes", "bar_no"]].tolist() == expected
-        (left,) = [line for line in votes.attrs["told"] if "other workflows" in line]
+        (left,) = [line for line in votes.attrs["messages"] if "other workflows" in line]
         assert left.startswith(f"{3 - sum(expected)} classifications")
-    for name, told in {"373": "none", "shapes": "none"}.items():
-        with pytest.raises(ValueError, match=f"oracle.workflow is '{name}', which names {told}"):
+    for name, messages in {"373": "none", "shapes": "none"}.items():
+        with pytest.raises(
+            ValueError, match=f"oracle.workflow is '{name}', which names {messages}"
+        ):
             count_votes(tmp_path, oracle({"T1": "bar"}, workflow=name), QUESTIONS)
-    alike = [said(1, "Yes", workflow_id="1"), said(2, "No", workflow_id="2")]
+    alike = [vote(1, "Yes", workflow_id="1"), vote(2, "No", workflow_id="2")]
     put(tmp_path, alike)
     with pytest.raises(ValueError, match=r"which names several of the workflows.*number of one"):
         count_votes(tmp_path, oracle({"T1": "bar"}, workflow='Shapes, "beta"'), QUESTIONS)
-    put(tmp_path, [said(1, "Yes"), said(2, "No", workflow_id="371.0", workflow_name="Renamed")])
+    put(
+        tmp_path,
+        [
+            vote(1, "Yes"),
+            vote(2, "No", workflow_id="371.0", workflow_name="Renamed"),
+        ],
+    )
     assert count_votes(tmp_path, oracle({"T1": "bar"}), QUESTIONS).loc["g", "bar_total"] == 2
     put(tmp_path, [])
     assert not count_votes(tmp_path, oracle(workflow="371"), QUESTIONS).to_numpy().any()
@@ -435,17 +458,17 @@ def test_workflows_are_not_merged(tmp_path):
 def test_a_task_that_was_reworded_must_be_named_by_its_words(tmp_path):
     """A workflow that was changed on the way may ask something else in the same task."""
 
-    def said(number, label, text, version):
+    def vote(number, label, text, version):
         annotations = [{"task": "T1", "task_label": label, "value": text}]
         return row(number, "g", annotations, account=str(number), workflow_version=version)
 
     words = ["Is there a *bar*?", "is there a bar", "Is there a ring?", "Does it have a bar?"]
     rows = [
-        said(1, words[0], "Yes", "16.55"),
-        said(2, words[1], "No", "16.56"),
-        said(3, words[2], "Yes", "17.55"),
-        said(4, words[3], "Yes", "18.1"),
-        said(5, "", "Yes", "18.1"),  # whose words Zooniverse lost
+        vote(1, words[0], "Yes", "16.55"),
+        vote(2, words[1], "No", "16.56"),
+        vote(3, words[2], "Yes", "17.55"),
+        vote(4, words[3], "Yes", "18.1"),
+        vote(5, "", "Yes", "18.1"),  # whose words Zooniverse lost
     ]
     message = (
         r"task T1 is taken for bar, but was asked in several wordings: T1 \(Does it have a bar\?\) by 1 .*"
@@ -472,15 +495,15 @@ def arms(tmp_path, *texts, answers=None):
     """The answers with a vote each, if `texts` are answered to a task."""
     if not (tmp_path / "ask-00").exists():
         asked(tmp_path, "g")
-    said = [{"task": "T2", "task_label": "How many arms?", "value": text} for text in texts]
-    put(tmp_path, [row(n, "g", [one], account=str(n + 1)) for n, one in enumerate(said)])
+    annotations = [{"task": "T2", "task_label": "How many arms?", "value": text} for text in texts]
+    put(tmp_path, [row(n, "g", [one], account=str(n + 1)) for n, one in enumerate(annotations)])
     votes = count_votes(tmp_path, oracle({"T2": "arms"}, answers or {}), ARMS).loc["g"]
     return {answer: votes[f"arms_{answer}"] for answer in ARMS["arms"] if votes[f"arms_{answer}"]}
 
 
 def test_answers_are_alike_but_for_what_tells_nothing(tmp_path):
-    said = ("4", " 4 ", "More than 4", "MORE  THAN 4", "1 \u2013 2", "2.")
-    assert arms(tmp_path, *said) == {"2": 1, "4": 2, "more-than-4": 2, "1-2": 1}
+    answers = ("4", " 4 ", "More than 4", "MORE  THAN 4", "1 \u2013 2", "2.")
+    assert arms(tmp_path, *answers) == {"2": 1, "4": 2, "more-than-4": 2, "1-2": 1}
     for text in ("Can't tell", "can\u2019t tell!", "CANT  TELL", "cant-tell", "![x](y) Cant Tell"):
         assert arms(tmp_path, text) == {"cant-tell": 1}
 
@@ -515,9 +538,9 @@ def test_every_export_is_read_whatever_its_name(tmp_path):
     for name in ("notes.txt", "e.csv.zip", "._a.csv", ".DS_Store", "{}.tsv"):
         (folder / name).write_bytes(b"\0")
     (folder / "old.csv").mkdir()
-    votes, told = bars(tmp_path, [row(5, "g", {"T1": "No"}, account="5")])
+    votes, messages = bars(tmp_path, [row(5, "g", {"T1": "No"}, account="5")])
     assert votes == [4, 1]
-    assert "are read, so not e.csv.zip, notes.txt, old.csv, {}.tsv" in told
+    assert "are read, so not e.csv.zip, notes.txt, old.csv, {}.tsv" in messages
     whole = (folder / "d.csv").read_bytes()
     for broken in (whole[:-12], whole[:40] + b"xxxx" + whole[44:], whole[:2] + b"\0" * 20):
         (folder / "d.csv").write_bytes(broken)
@@ -531,11 +554,11 @@ def test_a_person_is_not_another_after_a_spreadsheet(tmp_path):
             ValueError, match=rf"line 2: user_id is '{re.escape(account)}', which is no whole.*anew"
         ):
             bars(tmp_path, [row(1, "g", {"T1": "Yes"}, account=account)])
-    for nobody in ("", "nan", "NaN", "None", "null", "NULL", "<NA>", "#N/A", "0", "0"):
-        rows = [row(n, "g", {"T1": "Yes"}, f"not-logged-in-{n}", nobody) for n in range(3)]
+    for empty in ("", "nan", "NaN", "None", "null", "NULL", "<NA>", "#N/A", "0", "0"):
+        rows = [row(n, "g", {"T1": "Yes"}, f"not-logged-in-{n}", empty) for n in range(3)]
         assert bars(tmp_path, rows)[0] == [3, 0]
         with pytest.raises(ValueError, match="line 2 says nobody who classified"):
-            bars(tmp_path, [row(1, "g", {"T1": "Yes"}, nobody.lower(), nobody)])
+            bars(tmp_path, [row(1, "g", {"T1": "Yes"}, empty.lower(), empty)])
     same = [
         row(n, "g", {"T1": "Yes"}, account=a) for n, a in enumerate(("2731", "2731.0", " 2731"))
     ]
@@ -543,19 +566,22 @@ def test_a_person_is_not_another_after_a_spreadsheet(tmp_path):
 
 
 def test_what_was_classified_before_the_launch_is_left_out(tmp_path):
-    def said(number, about):
+    def vote(number, about):
         return row(number, "g", {"T1": "Yes"}, account=str(number), metadata=about)
 
     before = ('{"live_project": false}', '{"live_project": "False"}')
     after = ('{"live_project": true}', "{}", "", '{"live_project": null, "seen_before": true}')
-    rows = [said(n, about) for n, about in enumerate((*before, *after), 1)]
-    votes, told = bars(tmp_path, rows)
+    rows = [vote(n, about) for n, about in enumerate((*before, *after), 1)]
+    votes, messages = bars(tmp_path, rows)
     assert votes == [4, 0]
-    assert "2 classifications were made before the project went live; left out" in told
-    again = [said(1, before[0]) | {"user_id": "9"}, said(2, after[0]) | {"user_id": "9"}]
+    assert "2 classifications were made before the project went live; left out" in messages
+    again = [
+        vote(1, before[0]) | {"user_id": "9"},
+        vote(2, after[0]) | {"user_id": "9"},
+    ]
     assert bars(tmp_path, again)[0] == [1, 0]  # whoever tried it out has a vote afterwards
     with pytest.raises(ValueError, match="line 2: metadata is no JSON"):
-        bars(tmp_path, [said(1, "{live}")])
+        bars(tmp_path, [vote(1, "{live}")])
 
 
 FORMULAS = ["=HYPERLINK(0)", "+cmd", "-2+3", "@SUM(1)", "\t=1", "'=x", "'", "\uff1d1", " =1", "-x"]
@@ -597,20 +623,20 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("told", BROKEN)
-def test_a_broken_export_is_named(tmp_path, told):
+@pytest.mark.parametrize("messages", BROKEN)
+def test_a_broken_export_is_named(tmp_path, messages):
     asked(tmp_path, "g")
     put(tmp_path, [row(1, "g", {"T1": "Yes"}), row(2, "g", {"T1": "No"})])
     path = tmp_path / "classifications" / "export.csv"
     text = path.read_bytes().decode().replace("\r\n", "\n")
-    broken = BROKEN[told](text)
-    if told.endswith("holds no dict"):
+    broken = BROKEN[messages](text)
+    if messages.endswith("holds no dict"):
         head, tail = text.rsplit('"{""4990081""', 1)
         broken = f"{head}[],4990081\n"
         assert tail
     assert broken != text
     path.write_bytes(broken.encode(errors="surrogateescape"))
-    with pytest.raises(ValueError, match=rf"export.csv.*{told}|{told}") as problem:
+    with pytest.raises(ValueError, match=rf"export.csv.*{messages}|{messages}") as problem:
         count_votes(tmp_path, oracle({"T1": "bar"}), QUESTIONS)
     assert "Data Exports" in str(problem.value)
 

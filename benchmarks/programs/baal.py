@@ -30,7 +30,7 @@ def work(run: RunSpec, task: str) -> Work:
 def predict(run: RunSpec) -> Work:
     """One deterministic pass through Baal's wrapper: rho (galaxy,)."""
     net, images = plain_torch.network(run).eval(), batch(run)
-    return Work(lambda: chances(run, net, images, 1)[:, 0], len(images))
+    return Work(lambda: probabilities(run, net, images, 1)[:, 0], len(images))
 
 
 def posterior(run: RunSpec) -> Work:
@@ -39,7 +39,7 @@ def posterior(run: RunSpec) -> Work:
 
     def call():
         with MCCachingModule(net) as model:
-            return chances(run, model, images, run.posterior.samples)
+            return probabilities(run, model, images, run.posterior.samples)
 
     return Work(call, len(images))
 
@@ -52,7 +52,7 @@ def batch(run: RunSpec):
     return plain_torch.tensor(run, peers.galaxies(run).images)
 
 
-def chances(run: RunSpec, model: torch.nn.Module, images, samples: int):
+def probabilities(run: RunSpec, model: torch.nn.Module, images, samples: int):
     """rho (galaxy, sample) of so many passes."""
     gpu = plain_torch.device(run).type == "cuda"
     wrapper = ModelWrapper(model, TrainingArgs(use_cuda=gpu, replicate_in_memory=False))

@@ -184,8 +184,8 @@ def configure(run: RunSpec) -> None:
     wanted = run.backend.device
     found = "cpu" if device() == "cpu" else "gpu"
     if wanted not in ("auto", found):
-        way_out = "set CUDA_VISIBLE_DEVICES to nothing" if found == "gpu" else "set it to auto"
-        raise ValueError(f"backend.device is {wanted}, but Keras takes the {found}; {way_out}")
+        fix = "set CUDA_VISIBLE_DEVICES to nothing" if found == "gpu" else "set it to auto"
+        raise ValueError(f"backend.device is {wanted}, but Keras takes the {found}; {fix}")
     keras.utils.set_random_seed(run.seed)
     keras.config.set_image_data_format("channels_first" if FIRST else "channels_last")
     mixed = run.backend.precision == "bfloat16"

@@ -1,4 +1,4 @@
-"""Our three frameworks, each through the one door that the rest of trizoo uses."""
+"""Our three frameworks, each through the interface that the rest of trizoo uses."""
 
 from importlib import import_module
 from pathlib import Path
@@ -18,5 +18,5 @@ def work(run: RunSpec, task: str) -> Work:
 
 
 def describe(run: RunSpec) -> dict[str, str]:
-    """What the framework says of itself."""
+    """The framework's description of itself."""
     return open_backend(run.backend).describe()

@@ -1,4 +1,4 @@
-"""The same epoch with all images in memory: what the input path of `epoch` is measured against."""
+"""An epoch with all images in memory: what the input path of `epoch` is measured against."""
 
 import numpy as np
 

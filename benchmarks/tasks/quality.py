@@ -18,16 +18,16 @@ HELD = 4  # one galaxy in so many is not learned from
 def work(backend, run) -> Work:
     """One network trained; ValueError, when called, if training.steps steps do not reach the score."""
     run = trained_on(run)
-    store, everyone = stored(run)
+    store, all_galaxies = stored(run)
     images = Cutouts(store.images, reduction(run, store.images.shape[1]))
-    held = everyone.rows % HELD == 0
-    learned, told = everyone.take(~held), everyone.take(held)
+    held = all_galaxies.rows % HELD == 0
+    learned, held_out = all_galaxies.take(~held), all_galaxies.take(held)
 
     def score(state) -> float:
         samples = sample_galaxies(
-            backend, run, state, images, told.rows, told.hashes, run.posterior.samples
+            backend, run, state, images, held_out.rows, held_out.hashes, run.posterior.samples
         )
-        return evaluate(samples, told.yes, told.total)["log_score"]
+        return evaluate(samples, held_out.yes, held_out.total)["log_score"]
 
     def call():
         state, best = backend.init(run, first_checkpoint(run.model, run.seed)), np.inf

@@ -14,16 +14,16 @@ from shared.network.weights import first_checkpoint
 
 def work(backend, run) -> Work:
     """acquisition.round_steps steps on the first galaxies, and acquisition.per_round of the rest chosen."""
-    store, everyone = stored(run)
-    spec, places = run.acquisition, np.arange(len(everyone.rows))
+    store, all_galaxies = stored(run)
+    spec, places = run.acquisition, np.arange(len(all_galaxies.rows))
     first, images = spec.initial, Cutouts(store.images, reduction(run, store.images.shape[1]))
     if first + spec.per_round > len(places):
         raise ValueError(
             f"bench.galaxies is {len(places)}; a round needs acquisition.initial={first} and "
             f"acquisition.per_round={spec.per_round} of them"
         )
-    labelled, pool = everyone.take(places < first), everyone.take(places >= first)
-    nobody = everyone.take(places < 0)
+    labelled, pool = all_galaxies.take(places < first), all_galaxies.take(places >= first)
+    empty = all_galaxies.take(places < 0)
     state = backend.init(run, first_checkpoint(run.model, run.seed))
     number = 0
 
@@ -35,9 +35,7 @@ def work(backend, run) -> Work:
         ):
             state = part.state
         number += 1
-        chosen = choose(
-            backend, run, state, images, Galaxies(labelled, pool, nobody, nobody), number
-        )
+        chosen = choose(backend, run, state, images, Galaxies(labelled, pool, empty, empty), number)
         return join(labelled, chosen.galaxies)
 
     return Work(call, len(pool.rows))

@@ -35,7 +35,7 @@ def read_catalogue(dataset: DatasetSpec) -> pd.DataFrame:
 
     A question whose columns are all empty was asked of nobody: 0 votes. Shares become votes by `_rebuilt`.
 
-    Raises FileNotFoundError if a table is not there, and ValueError, naming the row and a way out, for anything in
+    Raises FileNotFoundError if a table is not there, and ValueError, naming the row and a fix, for anything in
     one that cannot be meant.
     """
     columns = read_columns(dataset)

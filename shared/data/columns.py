@@ -174,7 +174,7 @@ def _no_column(dataset: DatasetSpec, missing: list[str], wanted: dict, tables: l
         )
     return (
         f"{tables[0].path} has no column {', '.join(hints)}{more}; it has {few_of(tables[0].names)}{others}. "
-        f"Way out: {'; or '.join(advice)}"
+        f"Fix: {'; or '.join(advice)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The same galaxies in two surveys, by their places on the sky, so that what was said of them can be compared."""
+"""Galaxies that two surveys share, matched by position on the sky, so that their votes can be compared."""
 
 import numpy as np
 import pandas as pd

@@ -92,9 +92,9 @@ def check_observed(pixels: np.ndarray) -> None:
             or any(_cut(np.rot90(far * lit, turns)) for turns in range(4))
         )
     ):
-        told = ", ".join(map(str, value))
+        shown = ", ".join(map(str, value))
         raise ValueError(
-            f"{share:.0%} of it is constant ({told} of 255), so was not observed; leave it out"
+            f"{share:.0%} of it is constant ({shown} of 255), so was not observed; leave it out"
         )
 
 
@@ -199,7 +199,7 @@ def _check_parts(data: bytes) -> None:
 
 @contextmanager
 def _decoding(data: bytes) -> Iterator[None]:
-    """Whatever Pillow raises, as ValueError with a way out."""
+    """Whatever Pillow raises, as ValueError with a fix."""
     try:
         yield
     except UnidentifiedImageError:
@@ -274,8 +274,8 @@ def _grey_or_not(planes: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _check_size(width: int, height: int) -> None:
-    if told := wrong_size(width, height, SIZE, LARGEST):
-        raise ValueError(told)
+    if problem := wrong_size(width, height, SIZE, LARGEST):
+        raise ValueError(problem)
 
 
 def reduced(plane: np.ndarray) -> np.ndarray:

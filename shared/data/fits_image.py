@@ -82,9 +82,9 @@ def check_size(sides: Sequence[int], smallest: int, largest: int) -> None:
             f"its axes are {shape}; write (y, x), (band, y, x) or (y, x, band), 4 bands at most"
         )
     height, width = shape if len(shape) == 2 else shape[1:] if shape[0] <= MOST_BANDS else shape[:2]
-    told = wrong_size(width, height, smallest, largest)
-    if told:
-        raise Refused(told)
+    problem = wrong_size(width, height, smallest, largest)
+    if problem:
+        raise Refused(problem)
 
 
 def wrong_size(width: int, height: int, smallest: int, largest: int) -> str | None:
@@ -262,9 +262,9 @@ def _check_observed(planes: np.ndarray) -> None:
                 f"band {band} of it is {values[0]:g} everywhere, so was not observed; leave it out"
             )
         if found := stand_ins(values):
-            told = ", ".join(f"{count} are {value:g}" for value, count in found.items())
+            counts = ", ".join(f"{count} are {value:g}" for value, count in found.items())
             raise ValueError(
-                f"of {planes[0].size} values {told}, far from all others, so they stand for missing ones; fill them "
+                f"of {planes[0].size} values {counts}, far from all others, so they stand for missing ones; fill them "
                 "in or leave it out"
             )
 

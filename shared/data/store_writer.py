@@ -99,14 +99,14 @@ class StoreWriter:
         facts = pd.DataFrame([self.done[row] for row in kept], galaxies.index[kept])
         table = pd.concat([galaxies.iloc[kept], facts], axis=1)
         table.to_parquet(whole / GALAXIES, index=False)
-        told = {
+        own = {
             "format": FORMAT,
             "galaxies": len(kept),
             "channels": self.channels,
             "shards": sorted(path.name for path in whole.glob("*.npy")),
             "sha256": {GALAXIES: sha256(whole / GALAXIES)},
         }
-        write_json(whole / MANIFEST, told | manifest)
+        write_json(whole / MANIFEST, own | manifest)
         return whole
 
     def _whole(self, noted: dict[int, dict]) -> dict[int, dict]:

@@ -51,7 +51,7 @@ class Table(NamedTuple):
 
 
 class Unusable(ValueError):
-    """A file that is whole, but not of use; `advice` is the way out."""
+    """A file that is whole, but not of use; `advice` is the fix."""
 
     def __init__(self, what: str, advice: str):
         super().__init__(what)
@@ -119,10 +119,10 @@ def reading(path: Path | str) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        told = str(problem) or type(problem).__name__
+        reason = str(problem) or type(problem).__name__
         advice = "if it is damaged or cut short, fetch it again"
         advice = problem.advice if isinstance(problem, Unusable) else advice
-        raise ValueError(f"{path} cannot be read ({told}); {advice}") from problem
+        raise ValueError(f"{path} cannot be read ({reason}); {advice}") from problem
 
 
 def most_bytes(path: Path) -> int:

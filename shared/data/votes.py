@@ -43,16 +43,16 @@ def votes_of(
         total = columns.get(f"{question}_total")
         if dataset.columns.count is not None:
             kinds.add("counted")
-            told, asked = _counted(question, given, total, rows)
+            counts, asked = _counted(question, given, total, rows)
         elif total is not None:
             kinds.add("fractions")
-            told, asked = _rebuilt(question, given, total, rows)
+            counts, asked = _rebuilt(question, given, total, rows)
         else:
             kinds.add("assumed")
-            told = _nearest(_shares(given, rows), dataset.columns.assumed_votes)
-            asked = told.sum(axis=0)
+            counts = _nearest(_shares(given, rows), dataset.columns.assumed_votes)
+            asked = counts.sum(axis=0)
         names = [f"{question}_{answer}" for answer in (*answers, "total")]
-        votes |= zip(names, np.vstack([told, asked]).astype(np.int32), strict=True)
+        votes |= zip(names, np.vstack([counts, asked]).astype(np.int32), strict=True)
     return {"votes_from": _all(min(kinds), len(rows.numbers)), **votes}
 
 
@@ -98,32 +98,32 @@ def _say_left_out(dataset: DatasetSpec, label: Column, left: np.ndarray, rows: R
     say_absent("dataset.classes", known, label)
     counts = pd.Series(label.values.filter(pa.array(left)).to_pandas()).value_counts()
     lower = {value.lower(): value for value in known}
-    told = []
+    classes_left = []
     for value, count in counts[:SHOWN].items():
         near = difflib.get_close_matches(value.lower(), lower, n=1)
         hint = f" (the nearest is {lower[near[0]]!r})" if near else ""
-        told.append(f"{value or '(empty)'!r} {count:,}{hint}")
+        classes_left.append(f"{value or '(empty)'!r} {count:,}{hint}")
     more = f" and {len(counts) - SHOWN} other classes" if len(counts) > SHOWN else ""
-    if told:
+    if classes_left:
         say(
             f"left out {left.sum():,} of {len(left):,} galaxies of {rows.path}, whose {label.name} is no class of "
-            f"dataset.classes: {', '.join(told)}{more}"
+            f"dataset.classes: {', '.join(classes_left)}{more}"
         )
 
 
 def _counted(question: str, given: list[Column], total: Column | None, rows: Rows):
     """The votes (answer, galaxy) and their total (galaxy,), whole numbers, from columns of counts."""
-    told = np.stack([as_numbers(column.values) for column in given])
+    counted = np.stack([as_numbers(column.values) for column in given])
     asked = None if total is None else as_numbers(total.values)
-    nobody = np.isnan(told).all(axis=0)
+    unlabelled = np.isnan(counted).all(axis=0)
     if asked is not None:
-        nobody &= np.isnan(asked) | (asked == 0)
-        asked = np.where(nobody, 0, asked)
+        unlabelled &= np.isnan(asked) | (asked == 0)
+        asked = np.where(unlabelled, 0, asked)
         _check_whole(total, asked, rows)
-    told[:, nobody] = 0
-    for column, counts in zip(given, told, strict=True):
+    counted[:, unlabelled] = 0
+    for column, counts in zip(given, counted, strict=True):
         _check_whole(column, counts, rows)
-    answered = told.sum(axis=0)
+    answered = counted.sum(axis=0)
     asked = answered if asked is None else asked
     for i in np.flatnonzero((answered > asked) | (asked > MOST))[:1]:
         raise ValueError(
@@ -131,7 +131,7 @@ def _counted(question: str, given: list[Column], total: Column | None, rows: Row
             f"may not exceed the votes, nor these {MOST:,}. Correct the table, or set "
             "dataset.columns.total=null to count the answers"
         )
-    return told, asked
+    return counted, asked
 
 
 def _check_whole(column: Column, counts: np.ndarray, rows: Rows) -> None:
@@ -152,10 +152,10 @@ def _rebuilt(question: str, given: list[Column], total: Column, rows: Rows):
     (Hamilton's method). Where they come to less, the total stays: some volunteers gave no answer that is known.
     """
     shares, asked = _shares(given, rows), as_numbers(total.values)
-    nobody = np.isnan(shares).all(axis=0)
-    asked = np.where(nobody & np.isnan(asked), 0, asked)
+    unlabelled = np.isnan(shares).all(axis=0)
+    asked = np.where(unlabelled & np.isnan(asked), 0, asked)
     _check_whole(total, asked, rows)
-    for i in np.flatnonzero(nobody & (asked > 0))[:1]:
+    for i in np.flatnonzero(unlabelled & (asked > 0))[:1]:
         raise ValueError(
             f"{rows.galaxy(i)} has {asked[i]:.0f} votes on {question}, but no share of any answer; correct it (0 votes "
             "where nobody was asked), or remove the row"
@@ -189,7 +189,7 @@ def _nearest(shares: np.ndarray, asked: np.ndarray | int) -> np.ndarray:
 
 
 def _dealt_out(shares: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """As many votes (answer, galaxy) as were `asked` for (galaxy,), in proportion to `shares` (answer, galaxy)."""
+    """Whole votes (answer, galaxy) in proportion to `shares` (answer, galaxy), that add up to `asked` (galaxy,)."""
     due = shares * (asked / shares.sum(axis=0))
     votes = np.floor(due)
     left = asked - votes.sum(axis=0)

@@ -36,12 +36,12 @@ def rounds(
     folder: Path,
     answers: Answers,
 ) -> Iterator[dict]:
-    """Each round in turn, as a record keeps it: what was labelled, the scores of the test galaxies, what is next.
+    """Each round in turn, as a record keeps it: what was labelled, the test galaxies' metrics, what to label next.
 
-    `answers`(number of the round, pool, rows) gives those of the pool whose votes have come in since `rows` of it were
+    `answers`(number of the ask, pool, rows) gives those of the pool whose votes have come in since `rows` of it were
     asked about, or None if none of these has: then the rounds end, and go on from there another time. The last round
-    only proposes galaxies. Every round leaves a checkpoint in `folder`, and a run that was stopped yields the rounds
-    it had done, then goes on. Raises ValueError if the checkpoint is not what the run left.
+    asks for no votes; it only proposes. Every round leaves a checkpoint in `folder`, and a run that was stopped yields
+    the rounds it had done, then goes on. Raises ValueError if the checkpoint is not what the run left.
     """
     spec, path = run.acquisition, folder / CHECKPOINT
     facts = made_of(run, images, *galaxies.parts)

@@ -1,4 +1,4 @@
-"""The one door to a framework: a backend is a package with these names."""
+"""The interface to a framework: a backend is a package with these names."""
 
 import os
 import tempfile
@@ -108,7 +108,7 @@ def load_backend(name: str, precision: str = "float32") -> Backend:
 def open_backend(spec: BackendSpec) -> Backend:
     """Import the framework of `spec` and configure it.
 
-    Raises ValueError, with the way out, if it cannot be imported or has not the device that `spec` wants.
+    Raises ValueError, with the fix, if it cannot be imported or has not the device that `spec` wants.
     """
     try:
         with suppress_stderr():

@@ -1,4 +1,4 @@
-"""The same batches, in the same order, for every backend."""
+"""Batches of training: which galaxies, in which order, under which views; equal in every backend."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -161,7 +161,7 @@ class Plan(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one step of training is given, on the device."""
+    """The arrays of one step of training, on the device."""
 
     images: Any  # uint8 (galaxy, y, x, channel)
     votes: Any  # (galaxy, answer)

@@ -125,7 +125,7 @@ def calibration(
     galaxies = len(values)
     counted = coverage(samples, yes, total)
     shares = [[row[side] / galaxies for row in counted] for side in (1, 2)]
-    told = {
+    measured = {
         "galaxies": galaxies,
         "rmse": rmse(samples, yes, total),
         "log_score": log_score(samples, yes, total),
@@ -140,23 +140,23 @@ def calibration(
         table = truth_coverage(samples, true_rho)
         _, expected, observed, _ = zip(*table, strict=True)
         off = coverage_test(expected, observed, len(true_rho))
-        told["truth"] = {"table": table, "error": coverage_error(table), **off._asdict()}
-    return told
+        measured["truth"] = {"table": table, "error": coverage_error(table), **off._asdict()}
+    return measured
 
 
 def best_rate(rates: list[dict], trained: float) -> float:
-    """The rate of the least log score; of several, the nearest to that `trained` with."""
+    """The rate of the lowest NLL; of several, the nearest to that `trained` with."""
     return min(rates, key=lambda row: (row["log_score"], abs(row["rate"] - trained)))["rate"]
 
 
 def gain(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """By how much log scores (galaxy,) fall from `before` to `after`: the mean, and its standard error."""
+    """By how much the NLL of each galaxy (galaxy,) falls from `before` to `after`: the mean, and its standard error."""
     with np.errstate(invalid="ignore"):  # votes that are impossible under both
         fallen = before - after
         return {"mean": mean(fallen), "error": float(fallen.std() / len(fallen) ** 0.5)}
 
 
-def told_of(measured: dict) -> str:
+def summary_of(measured: dict) -> str:
     """What was `measured`, in a line."""
     before, after, fallen = (measured[name] for name in ("trained", "chosen", "gain"))
     edge = " (the last one tried)" if after["rate"] in (RATES[0], RATES[-1]) else ""
@@ -164,5 +164,5 @@ def told_of(measured: dict) -> str:
     by = f"{fallen['mean']:.4f} ± {fallen['error']:.4f}"
     return (
         f"dropout {after['rate']}{edge} at prediction, trained with {before['rate']}: on {after['galaxies']} test "
-        f"galaxies the log score falls by {by} to {after['log_score']:.3f}, {p_values}"
+        f"galaxies the NLL falls by {by} to {after['log_score']:.3f} nats, {p_values}"
     )

@@ -45,7 +45,7 @@ def alone(run: RunSpec, number: int) -> RunSpec:
 def draw_plans(
     run: RunSpec, labelled: Labelled, size: int, origin: int, first: int, steps: int
 ) -> Plan:
-    """What `draw_plan` gives; of an ensemble, the plans of its members in one, each array (member, step, ...)."""
+    """The plan of training by `draw_plan`; of an ensemble, those of its members in one: (member, step, ...)."""
     plans = [
         draw_plan(alone(run, number), labelled, size, origin, first, steps)
         for number in range(run.training.members)
@@ -160,7 +160,7 @@ class Ensemble:
         )
 
     def describe(self) -> dict[str, str]:
-        """What the backend says of itself, and the number of members."""
+        """The backend's own description, and the number of members."""
         return {**self.backend.describe(), "members": str(self.members)}
 
     def peak_memory(self) -> int:

@@ -1,7 +1,7 @@
-"""How good a posterior is, told by votes it has not seen.
+"""How good a posterior is, measured on votes it has not seen.
 
 Everywhere: samples (galaxy, sample) of rho, the chance that a volunteer says yes; yes (galaxy,) of
-k and total (galaxy,) of N, the votes counted. A galaxy nobody was asked about (N = 0) tells
+k and total (galaxy,) of N, the votes counted. A galaxy without votes (N = 0) tells
 nothing and is left out of every measure; a measure of no galaxies at all is NaN. The posterior of
 the votes is Walmsley et al. 2020's mixture, p(k | N) = mean over samples of Binomial(k | N, rho); where
 `concentrations` (galaxy, sample) are given, of beta-binomials, whose rho scatters about the sample's by them.
@@ -97,7 +97,7 @@ def log_scores(
     total: np.ndarray,
     concentrations: np.ndarray | None = None,
 ) -> np.ndarray:
-    """-ln p(k | N) of each galaxy, float64 (galaxy,), in nats; 0 where nobody was asked."""
+    """-ln p(k | N) of each galaxy, float64 (galaxy,), in nats; 0 where there are no votes."""
     k, n = np.asarray(yes, np.float64), np.asarray(total, np.float64)
     scores = np.empty(len(n))
     for piece in pieces(len(n), np.shape(samples)[1]):

@@ -48,7 +48,7 @@ class Classification(NamedTuple):
 
 
 def find_exports(folder: Path) -> tuple[list[Path], list[str]]:
-    """The exports in `folder`, and a line that tells what else is there; hidden files are nobody's business."""
+    """The exports in `folder`, and a line about what else is there; hidden files are ignored."""
     paths = sorted(folder.glob("[!.]*"))
     exports = [path for path in paths if path.name.lower().endswith(KINDS) and path.is_file()]
     other = [path.name for path in paths if path not in exports]
@@ -63,7 +63,7 @@ def read_classifications(
     exports: Sequence[Path], galaxies: dict[str, str], notes: Counter
 ) -> list[Classification]:
     """Every classification of `galaxies` in the `exports`, each once; `notes` counts what is left out."""
-    said, persons, same = [], {}, {}
+    found, persons, same = [], {}, {}
     for path in exports:
         for where, row in _rows(path):
             number, person = _number(row, where), _person(row, where)
@@ -83,10 +83,10 @@ def read_classifications(
                 answers = list(_flat(_json(row, "annotations", list, where), where))
                 workflow, version = _workflow(row), row["workflow_version"].strip()
                 when = _when(row, where)
-                said.append(
+                found.append(
                     Classification(number, when, person, galaxy, workflow, version, answers, where)
                 )
-    return [one._replace(person=_who(same, one.person)) for one in said]
+    return [one._replace(person=_who(same, one.person)) for one in found]
 
 
 def _is(value: Any, *words: str) -> bool:
@@ -192,7 +192,7 @@ def _when(row: dict[str, str], where: str) -> datetime:
 
 
 def _galaxy(row: dict[str, str], where: str) -> str | None:
-    """What the one subject that was shown says of its galaxy; None: nothing, or there were several."""
+    """The galaxy named by the one subject that was shown; None: none is named, or there were several subjects."""
     subjects = [
         about
         for about in _json(row, "subject_data", dict, where).values()

@@ -34,8 +34,8 @@ def revealed(galaxies: Labelled, votes: int | None, seed: int) -> Labelled:
     yes, left = galaxies.yes.copy(), galaxies.total.copy()
     for piece in pieces(len(yes), votes):  # views, which are changed in place
         some_yes, some_left = yes[piece], left[piece]
-        for luck in uniforms(galaxy_keys(seed, "votes", galaxies.hashes[piece]), 0, votes).T:
-            some_yes -= luck * some_left < some_yes
+        for uniform in uniforms(galaxy_keys(seed, "votes", galaxies.hashes[piece]), 0, votes).T:
+            some_yes -= uniform * some_left < some_yes
             some_left -= some_left > 0
     yes, total = galaxies.yes - yes, galaxies.total - left
     return Labelled.yes_or_no(galaxies.rows, galaxies.hashes, yes, total)
@@ -96,7 +96,7 @@ def true_chances(store: Store, run: RunSpec) -> np.ndarray | None:
 
 def _enough(table: pd.DataFrame, run: RunSpec) -> pd.DataFrame:
     """The votes on the run's questions of the galaxies with minimum_votes on its own; prints what was left out."""
-    for line in table.attrs["told"]:
+    for line in table.attrs["messages"]:
         say(line)
     columns = [
         f"{question}_{answer}"

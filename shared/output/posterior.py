@@ -51,18 +51,18 @@ def posterior_table(
     )
     columns = _galaxy_columns(located(galaxies), in_training)
     yes = summarise_fractions({question: ("yes",)}, np.asarray(samples)[..., None], None)
-    chances = {name: values[:, 0] for name, values in yes._asdict().items()}
+    positive_summary = {name: values[:, 0] for name, values in yes._asdict().items()}
     low, high = votes_interval(samples, expected_votes)
-    opposite = {
-        "mean": 1 - chances["mean"],
-        "std": chances["std"],
-        "p05": 1 - chances["p95"],
-        "p50": 1 - chances["p50"],
-        "p95": 1 - chances["p05"],
+    negative_summary = {
+        "mean": 1 - positive_summary["mean"],
+        "std": positive_summary["std"],
+        "p05": 1 - positive_summary["p95"],
+        "p50": 1 - positive_summary["p50"],
+        "p95": 1 - positive_summary["p05"],
     }
     for answers, fractions, counts in (
-        (positive, chances, (low, high)),
-        (negative, opposite, (expected_votes - high, expected_votes - low)),
+        (positive, positive_summary, (low, high)),
+        (negative, negative_summary, (expected_votes - high, expected_votes - low)),
     ):
         prefix = column_prefix(question, answers)
         columns |= {f"{prefix}_{name}": values for name, values in fractions.items()}

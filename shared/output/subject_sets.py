@@ -111,7 +111,7 @@ def _send(asked: Path, note: dict) -> None:
 
 def _send_rows(service: Any, asked: Path, rows: list[dict[str, str]], note: dict) -> None:
     class Subject(service.Subject):
-        """One that knows whether its image arrived: the client tells nobody."""
+        """One that knows whether its image arrived, which the client does not report."""
 
         lost = False
 

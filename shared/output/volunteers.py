@@ -33,19 +33,19 @@ def count_votes(
     A classification counts once, in however many exports it is; a person counts once for a galaxy and question, with
     the answer given first. Whoever passed a task over has no vote on it. What was classified before the project went
     live does not count. `oracle` says which workflow counts, which task asks which question, and what answers are
-    called there. The table's attrs["told"] is a list of lines: what was left out, and how tasks were understood. Raises
-    ValueError, naming the file and line, for what cannot be read or understood, and where several workflows, or several
-    wordings of a task, could be meant.
+    called there. The table's attrs["messages"] is a list of lines: what was left out, and how tasks were understood.
+    Raises ValueError, naming the file and line, for what cannot be read or understood, and where several workflows, or
+    several wordings of a task, could be meant.
     """
     _check_oracle(oracle, questions)
     galaxies, notes, voted = asked_galaxies(folder), Counter(), set()
     exports, unread = find_exports(folder / EXPORTS)
-    said = sorted(
+    classifications = sorted(
         read_classifications(exports, galaxies, notes), key=lambda one: (one.when, one.number)
     )
-    said = _of_one_workflow(said, oracle, notes)
+    classifications = _of_one_workflow(classifications, oracle, notes)
     known = known_words(oracle, questions)
-    tasks, told = match_tasks(said, oracle, questions, known)
+    tasks, messages = match_tasks(classifications, oracle, questions, known)
     axis = [
         f"{question}_{answer}"
         for question in questions
@@ -54,7 +54,7 @@ def count_votes(
     rows = {name: row for row, name in enumerate(galaxies.values())}
     places = {name: place for place, name in enumerate(axis)}
     votes = np.zeros((len(galaxies), len(axis)), np.int64)
-    for one, question, answer in match_answers(said, tasks, known, notes):
+    for one, question, answer in match_answers(classifications, tasks, known, notes):
         vote = (one.person, one.galaxy, question)
         if vote in voted:
             notes["{} answers by someone who had answered before; the first one counts"] += 1
@@ -63,7 +63,9 @@ def count_votes(
         for column in (answer, "total"):
             votes[rows[one.galaxy], places[f"{question}_{column}"]] += 1
     table = pd.DataFrame(votes, pd.Index(list(rows), dtype=str, name="id"), axis)
-    table.attrs["told"] = unread + [line.format(count) for line, count in notes.items()] + told
+    table.attrs["messages"] = (
+        unread + [line.format(count) for line, count in notes.items()] + messages
+    )
     return table
 
 
@@ -83,11 +85,11 @@ def _check_oracle(oracle: OracleSpec, questions: Mapping[str, Sequence[str]]) ->
 
 
 def _of_one_workflow(
-    said: list[Classification], oracle: OracleSpec, notes: Counter
+    classifications: list[Classification], oracle: OracleSpec, notes: Counter
 ) -> list[Classification]:
     """Those of `said` that are of oracle.workflow, or all, which must be of one workflow; `notes` counts the others."""
-    counts = Counter(one.workflow[0] for one in said)
-    names = {one.workflow[0]: one.workflow[1] for one in said}
+    counts = Counter(one.workflow[0] for one in classifications)
+    names = {one.workflow[0]: one.workflow[1] for one in classifications}
     there = ", ".join(
         f"{number} ({names[number]}, {count} classifications)" for number, count in counts.items()
     )
@@ -97,15 +99,19 @@ def _of_one_workflow(
                 f"what was classified is of several workflows, whose tasks may ask different things: {there}; say "
                 f"which is meant, such as oracle.workflow={next(iter(counts))}"
             )
-        return said
-    called = {one.workflow[0] for one in said if folded(one.workflow[1]) == folded(oracle.workflow)}
+        return classifications
+    called = {
+        one.workflow[0]
+        for one in classifications
+        if folded(one.workflow[1]) == folded(oracle.workflow)
+    }
     wanted = {oracle.workflow} if oracle.workflow in counts else called
-    if said and len(wanted) != 1:
+    if classifications and len(wanted) != 1:
         raise ValueError(
             f"oracle.workflow is {oracle.workflow!r}, which names {'several' if wanted else 'none'} of the workflows "
             f"that were classified: {there}; give the number of one"
         )
-    kept = [one for one in said if one.workflow[0] in wanted]
-    if left := len(said) - len(kept):
+    kept = [one for one in classifications if one.workflow[0] in wanted]
+    if left := len(classifications) - len(kept):
         notes["{} classifications are of other workflows; left out"] = left
     return kept

@@ -72,7 +72,7 @@ def _meanings(known: Mapping[str, str], texts: Iterable[str]) -> dict[str, str]:
 
 
 def match_tasks(
-    said: list[Classification],
+    classifications: list[Classification],
     oracle: OracleSpec,
     questions: Mapping[str, Sequence[str]],
     known: dict[str, dict[str, str]],
@@ -83,7 +83,7 @@ def match_tasks(
     answered to it.
     """
     texts = defaultdict(set)
-    for one in said:
+    for one in classifications:
         for pair, some in one.answers:
             texts[pair].update(some or ())
     if oracle.tasks:
@@ -92,8 +92,10 @@ def match_tasks(
             pair: by_words[words] for pair in texts if (words := _letters(pair[1])) in by_words
         }
         tasks = {pair: oracle.tasks[pair[0]] for pair in texts if pair[0] in oracle.tasks}
-        _check_wordings({pair: tasks[pair] for pair in tasks.keys() - named.keys()}, said)
-        tasks, told = tasks | named, []
+        _check_wordings(
+            {pair: tasks[pair] for pair in tasks.keys() - named.keys()}, classifications
+        )
+        tasks, messages = tasks | named, []
     else:
         names = Counter(map(_letters, questions))
         plain = {_letters(question): question for question in questions}
@@ -106,16 +108,16 @@ def match_tasks(
         left = [pair for pair in sorted(texts) if pair not in tasks]
         free = [question for question in questions if question not in tasks.values()]
         tasks |= _by_answers({pair: texts[pair] - {NO_LABEL} for pair in left}, free, known)
-        _check_wordings(tasks, said)
-        told = [f"task {_named(pair)} is taken for {tasks[pair]}" for pair in sorted(tasks)]
+        _check_wordings(tasks, classifications)
+        messages = [f"task {_named(pair)} is taken for {tasks[pair]}" for pair in sorted(tasks)]
     if other := [_named(pair) for pair in sorted(texts) if pair not in tasks]:
-        told.append(f"tasks that ask none of the questions: {', '.join(other[:NAMED])}")
+        messages.append(f"tasks that ask none of the questions: {', '.join(other[:NAMED])}")
     if unasked := [question for question in questions if question not in tasks.values()]:
-        told += [f"no task asked {', '.join(unasked)}"] if said else []
-    return tasks, told
+        messages += [f"no task asked {', '.join(unasked)}"] if classifications else []
+    return tasks, messages
 
 
-def _check_wordings(tasks: dict[Pair, str], said: list[Classification]) -> None:
+def _check_wordings(tasks: dict[Pair, str], classifications: list[Classification]) -> None:
     """Raise ValueError if one task is taken for a question in several wordings: the workflow was changed on the way."""
     wordings = defaultdict(dict)
     for (task, words), question in sorted(tasks.items()):
@@ -123,24 +125,24 @@ def _check_wordings(tasks: dict[Pair, str], said: list[Classification]) -> None:
             wordings[task, question].setdefault(_letters(words), words)
     for (task, question), found in wordings.items():
         if len(found) > 1:
-            told = [_wording(task, words, said) for words in found.values()]
+            descriptions = [_wording(task, words, classifications) for words in found.values()]
             first = " ".join(re.sub(r"\W", " ", folded(next(iter(found.values())))).split())
             raise ValueError(
-                f"task {task} is taken for {question}, but was asked in several wordings: {'; '.join(told)}. Say with "
-                f"oracle.tasks which of these ask {question}, all of them if they mean the same, by their words: such "
-                f"as '+oracle.tasks={{{first}: {question}}}'"
+                f"task {task} is taken for {question}, but was asked in several wordings: {'; '.join(descriptions)}. "
+                f"Say with oracle.tasks which of these ask {question}, all of them if they mean the same, by their "
+                f"words: such as '+oracle.tasks={{{first}: {question}}}'"
             )
 
 
-def _wording(task: str, words: str, said: list[Classification]) -> str:
+def _wording(task: str, words: str, classifications: list[Classification]) -> str:
     versions = [
         one.version
-        for one in said
+        for one in classifications
         for pair, _ in one.answers
         if pair[0] == task and _letters(pair[1]) == _letters(words)
     ]
-    told = ", ".join(sorted(set(versions))[:NAMED])
-    return f"{_named((task, words))} by {len(versions)} classifications of version {told}"
+    named_versions = ", ".join(sorted(set(versions))[:NAMED])
+    return f"{_named((task, words))} by {len(versions)} classifications of version {named_versions}"
 
 
 def _by_answers(
@@ -180,7 +182,7 @@ def _named(pair: Pair) -> str:
 
 
 def match_answers(
-    said: list[Classification],
+    classifications: list[Classification],
     tasks: dict[Pair, str],
     known: dict[str, dict[str, str]],
     notes: Counter,
@@ -188,7 +190,7 @@ def match_answers(
     """Every (classification, question, answer), in the order in which they were given."""
     given = [
         (one, pair, tasks[pair], texts)
-        for one in said
+        for one in classifications
         for pair, texts in one.answers
         if pair in tasks and texts != ()
     ]

@@ -82,7 +82,7 @@ class Case:
         return self.backend.init(self.run, self.start)
 
     def shown(self, images: np.ndarray, views: Views) -> np.ndarray:
-        """What the framework itself makes of images: `seen` tells how well; later checks start from it.
+        """The `views` of `images`, computed by the framework: `seen` checks these; later checks start from them.
 
         A warp is right to a millionth in float32, which is enough to carry a unit across a kink. It is the compiled
         one, as in training: the same lines run one by one round otherwise.

@@ -78,7 +78,7 @@ def augmented_images(case: Case) -> float:
 
 
 def augmented_images_as_w20(case: Case) -> float:
-    """The same in W+20's two resamplings, black corners, pixels of 0 to 255."""
+    """What the network is shown, in W+20's two resamplings, black corners, pixels of 0 to 255."""
     looks = replace(
         case.run.augmentation, resampling="nearest", border="zero", rotation="half", zoom_per="call"
     )
@@ -238,7 +238,7 @@ def gradient(case: Case) -> float:
 
 
 def tied_gradient(case: Case) -> float:
-    """The same where every max-pool of a block is a tie: on flat sky, and where a kernel of zeros leaves only its bias.
+    """The gradient where every max-pool is a tie: on flat sky, and where a kernel of zeros leaves only its bias.
 
     On flat sky it makes no difference which of four equals gets the gradient; with the kernel of zeros it does.
     """
@@ -279,7 +279,7 @@ def training(case: Case) -> float:
 
 
 def long_training(case: Case) -> float:
-    """The same after two hundred steps, of the run's own form."""
+    """Weights and moments after two hundred steps of Adam, of the run's own form."""
     return trained(case, case.run.training.epsilon_form, LONG)
 
 

@@ -1,4 +1,4 @@
-"""How far a framework is from the specification: one error per check, from random words up to posterior samples.
+"""How far a framework is from the specification: one error per check, from random bits up to posterior samples.
 
 Every framework is compared with `shared.proof.reference`, alone in its process, never with another framework. An error
 is max |difference| / max |oracle|, or, for what must be bit-identical, how many numbers differ.
@@ -53,7 +53,7 @@ UNBOUNDED = float("inf")
 TOLERANCES = {  # max |difference| / max |oracle|; of EXACT checks how many numbers may differ
     "float64": {check: 0 if check in EXACT else 1e-12 for check in CHECKS}
     | {"training": 1e-10, "long_training": 1e-10},
-    # Adam divides by the size of the slope itself, so in float32 a rounding error of a slope near zero moves its weight
+    # Adam divides by the size of the gradient itself, so in float32 a rounding error of one near zero moves its weight
     # by a whole step: float64 shows that the algorithm is the same, and float32 has no tolerance for training.
     "float32": {check: 0 if check in EXACT else 1e-5 for check in CHECKS} | {"training": UNBOUNDED},
 }

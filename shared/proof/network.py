@@ -35,7 +35,7 @@ def forward(
     """Go through a network.
 
     `moments` None: batch norms divide by those of the batch. `kept` says what each layer that drops something keeps;
-    one that is not in it keeps all. `kinks` are activations as somebody else has them, who decides where a layer bends.
+    one that is not in it keeps all. `kinks` are another program's activations, by which ReLU and max-pool choose.
     """
     parts, running = nested(weights), nested(moments or {})
     values, pullbacks, found = {source(network): x}, {}, {}

@@ -17,11 +17,11 @@ Weights = dict[str, np.ndarray]
 
 
 class Given(NamedTuple):
-    """What a layer is given beside its weights and inputs."""
+    """Arguments of a layer besides its weights and inputs."""
 
     moments: Weights | None = None  # mean and variance for a batch norm; None: those of the batch
     kept: np.ndarray | None = None  # bool, what a layer keeps; None: everything, nothing is scaled
-    kinks: np.ndarray | None = None  # the input as somebody else has it, who decides where it bends
+    kinks: np.ndarray | None = None  # another program's input, by which ReLU and max-pool choose
 
 
 def conv(operation, weights, given, x):

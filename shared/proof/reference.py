@@ -100,7 +100,7 @@ def loss(
 
 
 class Gradients(NamedTuple):
-    """What a batch says of the weights."""
+    """The loss of a batch, its gradients, and the moments found in it."""
 
     loss: float
     gradients: Weights  # the loss' gradient with respect to every weight
@@ -119,8 +119,8 @@ def gradients(
 ) -> Gradients:
     """The loss and its gradient with respect to every weight, of votes (galaxy, answer).
 
-    `kinks` are layers' activations as somebody else has them, who decides in this one's place which units are above 0
-    and which of a square is the largest. `moments` are those of frozen batch norms.
+    `kinks` are another program's activations of the layers, by which ReLU and max-pool choose: which units are above 0,
+    which of a square is the largest. `moments` are those of frozen batch norms.
     """
     model = model_of(spec)
     body = forward(model.encoder, weights, x, moments, kept, kinks)

@@ -1,6 +1,6 @@
 """A run's settings as nested plain data: their full names, such as `training.steps`, and which task reads which.
 
-The standard library is enough for it, so that the door may ask before anything else is imported.
+The standard library is enough for it, so that the command line may ask before anything else is imported.
 """
 
 import copy
@@ -147,10 +147,10 @@ def check_used(task: str, keys: Iterable[str]) -> None:
     if strange := [key for key in dict.fromkeys(keys) if not uses(task, key)]:
         own = [name for name in USES[task] if name[0] != "~"]
         but = [name[1:] for name in USES[task] if name[0] == "~"]
-        told = ", ".join([*own, "experiment", "outputs", "folder", "again"])
-        told += f" (without {', '.join(but)})" if but else ""
+        used = ", ".join([*own, "experiment", "outputs", "folder", "again"])
+        used += f" (without {', '.join(but)})" if but else ""
         raise ValueError(
-            f"{task} does not use {', '.join(strange)}; leave it out: {task} uses {told}"
+            f"{task} does not use {', '.join(strange)}; leave it out: {task} uses {used}"
         )
 
 

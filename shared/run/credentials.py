@@ -69,10 +69,10 @@ def authorization(host: str) -> str | None:
 
     Raises ValueError, without saying what it is, if that is no line of ASCII.
     """
-    if told := os.environ.get(VARIABLE):
-        if not (told.isascii() and told.isprintable()):
+    if value := os.environ.get(VARIABLE):
+        if not (value.isascii() and value.isprintable()):
             raise ValueError(f"{VARIABLE} is not one line of ASCII; write e.g. 'Bearer TOKEN'")
-        return told
+        return value
     try:
         entry = netrc.netrc(os.environ.get("NETRC")).hosts.get(host)
     except FileNotFoundError:

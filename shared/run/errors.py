@@ -42,24 +42,24 @@ def open_streams() -> None:
 def complain(error: Exception, folder: Path | None = None) -> int:
     """Print `error` as one line, or as a traceback where TRIZOO_TRACEBACK=1; the exit status.
 
-    The traceback of an error that nobody foresaw is kept in `folder`, where there is one. Nothing is said if whoever
+    The traceback of an unexpected error is kept in `folder`, where there is one. Nothing is said if whoever
     read what is printed has gone, as in `trizoo ... | head`.
     """
     if isinstance(error, BrokenPipeError) and printed_in_vain():
         return 128 + signal.SIGPIPE
     known, trace = explain(error), "".join(traceback.format_exception(error))
-    said = (
+    message = (
         known or f"a fault of trizoo ({type(error).__name__}: {error}); {keep_trace(trace, folder)}"
     )
     traced = os.environ.get("TRIZOO_TRACEBACK") == "1"
-    said = printable(trace if traced else f"trizoo: {' '.join(said.split())}\n")
+    message = printable(trace if traced else f"trizoo: {' '.join(message.split())}\n")
     with suppress(OSError):
-        print(said, end="", file=sys.stderr, flush=True)
+        print(message, end="", file=sys.stderr, flush=True)
     return REFUSED if known else FAULT
 
 
 def printed_in_vain() -> bool:
-    """Whether nobody reads standard output any more; then it goes nowhere from now on, so that it is not said."""
+    """Whether standard output has lost its reader; from then on it is discarded, so that no error is printed."""
     there = select.poll()
     there.register(1, 0)
     if gone := any(event & (select.POLLERR | select.POLLHUP) for _, event in there.poll(0)):
@@ -80,33 +80,33 @@ def keep_trace(trace: str, folder: Path | None) -> str:
 
 def explain(error: BaseException) -> str | None:
     """What `error` means and what to do; None for one that should not have come this far."""
-    said, kind = str(error) or type(error).__name__, type(error)
+    message, kind = str(error) or type(error).__name__, type(error)
     number = error.errno if isinstance(error, OSError) else None
     if (
         isinstance(error, MemoryError)
         or number == errno.ENOMEM
         or kind.__name__ in ("OutOfMemoryError", "ResourceExhaustedError")
-        or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(said))
+        or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(message))
     ):
         return (
-            f"out of memory ({short(said)}); lower backend.chunk and training.batch_size (or bench.batch_size), or "
+            f"out of memory ({short(message)}); lower backend.chunk and training.batch_size (or bench.batch_size), or "
             "run it where there is more"
         )
     if number in (errno.ENOSPC, errno.EDQUOT) or (
-        kind.__name__ == "SafetensorError" and "os error 28" in said
+        kind.__name__ == "SafetensorError" and "os error 28" in message
     ):
-        return f"the disk is full, or your share of it ({short(said)}); free some space, then {GOES_ON}"
+        return f"the disk is full, or your share of it ({short(message)}); free some space, then {GOES_ON}"
     if isinstance(error, ValueError | OSError):
-        return said
+        return message
     if isinstance(error, RecursionError):
         return "something that was read, a file or a key's value, is nested too deeply; make it flatter"
     if kind.__module__.startswith("pyarrow"):
-        return f"a Parquet file cannot be read or written ({short(said)}); make it anew"
+        return f"a Parquet file cannot be read or written ({short(message)}); make it anew"
     if kind.__name__ == "SafetensorError":
-        return f"a safetensors file cannot be read or written ({short(said)}); make it anew"
+        return f"a safetensors file cannot be read or written ({short(message)}); make it anew"
     if isinstance(error, ImportError):
         return (
-            f"{sys.executable} cannot import what this needs ({short(said)}); install trizoo there, or set "
+            f"{sys.executable} cannot import what this needs ({short(message)}); install trizoo there, or set "
             "backend.python to an interpreter that has it"
         )
     return None

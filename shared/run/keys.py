@@ -1,9 +1,9 @@
 """Randomness without state: every number is a function of (seed, purpose, galaxy, step or sample, index).
 
 The generator is Threefry-2x32 with 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), a
-counter-based one: a key and a counter of two 32-bit words each give two random words. Each framework has the same
-function in its own words (`impl_*/keys.py`), equal to this one bit for bit. So a galaxy's dropout masks and warps do
-not depend on the batch it is in, on the order of the table or on the framework.
+counter-based one: a key and a counter of two 32-bit words each give two words of random bits. `impl_*/keys.py` write
+the same function in each framework, equal to this one bit for bit. So a galaxy's dropout masks and warps do not depend
+on the batch it is in, on the order of the table or on the framework.
 
     seed -> key of a purpose -> key of a galaxy (by the hash of its id) -> words at (step or sample, index)
 """
@@ -46,7 +46,7 @@ def galaxy_hash(ids, purpose: str = "") -> np.ndarray:
 
 
 def threefry2x32(key: np.ndarray, counter: np.ndarray) -> np.ndarray:
-    """Random words uint32 (..., 2) of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
+    """Random bits, uint32 (..., 2), of key uint32 (..., 2) and counter uint32 (..., 2), broadcast."""
     key, counter = np.broadcast_arrays(np.asarray(key, np.uint32), np.asarray(counter, np.uint32))
     keys = (key[..., 0], key[..., 1], key[..., 0] ^ key[..., 1] ^ np.uint32(PARITY))
     with np.errstate(
@@ -83,7 +83,7 @@ LAYER_SHIFT = 24  # bits of a counter's second word below the layer's number
 
 
 def bits(keys: np.ndarray, index: np.ndarray | int, count: int, layer: int = 0) -> np.ndarray:
-    """`count` random words uint32 (..., count) for keys (..., 2) at each index (...), a step or a sample.
+    """`count` words of random bits, uint32 (..., count), for keys (..., 2) at each index (...), a step or a sample.
 
     Words 2j and 2j + 1 are the two of the counter (index, j + 2^24 x `layer`): each layer has words of its own.
     """

@@ -39,7 +39,7 @@ def run_child(words: list[str], command: str, environment: dict[str, str], lock:
         os.close(writing)
 
 
-def told_by_parent(words: list[str]) -> tuple[str, int | None]:
+def parse_child(words: list[str]) -> tuple[str, int | None]:
     """The command and the pipe, if there is one, that a run's process was told of in `words`."""
     if words and (pipe := re.fullmatch(r"--parent=(\d+)", words[0])):
         return shlex.join(words[1:]), int(pipe[1])

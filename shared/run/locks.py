@@ -1,7 +1,8 @@
 """Locks that keep processes apart: a lock is a file, and is held as long as its descriptor is open, here or in a child.
 
-The system lets go of it when its last holder ends, however it ends, so that no lock is ever left over. Only the
-standard library is imported here.
+The system lets go of it when its last holder ends, however it ends, so that no lock is ever left over. The package
+filelock cannot do that: it frees the lock while a child still holds it, and on a file system without locks it leaves
+its file behind when it is killed. Only the standard library is imported here.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Long work: done by threads in order, and how far it has come, on standard error: a bar at a terminal, else lines."""
+"""Long work: done by threads in order, and how far it has come, in lines on standard error."""
 
 import os
 import sys
@@ -6,20 +6,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
-EVERY = 10.0  # seconds between plain lines
-SHORT = 2.0  # seconds; work that is done sooner gets no plain line
+EVERY = 10.0  # seconds between lines, where no terminal shows the last one all the time
+SHORT = 2.0  # seconds; work that is done sooner gets no line
 
 
 def printable(text: str) -> str:
@@ -47,14 +40,14 @@ def track(
 ) -> Iterator:
     """Each of `things` in turn, while showing how many are done, how fast, and the time left.
 
-    A thing counts `weight`(thing), or 1, once the caller is done with it. `total` is found from `things`
-    where they know their length.
+    A terminal shows it in one line that changes in place; anything else gets a line every `EVERY` seconds. A thing
+    counts `weight`(thing), or 1, once the caller is done with it. `total` is found from `things` where they know
+    their length.
     """
     weigh = weight or (lambda thing: 1)
     if total is None and hasattr(things, "__len__"):
         total = sum(weigh(thing) for thing in things) if weight else len(things)
-    show = _with_bar if sys.stderr.isatty() else _with_lines
-    return show(things, what, total, unit, weigh)
+    return _tracked(things, printable(what), total, unit, weigh)
 
 
 def in_order(function: Callable, things: Iterable) -> Iterator:
@@ -80,41 +73,20 @@ def in_order(function: Callable, things: Iterable) -> Iterator:
                 future.cancel()
 
 
-def _with_bar(things, what, total, unit, weigh):
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(unit),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(printable(what), total=total)
-        for thing in things:
-            yield thing
-            progress.advance(task, weigh(thing))
-
-
-class _Rate(ProgressColumn):
-    def __init__(self, unit: str):
-        super().__init__()
-        self.unit = unit
-
-    def render(self, task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.4g} {self.unit}/s")
-
-
-def _with_lines(things, what, total, unit, weigh):
+def _tracked(things, what, total, unit, weigh):
     start = last = time.monotonic()
     done = 0
-    for thing in things:
-        yield thing
-        done += weigh(thing)
-        now = time.monotonic()
-        if now - last >= EVERY:
-            last = now
-            say(_line(what, done, total, unit, now - start))
+    at_terminal = sys.stderr.isatty()
+    with Console(stderr=True).status(Text(what)) if at_terminal else nullcontext() as status:
+        for thing in things:
+            yield thing
+            done += weigh(thing)
+            now = time.monotonic()
+            if at_terminal:
+                status.update(Text(_line(what, done, total, unit, now - start)))
+            elif now - last >= EVERY:
+                last = now
+                say(_line(what, done, total, unit, now - start))
     seconds = time.monotonic() - start
     if seconds >= SHORT:
         say(f"{what}: {done:,} {unit} in {_span(seconds)}, {done / seconds:,.4g} {unit}/s")
@@ -123,7 +95,7 @@ def _with_lines(things, what, total, unit, weigh):
 def _line(what: str, done: int, total: int | None, unit: str, seconds: float) -> str:
     of_total = "" if total is None else f" of {total:,}"
     left = "" if total is None or not done else f", {_span(seconds * (total - done) / done)} left"
-    return f"{what}: {done:,}{of_total} {unit}, {done / seconds:,.4g} {unit}/s{left}"
+    return f"{what}: {done:,}{of_total} {unit}, {done / max(seconds, 1e-9):,.4g} {unit}/s{left}"
 
 
 def _span(seconds: float) -> str:

@@ -56,9 +56,9 @@ def layers(questions: Questions, leads: Leads) -> dict[str, int]:
     return {question: layer(question, ()) for question in questions}
 
 
-def known(said: str, name: str, names: Sequence[str] | Mapping) -> None:
+def known(sentence: str, name: str, names: Sequence[str] | Mapping) -> None:
     """Raise ValueError, which begins with what was `said`, unless `name` is one of `names`."""
     if name not in names:
         near = get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" (the nearest is {near[0]!r})" if near else ""
-        raise ValueError(f"{said}, which is none of {', '.join(names)}{hint}; correct it")
+        raise ValueError(f"{sentence}, which is none of {', '.join(names)}{hint}; correct it")

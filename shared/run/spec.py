@@ -1,7 +1,7 @@
 """A run, as plain frozen data: what conf/ spells out and everything is built from.
 
 YAML holds numbers and names; these classes hold their meaning and refuse what cannot be run. Every error says
-the value, the rule and the way out. Only `trizoo.py` knows Hydra; what arrives here is a plain nested dict.
+the value, the rule and the fix. Only `trizoo.py` knows Hydra; what arrives here is a plain nested dict.
 """
 
 import hashlib
@@ -274,7 +274,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class MatchSpec:
-    """The same galaxies in two stores."""
+    """How galaxies of two stores are matched."""
 
     store: str | None  # the folder of the other store
     radius: float  # arcseconds
@@ -581,16 +581,14 @@ class OracleSpec:
 class BenchSpec:
     """What is timed, of whom, and how often; see benchmarks/METHOD.md."""
 
-    programs: tuple[
-        str, ...
-    ]  # of benchmarks/programs, timed turn about; none: this run's backend alone
+    programs: tuple[str, ...]  # of benchmarks/programs, interleaved; none: this run's backend alone
     tasks: tuple[str, ...]  # files of benchmarks/tasks
     batch_size: int
     warmup: int  # calls, at most, until a task is steady
     rounds: int  # in each, every program has its turn
     repeats: int  # calls in a turn
     galaxies: int  # of the dataset, for the tasks that read a store
-    target: float  # log score (nat), the less the better, that the task quality trains to
+    target: float  # NLL (nats, lower is better) that the task quality trains to
     pythons: dict[str, str]  # the interpreter of each program that needs an environment of its own
     price_per_hour: float  # of the machine, for the report's ledger of costs
     patience: float  # seconds that a program may take over its first call, its warm-up or a turn

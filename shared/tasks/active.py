@@ -25,7 +25,7 @@ TEST_GALAXIES = 2500  # at most so many are sampled after each round of active l
 
 
 def active(run: RunSpec, folder: Path) -> dict:
-    """Active learning on galaxies whose votes come as they are asked about; then whom to ask about next.
+    """Active learning on galaxies whose votes are revealed as they are chosen; then which galaxies to label next.
 
     Where volunteers have yet to answer, the outcome has no results, but says under "waiting" what to do.
     """
@@ -53,7 +53,7 @@ def active(run: RunSpec, folder: Path) -> dict:
 
 
 def round_record(store: Store, entry: dict) -> dict:
-    """A round as a record keeps it: galaxies by their ids, "acquired" and "unanswered" (null: not heard of yet)."""
+    """A round as a record keeps it: galaxies by their ids, "acquired" and "unanswered" (null: no votes yet)."""
     names = ("labelled", "scores", "chances", "votes", "loss", "seconds", "test", "pool", "digest")
     ids, unanswered = store.galaxies["id"], entry["unanswered"]
     return {name: entry[name] for name in names} | {

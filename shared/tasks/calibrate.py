@@ -18,7 +18,7 @@ from shared.method.calibration import (
     calibration,
     gain,
     pit_uniforms,
-    told_of,
+    summary_of,
 )
 from shared.method.ensemble import open_networks
 from shared.method.metrics import log_score, log_scores
@@ -36,7 +36,7 @@ from shared.tasks.results import where
 def calibrate(run: RunSpec, folder: Path) -> dict:
     """The task: the calibration of a fit on its test galaxies, with its dropout rate and with the best one.
 
-    The best rate at prediction, and only there, has the best log score on validation galaxies (as Guo et al. 2017
+    The best rate at prediction, and only there, has the lowest NLL on validation galaxies (as Guo et al. 2017
     choose a temperature); weights stay as they are. Raises ValueError if there are no such galaxies with votes.
     """
     path, start = fitted(run)
@@ -76,7 +76,7 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
     }
     write_json(folder / "calibration.json", results)
     write_csv(folder / "calibration.csv", pd.DataFrame(rates))
-    results |= {"peak_memory_bytes": backend.peak_memory(), "summary": told_of(measured)}
+    results |= {"peak_memory_bytes": backend.peak_memory(), "summary": summary_of(measured)}
     return {"where": where(backend), "results": results}
 
 

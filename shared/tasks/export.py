@@ -66,11 +66,11 @@ def _onnx(run: RunSpec, folder: Path) -> dict:
     try:
         import onnxruntime
     except ImportError:
-        far, told = None, "not compared with the specification, for want of onnxruntime"
+        far, compared = None, "not compared with the specification, for want of onnxruntime"
     else:
         far = difference(run, weights, files)
         what = "rho" if run.questions is None else "logits"
-        told = (
+        compared = (
             f"{what} is the specification's to {far:.1e} in onnxruntime {onnxruntime.__version__}"
         )
     for name, data in files.items():
@@ -80,6 +80,6 @@ def _onnx(run: RunSpec, folder: Path) -> dict:
         "bytes": {name: len(data) for name, data in files.items()},
         "opset": OPSET,
         "difference": far,
-        "summary": f"{', '.join(files)} in {folder}; {told}",
+        "summary": f"{', '.join(files)} in {folder}; {compared}",
     }
     return {"where": {}, "results": results}

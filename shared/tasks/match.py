@@ -28,7 +28,7 @@ def match(run: RunSpec, folder: Path) -> dict:
     write_whole(folder / f"{MATCHES}.parquet", lambda path: table.to_parquet(path, index=False))
     write_csv(folder / f"{MATCHES}.csv", table)
     middle = float(pairs["separation"].median()) if len(pairs) else None
-    told = "" if middle is None else f", the middle one {middle:.2f} arcsec apart"
+    distance = "" if middle is None else f", the middle one {middle:.2f} arcsec apart"
     results = {
         "stores": [str(this.folder), str(other.folder)],
         "galaxies": [len(this.galaxies), len(other.galaxies)],
@@ -38,6 +38,6 @@ def match(run: RunSpec, folder: Path) -> dict:
         "median_separation": middle,
         "questions": shared_questions(this, other),
         "summary": f"{len(pairs)} of {len(this.galaxies)} galaxies are among the {len(other.galaxies)} of "
-        f"{other.folder}{told}: {folder / f'{MATCHES}.csv'}",
+        f"{other.folder}{distance}: {folder / f'{MATCHES}.csv'}",
     }
     return {"where": {}, "results": results}

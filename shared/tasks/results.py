@@ -123,7 +123,7 @@ def provenance(run: RunSpec, folder: Path) -> dict[str, Any]:
 
 
 def facts(run: RunSpec) -> dict[str, Any]:
-    """What a file of weights or posteriors says of the run that made it."""
+    """The facts about a run that its files of weights and posteriors carry."""
     return {
         "question": run.question,
         "positive": list(run.positive),
@@ -140,7 +140,7 @@ def facts(run: RunSpec) -> dict[str, Any]:
 
 
 def where(backend: Backend) -> dict[str, str]:
-    """What a run ran on: the backend's own words, and the memory allocator's setting, which decides speed on a CPU."""
+    """What a run ran on: the backend's description, and the memory allocator, which decides speed on a CPU."""
     return {**backend.describe(), "allocator": allocator()}
 
 
@@ -163,6 +163,6 @@ def summarise(test: dict | None) -> str:
     if test is None:
         return "no test galaxies"
     if "tree" in test:
-        told, count = test["tree"]["nll"], len(test["tree"]["questions"])
-        return f"test NLL {told:.3f} nats over {count} questions (lower is better)"
-    return f"test vote fractions to {test['rmse']:.3f} (rms), log score {test['log_score']:.3f}"
+        nll, count = test["tree"]["nll"], len(test["tree"]["questions"])
+        return f"test NLL {nll:.3f} nats over {count} questions (lower is better)"
+    return f"test RMSE {test['rmse']:.3f}; test NLL {test['log_score']:.2f} nats (lower is better)"

@@ -92,9 +92,15 @@ class Archives:
         inside, refused = {}, 0
         for path in self.paths:
             inside[path] = {}
-            for told, place in scan(path):
-                outside = told.startswith("/") or ".." in told.split("/") or not is_text(told)
-                name = "/".join(part for part in told.split("/") if part not in ("", ".", ".."))
+            for stored_name, place in scan(path):
+                outside = (
+                    stored_name.startswith("/")
+                    or ".." in stored_name.split("/")
+                    or not is_text(stored_name)
+                )
+                name = "/".join(
+                    part for part in stored_name.split("/") if part not in ("", ".", "..")
+                )
                 if is_image(name) and (outside or place is None):
                     refused += 1
                 elif is_image(name):

@@ -67,7 +67,7 @@ def kept_images(folder: Path) -> dict[str, Download]:
 
 
 def inside(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Where the files that somebody else calls `names`, paths with /, are kept in `folder`.
+    """Where files of a remote collection, `names` with /, are kept in `folder`.
 
     Raises ValueError, before anything is touched, for a name that leads out of `folder`, that cannot be a file's on
     every system, or that is another's there.

@@ -42,7 +42,7 @@ from shared.run.spec import DatasetSpec, ServiceSpec
 BACK_OFF = 1.0  # seconds before the second attempt; before each further one, twice as long
 LONGEST_BACK_OFF = 60.0  # seconds
 LONGEST_PAUSE = 3600.0  # seconds; a service that asks for more is left alone
-SAID_PAUSE = 10.0  # seconds; a longer pause is told
+SAID_PAUSE = 10.0  # seconds; a longer pause is reported
 WHOLE_ANSWER = 10.0  # timeouts that an answer may take from its first line to its last byte
 REDIRECTS = 3
 LONGEST_REASON = 300  # characters
@@ -59,7 +59,7 @@ class _Lost(Exception):
 
 
 class _Trouble(_Lost):
-    """What may pass. `token` names an answer that need not be heard a third time."""
+    """What may pass. `token` names an answer that is final when it comes a second time."""
 
     def __init__(self, reason: str, token: str | None = None):
         super().__init__(reason)
@@ -101,7 +101,7 @@ class _Pace:
             self.next = time.monotonic() + self.gap
 
     def rest(self, seconds: float, why: str) -> None:
-        """Let nobody begin for `seconds`."""
+        """Let no request begin for `seconds`."""
         if seconds > LONGEST_PAUSE:
             raise ConnectionError(
                 f"{why}, for {seconds:.0f} seconds; what was fetched is kept: go on after that"
@@ -261,7 +261,7 @@ class Fetch:
         return None
 
     def _fetched(self, address: str) -> Download:
-        heard: set[str | None] = set()
+        seen: set[str | None] = set()
         for attempt in count(1):
             try:
                 data = self._ask(address)
@@ -273,10 +273,10 @@ class Fetch:
                     host = urlsplit(address).hostname
                     self.pace.rest(max(wait, trouble.seconds), f"{host}: {trouble}")
                     wait = 0
-                if attempt >= self.service.attempts or trouble.token in heard:
+                if attempt >= self.service.attempts or trouble.token in seen:
                     kind = _Lost if isinstance(trouble, _Unusable) else _Trouble
                     raise kind(f"{trouble} (the last of {attempt} attempts)") from trouble
-                heard |= {trouble.token} - {None}
+                seen |= {trouble.token} - {None}
                 self.stop.wait(wait)
         raise AssertionError("count does not end")
 
@@ -300,7 +300,7 @@ class Fetch:
         raise _Lost(f"it is redirected more than {REDIRECTS} times")
 
     def _open(self, url: str, address: str) -> urllib3.BaseHTTPResponse:
-        """The answer to `url` so far; only the host of `address` is told by whose leave."""
+        """The answer to `url` so far; only the host of `address` gets the authorization."""
         headers = self.headers
         if self.authorization and _origin(url) == _origin(address):
             headers = headers | {"Authorization": self.authorization}
@@ -387,6 +387,8 @@ def _pool(address: str, service: ServiceSpec, headers: dict[str, str]) -> urllib
     proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     kind = urllib3.PoolManager if proxy is None else partial(urllib3.ProxyManager, proxy)
     timeout = urllib3.Timeout(connect=service.timeout, read=service.timeout)
+    # Its own retries are off: they know no pause that all threads keep, no answer that counts as bad by its image, and
+    # no end but their own.
     pool = kind(maxsize=service.at_once, timeout=timeout, headers=headers, retries=False)
     pool.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
     return pool
@@ -415,9 +417,9 @@ def _redirected(url: str, location: str) -> str:
 def _user_agent(contact: str | None) -> str:
     """Who asks: this program, its version, its page if it has one, and whom to write to."""
     try:
-        told = metadata("trizoo")
-        pages = [page.partition(", ")[2] for page in told.get_all("Project-URL") or []]
-        name = f"trizoo/{told['Version']}"
+        package = metadata("trizoo")
+        pages = [page.partition(", ")[2] for page in package.get_all("Project-URL") or []]
+        name = f"trizoo/{package['Version']}"
     except PackageNotFoundError:
         name, pages = "trizoo", []
     who = [f"+{page}" for page in pages[:1]] + ([contact] if contact else [])

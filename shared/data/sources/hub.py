@@ -158,7 +158,7 @@ def _library():
 
 
 def _in_time(calls: Sequence[Callable], at_once: int, timeout: float, folder: Path | None) -> list:
-    """What each of `calls` gives, in the order in which they end; raises what one of them raised.
+    """The results of `calls`, in the order in which they end; raises what one of them raised.
 
     The library waits `timeout` for each byte, so a hub whose bytes drip would hold it for ever. So it works in threads
     that the program need not wait for, and is given up once nothing ends and `folder`, if any, does not grow.
@@ -212,7 +212,7 @@ def _ask(repository: str, below: str, revision: str | None, dataset: DatasetSpec
         files_metadata=True,
     )
     try:
-        (told,) = _in_time([ask], 1, timeout, None)
+        (info,) = _in_time([ask], 1, timeout, None)
     except library.errors.RevisionNotFoundError:
         raise ValueError(f"{repository} has no revision {revision}; check dataset.images") from None
     except library.errors.RepositoryNotFoundError:
@@ -227,14 +227,14 @@ def _ask(repository: str, below: str, revision: str | None, dataset: DatasetSpec
         ) from problem
     sizes = {
         file.rfilename: {"bytes": file.size, "sha256": file.lfs and file.lfs.sha256}
-        for file in told.siblings or []
+        for file in info.siblings or []
         if file.rfilename.endswith(".parquet")
     }
     chosen = _chosen(repository, below, sorted(sizes))
-    card = told.card_data or {}
+    card = info.card_data or {}
     return {
         "repository": repository,
-        "commit": told.sha,
+        "commit": info.sha,
         "licence": card.get("license"),
         "files": {name: sizes[name] for name in chosen},
     }

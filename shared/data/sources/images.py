@@ -122,7 +122,7 @@ def inventory(kind: str, where: str, paths: Sequence[Path], images: int) -> dict
 
 
 def one_each(
-    found: Iterable[tuple[str, Place]], told: Callable[[Place, Place], str], none: str
+    found: Iterable[tuple[str, Place]], describe: Callable[[Place, Place], str], none: str
 ) -> dict[str, Place]:
     """Where the image of each galaxy is, by its id, sorted, of the ids and places `found`.
 
@@ -132,7 +132,7 @@ def one_each(
     for name, place in found:
         other = places.setdefault(name, place)
         if other != place:
-            raise ValueError(f"galaxy {name} is {told(other, place)}; keep one of them")
+            raise ValueError(f"galaxy {name} is {describe(other, place)}; keep one of them")
     if not places:
         raise ValueError(f"{none}, so there is no image; check dataset.images")
     return dict(sorted(places.items()))
@@ -200,10 +200,10 @@ def match(names: Sequence[str], galaxies: pd.DataFrame) -> list[str | None]:
 
 def _folders_that_count(names: Sequence[str], texts: Sequence[str]) -> int:
     """How many folders above a file, from the innermost, have a name that is both among `names` and among `texts`."""
-    there, told = ([_parts(path)[-2::-1] for path in set(paths)] for paths in (names, texts))
+    there, in_table = ([_parts(path)[-2::-1] for path in set(paths)] for paths in (names, texts))
     for count in range(max(map(len, there), default=0) + 1):
         inside, wanted = (
-            {path[count] for path in paths if len(path) > count} for paths in (there, told)
+            {path[count] for path in paths if len(path) > count} for paths in (there, in_table)
         )
         if not inside & wanted:
             return count

@@ -60,10 +60,10 @@ class Tables:
             for row, name in enumerate(ids)
         )
 
-        def told(one: Place, other: Place) -> str:
+        def describe(one: Place, other: Place) -> str:
             return f"in {self.paths[one.file]} and again in {self.paths[other.file]}"
 
-        return one_each(found, told, f"{self.where} has no rows")
+        return one_each(found, describe, f"{self.where} has no rows")
 
     def identity(self) -> Any:
         return stamps(self.paths)
@@ -128,8 +128,8 @@ def _ids(path: Path, column: str) -> Iterator[tuple[int, list[str]]]:
         with reading(path):
             ids = as_text(read_parquet(path, there[:1])[0])
         end = 0
-        for group, told in enumerate(groups):
-            start, end = end, end + told.num_rows
+        for group, group_metadata in enumerate(groups):
+            start, end = end, end + group_metadata.num_rows
             texts = ids[start:end].to_pylist()
             if "" in texts:
                 row = texts.index("") + 1
@@ -161,7 +161,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _images(path: Path, groups: dict[int, dict[int, Any]]) -> Iterator[tuple[Any, Any]]:
-    """What `groups` says of each row of each group of rows, and what that row's column of images holds."""
+    """The entry of `groups` for each row of each group of rows, and that row's image."""
     with _open(path) as (file, column):
         for group, rows in sorted(groups.items()):
             _check_packing(path, file.metadata.row_group(group), column)

@@ -66,10 +66,10 @@ class TFRecords:
             for place, data in _records(path)
         )
 
-        def told(one: Place, other: Place) -> str:
+        def describe(one: Place, other: Place) -> str:
             return f"{_record(one)} and {_record(other)}"
 
-        return one_each(found, told, f"{self.where} holds no record")
+        return one_each(found, describe, f"{self.where} holds no record")
 
     def identity(self) -> Any:
         return stamps(self.paths)

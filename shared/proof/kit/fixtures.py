@@ -63,13 +63,13 @@ STORED, REDUCED = 256, 64  # pixels: as rendered, and as the network's views sam
 
 
 class DatasetSettings(NamedTuple):
-    """As much of a dataset as views ask for."""
+    """The part of a dataset's settings that views need."""
 
     crop: float
 
 
 class RunSettings(NamedTuple):
-    """As much of a run as the specification asks for."""
+    """The part of a run's settings that the specification needs."""
 
     seed: int
     model: ModelSpec
@@ -101,7 +101,7 @@ class Fixtures:
         return np.random.default_rng([self.seed, number])
 
     def with_biases(self, weights: Weights) -> Weights:
-        """The same weights but for biases that are not 0, so that a port that forgets them fails."""
+        """`weights` with random biases in place of 0, so that a port that forgets them fails."""
         random = self.random(3)
         return {
             name: array

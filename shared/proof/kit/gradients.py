@@ -69,7 +69,7 @@ def _tied(fixtures: Fixtures) -> Weights:
 
 
 def _from_kinks(spec: ModelSpec, weights: Weights, x: np.ndarray) -> np.ndarray:
-    """How far each galaxy is from where ReLU and max-pool bend, as a share of the layer's largest input."""
+    """How far each galaxy is from a kink of ReLU or max-pool, as a share of the layer's largest input."""
     network = model_of(spec).encoder
     values = forward(network, double(weights), x.astype(np.float64)).values
     made_of = {layer.name: layer.inputs[0] for layer in network}

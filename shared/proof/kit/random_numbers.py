@@ -1,4 +1,4 @@
-"""Check 1: words, keys, masks, first weights, batches and views."""
+"""Check 1: random bits, keys, masks, first weights, batches and views."""
 
 from dataclasses import replace
 

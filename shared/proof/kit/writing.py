@@ -68,7 +68,7 @@ def _write_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def _facts(arrays: Arrays) -> dict:
-    """What index.json says of each array."""
+    """The entry of each array in index.json."""
     facts = {}
     for name, array in arrays.items():
         facts[name] = {

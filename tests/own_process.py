@@ -20,7 +20,7 @@ FIT = (  # a small network, in passes and batches of 4
 )
 
 
-def told(script: str, overrides: list[str], *words: str) -> Any:
+def run_script(script: str, overrides: list[str], *words: str) -> Any:
     """What the last line says, as JSON, that `script` prints; it finds the run of `overrides` as JSON, and then
     `words`.
     """

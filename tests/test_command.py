@@ -1,4 +1,4 @@
-"""The one door: words in, one folder and one record per run out. The tasks themselves are played by a stub."""
+"""The command line: words in, one folder and one record per run out. A stub plays the tasks themselves."""
 
 import errno
 import json
@@ -140,7 +140,7 @@ def test_help_however_it_is_asked_for(words, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["fitt"], "no task fitt; did you mean fit?"),
         (["xyzzy"], "no task xyzzy; there are prepare"),
@@ -188,9 +188,9 @@ def test_help_however_it_is_asked_for(words, capsys):
         ),
     ],
 )
-def test_what_cannot_be_run_is_one_line_and_status_2(words, said, place, capsys):
+def test_what_cannot_be_run_is_one_line_and_status_2(words, message, place, capsys):
     assert trizoo.main(words) == 2
-    assert said in (error := capsys.readouterr().err)
+    assert message in (error := capsys.readouterr().err)
     assert error.startswith("trizoo: ")
     assert error.count("\n") == 1
     assert not calls(place)
@@ -236,7 +236,7 @@ def test_what_is_hydras_stays_hydras(monkeypatch):
     assert trizoo.hydra_words(sweep[:-1]) == ["task=fit", *sweep[2:-1], "-m"]
 
 
-def test_a_path_with_signs_of_hydras_comes_through_the_door(place):
+def test_a_path_with_signs_of_hydras_comes_through_the_command_line(place):
     assert trizoo.main(["fit", *SMALL, "folder=my runs (ä)"]) == 0
     made = record(place / "my runs (ä)")
     assert made["run"]["folder"] == "my runs (ä)"
@@ -266,9 +266,9 @@ def test_a_run_leaves_its_config_and_its_record(place, capfd):
     assert made["where"]["hydra"] is False
     assert made["host"]["cores"] > 0
     assert made["seconds"] > 0
-    said = capfd.readouterr().out
-    assert "all is well" in said
-    assert str(folder.relative_to(place)) in said.splitlines()[-1]
+    output = capfd.readouterr().out
+    assert "all is well" in output
+    assert str(folder.relative_to(place)) in output.splitlines()[-1]
     assert {path.name for path in place.iterdir()} == {"out", "calls"}
 
 
@@ -366,14 +366,14 @@ def test_a_store_is_named_by_its_dataset_alone():
 
 def test_a_folder_of_something_else_is_refused(place, capsys):
     assert trizoo.main(["fit", *SMALL, "folder=mine"]) == 0
-    for words, said in [
+    for words, message in [
         (["fit", *SMALL, "folder=mine", "seed=1", "training.steps=2"], "training.steps"),
         (["active", *SMALL, "folder=mine"], "holds a run of fit"),
         (["prepare", *STORED, "folder=mine"], "holds a run of fit"),
         (["fit", *SMALL, "folder=.", "again=true"], "holds files, but no run.json"),
     ]:
         assert trizoo.main(words) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert len(calls(place)) == 1
     assert (place / "mine/record.json").exists()
 
@@ -408,7 +408,7 @@ def test_all_cores_and_the_kept_memory_are_the_default(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seed", "status", "said"),
+    ("seed", "status", "message"),
     [
         (7, 2, "trizoo: no luck\n"),
         (8, 2, "trizoo: no disk\n"),
@@ -416,10 +416,10 @@ def test_all_cores_and_the_kept_memory_are_the_default(monkeypatch):
         (10, 137, "killed by SIGKILL"),
     ],
 )
-def test_how_a_run_ends_badly(seed, status, said, place, capfd):
+def test_how_a_run_ends_badly(seed, status, message, place, capfd):
     assert trizoo.main(["fit", *SMALL, f"seed={seed}"]) == status
     error = capfd.readouterr().err
-    assert said in error
+    assert message in error
     assert "Traceback" not in error
     (folder,) = folders(place, "fit")
     assert not (folder / "record.json").exists()
@@ -445,11 +445,11 @@ def test_a_summary_cannot_steer_the_terminal(place, capfd):
 
 
 class ResourceExhaustedError(Exception):
-    """As TensorFlow's."""
+    """Named as the error that TensorFlow raises."""
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (
             MemoryError("Unable to allocate 8 PiB"),
@@ -470,7 +470,7 @@ class ResourceExhaustedError(Exception):
     ],
 )
 def test_what_is_known_to_fail_is_one_line_that_says_what_to_do(
-    error, said, place, monkeypatch, capsys
+    error, message, place, monkeypatch, capsys
 ):
     def fail(*_):
         raise error
@@ -483,7 +483,7 @@ def test_what_is_known_to_fail_is_one_line_that_says_what_to_do(
     monkeypatch.setattr(trizoo.signal, "signal", lambda *_: None)
     assert trizoo.main(["--run", "mine"]) == 2
     printed = capsys.readouterr().err
-    assert said in printed
+    assert message in printed
     assert printed.startswith("trizoo: ")
     assert printed.count("\n") == 1
     assert not (place / "mine" / "traceback.txt").exists()
@@ -526,7 +526,7 @@ def test_a_traceback_can_be_asked_for(place, capfd, monkeypatch):
     assert "Traceback" in capfd.readouterr().err
 
 
-DOOR = (
+SCRIPT = (
     # where the tests run in the background, Ctrl-C and SIGQUIT are ignored, and would be by this process and its own
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "signal.signal(signal.SIGQUIT, signal.SIG_DFL); signal.signal(signal.SIGHUP, signal.SIG_DFL); {first}"
@@ -536,13 +536,13 @@ DOOR = (
 
 
 def door_words(place, first="") -> list[str]:
-    """What starts a door, whose tasks are those of the stub, after `first`."""
-    script = DOOR.format(root=str(ROOT), stub=str(place.parent / "stub.py"), first=first)
+    """The command to start `trizoo` with the tasks of the stub, after `first`."""
+    script = SCRIPT.format(root=str(ROOT), stub=str(place.parent / "stub.py"), first=first)
     return [sys.executable, "-c", script]
 
 
 def asleep(place, first="") -> subprocess.Popen:
-    """A door in a process group of its own, whose run sleeps."""
+    """`trizoo` in a process group of its own, whose run sleeps."""
     words = [*door_words(place, first), "fit", *SMALL, "seed=11"]
     child = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -553,22 +553,24 @@ def asleep(place, first="") -> subprocess.Popen:
 
 
 def test_ctrl_c_ends_the_run_and_says_how_it_goes_on(place):
-    door = asleep(place)
-    os.killpg(door.pid, signal.SIGINT)
-    _, error = door.communicate(timeout=120)
-    assert door.returncode == 130
+    process = asleep(place)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
     assert "goes on where it stopped" in error
     assert "Traceback" not in error
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT"])
-def test_a_door_that_is_ended_ends_its_run(place, name):
+def test_a_command_that_is_ended_ends_its_run(place, name):
     number = signal.Signals[name]
-    door = asleep(place)
-    door.send_signal(number)
-    _, error = door.communicate(timeout=120)  # until the run, which holds the pipe too, has ended
+    process = asleep(place)
+    process.send_signal(number)
+    _, error = process.communicate(
+        timeout=120
+    )  # until the run, which holds the pipe too, has ended
     handled = name in ("SIGTERM", "SIGHUP", "SIGINT")
-    assert door.returncode == (128 + number if handled else -number)
+    assert process.returncode == (128 + number if handled else -number)
     assert "Traceback" not in error
     (folder,) = folders(place, "fit")
     with trizoo.folder_lock(folder):
@@ -576,14 +578,14 @@ def test_a_door_that_is_ended_ends_its_run(place, name):
     assert {path.name for path in folder.iterdir()} == {"run.json"}
 
 
-def test_a_door_that_shall_outlive_its_terminal_does(place):
-    door = asleep(place, "signal.signal(signal.SIGHUP, signal.SIG_IGN); ")
-    door.send_signal(signal.SIGHUP)
+def test_a_command_that_shall_outlive_its_terminal_does(place):
+    process = asleep(place, "signal.signal(signal.SIGHUP, signal.SIG_IGN); ")
+    process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
-        door.communicate(timeout=1)
-    door.terminate()
-    door.communicate(timeout=120)
-    assert door.returncode == 143
+        process.communicate(timeout=1)
+    process.terminate()
+    process.communicate(timeout=120)
+    assert process.returncode == 143
 
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
@@ -775,7 +777,7 @@ ON_PHOTOS = ["dataset=folder", "dataset.images=photos"]
 
 
 def fit_of(place, *words):
-    """A folder that holds what heirs read of a fit of `words`."""
+    """A folder that holds what runs that are given its weights read of a fit of `words`."""
     (place / "trained").mkdir(exist_ok=True)
     config = trizoo.compose(["task=fit", *words])
     (place / "trained" / "run.json").write_text(json.dumps(config))
@@ -795,10 +797,10 @@ def test_all_of_the_networks_view_of_a_galaxy_is_the_fits(place, task, capsys):
     for key in ("name", "precision", "environment"):  # which an export does without
         assert (config["backend"][key] == fit["backend"][key]) == (task != "export")
     from_config(RunSpec, config)
-    told = ["dataset.crop=0.8", "dataset.stretch=grz", "dataset.channels=3"]
-    told += ["backend.name=jax", "backend.precision=float64"]
-    told = [told[0], told[2]] if task == "export" else told
-    assert capsys.readouterr().out == f"as in the fit: {', '.join(told)}\n"
+    inherited = ["dataset.crop=0.8", "dataset.stretch=grz", "dataset.channels=3"]
+    inherited += ["backend.name=jax", "backend.precision=float64"]
+    inherited = [inherited[0], inherited[2]] if task == "export" else inherited
+    assert capsys.readouterr().out == f"as in the fit: {', '.join(inherited)}\n"
 
 
 def test_what_the_command_line_names_of_the_view_wins_and_is_told(place, capsys):
@@ -926,18 +928,18 @@ sys.stdin.read()
 def test_runs_side_by_side_are_bound_to_different_cores(tmp_path):
     held = []
 
-    def bound(count):
+    def cores_of(count):
         words = [sys.executable, "-c", CORES, str(ROOT), str(count)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         held.append(subprocess.Popen(words, env={**os.environ, "TMPDIR": str(tmp_path)}, **pipes))
         return held[-1].stdout.readline().split()
 
-    assert bound(1) == ["3"]
-    assert bound(1) == ["5"]
-    assert bound(1) == ["3"]  # none is free
+    assert cores_of(1) == ["3"]
+    assert cores_of(1) == ["5"]
+    assert cores_of(1) == ["3"]  # none is free
     held.pop(0).communicate()
-    assert bound(2) == ["3", "5"]  # not two, so the first
+    assert cores_of(2) == ["3", "5"]  # not two, so the first
     held.pop().communicate()
-    assert bound(1) == ["3"]  # that of the one that ended
+    assert cores_of(1) == ["3"]  # that of the one that ended
     for child in held:
         child.communicate()
