@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from installed import needs
 from PIL import Image, ImageOps
+from quick import ONE_FRAMEWORK
 
 import trizoo
 from shared.data.inputs import changed_since, inputs
@@ -26,7 +27,7 @@ from shared.output.posterior import read_facts, read_posterior
 from shared.run.config import uses
 from shared.run.launch import ROOT
 from shared.run.records import sweep, unfinished, write_json
-from shared.run.spec import BACKENDS, RunSpec, from_config, to_config
+from shared.run.spec import RunSpec, from_config, to_config
 from shared.tasks.fit import fit
 from shared.tasks.predict import predict
 
@@ -679,7 +680,7 @@ def test_a_gpu_that_is_not_there_is_one_line_and_the_way_out(place, capfd):
     assert "Traceback" not in "".join(said)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ONE_FRAMEWORK)
 @pytest.mark.parametrize(("precision", "near"), [("float64", 1e-3), ("bfloat16", 0.05)])
 def test_every_precision_in_every_framework(place, fitted, backend, precision, near):
     needs(backend)
