@@ -103,8 +103,10 @@ def maybe_compile(call):
 
     if settings().compiled == "eager":
         return by_operation
-    # YNNPACK, which XLA takes for convolutions on CPU, computes them in one thread; Eigen, without it, in all
-    options = {} if on_gpu() else {"xla_cpu_experimental_ynn_fusion_type": ""}
+    # YNNPACK, which XLA takes for convolutions on CPU, computes them in one thread; Eigen, without it, in all. Of
+    # float64 Eigen computes none: XLA would go through single numbers, 10 times slower than YNNPACK.
+    others = on_gpu() or settings().precision == "float64"
+    options = {} if others else {"xla_cpu_experimental_ynn_fusion_type": ""}
     try:
         jax.jit(jnp.sin, compiler_options=options)(0.0)
     except jax.errors.JaxRuntimeError:  # an XLA that is older than YNNPACK, or than this option

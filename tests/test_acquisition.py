@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quick import only
 from scipy.special import gammaln
 
 from shared.method.scoring import (
@@ -123,8 +124,13 @@ print(json.dumps([found, lowest]))
 """
 
 
-@pytest.mark.parametrize("precision", ["float64", "float32"])
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    only(
+        [(name, "float32") for name in BACKENDS] + [("torch", "float64")],
+        *itertools.product(BACKENDS, ["float64"]),
+    ),
+)
 def test_scores_in_each_framework(name, precision):
     stored = REAL / "w20_posteriors" / "smooth.npz"
     command = [sys.executable, "-c", SCORED, name, precision, stored if stored.exists() else "none"]

@@ -9,6 +9,7 @@ from shared.method.backend import DEFAULT, open_backend
 from shared.proof.conformance import TOLERANCES
 
 CHECKS = ("gradient", "training", "samples")
+QUICK = CHECKS[:1]
 SCRIPT = """
 import json, os, sys
 from shared.proof import conformance
@@ -34,6 +35,7 @@ def child(*words, checks=CHECKS):
     return run_script(SCRIPT, [*small, *network, *words], *checks)
 
 
+@pytest.mark.parametrize("checks", [QUICK, pytest.param(CHECKS, marks=pytest.mark.slow)], ids=len)
 @pytest.mark.parametrize(
     ("name", "compiled", "used"),
     [
@@ -48,8 +50,9 @@ def child(*words, checks=CHECKS):
         ("jax", "full", "jit"),
     ],
 )
-def test_it_conforms_and_says_how(name, compiled, used):
-    errors, facts, _ = child(f"backend={name}", f"backend.compiled={compiled}")
+def test_it_conforms_and_says_how(name, compiled, used, checks):
+    words = (f"backend={name}", f"backend.compiled={compiled}")
+    errors, facts, _ = child(*words, checks=checks)
     assert facts["compiled"] == used
     assert {
         check: error for check, error in errors.items() if error > TOLERANCES["float64"][check]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fake import Fake, Stopped, galaxies, noise, run_of
 from installed import needs
+from session_files import made_once
 
 import trizoo
 from shared.method.backend import compiled_once
@@ -133,11 +134,14 @@ if __name__ == "__main__":
 def trained(request, tmp_path_factory):
     """A framework's folder, what it found, and what it told."""
     needs(request.param)
-    folder = tmp_path_factory.mktemp(request.param)
-    environment = trizoo.child_environment({"threads": 1, "environment": {}})
-    command = [sys.executable, __file__, folder, request.param]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+
+    def make(folder):
+        environment = trizoo.child_environment({"threads": 1, "environment": {}})
+        command = [sys.executable, __file__, folder, request.param]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    folder = made_once(tmp_path_factory, f"ensemble-{request.param}", make)
     return folder, np.load(folder / "found.npz"), json.loads((folder / "told.json").read_text())
 
 

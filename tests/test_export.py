@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from installed import needs
+from quick import ONE_FRAMEWORK
 
 import trizoo
 from shared.data.synthetic import draw_galaxies, render
@@ -26,7 +27,7 @@ from shared.proof.case import unlike_any
 from shared.run import keys
 from shared.run.keys import galaxy_hash
 from shared.run.records import host, write_json
-from shared.run.spec import BACKENDS, RunSpec, from_config
+from shared.run.spec import RunSpec, from_config
 from shared.tasks.export import export as write
 from tests.train_networks import COLOURS, NARROW
 
@@ -144,7 +145,7 @@ def errors(run, weights, images, kept, made=None):
     ]
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ONE_FRAMEWORK)
 def test_rho_of_trained_weights_is_the_specifications_and_predictions(name, tmp_path):
     run, weights = trained(name, tmp_path)
     hashes, images = galaxies()

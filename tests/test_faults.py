@@ -9,6 +9,7 @@ import sys
 import crash_recovery
 import pytest
 from faults import Runs, spread
+from quick import only
 
 import trizoo
 from benchmarks import kills
@@ -136,11 +137,12 @@ def problems(runs, count):
     ]
 
 
-def test_prepare_minds_no_disk_that_fails(place, tmp_path):
+@pytest.mark.parametrize("count", only([1], 4))
+def test_prepare_minds_no_disk_that_fails(place, tmp_path, count):
     config = trizoo.compose(["task=prepare", *kills.PHOTOS])
     base = place.folder / "base"
     with Runs(place.faults, tmp_path / "runs", base, config, ["shared.tasks"]) as runs:
-        assert problems(runs, 4) == []
+        assert problems(runs, count) == []
 
 
 def test_predict_minds_no_disk_that_fails(fitted, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quick import only
 from session_files import made_once
 
 from benchmarks import material
@@ -25,7 +26,8 @@ from trizoo import child_environment, compose
 
 ROOT = Path(__file__).parent.parent
 NEEDS = {"keras": "keras", "tf": "tensorflow", "torch": "torch", "jax": "flax"}
-FULL = ["keras-tf", "keras-torch", "keras-jax", "plain-torch", "plain-flax"]
+# Those of Keras are one program, on three frameworks.
+FULL = only(["keras-tf", "plain-torch", "plain-flax"], "keras-torch", "keras-jax")
 ELSEWHERE = ["zoobot", "baal"]
 BATCH, STEPS, SAMPLES, CALLS = 6, 4, 5, 12
 WORDS = (

@@ -2,8 +2,7 @@
 
 import crash_recovery
 import pytest
-
-from shared.run.spec import BACKENDS
+from quick import ONE_FRAMEWORK
 
 
 @pytest.fixture
@@ -11,7 +10,7 @@ def place(tmp_path_factory, tmp_path):
     return crash_recovery.begin(tmp_path_factory, tmp_path)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ONE_FRAMEWORK)
 def test_a_fit_that_was_killed_ends_as_one_that_was_not(place, backend):
     crash_recovery.campaign(place, f"fit-{backend}", ("kill", "kill", 0.8), ("kill", "cut", 0.2))
     assert "going on from step" in last_words(place)

@@ -13,13 +13,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import server
+from quick import ONE_FRAMEWORK
 from surveys import stand_in
 from test_service import Troubled
 
 import trizoo
 from shared.data.prepare import prepare
 from shared.data.store import GALAXIES, MANIFEST, open_store, shard_name, verify
-from shared.run.spec import BACKENDS, DatasetSpec, from_config, to_config
+from shared.run.spec import DatasetSpec, from_config, to_config
 
 ROOT = Path(__file__).parents[1]
 SURVEYS = ("gz2", "gz_hubble", "gz_candels", "gz_decals12", "gz_decals5")
@@ -48,7 +49,7 @@ def surveys(tmp_path_factory):
     return {name: stand_in(name, place / name, 24).words for name in SURVEYS}
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ONE_FRAMEWORK)
 def test_every_survey_is_fitted_in_every_framework(surveys, backend, tmp_path):
     folders = []
     for name, words in surveys.items():

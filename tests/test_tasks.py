@@ -16,6 +16,7 @@ import pytest
 from astropy.io import fits
 from installed import needs
 from PIL import Image, ImageOps
+from quick import ONE_FRAMEWORK
 
 import trizoo
 from shared.data.inputs import changed_since, inputs
@@ -29,7 +30,7 @@ from shared.output.posterior import read_facts, read_posterior
 from shared.run.config import uses
 from shared.run.launch import ROOT
 from shared.run.records import sweep, unfinished, write_json
-from shared.run.spec import BACKENDS, COMPANION, RunSpec, from_config, to_config
+from shared.run.spec import COMPANION, RunSpec, from_config, to_config
 from shared.tasks import POSTERIOR_FILES
 from shared.tasks.fit import fit
 from shared.tasks.predict import predict
@@ -701,7 +702,7 @@ def test_a_gpu_that_is_not_there_is_one_line_and_the_fix(place, capfd):
     assert "Traceback" not in "".join(output)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ONE_FRAMEWORK)
 @pytest.mark.parametrize(("precision", "near"), [("float64", 1e-3), ("bfloat16", 0.05)])
 def test_every_precision_in_every_framework(place, fitted, backend, precision, near):
     needs(backend)

@@ -89,13 +89,16 @@ class Case:
         """
         return self.backend.seen(self.state, images, views).astype(np.float64)
 
-    def batch(self, step: int, images: Cutouts | None = None, plan: Plan | None = None):
+    def batch(self, step: int, images: Cutouts | None = None):
         """What the oracle needs of a step: images as shown, what each layer keeps, votes (galaxy, answer)."""
-        plan = plan or self.plan
+        plan = self.plan
         views = Views(*(array[step] for array in plan.views))
-        x = self.shown((images or self.cutouts)[plan.rows[step]], views)
+        return self.shown((images or self.cutouts)[plan.rows[step]], views), *self.told(step, plan)
+
+    def told(self, step: int, plan: Plan):
+        """What each layer keeps at a step, and its votes."""
         kept = reference.masks(self.model, self.model.whole, plan.keys[step], plan.steps[step])
-        return x, kept, plan.votes[step].astype(np.float64)
+        return kept, plan.votes[step].astype(np.float64)
 
     def layers(self, weights: Weights, images: Cutouts) -> Weights:
         """The framework's activation of every layer, for the first batch of training."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shared.method.batches import Cutouts, draw_plan
+from shared.method.batches import Cutouts, Plan, draw_plan
 from shared.method.likelihood import YES_OR_NO, Likelihood, fractions, ranks
 from shared.method.views import Views, still_views
 from shared.network.network import Network
@@ -288,24 +288,31 @@ def trained(case: Case, form: str, steps: int) -> float:
     run = replace(case.run, training=replace(case.run.training, epsilon_form=form))
     plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, steps)
     state, _ = case.backend.train_steps(case.backend.init(run, case.start), case.cutouts, plan)
-    got = case.backend.export_checkpoint(state)
+    got, wanted = case.backend.export_checkpoint(state), trajectory(case, run, plan)
+    worst = max(by_layer(getattr(got, part), getattr(wanted, part)) for part in PARTS)
+    return worst if got.step == steps else float("inf")
+
+
+def trajectory(case: Case, run: RunSpec, plan: Plan) -> Checkpoint:
+    """Where a plan takes the oracle. Nothing in it is the framework's, so that it is the same for every one."""
     weights, moments = doubled(case.start.weights), doubled(case.start.moments)
     first, second = (
         {name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2)
     )
-    for step in range(steps):
+    for step in range(len(plan.steps)):
         running = moments if run.training.moments == "frozen" else None
-        batch = case.batch(step, plan=plan)
-        done = reference.gradients(run.model, weights, *batch, None, running, case.likelihood)
+        views = Views(*(array[step] for array in plan.views))
+        x = reference.apply_views(run, case.cutouts[plan.rows[step]], views)
+        done = reference.gradients(
+            run.model, weights, x, *case.told(step, plan), None, running, case.likelihood
+        )
         moments = moments | network.blended(case.model.encoder, moments, done.moments)
         for name, gradient in done.gradients.items():
             after = reference.adam(
                 run.training, step, weights[name], first[name], second[name], gradient
             )
             weights[name], first[name], second[name] = after
-    oracle = Checkpoint(weights, first, second, steps, moments)
-    worst = max(by_layer(getattr(got, part), getattr(oracle, part)) for part in PARTS)
-    return worst if got.step == steps else float("inf")
+    return Checkpoint(weights, first, second, len(plan.steps), moments)
 
 
 def samples(case: Case) -> float:

@@ -63,6 +63,8 @@ def _times(x, matrix, groups):
     """x (..., input) times (input / groups, output): each group of channels has a block of its own."""
     if groups == x.shape[-1] == matrix.shape[-1]:
         return x * matrix[0]
+    if groups == 1:
+        return (rows(x) @ matrix).reshape(*x.shape[:-1], -1)
     parts = zip(np.split(x, groups, -1), np.split(matrix, groups, -1), strict=True)
     return np.concatenate([part @ block for part, block in parts], -1)
 
@@ -70,6 +72,8 @@ def _times(x, matrix, groups):
 def _times_transposed(d, matrix, groups):
     if matrix.shape[0] == 1 and groups == matrix.shape[-1]:
         return d * matrix[0]
+    if groups == 1:
+        return (rows(d) @ matrix.T).reshape(*d.shape[:-1], -1)
     parts = zip(np.split(d, groups, -1), np.split(matrix, groups, -1), strict=True)
     return np.concatenate([part @ block.T for part, block in parts], -1)
 
