@@ -1,20 +1,19 @@
 """How fast networks train, beside other libraries' modules of the same networks.
 
-    python -m benchmarks.networks record=networks.json networks=resnet18,convnext_nano python=PEERS/bin/python
+    pip install timm torchvision kimm
+    python -m benchmarks.networks record=networks.json networks=resnet18,convnext_nano rounds=5
 
 `record` is the file for the JSON, `networks` and `programs` choose among those of NETWORKS and PROGRAMS, `rounds` says
-how often each program is timed, `python` is the interpreter for peers, where they are in an environment of their own
-(benchmarks/peers.txt); all other words are those of the door. A peer that is not installed, or has not the network, is
-named as missing, with the reason.
+how often each program is timed, `python` is the interpreter for peers, where it is another; all other words are those
+of the door. A peer that is not installed, or has not the network, is named as missing, with the reason.
 
 One call is one training step, Adam's among it, on a batch of 32 images of 64 pixels in float32; nothing is augmented
 (ours resample every image all the same). All programs of a network are opened and warmed up, and then take turns, round
 after round, each in a process of its own. Each computes with one thread, and what counts is the processor's time that
 its process used: other work on the machine delays a turn, but hardly changes that. Speeds are medians over rounds, in
-images for each second of one core; ratios are taken within rounds.
+images for each second of one core; ratios ("times") are taken within rounds.
 """
 
-import json
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -53,11 +52,14 @@ def main(words: list[str]) -> int:
     python = given.pop("python", None)
     found = {"networks": {}, "host": host()}
     try:
-        pythons = {name: python for name in programs if python and program_of(name).peer}
+        peers = [name for name in programs if program_of(name).peer]
         for network in networks:
             words = [f"{key}={value}" for key, value in given.items()]
             config = compose([*WORDS, f"model={network}", *words])
-            config["bench"] |= {"pythons": pythons, "programs": programs}
+            config["bench"] |= {
+                "pythons": dict.fromkeys(peers, python) if python else {},
+                "programs": programs,
+            }
             found["networks"][network] = timed(from_config(RunSpec, config), config, rounds)
             if record:  # after each: all together take long
                 write_json(Path(record), found)
@@ -68,42 +70,35 @@ def main(words: list[str]) -> int:
 
 
 def timed(run: RunSpec, config: dict, rounds: int) -> dict:
-    """The rows of all programs of `run`, whose `config` they are given, and who is missing, with the reason."""
-    there: dict[str, Child] = {}
-    first, turns, missing = {}, {}, []
+    """The rows of all programs of `run`, whose `config` they are given, and which are missing, with the reason."""
+    there: dict[str, tuple[Child, float, list[dict]]] = {}
+    missing = []
     with ExitStack() as stack:
         file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run.json"
         write_json(file, config)
-
-        def attempt(name: str, call):
-            """What `call` gives; the program is missing from now on if it raises Missing."""
-            try:
-                return call()
-            except Missing as reason:
-                missing.append({"program": name, "reason": str(reason)})
-                there.pop(name, None)
-
         for name in run.bench.programs:
             say(f"{run.model.name}: {name}")
-
-            def opened(name: str = name) -> None:
+            try:
                 process = stack.enter_context(program_process(run, file, name, TASK))
                 process.told()
-                first[name] = process.ask("first")["seconds"]
+                first = process.ask("first")["seconds"]
                 process.ask(f"warm {WARMUP}")
-                there[name], turns[name] = process, []
-
-            attempt(name, opened)
+                there[name] = process, first, []
+            except Missing as reason:
+                missing.append({"program": name, "reason": str(reason)})
         for number in range(rounds):
             say(f"{run.model.name}: round {number + 1} of {rounds}")
-            for name, process in list(there.items()):
-                if spent := attempt(name, lambda process=process: turn(process)):
-                    turns[name].append(spent)
+            for name, (process, _, turns) in list(there.items()):
+                try:
+                    turns.append(turn(process))
+                except Missing as reason:
+                    missing.append({"program": name, "reason": str(reason)})
+                    del there[name]
         rows = [
-            row(name, first[name], turns[name], about)
-            for name, process in list(there.items())
-            if (about := attempt(name, lambda process=process: process.ask("about")))
+            row(name, first, turns, process.ask("about"))
+            for name, (process, first, turns) in there.items()
         ]
+    compare(rows)
     return {
         "image_size": run.model.image_size,
         "batch_size": run.bench.batch_size,
@@ -122,8 +117,11 @@ def turn(process: Child) -> dict:
 def row(name: str, first: float, turns: list[dict], about: dict) -> dict:
     """What was found of one program."""
     spent = [one["processor_seconds"] for one in turns]
+    program = program_of(name)
     return {
         "program": name,
+        "backend": program.backend,
+        "peer": program.peer,
         "images": about["images"],
         "images_per_second": about["images"] / median(spent),  # of one core
         "processor_seconds": spent,
@@ -134,33 +132,29 @@ def row(name: str, first: float, turns: list[dict], about: dict) -> dict:
     }
 
 
-def ratio(one: dict, other: dict) -> float:
-    """How many times as fast the program of a row is as that of another: the median over rounds."""
-    pairs = zip(one["processor_seconds"], other["processor_seconds"], strict=True)
-    return median(theirs / mine for mine, theirs in pairs)
+def compare(rows: list[dict]) -> None:
+    """Note in each row how many times as fast its program is as each other: the median over rounds."""
+    for one in rows:
+        one["times"] = {}
+        for other in (other for other in rows if other is not one):
+            pairs = zip(one["processor_seconds"], other["processor_seconds"], strict=True)
+            one["times"][other["program"]] = median(theirs / mine for mine, theirs in pairs)
 
 
 def table(found: dict) -> str:
-    """Images for each second of a core, and how many times as fast ours of the same framework are, as text."""
+    """Images for each second of a core, and how many times as fast ours of the same framework is, as text."""
     lines = []
     for network, part in found["networks"].items():
-        ours = {program_of(one["program"]).backend: one for one in part["rows"] if own(one)}
+        ours = {one["backend"]: one for one in part["rows"] if not one["peer"]}
         for one in part["rows"]:
-            mine = ours.get(program_of(one["program"]).backend, one)
-            faster = "" if own(one) else f", {mine['program']} {ratio(mine, one):.2f} x as fast"
-            lines.append(
-                f"{network:16} {one['program']:18} {one['images_per_second']:6.1f}/s{faster}"
-            )
-        lines += [
-            f"{network:16} {one['program']:18} missing: {one['reason'][-300:]}"
-            for one in part["missing"]
-        ]
+            mine, faster = ours.get(one["backend"]), ""
+            if one["peer"] and mine:
+                faster = f", {mine['program']} {mine['times'][one['program']]:.2f} times as fast"
+            speed = f"{one['images_per_second']:6.1f}/s{faster}"
+            lines.append(f"{network:16} {one['program']:18} {speed}")
+        for one in part["missing"]:
+            lines.append(f"{network:16} {one['program']:18} missing: {one['reason'][-300:]}")
     return "\n".join(lines)
-
-
-def own(one: dict) -> bool:
-    """Whether a row is of one of our programs."""
-    return not program_of(one["program"]).peer
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""ResNet, EfficientNet and ConvNeXt as one would write them in Flax: nnx modules of its own layers, by plain Flax's loop.
+"""ResNet, EfficientNet and ConvNeXt as written in Flax: nnx modules of its own layers, in plain Flax's loop.
 
 Strides, paddings and epsilons are timm's, so the arithmetic is that of ours; first weights are Flax's.
 """
@@ -38,7 +38,10 @@ class Residual(nnx.Module):
         stride = max(stride for _, _, stride in kernels)
         shortcut = []
         if stride > 1 or before != widths[-1]:
-            shortcut = [conv(before, widths[-1], 1, stride, rngs=rngs), batch_norm(widths[-1], rngs)]
+            shortcut = [
+                conv(before, widths[-1], 1, stride, rngs=rngs),
+                batch_norm(widths[-1], rngs),
+            ]
         self.shortcut = nnx.Sequential(*shortcut)
 
     def __call__(self, x):
@@ -179,10 +182,7 @@ ENCODERS = {
     "resnet18": partial(ResNet, expansion=1),
     "resnet50": partial(ResNet, expansion=4),
     "efficientnet_b0": EfficientNet,
-    **{
-        f"convnext_{size}": ConvNeXt
-        for size in ("atto", "femto", "pico", "nano", "tiny", "small")
-    },
+    **{f"convnext_{size}": ConvNeXt for size in ("atto", "femto", "pico", "nano", "tiny", "small")},
 }
 
 

@@ -1,13 +1,15 @@
 """The networks of keras.applications, by Keras's own `fit`."""
 
+from keras import applications
+
 from benchmarks.programs import keras, peers
 from benchmarks.work import Work
 from shared.run.spec import RunSpec
 
 NETWORKS = {
-    "resnet50": keras.keras.applications.ResNet50,
-    "efficientnet_b0": keras.keras.applications.EfficientNetB0,
-    "convnext_tiny": keras.keras.applications.ConvNeXtTiny,
+    "resnet50": applications.ResNet50,
+    "efficientnet_b0": applications.EfficientNetB0,
+    "convnext_tiny": applications.ConvNeXtTiny,
 }
 
 

@@ -2,22 +2,22 @@
 
 from importlib.metadata import version
 
-from benchmarks.programs import keras, peers
+from kimm import models
 
-import kimm  # isort: skip  after Keras, whose backend it takes
+from benchmarks.programs import keras, peers
 from benchmarks.work import Work
 from shared.run.spec import RunSpec
 
 NETWORKS = {
-    "resnet18": kimm.models.ResNet18,
-    "resnet50": kimm.models.ResNet50,
-    "efficientnet_b0": kimm.models.EfficientNetB0,
-    "convnext_atto": kimm.models.ConvNeXtAtto,
-    "convnext_femto": kimm.models.ConvNeXtFemto,
-    "convnext_pico": kimm.models.ConvNeXtPico,
-    "convnext_nano": kimm.models.ConvNeXtNano,
-    "convnext_tiny": kimm.models.ConvNeXtTiny,
-    "convnext_small": kimm.models.ConvNeXtSmall,
+    "resnet18": models.ResNet18,
+    "resnet50": models.ResNet50,
+    "efficientnet_b0": models.EfficientNetB0,
+    "convnext_atto": models.ConvNeXtAtto,
+    "convnext_femto": models.ConvNeXtFemto,
+    "convnext_pico": models.ConvNeXtPico,
+    "convnext_nano": models.ConvNeXtNano,
+    "convnext_tiny": models.ConvNeXtTiny,
+    "convnext_small": models.ConvNeXtSmall,
 }
 
 

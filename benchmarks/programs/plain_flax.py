@@ -51,7 +51,9 @@ def work(run: RunSpec, task: str) -> Work:
 def train(run: RunSpec) -> Work:
     """An epoch of backend.steps batches: cutouts, augmented within the step."""
     spec, size, scale = run.augmentation, run.model.image_size, run.model.scale
-    return learning(run, network(run), peers.galaxies(run).cutouts, partial(augment, spec, size, scale))
+    return learning(
+        run, network(run), peers.galaxies(run).cutouts, partial(augment, spec, size, scale)
+    )
 
 
 def train_plain(run: RunSpec) -> Work:

@@ -1,17 +1,20 @@
 """timm's networks, as it makes them, in the training loop of plain PyTorch."""
 
-from benchmarks.programs import (
-    peers,
-    plain_torch,
-    vision,  # noqa: F401  which timm imports
-)
+from benchmarks.programs import vision  # noqa: F401  before all that imports torchvision
 
-import timm  # isort: skip
+# isort: split
+import timm
+
+from benchmarks.programs import peers, plain_torch
 from benchmarks.work import Work
 from shared.run.spec import RunSpec
 
-NETWORKS = ("resnet18", "resnet50", "efficientnet_b0") + tuple(
-    f"convnext_{size}" for size in ("atto", "femto", "pico", "nano", "tiny", "small")
+SIZES = ("atto", "femto", "pico", "nano", "tiny", "small")
+NETWORKS = (
+    "resnet18",
+    "resnet50",
+    "efficientnet_b0",
+    *(f"convnext_{size}" for size in SIZES),
 )
 
 
