@@ -1,6 +1,5 @@
 """What each operation computes, as in `shared.proof.operations`: of (galaxy, y, x, channel), or (..., unit)."""
 
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -27,24 +26,22 @@ def conv_relu_pool(operation, pool, weights, x):
     """A convolution, ReLU and, unless `pool` is None, max-pool, as one step."""
     kernel, bias = weights["kernel"], weights.get("bias")
     if pool is None:
-        return convolve(operation, kernel, bias, x, partial(F.relu, inplace=True))
+        # not in place, as the axes are turned: of a view, autograd would copy the gradient twice
+        return F.relu(convolve(operation, kernel, bias, x))
     # Operations run one by one here, so bias and ReLU come after the pool, on a quarter of the numbers. Neither ever
     # puts a smaller number before a larger one, so that the largest are the same to the last bit.
     y = max_pool(pool, {}, None, convolve(operation, kernel, None, x))
     return F.relu(y if bias is None else y + bias.to(y.dtype), inplace=True)
 
 
-def convolve(operation, kernel, bias, x, activation=lambda y: y):
-    """A convolution and an activation, by whatever is quickest."""
+def convolve(operation, kernel, bias, x):
+    """A convolution, by whatever is quickest."""
     # up to 2 pixels on a side one product of matrices is quicker: oneDNN copies its weights
     pointwise = operation.kernel == operation.stride == 1
     if operation.groups == 1 and (pointwise or few(operation, x, 2)):
-        y = F.linear(shifted(operation, x), kernel.permute(0, 2, 3, 1).flatten(1), bias)
-        return activation(y)
+        return F.linear(shifted(operation, x), kernel.permute(0, 2, 3, 1).flatten(1), bias)
     sizes = (operation.stride, operation.padding, 1, operation.groups)
-    y = F.conv2d(x.permute(0, 3, 1, 2), kernel, bias, *sizes)
-    # before the axes are turned: after something in place of a view, autograd copies gradients twice
-    return activation(y).permute(0, 2, 3, 1)
+    return F.conv2d(x.permute(0, 3, 1, 2), kernel, bias, *sizes).permute(0, 2, 3, 1)
 
 
 def few(operation, x, pixels: int) -> bool:
