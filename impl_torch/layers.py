@@ -26,7 +26,8 @@ def conv_relu_pool(operation, pool, weights, x):
     """A convolution, ReLU and, unless `pool` is None, max-pool, as one step."""
     kernel, bias = weights["kernel"], weights.get("bias")
     if pool is None:
-        return F.relu(convolve(operation, kernel, bias, x), inplace=True)
+        # not in place, as the axes are turned: of a view, autograd would copy the gradient twice
+        return F.relu(convolve(operation, kernel, bias, x))
     # Operations run one by one here, so bias and ReLU come after the pool, on a quarter of the numbers. Neither ever
     # puts a smaller number before a larger one, so that the largest are the same to the last bit.
     y = max_pool(pool, {}, None, convolve(operation, kernel, None, x))

@@ -18,6 +18,10 @@ OURS = tuple(TITLES)  # programs that are what a framework does as it comes from
 NAMES = {
     "plain-torch": "plain PyTorch",
     "plain-flax": "plain Flax",
+    "timm": "timm",
+    "kimm": "kimm (Keras on TensorFlow)",
+    "keras-applications": "keras.applications (on TensorFlow)",
+    "flax-networks": "plain Flax",
     "zoobot": "Zoobot",
     "baal": "BaaL",
 }

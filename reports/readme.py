@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t
 
+from reports import comparisons
 from reports import conclusions as timed
 from reports.examples import PICTURE, picture
 from reports.figures import in_file
@@ -346,6 +347,35 @@ def survey_cost() -> list[list[str]]:
     return rows
 
 
+def networks() -> list[list[str]]:
+    """How fast networks train, beside other libraries' modules of the same: `python -m benchmarks.networks`."""
+    found = json.loads((RECORDS / "networks" / "networks.json").read_text())["networks"]
+    rows = {name: {row["program"]: row for row in part["rows"]} for name, part in found.items()}
+    lines = [["", *(f"`{name}`" for name in found)]]
+    for program in dict.fromkeys(name for some in rows.values() for name in some):
+        lines.append(
+            [
+                comparisons.title(program),
+                *(images_a_second(some, program) for some in rows.values()),
+            ]
+        )
+    slower = [
+        max(row["times"]["jax"] for row in some.values() if "jax" in row["times"])
+        for some in rows.values()
+    ]
+    return [*lines, ["the fastest over JAX", *(f"{max(times, 1):.2f}" for times in slower)]]
+
+
+def images_a_second(rows: dict[str, dict], program: str) -> str:
+    """The cell of a program: images a second and, of a peer, how many times as fast ours of its framework is."""
+    row = rows.get(program)
+    if row is None:
+        return ""
+    ours = rows.get(row["backend"]) if row["peer"] else None
+    times = f" ({ours['times'][program]:.2f})" if ours else ""
+    return f"{row['images_per_second']:.1f}{times}"
+
+
 # What is published, from the surveys' papers and tables: rows, the size and kind of the images, where from, licence.
 SURVEYS = {
     "gz2": ("Galaxy Zoo 2, Hart et al. 2016", 239_695, "424 px JPEG in a zip file", "not stated"),
@@ -565,6 +595,7 @@ TABLES = {
         Made(samples, ("speed/fourth", "speed/once")),
         Made(ways, ("speed/once",)),
         Made(gpu, ("speed/gpu",)),
+        Made(networks, ("networks/networks.json",)),
         Made(kills, ("kills/kills.json",)),
         Made(survey_cost, ("acquisition.json",)),
         Made(acquired, ("acquired",)),

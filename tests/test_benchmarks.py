@@ -13,7 +13,7 @@ import pytest
 from fake import Fake, run_of
 
 import benchmarks
-from benchmarks import acquisition, kills, material
+from benchmarks import acquisition, kills, material, networks
 from shared.method.backend import open_backend
 from shared.network.weights import Checkpoint, first_checkpoint, save_checkpoint
 from shared.proof import reference
@@ -270,3 +270,48 @@ def test_a_framework_that_ends_early_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(acquisition, "compose", lambda _: answering(tmp_path / "tf", []))
     assert acquisition.main(["backend=tf"]) == 2
     assert "tf ended before it had timed first" in capsys.readouterr().err
+
+
+def test_networks_take_turns_and_who_is_missing_is_named(tmp_path, capsys):
+    pytest.importorskip("torch")
+    record = tmp_path / "networks.json"
+    tiny = ("model.widths=[2,2,2,2]", "model.depths=[1,1,1,1]", "model.image_size=32")
+    words = ["networks=resnet18", "programs=torch,zoobot", "rounds=2", f"record={record}"]
+    assert networks.main([*words, *tiny, "bench.batch_size=2"]) == 0
+    printed = capsys.readouterr().out
+    assert "resnet18         torch" in printed
+    found = json.loads(record.read_text())
+    assert set(found) == {"networks", "host"}
+    part = found["networks"]["resnet18"]
+    assert [one["program"] for one in part["missing"]] == ["zoobot"]
+    (row,) = part["rows"]
+    assert (row["program"], row["images"], row["times"]) == ("torch", 2, {})
+    assert len(row["processor_seconds"]) == len(row["seconds"]) == 2
+    assert min(row["processor_seconds"]) > 0
+    assert row["where"]["threads"] == "1"
+
+
+def test_the_networks_table_says_how_many_times_as_fast_ours_are():
+    turns = {"torch": [1.0, 4.0, 2.0], "timm": [2.0, 4.0, 5.0], "jax": [4.0, 8.0, 8.0]}
+    about = {"images": 8, "peak_memory_bytes": 1, "where": {}}
+    rows = [
+        networks.row(name, 9, [{"processor_seconds": one, "seconds": 7} for one in spent], about)
+        for name, spent in turns.items()
+    ]
+    networks.compare(rows)
+    assert rows[0]["times"] == {"timm": 2, "jax": 4}
+    found = {
+        "networks": {"resnet18": {"rows": rows, "missing": [{"program": "kimm", "reason": "no"}]}}
+    }
+    lines = [" ".join(line.split()) for line in networks.table(found).splitlines()]
+    assert lines == [
+        "resnet18 torch 4.0/s",
+        "resnet18 timm 2.0/s, torch 2.00 times as fast",
+        "resnet18 jax 1.0/s",
+        "resnet18 kimm missing: no",
+    ]
+
+
+def test_a_program_that_is_not_there_is_refused(capsys):
+    assert networks.main(["programs=torch,theano"]) == 2
+    assert "theano" in capsys.readouterr().err

@@ -289,3 +289,25 @@ def test_a_cropped_run_shows_peers_the_field_that_ours_see():
     assert whole.shape == (STEPS * BATCH, 2)
     assert (whole.sum(1) == 40).all()
     np.testing.assert_array_equal(whole[:BATCH, 1], galaxies.yes)
+
+
+SHAPES = """
+import sys
+import jax
+from flax import nnx
+from benchmarks.programs import flax_networks
+from conf.compose import compose
+from shared.network.weights import parameters
+from shared.run.spec import RunSpec, from_config
+for name in sys.argv[1:]:
+    run = from_config(RunSpec, compose([f"model={name}", "model.image_size=64"]))
+    net = nnx.eval_shape(lambda: flax_networks.network(run))
+    count = sum(one.size for one in jax.tree.leaves(nnx.state(net, nnx.Param)))
+    assert count == parameters(run.model), (name, count, parameters(run.model))
+"""
+
+
+@pytest.mark.skipif(not find_spec("flax"), reason="no flax")
+def test_networks_in_flax_have_as_many_weights_as_ours():
+    names = ("resnet18", "resnet50", "efficientnet_b0", "convnext_nano")
+    subprocess.run([sys.executable, "-c", SHAPES, *names], cwd=ROOT, check=True)

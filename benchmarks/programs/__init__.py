@@ -53,6 +53,12 @@ PROGRAMS = {
     "keras-jax": Program("benchmarks.programs.keras", "jax", peer=True, keras="jax"),
     "plain-torch": Program("benchmarks.programs.plain_torch", "torch", peer=True),
     "plain-flax": Program("benchmarks.programs.plain_flax", "jax", peer=True),
+    "timm": Program("benchmarks.programs.timm", "torch", peer=True),
+    "keras-applications": Program(
+        "benchmarks.programs.keras_applications", "tf", peer=True, keras="tensorflow"
+    ),
+    "kimm": Program("benchmarks.programs.kimm", "tf", peer=True, keras="tensorflow"),
+    "flax-networks": Program("benchmarks.programs.flax_networks", "jax", peer=True),
     "zoobot": Program("benchmarks.programs.zoobot", "torch", peer=True),
     "baal": Program("benchmarks.programs.baal", "torch", peer=True),
 }

@@ -169,9 +169,9 @@ def chance(logits: np.ndarray) -> np.ndarray:
     return expit(logits[:, 1] - logits[:, 0])
 
 
-def shape(size: int) -> tuple[int, int, int]:
+def shape(size: int, channels: int = 1) -> tuple[int, int, int]:
     """The axes of an image."""
-    return (1, size, size) if FIRST else (size, size, 1)
+    return (channels, size, size) if FIRST else (size, size, channels)
 
 
 def order(images: np.ndarray) -> np.ndarray:
@@ -224,9 +224,9 @@ def threads(run: RunSpec) -> int:
     return int(os.environ.get("PJRT_NPROC", peers.threads(run)))
 
 
-def describe(run: RunSpec) -> dict[str, str]:
-    """What computes, and how."""
-    model = compiled(run, network(run))
+def describe(run: RunSpec, model: keras.Model | None = None) -> dict[str, str]:
+    """What computes, and how: the `model`, or W+20's network."""
+    model = compiled(run, model or network(run))
     how = COMPILED[BACKEND][bool(model.jit_compile)] if not model.run_eagerly else "eager"
     before = "before the model" if BACKEND == "jax" else "in the model"
     return {

@@ -44,10 +44,14 @@ def epoch(run: RunSpec, array: np.ndarray) -> np.ndarray:
     return np.concatenate([array] * run.backend.steps)
 
 
-def check(run: RunSpec, task: str, tasks: Iterable[str]) -> None:
-    """Raise ValueError unless `task` is one of `tasks` and peers are to compute in the run's precision."""
+def check(
+    run: RunSpec, task: str, tasks: Iterable[str], networks: Iterable[str] = ("w20",)
+) -> None:
+    """Raise ValueError unless `task` is one of `tasks`, the network one of `networks`, and the precision a peer's."""
     if task not in tasks:
         raise ValueError(f"no task {task}; there are {', '.join(sorted(tasks))}")
+    if run.model.name not in networks:
+        raise ValueError(f"no network {run.model.name}; there are {', '.join(sorted(networks))}")
     if run.backend.precision not in ("float32", "bfloat16"):
         raise ValueError(
             f"backend.precision is {run.backend.precision}; a peer computes in float32 or bfloat16"

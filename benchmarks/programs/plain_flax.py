@@ -51,19 +51,21 @@ def work(run: RunSpec, task: str) -> Work:
 def train(run: RunSpec) -> Work:
     """An epoch of backend.steps batches: cutouts, augmented within the step."""
     spec, size, scale = run.augmentation, run.model.image_size, run.model.scale
-    return learning(run, peers.galaxies(run).cutouts, partial(augment, spec, size, scale))
+    return learning(
+        run, network(run), peers.galaxies(run).cutouts, partial(augment, spec, size, scale)
+    )
 
 
 def train_plain(run: RunSpec) -> Work:
     """An epoch of backend.steps batches of images of the network's own size, as they are."""
-    return learning(run, peers.galaxies(run).images, lambda _, images: images)
+    return learning(run, network(run), peers.galaxies(run).images, lambda _, images: images)
 
 
-def learning(run: RunSpec, images: np.ndarray, seen) -> Work:
-    """An epoch of backend.steps batches of `images` (galaxy, y, x, 1), which `seen`(key, images) makes
+def learning(run: RunSpec, net: nnx.Module, images: np.ndarray, seen) -> Work:
+    """An epoch of `net` by backend.steps batches of `images` (galaxy, y, x, 1), which `seen`(key, images) makes
     the network's.
     """
-    net, spec, shuffle = network(run), run.training, np.random.default_rng(run.seed)
+    spec, shuffle = run.training, np.random.default_rng(run.seed)
     net.train()
     adam = optax.adam(spec.learning_rate, spec.beta1, spec.beta2, spec.epsilon)
     optimiser, rngs = nnx.Optimizer(net, adam, wrt=nnx.Param), nnx.Rngs(run.seed)

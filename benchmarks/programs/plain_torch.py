@@ -23,21 +23,21 @@ def work(run: RunSpec, task: str) -> Work:
 
 def train(run: RunSpec) -> Work:
     """An epoch of backend.steps batches: cutouts, augmented batch by batch on the device."""
-    return learning(run, peers.galaxies(run).cutouts, augment)
+    return learning(run, network(run), peers.galaxies(run).cutouts, augment)
 
 
 def train_plain(run: RunSpec) -> Work:
     """An epoch of backend.steps batches of images of the network's own size, as they are."""
-    return learning(run, peers.galaxies(run).images, lambda _, images: images)
+    return learning(run, network(run), peers.galaxies(run).images, lambda _, images: images)
 
 
-def learning(run: RunSpec, images: np.ndarray, seen) -> Work:
-    """An epoch of backend.steps batches of `images` (galaxy, y, x, 1), which `seen`(run, images) makes
+def learning(run: RunSpec, net: nn.Module, images: np.ndarray, seen) -> Work:
+    """An epoch of `net` by backend.steps batches of `images` (galaxy, y, x, 1), which `seen`(run, images) makes
     the network's.
     """
     torch.manual_seed(run.seed)
     shuffled = loader(run, images)
-    net, spec, place = network(run), run.training, device(run)
+    spec, place = run.training, device(run)
     compute = compiled(run, lambda images: net(seen(run, images)))
     adam = torch.optim.Adam(
         net.parameters(), spec.learning_rate, (spec.beta1, spec.beta2), spec.epsilon
