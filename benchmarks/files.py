@@ -60,17 +60,15 @@ def measure(rows: int, rounds: int) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"posterior{TABLE_FORMATS[name]}")
             for _ in range(rounds):
-                begun = time.perf_counter()
-                module(name).write(path, table, columns, {})
-                spent["write"].append(time.perf_counter() - begun)
+                spent["write"].append(
+                    timed(lambda name=name, path=path: module(name).write(path, table, columns, {}))
+                )
                 if name in READ:
-                    begun = time.perf_counter()
-                    READ[name](path)
-                    spent["read"].append(time.perf_counter() - begun)
+                    spent["read"].append(timed(lambda name=name, path=path: READ[name](path)))
             files = [file for file in Path(folder).rglob("*") if file.is_file()]
             found[name] = {
                 "bytes": sum(file.stat().st_size for file in files),
-                **{way: statistics.median(some) if some else None for way, some in spent.items()},
+                **{way: median(some) for way, some in spent.items() if some},
             }
     return {
         "rows": rows,
@@ -79,6 +77,19 @@ def measure(rows: int, rounds: int) -> dict:
         "formats": found,
         "host": host(),
     }
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the clock, and of all processors together, that `work` takes."""
+    begun, used = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - begun, time.process_time() - used
+
+
+def median(spent: list[tuple[float, float]]) -> dict[str, float]:
+    """The medians of several `timed`."""
+    seconds, processor = (statistics.median(some) for some in zip(*spent, strict=True))
+    return {"seconds": seconds, "processor_seconds": processor}
 
 
 def galaxies(rows: int) -> pa.Table:

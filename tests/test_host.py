@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from shared.run import records
+from shared.run.launch import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -31,6 +32,10 @@ def test_a_checkout_of_trizoo_names_its_commit(checkout, monkeypatch):
     assert len(commit) == 12
     (checkout / "pyproject.toml").write_text("changed")
     assert records.host()["commit"] == f"{commit}-dirty"
+
+
+def test_the_checkout_is_that_of_the_door():
+    assert records.ROOT == ROOT
 
 
 @pytest.mark.parametrize("place", [".venv/lib/site-packages", "vendored"])

@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 UNFINISHED = re.compile(r"\.trizoo-[0-9a-f]{8}-.+", re.DOTALL)  # the names that `unfinished` gives
 NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # of file systems that sync files alone
 
