@@ -10,7 +10,7 @@ from shared.method.walks import Walks, over_walks
 
 from . import device
 
-SMALLEST = 1e-37  # probabilities below it are taken for it in logarithms; 0 times that of 0 would be no number
+SMALLEST = 1e-37  # of which logarithms are taken: 0 x its own is 0, and 0 x ln 0 is no number
 
 
 def walk_information(fractions, walks: Walks) -> np.ndarray:
@@ -25,35 +25,35 @@ def walk_information(fractions, walks: Walks) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=1)
 def score(fractions, walks: Walks):
-    """The information (galaxy,) of some galaxies."""
-    chances = fractions.transpose(2, 0, 1)
-    total = -jnp.mean(walk_entropy(chances, walks), 1)
-    for beginnings, ends in cut_walks(chances, walks):
+    """The information (galaxy,) of some galaxies at once."""
+    fractions = fractions.transpose(2, 0, 1)  # (answer, galaxy, sample)
+    total = -jnp.mean(walk_entropy(fractions, walks), 1)
+    for beginnings, ends in cut_walks(fractions, walks):
         # the mean over samples of products is a product of matrices
         mixed = beginnings.transpose(1, 0, 2) @ ends.transpose(1, 2, 0)
-        total = total + jnp.sum(surprise(mixed), (1, 2))
+        total = total + jnp.sum(entropy_terms(mixed), (1, 2))
     return jnp.clip(total, min=0)
 
 
-def cut_walks(chances, walks: Walks):
-    """The probabilities (walk, galaxy, sample) of all beginnings and all ends of walks that meet in a node, over nodes.
+def cut_walks(fractions, walks: Walks):
+    """The probabilities of beginnings and of ends of walks, each (walk, galaxy, sample): a pair for each node between.
 
-    `chances` (answer, galaxy, sample) are vote fractions. Beginnings are divided by the number of samples.
+    `fractions` are (answer, galaxy, sample). The beginnings are divided by the number of samples.
     """
-    whole = jnp.ones_like(chances[:1])
+    whole = jnp.ones_like(fractions[:1])
     ends = [whole]
     for branches in walks.nodes[1 : walks.cut]:
         ends.append(
             jnp.concatenate(
-                [either(pick(chances, answers), ends[after]) for answers, after in branches]
+                [outer(pick(fractions, answers), ends[after]) for answers, after in branches]
             )
         )
     beginnings = [[] for _ in walks.nodes]
-    beginnings[-1] = [whole / chances.shape[2]]
+    beginnings[-1] = [whole / fractions.shape[2]]
     for node in range(len(walks.nodes) - 1, walks.cut - 1, -1):
         before = jnp.concatenate(beginnings[node])
         for answers, after in walks.nodes[node]:
-            beginnings[after].append(either(before, pick(chances, answers)))
+            beginnings[after].append(outer(before, pick(fractions, answers)))
     return [
         (jnp.concatenate(beginnings[node]), ends[node])
         for node in range(walks.cut)
@@ -61,24 +61,24 @@ def cut_walks(chances, walks: Walks):
     ]
 
 
-def walk_entropy(chances, walks: Walks):
-    """The entropy (galaxy, sample) of a walk by each sample's `chances` (answer, galaxy, sample), in nats.
+def walk_entropy(fractions, walks: Walks):
+    """The entropy (galaxy, sample) of a walk, in nats, by each sample's `fractions` (answer, galaxy, sample).
 
-    By the chain rule: that of the first answer, and the mean of what it leaves open.
+    By the chain rule, from each node on: that of its answer, and the mean over answers of that of the rest.
     """
-    each, open_yet = surprise(chances), [0.0]
+    terms, entropies = entropy_terms(fractions), [0.0]
     for branches in walks.nodes[1:]:
         total = 0.0
         for answers, after in branches:
-            total = total + jnp.sum(pick(each, answers), 0)
+            total = total + jnp.sum(pick(terms, answers), 0)
             if after:
-                total = total + jnp.sum(pick(chances, answers), 0) * open_yet[after]
-        open_yet.append(total)
-    return open_yet[-1]
+                total = total + jnp.sum(pick(fractions, answers), 0) * entropies[after]
+        entropies.append(total)
+    return entropies[-1]
 
 
-def either(first, second):
-    """All products (first x second, galaxy, sample) of one of the `first` and one of the `second`."""
+def outer(first, second):
+    """The products (walk, galaxy, sample) of each of the `first` with each of the `second`."""
     return (first[:, None] * second).reshape(-1, *second.shape[1:])
 
 
@@ -89,6 +89,6 @@ def pick(array, answers: tuple[int, ...]):
     return array[np.array(answers)]
 
 
-def surprise(chances):
-    """What each of `chances` adds to an entropy, in nats: -p ln p, and 0 for 0."""
-    return -chances * jnp.log(jnp.clip(chances, min=SMALLEST))
+def entropy_terms(probabilities):
+    """What each of `probabilities` adds to an entropy, in nats: -p ln p, and 0 for 0."""
+    return -probabilities * jnp.log(jnp.clip(probabilities, min=SMALLEST))

@@ -7,7 +7,7 @@ from shared.method.walks import Walks, over_walks
 
 from . import device
 
-SMALLEST = 1e-37  # probabilities below it are taken for it in logarithms; 0 times that of 0 would be no number
+SMALLEST = 1e-37  # of which logarithms are taken: 0 x its own is 0, and 0 x ln 0 is no number
 
 
 def walk_information(fractions, walks: Walks) -> np.ndarray:
@@ -22,35 +22,35 @@ def walk_information(fractions, walks: Walks) -> np.ndarray:
 
 @tf.function
 def score(fractions, walks: Walks):
-    """The information (galaxy,) of some galaxies."""
-    chances = tf.transpose(fractions, (2, 0, 1))
-    total = -tf.reduce_mean(walk_entropy(chances, walks), 1)
-    for beginnings, ends in cut_walks(chances, walks):
+    """The information (galaxy,) of some galaxies at once."""
+    fractions = tf.transpose(fractions, (2, 0, 1))  # (answer, galaxy, sample)
+    total = -tf.reduce_mean(walk_entropy(fractions, walks), 1)
+    for beginnings, ends in cut_walks(fractions, walks):
         # the mean over samples of products is a product of matrices
         mixed = tf.transpose(beginnings, (1, 0, 2)) @ tf.transpose(ends, (1, 2, 0))
-        total = total + tf.reduce_sum(surprise(mixed), (1, 2))
+        total = total + tf.reduce_sum(entropy_terms(mixed), (1, 2))
     return tf.maximum(total, 0)
 
 
-def cut_walks(chances, walks: Walks):
-    """The probabilities (walk, galaxy, sample) of all beginnings and all ends of walks that meet in a node, over nodes.
+def cut_walks(fractions, walks: Walks):
+    """The probabilities of beginnings and of ends of walks, each (walk, galaxy, sample): a pair for each node between.
 
-    `chances` (answer, galaxy, sample) are vote fractions. Beginnings are divided by the number of samples.
+    `fractions` are (answer, galaxy, sample). The beginnings are divided by the number of samples.
     """
-    whole = tf.ones_like(chances[:1])
+    whole = tf.ones_like(fractions[:1])
     ends = [whole]
     for branches in walks.nodes[1 : walks.cut]:
         ends.append(
             tf.concat(
-                [either(pick(chances, answers), ends[after]) for answers, after in branches], 0
+                [outer(pick(fractions, answers), ends[after]) for answers, after in branches], 0
             )
         )
     beginnings = [[] for _ in walks.nodes]
-    beginnings[-1] = [whole / chances.shape[2]]
+    beginnings[-1] = [whole / fractions.shape[2]]
     for node in range(len(walks.nodes) - 1, walks.cut - 1, -1):
         before = tf.concat(beginnings[node], 0)
         for answers, after in walks.nodes[node]:
-            beginnings[after].append(either(before, pick(chances, answers)))
+            beginnings[after].append(outer(before, pick(fractions, answers)))
     return [
         (tf.concat(beginnings[node], 0), ends[node])
         for node in range(walks.cut)
@@ -58,24 +58,24 @@ def cut_walks(chances, walks: Walks):
     ]
 
 
-def walk_entropy(chances, walks: Walks):
-    """The entropy (galaxy, sample) of a walk by each sample's `chances` (answer, galaxy, sample), in nats.
+def walk_entropy(fractions, walks: Walks):
+    """The entropy (galaxy, sample) of a walk, in nats, by each sample's `fractions` (answer, galaxy, sample).
 
-    By the chain rule: that of the first answer, and the mean of what it leaves open.
+    By the chain rule, from each node on: that of its answer, and the mean over answers of that of the rest.
     """
-    each, open_yet = surprise(chances), [0.0]
+    terms, entropies = entropy_terms(fractions), [0.0]
     for branches in walks.nodes[1:]:
         total = 0.0
         for answers, after in branches:
-            total = total + tf.reduce_sum(pick(each, answers), 0)
+            total = total + tf.reduce_sum(pick(terms, answers), 0)
             if after:
-                total = total + tf.reduce_sum(pick(chances, answers), 0) * open_yet[after]
-        open_yet.append(total)
-    return open_yet[-1]
+                total = total + tf.reduce_sum(pick(fractions, answers), 0) * entropies[after]
+        entropies.append(total)
+    return entropies[-1]
 
 
-def either(first, second):
-    """All products (first x second, galaxy, sample) of one of the `first` and one of the `second`."""
+def outer(first, second):
+    """The products (walk, galaxy, sample) of each of the `first` with each of the `second`."""
     return tf.reshape(first[:, None] * second, (-1, *second.shape[1:]))
 
 
@@ -86,6 +86,6 @@ def pick(array, answers: tuple[int, ...]):
     return tf.gather(array, answers)
 
 
-def surprise(chances):
-    """What each of `chances` adds to an entropy, in nats: -p ln p, and 0 for 0."""
-    return -chances * tf.math.log(tf.maximum(chances, SMALLEST))
+def entropy_terms(probabilities):
+    """What each of `probabilities` adds to an entropy, in nats: -p ln p, and 0 for 0."""
+    return -probabilities * tf.math.log(tf.maximum(probabilities, SMALLEST))

@@ -11,7 +11,6 @@ from fake import Fake, run_of
 from scipy.optimize import linprog
 from scipy.stats import binom, chisquare
 
-from shared.data import schema
 from shared.method.acquisition import (
     Choice,
     Context,
@@ -23,7 +22,6 @@ from shared.method.acquisition import (
     reweightable,
     select,
 )
-from shared.method.acquisition.tree import tree_information
 from shared.method.lure import lure
 from shared.method.vote_plan import _steps, vote_plan
 from shared.proof import reference
@@ -252,7 +250,7 @@ def test_equal_scores_go_by_the_hash():
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_the_order_of_the_pool_decides_nothing(name):
     pool, order = pool_of(24), np.random.default_rng(3).permutation(24)
-    mixed = Pool(*(array[order] for array in pool))
+    mixed = Pool(*(array if array is None else array[order] for array in pool))
     others = Context(np.random.default_rng(4).normal(size=(3, 4)), None, None)
     changes = {"guard": 0.2, "states": 30, "targets": 5, "share": 0.5}
     one, other = (chosen(name, some, 9, 2, 6, others, Fake(), **changes) for some in (pool, mixed))
@@ -267,7 +265,9 @@ def test_few_galaxies_and_none(name):
     choice = chosen(name, pool_of(4), 9, backend=Fake(), **changes)
     assert sorted(choice.places) == [0, 1, 2, 3]
     assert [array.dtype for array in choice] == [np.int64, np.float64, np.float64]
-    nobody = chosen(name, Pool(*(array[:0] for array in pool_of(4))), 9, **changes)
+    nobody = chosen(
+        name, Pool(*(array if array is None else array[:0] for array in pool_of(4))), 9, **changes
+    )
     assert [array.shape for array in nobody] == [(0,)] * 3
     assert [array.shape for array in chosen(name, pool_of(4), 0, **changes)] == [(0,)] * 3
 
@@ -739,22 +739,6 @@ def test_steps_follow_each_other_and_never_grow_steeper():
         mine = galaxy == number
         assert (np.diff(slope[mine]) <= 0).all()
         assert (before[mine][1:] == after[mine][:-1]).all()
-
-
-def test_what_a_tree_of_questions_tells():
-    questions = {"a": ("x", "y", "z"), "b": ("p", "q"), "c": ("r", "s")}
-    leads = {"b": {"a": ("x", "y")}, "c": {"b": ("p",)}}
-    fractions = {
-        "a": np.array([[0.2, 0.3, 0.5], [0.0, 0.0, 1.0]]),
-        "b": np.array([[0.6, 0.4], [0.5, 0.5]]),
-        "c": np.array([[0.5, 0.5], [0.5, 0.5]]),
-    }
-    told = {"a": np.array([1.0, 2.0]), "b": np.array([10.0, 20.0]), "c": np.array([100.0, 200.0])}
-    chance = schema.chance_asked(questions, leads, np.hstack(list(fractions.values())))
-    asked = dict(zip(questions, chance.T, strict=True))
-    expected = [1 + 0.5 * 10 + 0.5 * 0.6 * 100, 2]
-    np.testing.assert_allclose(tree_information(told, asked), expected)
-    np.testing.assert_allclose(tree_information({"b": told["b"]}, asked), [5, 0])
 
 
 def test_a_survey():

@@ -148,8 +148,19 @@ def test_walks_of_every_survey():
 
 def test_too_many_walks_are_refused():
     questions = {f"q{n}": ["yes", "no"] for n in range(40)}
-    with pytest.raises(ValueError, match=f"{2**40} ways through these 40 .* at most {MOST_WALKS}"):
+    with pytest.raises(
+        ValueError, match=f"{2**40} ways or more through these 40 .* at most {MOST_WALKS}"
+    ):
         walks_of(questions, {})
+
+
+def test_a_graph_that_is_too_large_is_refused_before_it_is_made():
+    """Twenty questions, each of whose answers decides of two later ones."""
+    first = {f"a{n}": ["yes", "no"] for n in range(20)}
+    second = {f"b{n}": ["yes", "no"] for n in range(20)}
+    leads = {f"b{n}": {f"a{n}": ["yes"], f"a{19 - n}": ["no"]} for n in range(20)}
+    with pytest.raises(ValueError, match="ways or more through these 40"):
+        walks_of(first | second, leads)
 
 
 @pytest.mark.parametrize(

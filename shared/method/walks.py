@@ -1,21 +1,26 @@
 """One volunteer's walk through a schema of questions: every way from the first question to the last one asked.
 
-A volunteer answers each question that is asked, so a walk is a set of (question, answer), and its chance, given a
-sample of the posterior, is the product of their vote fractions. `information_bound` is the most that a walk can tell
-about the network, cheaply; exactly what it tells is in each framework's `walks`, of the `Walks` that are made here.
+A volunteer answers each question that is asked, so a walk is a set of (question, answer), and its probability, given a
+sample of the posterior, is the product of their vote fractions. Each framework's `walk_information` computes what a
+walk tells about the network, exactly, from the `Walks` made here; `information_bound` is cheap, and never less.
 """
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import entr
 
 from shared.data.schema import answers, chance_asked, slices
-from shared.method.scoring import in_chunks
+from shared.method.scoring import in_chunks, padded_chunks
 from shared.run.questions import Leads, Questions, check
 
 MOST_WALKS = 2**16  # through one schema, which are half a megabyte a galaxy
+_TOO_MANY = (
+    "there are {} ways or more through these {} questions, and "
+    f"at most {MOST_WALKS} are summed over; leave out questions, or take the sum over questions, information_bound"
+)
 
 
 class Branch(NamedTuple):
@@ -49,10 +54,7 @@ def walks_of(questions: Questions, leads: Leads) -> Walks:
     nodes = _nodes(questions, leads)
     count = _ends(nodes)[-1]
     if count > MOST_WALKS:
-        raise ValueError(
-            f"there are {count} ways through these {len(questions)} questions, and at most {MOST_WALKS} are summed "
-            "over; leave out questions, or sum over them: information_bound in shared.method.walks"
-        )
+        raise ValueError(_TOO_MANY.format(count, len(questions)))
     products, cut = min((_products(nodes, cut), cut) for cut in range(1, len(nodes) + 1))
     return Walks(nodes, cut, count, products, tuple(s.stop for s in slices(questions).values()))
 
@@ -67,13 +69,14 @@ def _nodes(questions: Questions, leads: Leads) -> tuple[tuple[Branch, ...], ...]
         for earlier, answer in places
     }
     order = _order(questions, leads)
-    left: dict[tuple[str, ...], dict] = {
-        (): {}
-    }  # questions that are left -> by what is left next, answers
+    # questions that are to be asked yet -> questions after an answer to the first of them -> such answers
+    left: dict[tuple[str, ...], dict] = {(): {}}
 
     def walk(asked: tuple[str, ...]) -> None:
         if asked in left:
             return
+        if len(left) > MOST_WALKS:  # then the walks are as many, at least
+            raise ValueError(_TOO_MANY.format(len(left), len(questions)))
         left[asked] = {}
         for answer in questions[asked[0]]:
             after = {*asked[1:], *asked_after[asked[0], answer]}
@@ -162,19 +165,27 @@ def check_fractions(fractions: np.ndarray, walks: Walks) -> None:
 
 
 def information_bound(questions: Questions, leads: Leads, fractions: np.ndarray) -> np.ndarray:
-    """The most that one volunteer's walk can tell about the network (galaxy,), in nats, of `fractions` (galaxy, sample,
-    answer).
+    """What one volunteer's walk can tell about the network at most (galaxy,), in nats, of vote `fractions` (galaxy,
+    sample, answer).
 
-    The sum over questions of the chance of being asked x what the answer tells then: H[mean p] - mean H[p], the means
-    over samples weighted by their chance of asking. The walk tells the sum of what each answer tells beyond those given
-    before. That is never more: the entropy of an answer given earlier ones is at most that given only that it was
-    asked, and that given the network is the same. What is counted twice is what several answers tell alike.
+    The sum over questions of the probability of being asked x what the answer tells then: H[mean p] - mean H[p], the
+    means over samples weighted by their probability of asking, which is that of `shared.data.schema.chance_asked`.
+    A walk tells the sum of what each answer tells beyond those given before. That is never more: the entropy of an
+    answer given earlier ones is at most that given only that the question was asked, and given the network both are the
+    same. The sum counts several times what several answers tell alike.
 
-    With equal weights instead (the mean chance of being asked x what the answer would tell if all were asked) it is
+    With equal weights (the mean probability of being asked x what the answer would tell if everybody were asked) it is
     no bound: samples that ask a question may differ in it more than the others do.
     """
+    parts = [np.zeros(0)]
+    for rows, count in padded_chunks(len(fractions), 4 * prod(fractions.shape[1:])):
+        parts.append(_sum_over_questions(questions, leads, fractions[rows])[:count])
+    return np.concatenate(parts)
+
+
+def _sum_over_questions(questions: Questions, leads: Leads, fractions: np.ndarray) -> np.ndarray:
     galaxies, samples, _ = fractions.shape
-    fractions = np.asarray(fractions, np.float64)
+    fractions = fractions.astype(np.float64)
     asked = chance_asked(questions, leads, fractions.reshape(galaxies * samples, -1))
     asked = asked.reshape(galaxies, samples, -1)
     total = np.zeros(galaxies)
