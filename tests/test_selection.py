@@ -71,12 +71,22 @@ def pool_of(galaxies, samples=6, votes=None, seed=0):
         np.resize([3, 5, 4], galaxies) if votes is None else np.full(galaxies, votes),
         galaxy_hash([f"galaxy {number}" for number in range(galaxies)]),
         random.normal(size=(galaxies, 4)),
+        random.random(galaxies),
     )
 
 
 def scored(scores):
     """A pool whose galaxies have `scores`, for Recorder."""
-    return pool_of(len(scores))._replace(samples=np.array(scores, float)[:, None])
+    scores = np.array(scores, float)
+    return pool_of(len(scores))._replace(samples=scores[:, None], walk_information=scores)
+
+
+def by_reference(name, pool):
+    """The specification's scores (galaxy,)."""
+    if name == "walk_information":
+        return pool.walk_information
+    rows = zip(pool.samples, pool.votes, strict=True)
+    return np.array([getattr(reference, name)(rho[None], int(votes))[0] for rho, votes in rows])
 
 
 def chosen(name, pool, count, seed=0, number=0, others=NOBODY, backend=None, **changes):
@@ -213,8 +223,7 @@ def test_a_mixture_is_its_score_or_chance_alone_at_the_ends():
 def test_the_largest_scores_are_chosen_with_the_votes_of_each_galaxy(name):
     pool = pool_of(30)
     choice = chosen(name, pool, 7, backend=Fake())
-    rows = zip(pool.samples, pool.votes, strict=True)
-    score = [getattr(reference, name)(rho[None], int(votes))[0] for rho, votes in rows]
+    score = by_reference(name, pool)
     expected = sorted(range(30), key=lambda place: -score[place])[:7]
     assert choice.places.tolist() == expected
     np.testing.assert_allclose(choice.scores, [score[place] for place in expected], rtol=1e-12)
@@ -226,7 +235,7 @@ def test_the_largest_scores_are_chosen_with_the_votes_of_each_galaxy(name):
 def test_draws_go_by_the_score_that_is_named(name, of):
     pool = pool_of(12, votes=4)
     choice = chosen(name, pool, 3, of=of, backend=Fake())
-    score = getattr(reference, of)(pool.samples, 4)
+    score = by_reference(of, pool)
     np.testing.assert_allclose(choice.scores, score[choice.places], rtol=1e-12)
 
 
