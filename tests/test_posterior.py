@@ -311,20 +311,20 @@ def test_blocks_are_one_table_and_are_taken_one_by_one(tmp_path):
             taken.append(beside.stat().st_size)
             yield whole[start : start + 2]
 
-    write_blocks(path, blocks(), {"seed": 3})
+    write_blocks(path, blocks(), {"seed": 3}, 9)
     pd.testing.assert_frame_equal(read_posterior(path), whole)
     assert read_facts(path) == {"seed": 3}
     assert pq.read_metadata(path).num_row_groups == 3
     assert taken == sorted(set(taken))  # what came before is written when the next is asked for
-    assert pq.read_schema(path).field("bar_asked").metadata[b"unit"] == b"1"
+    assert pq.read_schema(path).field("bar_asked").metadata[b"ucd"] == b"stat.probability;src.morph"
 
 
 def test_blocks_must_have_the_same_columns_or_nothing_is_left(tmp_path):
     path = tmp_path / "posterior.parquet"
     with pytest.raises(ValueError, match=r"other columns than the first .*'walk_information'"):
-        write_blocks(path, [tree(), tree(walk_information=None)], {})
+        write_blocks(path, [tree(), tree(walk_information=None)], {}, 9)
     with pytest.raises(ValueError, match="there are no tables to write"):
-        write_blocks(path, [], {})
+        write_blocks(path, [], {}, 9)
     assert not list(tmp_path.iterdir())
 
 

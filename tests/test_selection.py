@@ -252,7 +252,9 @@ def test_equal_scores_go_by_the_hash():
     pool = pool_of(20)
     by_hash = sorted(range(20), key=lambda place: pool.hashes[place])
     for name in (*SCORES, "batch_mutual_information", "k_centre"):
-        alike = pool._replace(features=np.ones((20, 3)), samples=np.full((20, 6), 0.5))
+        alike = pool._replace(
+            features=np.ones((20, 3)), samples=np.full((20, 6), 0.5), walk_information=np.ones(20)
+        )
         assert chosen(name, alike, 5, backend=Deaf()).places.tolist() == by_hash[:5], name
 
 

@@ -133,16 +133,21 @@ def column_prefix(question: str, answers: tuple[str, ...]) -> str:
 
 def write_posterior(path: Path, table: pd.DataFrame, meta: dict) -> None:
     """`table` as Parquet at `path`, whole or not at all, with `meta`, plain facts about the run."""
-    write_blocks(path, [table], meta)
+    write_blocks(path, [table], meta, longest_id(table))
 
 
-def write_blocks(path: Path, blocks: Iterable[pd.DataFrame], meta: dict) -> None:
+def longest_id(galaxies: pd.DataFrame) -> int:
+    """How many characters the longest id has, at least 1."""
+    return max(1, int(galaxies["id"].astype(str).str.len().max() or 1)) if len(galaxies) else 1
+
+
+def write_blocks(path: Path, blocks: Iterable[pd.DataFrame], meta: dict, longest: int) -> None:
     """Tables, one after the other, as one Parquet file at `path`, whole or not at all, with `meta`, facts of the run.
 
-    Each is taken from `blocks` when the one before is written: no more than one need exist at once. Raises ValueError
-    for no tables at all, and for one whose columns are others than the first's.
+    Each is taken from `blocks` when the one before is written: no more than one need exist at once. `longest` is the
+    `longest_id` of all. Raises ValueError for no tables at all, and for one whose columns are others than the first's.
     """
-    parquet.write_blocks(Path(path), map(_as_arrow, blocks), meta)
+    parquet.write_blocks(Path(path), map(_as_arrow, blocks), meta, {"id": longest})
 
 
 def read_posterior(path: Path) -> pd.DataFrame:

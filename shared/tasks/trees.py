@@ -14,7 +14,7 @@ from shared.method.metrics import evaluate
 from shared.method.tree_metrics import evaluate_tree, pit_uniforms
 from shared.method.trees import Samples, one_question, together
 from shared.method.walks import walks_of
-from shared.output.posterior import located, tree_table, write_blocks
+from shared.output.posterior import located, longest_id, tree_table, write_blocks
 from shared.run.progress import say
 from shared.run.spec import RunSpec
 
@@ -57,7 +57,7 @@ def write_posteriors(
             None if walks is None else backend.walk_information(block.fractions, walks),
         )
 
-    write_blocks(path, map(table, blocks), about)
+    write_blocks(path, map(table, blocks), about, longest_id(galaxies.iloc[rows]))
     return together(kept)
 
 

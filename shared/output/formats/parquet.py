@@ -28,52 +28,38 @@ def check(galaxies: pd.DataFrame) -> None:
 
 def described(table: pa.Table, columns: dict[str, Column], facts: dict) -> pa.Table:
     """`table` with what its `columns` mean and the `facts` as metadata."""
-    fields = [field.with_metadata(columns[field.name]._asdict()) for field in table.schema]
-    whole = table.cast(pa.schema(fields, {RUN: json.dumps(facts, sort_keys=True)}))
-    head = _head(whole.schema, columns, facts, _longest(whole))
-    return whole.replace_schema_metadata({**whole.schema.metadata, **head})
+    return table.cast(_schema(table.schema, columns, facts, _longest(table)))
 
 
 def write(path: Path, table: pa.Table, columns: dict[str, Column], facts: dict) -> None:
     """`table` as one Parquet file."""
-    _write(path, [table], columns, facts)
+    whole = described(table, columns, facts)
+    write_whole(path, lambda beside: pq.write_table(whole, beside, compression="zstd"))
 
 
-def write_blocks(path: Path, blocks: Iterable[pa.Table], facts: dict) -> None:
+def write_blocks(
+    path: Path, blocks: Iterable[pa.Table], facts: dict, longest: dict[str, int]
+) -> None:
     """Tables of a posterior, one after the other, as one Parquet file: no more than one need exist at once.
 
-    Raises ValueError for none, and for one whose columns are others than the first's.
+    `longest` says how long the texts of a column may be, over all tables. Each is a row group. Raises ValueError for no
+    tables, and for one whose columns are others than the first's.
     """
-    rest = iter(blocks)
-    first = next(rest, None)
-    if first is None:
-        raise ValueError(f"there are no tables to write to {path}; give one, if of no galaxies")
-    _write(path, chain([first], rest), describe_columns(first.column_names), facts)
 
-
-def _write(path: Path, tables: Iterable[pa.Table], columns: dict[str, Column], facts: dict) -> None:
     def write_all(beside: Path) -> None:
-        schema, writer, longest = None, None, {}
-        try:
-            for table in tables:
-                if schema is None:
-                    fields = [
-                        field.with_metadata(columns[field.name]._asdict()) for field in table.schema
-                    ]
-                    schema = pa.schema(fields, {RUN: json.dumps(facts, sort_keys=True)})
-                    writer = pq.ParquetWriter(beside, schema, compression="zstd")
+        rest = iter(blocks)
+        first = next(rest, None)
+        if first is None:
+            raise ValueError(f"there are no tables to write to {path}; give one, if of no galaxies")
+        schema = _schema(first.schema, describe_columns(first.column_names), facts, longest)
+        with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
+            for table in chain([first], rest):
                 if table.column_names != schema.names:
                     other = sorted(set(table.column_names) ^ set(schema.names)) or "their order"
                     raise ValueError(
                         f"a table for {path} has other columns than the first ({other}); all must have the same"
                     )
                 writer.write_table(table.cast(schema))
-                for name, most in _longest(table).items():
-                    longest[name] = max(most, longest.get(name, 1))
-            writer.add_key_value_metadata(_head(schema, columns, facts, longest))
-        finally:
-            if writer is not None:
-                writer.close()
 
     write_whole(path, write_all)
 
@@ -84,21 +70,24 @@ def _longest(table: pa.Table) -> dict[str, int]:
     return {name: pc.max(pc.utf8_length(table[name])).as_py() or 1 for name in names}
 
 
-def _head(
+def _schema(
     schema: pa.Schema, columns: dict[str, Column], facts: dict, longest: dict[str, int]
-) -> dict:
-    """The metadata that say the same to astronomers' programs; `longest` are the widths of columns of text."""
+) -> pa.Schema:
+    """`schema` with what its `columns` mean and the `facts`; `longest` are the widths of columns of text."""
     kinds = [
         ANY_TEXT._replace(arraysize=str(longest[field.name]))
         if field.name in longest
         else number_kind(field.type)
         for field in schema
     ]
-    return {
+    fields = [field.with_metadata(columns[field.name]._asdict()) for field in schema]
+    metadata = {
+        RUN: json.dumps(facts, sort_keys=True),
         **{f"table::len::{name}": str(length) for name, length in longest.items()},  # astropy's
         VOTABLE + b".version": "1.0",
         VOTABLE + b".content": head(schema.names, kinds, columns, facts),
     }
+    return pa.schema(fields, metadata)
 
 
 def facts_of(schema: pa.Schema) -> dict:
