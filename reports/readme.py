@@ -443,7 +443,7 @@ def formats() -> list[list[str]]:
     rows = [["`posterior.format`", "file", "for", size, "written", "read"]]
     for name, (programs, reader) in OPENED_BY.items():
         cost = found["formats"][name]
-        spent = {way: f"{cost[way]['processor_seconds']:.0f} s" for way in cost if way != "bytes"}
+        spent = {way: f"{cost[way]['processor_seconds']:.1f} s" for way in cost if way != "bytes"}
         read = f"{spent['read']}, {reader}" if "read" in spent else ""
         file, size = f"`posterior{TABLE_FORMATS[name]}`", f"{cost['bytes'] / 1e6:.0f} MB"
         rows.append([f"`{name}`", file, programs, size, spent["write"], read])
