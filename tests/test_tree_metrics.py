@@ -138,12 +138,14 @@ def test_volunteers_who_scatter_more_than_a_multinomial_are_noticed():
     fractions, _, true, votes = honest(True)
     worse = measured(fractions, None, true, votes)["questions"]
     better = measured(*honest(True))["questions"]
+    values = []
     for question in QUESTIONS:
         assert worse[question]["nll"] > better[question]["nll"] + 0.1
         for answer in worse[question]["answers"].values():
             covered = answer["votes_coverage"]
-            assert covered["observed"] < covered["expected"] - 0.05
-            assert answer["pit"]["p_value"] < 1e-3
+            assert covered["observed"] < covered["expected"] - 0.03
+            values.append(answer["pit"]["p_value"])
+    assert np.median(values) < 1e-4
 
 
 def test_a_posterior_that_is_too_sure_covers_less():

@@ -381,8 +381,8 @@ def _bends(values: np.ndarray) -> np.ndarray:
 
 
 def _place_in_cell(share: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Where in a cell, from 0 to 1, its distribution reaches `share`, by its density on the `left` and the `right`:
-    as if that were straight, and then a step of Newton's by the parabola through both whose integral is 1.
+    """Where in a cell, from 0 to 1, its distribution reaches `share`, by its relative density `left` and `right`: as if
+    that were straight, and then a step of Newton's by the parabola through both whose integral is 1.
     """
     tilt = (right - left) / (right + left)
     root = np.sqrt(np.maximum((1 - tilt) ** 2 + 4 * tilt * share, 0))
