@@ -38,7 +38,7 @@ def convolve(operation, kernel, bias, x):
         y = _convolved(x, kernel, step, padding, groups)
     elif groups == x.shape[-1] == operation.filters:
         y = _depthwise(x, kernel, step, padding)
-    elif groups == 1 and (operation.kernel == step == 1 or few(operation, x, 2)):
+    elif groups == 1 and (operation.kernel == 1 or few(operation, x, 2)):
         # XLA computes these on a CPU in a loop over single numbers, 100 times slower than the same as one product
         y = _times(shifted(operation, x), kernel.reshape(-1, operation.filters))
     elif groups == step == 1 and 2 * padding == operation.kernel - 1:

@@ -39,7 +39,7 @@ def convolve(operation, kernel, bias, x):
         filters, x = tf.transpose(kernel, [0, 1, 3, 2]), x if same else tf.pad(x, edges)
         strides, way = [1, step, step, 1], "SAME" if same else "VALID"
         y = tf.nn.depthwise_conv2d(x, filters, strides, way)
-    elif operation.kernel == step == 1 or few(operation, x, 4):
+    elif operation.kernel == 1 or few(operation, x, 4):
         y = _times(shifted(operation, x), tf.reshape(kernel, [-1, operation.filters]))
     else:
         y = tf.nn.conv2d(x, kernel, step, "SAME" if same else edges)

@@ -36,9 +36,9 @@ def conv_relu_pool(operation, pool, weights, x):
 
 def convolve(operation, kernel, bias, x):
     """A convolution, by whatever is quickest."""
-    # up to 2 pixels on a side one product of matrices is quicker: oneDNN copies its weights
-    pointwise = operation.kernel == operation.stride == 1
-    if operation.groups == 1 and (pointwise or few(operation, x, 2)):
+    # Up to 2 pixels on a side one product of matrices is quicker: oneDNN copies its weights. Of 1x1 kernels at stride 2
+    # oneDNN's gradients write beyond their memory where channels are few, 2 or 3 (PyTorch 2.13).
+    if operation.groups == 1 and (operation.kernel == 1 or few(operation, x, 2)):
         return F.linear(shifted(operation, x), kernel.permute(0, 2, 3, 1).flatten(1), bias)
     sizes = (operation.stride, operation.padding, 1, operation.groups)
     return F.conv2d(x.permute(0, 3, 1, 2), kernel, bias, *sizes).permute(0, 2, 3, 1)

@@ -275,9 +275,9 @@ def test_a_framework_that_ends_early_is_told(tmp_path, monkeypatch, capsys):
 def test_networks_take_turns_and_who_is_missing_is_named(tmp_path, capsys):
     pytest.importorskip("torch")
     record = tmp_path / "networks.json"
-    tiny = ("model.widths=[2,2,2,2]", "model.depths=[1,1,1,1]", "model.image_size=32")
+    tiny = ("model.widths=[8,8,8,8]", "model.depths=[1,1,1,1]", "model.image_size=32")
     words = ["networks=resnet18", "programs=torch,zoobot", "rounds=2", f"record={record}"]
-    assert networks.main([*words, *tiny, "bench.batch_size=2"]) == 0
+    assert networks.main([*words, *tiny, "bench.batch_size=4"]) == 0
     printed = capsys.readouterr().out
     assert "resnet18         torch" in printed
     found = json.loads(record.read_text())
@@ -285,7 +285,7 @@ def test_networks_take_turns_and_who_is_missing_is_named(tmp_path, capsys):
     part = found["networks"]["resnet18"]
     assert [one["program"] for one in part["missing"]] == ["zoobot"]
     (row,) = part["rows"]
-    assert (row["program"], row["images"], row["times"]) == ("torch", 2, {})
+    assert (row["program"], row["images"], row["times"]) == ("torch", 4, {})
     assert len(row["processor_seconds"]) == len(row["seconds"]) == 2
     assert min(row["processor_seconds"]) > 0
     assert row["where"]["threads"] == "1"
