@@ -330,6 +330,6 @@ def test_blocks_must_have_the_same_columns_or_nothing_is_left(tmp_path):
 
 def test_a_block_may_not_know_what_was_learned_from(tmp_path):
     path = tmp_path / "posterior.parquet"
-    write_blocks(path, [tree(2, in_training=None), tree(2, in_training=None)], {})
+    write_blocks(path, [tree(2, in_training=None), tree(2, in_training=None)], {}, 9)
     assert read_posterior(path)["in_training"].isna().all()
     assert len(read_posterior(path)) == 4
