@@ -12,7 +12,13 @@ from reports.agreement import answers, held_out, positive
 from reports.blocks import Gallery, Picture, Section, bare, number, prose
 from reports.runs import Record, RecordSet, gathered
 from shared.data.store import Store, open_store
-from shared.output.posterior import column_prefix, least_sure, most_sure, top_galaxies
+from shared.output.posterior import (
+    column_prefix,
+    information_column,
+    least_sure,
+    most_sure,
+    top_galaxies,
+)
 
 EACH = 6  # galaxies in a gallery
 SIZE = 144  # pixels on a side
@@ -68,8 +74,9 @@ def _rankings(posterior: pd.DataFrame, record: Record) -> list[tuple[str, pd.Dat
         )
         for prefix in answers(posterior, record)
     ]
-    if "mutual_information" in posterior:
-        basis = f"by mutual information; shares of {spoken(yes, record)}"
+    information = information_column(posterior)
+    if information:
+        basis = f"by {information.replace('_', ' ')}; shares of {spoken(yes, record)}"
         rankings.append((f"least sure of, {basis}", least_sure(posterior, EACH), yes))
         rankings.append((f"most sure of, {basis}", most_sure(posterior, EACH), yes))
     return rankings

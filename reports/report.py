@@ -23,6 +23,7 @@ from reports.scaling import scaling
 from reports.speed import speed
 from reports.summary import summary
 from reports.timings import timings
+from reports.trees import whole_trees
 from shared.run.progress import printable, say
 from shared.run.spec import RunSpec
 
@@ -49,6 +50,7 @@ SECTIONS = (
     timings,
     active,
     errors,
+    whole_trees,
     calibration,
     coverage,
     confusion,

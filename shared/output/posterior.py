@@ -165,14 +165,19 @@ def top_galaxies(table: pd.DataFrame, answer: str, count: int) -> pd.DataFrame:
     return _first(table, f"{answer}_mean", False, count)
 
 
+def information_column(table: pd.DataFrame) -> str | None:
+    """The column of what a galaxy's votes would tell about the network; None if the table has none."""
+    return next((name for name in ("mutual_information", "walk_information") if name in table), None)
+
+
 def least_sure(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The `count` galaxies of the largest mutual information."""
-    return _first(table, "mutual_information", False, count)
+    """The `count` galaxies whose votes would tell most: of the largest `information_column`, which must be there."""
+    return _first(table, information_column(table), False, count)
 
 
 def most_sure(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The `count` galaxies of the smallest mutual information."""
-    return _first(table, "mutual_information", True, count)
+    """The `count` galaxies whose votes would tell least."""
+    return _first(table, information_column(table), True, count)
 
 
 def _first(table: pd.DataFrame, column: str, ascending: bool, count: int) -> pd.DataFrame:
