@@ -8,10 +8,9 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from tests.session_files import filled
-
 import trizoo
 from shared.proof import checks
+from tests.session_files import filled
 
 
 def kept(place: Path, compute):
