@@ -25,6 +25,7 @@ from shared.output.posterior import located, tree_table
 from shared.proof import reference
 from shared.run.keys import galaxy_hash, galaxy_keys
 from shared.run.spec import BACKENDS, RunSpec, from_config
+from shared.tasks.calibrate import calibrate
 from shared.tasks.galaxies import cutouts
 from shared.tasks.inherit import inherit
 
@@ -197,3 +198,9 @@ def test_a_prediction_takes_its_questions_and_likelihood_from_the_fit(backend, t
             compose(["task=predict", f"weights={tmp_path}", "questions=all"]), ["questions"], usual
         )
     assert replace(run, seed=1).asked == run.asked
+
+
+def test_calibrate_says_where_the_calibration_of_a_tree_is(tmp_path):
+    run = from_config(RunSpec, compose(["task=calibrate", "questions=all", f"weights={tmp_path}"]))
+    with pytest.raises(ValueError, match=r"results\.test\.tree"):
+        calibrate(run, tmp_path)
