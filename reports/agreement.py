@@ -75,8 +75,10 @@ def positive(record: Record) -> str:
 def answers(posterior: pd.DataFrame, record: Record) -> list[str]:
     """The prefix of every answer to the question of `record` in `posterior`."""
     start = column_prefix(record.text("run.question"), ("",))
+    others = [column_prefix(name, ("",)) for name in record.at("run.dataset.questions") or ()]
+    others = tuple(name for name in others if name.startswith(start) and name != start)
     ends = [name for name in posterior if name.startswith(start) and name.endswith("_mean")]
-    return [name.removesuffix("_mean") for name in ends]
+    return [name.removesuffix("_mean") for name in ends if not name.startswith(others)]
 
 
 def majority(posterior: pd.DataFrame, record: Record) -> np.ndarray:

@@ -93,6 +93,13 @@ LABELS = {  # each check of the conformance suite, by its name in records: its n
     "features": ("features", "the output of the dense layer"),
     "probabilities": ("probabilities", "vote fractions from given features under given masks"),
     "likelihood": ("log-likelihood", "of ordinary and extreme votes and logits"),
+    "multinomial": ("multinomial", "log-likelihood of votes on whole questions"),
+    "dirichlet_multinomial": ("Dirichlet-multinomial", "the same, concentrations exp(logits)"),
+    "dirichlet_multinomial_sigmoid": (
+        "Dirichlet-multinomial, sigmoid",
+        "the same, concentrations 1 + 100 sigmoid(logits)",
+    ),
+    "gradient_of_votes": ("gradient of votes", "of these three by every logit"),
     "loss": ("loss", "the mean over a few batches, before training"),
     "gradient": ("gradient", "of the loss by every weight; the worst array"),
     "tied_gradient": ("gradient at ties", "the same, where max-pools have ties"),
@@ -197,17 +204,27 @@ def suites() -> dict[tuple[str, str], dict[str, dict]]:
     return {key: found[key] for key in order}
 
 
+SHOWN = ("binomial", "multinomial")  # functions of impl_*/likelihood.py
+
+
 def likelihoods() -> str:
-    """The likelihood in each framework, from its source without docstrings, as ruff formats it."""
+    """Two likelihoods in each framework, from their source without docstrings, as ruff formats it."""
     parts = []
     for name in BACKENDS:
-        source = (ROOT / f"impl_{name}" / "likelihood.py").read_text()
-        tree = ast.parse(source)
-        tree.body = [node for node in tree.body if not isinstance(node, ast.Expr)]
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef):
-                node.body = [line for line in node.body if not docstring(line)]
-        code = "\n\n\n".join(ast.unparse(node) for node in tree.body)
+        tree = ast.parse((ROOT / f"impl_{name}" / "likelihood.py").read_text())
+        functions = [
+            node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in SHOWN
+        ]
+        for function in functions:
+            function.body = [line for line in function.body if not docstring(line)]
+        used = {
+            node.id for one in functions for node in ast.walk(one) if isinstance(node, ast.Name)
+        }
+        imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        for node in imports:
+            node.names = [one for one in node.names if (one.asname or one.name) in used]
+        heads = "\n".join(ast.unparse(node) for node in imports if node.names)
+        code = "\n\n\n".join([heads, *map(ast.unparse, functions)])
         parts.append(f"# {TITLES[name]}: impl_{name}/likelihood.py\n{code}")
     return "```python\n" + "\n\n\n".join(parts) + "\n```"
 

@@ -37,11 +37,11 @@ SHARES = ("PIT: distance", "votes in 90 % (%)", "predicted (%)", "truth in 90 % 
 
 def whole_trees(record_set: RecordSet) -> Section:
     """The measures of every question of every fit that learned several, and whether its intervals are honest."""
-    fits = [
-        record for record in record_set.of("fit") if record.at("results.test.tree.questions")
-    ]
+    fits = [record for record in record_set.of("fit") if record.at("results.test.tree.questions")]
     if not fits:
-        return bare(TITLE, "No fit of several questions is among the records; questions=all is one.")
+        return bare(
+            TITLE, "No fit of several questions is among the records; questions=all is one."
+        )
     words = prose(
         "Of test galaxies, each question's are those with an answer to it. Accuracy: how often the answer of the "
         "largest mean fraction is the one most volunteers gave, where 34 or more answered the first question and half "

@@ -167,7 +167,9 @@ def top_galaxies(table: pd.DataFrame, answer: str, count: int) -> pd.DataFrame:
 
 def information_column(table: pd.DataFrame) -> str | None:
     """The column of what a galaxy's votes would tell about the network; None if the table has none."""
-    return next((name for name in ("mutual_information", "walk_information") if name in table), None)
+    return next(
+        (name for name in ("mutual_information", "walk_information") if name in table), None
+    )
 
 
 def least_sure(table: pd.DataFrame, count: int) -> pd.DataFrame:
