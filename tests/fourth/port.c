@@ -774,6 +774,16 @@ static real reciprocals(real from, uint64_t count) {
     return sum;
 }
 
+/* -ln L by the formula as it stands, of which single precision keeps few digits. */
+static real by_gammas(const Answer *answer, const uint64_t *votes, int64_t answers) {
+    real whole = 0, total = 0, lost = 0;
+    for (int64_t i = 0; i < answers; i++) {
+        lost += lgamma(answer[i].alpha) - lgamma(answer[i].alpha + (real)votes[i]);
+        whole += answer[i].alpha, total += (real)votes[i];
+    }
+    return lost + lgamma(whole + total) - lgamma(whole);
+}
+
 /* -ln L of one question, and its gradient. The urn: votes come one after the other, answer by answer. */
 static real question_nll(int form, const real *logits, const uint64_t *votes, int64_t answers, real *slope) {
     Answer *answer = room((size_t)answers, sizeof *answer);
@@ -786,6 +796,7 @@ static real question_nll(int form, const real *logits, const uint64_t *votes, in
             real own = MUTANT == 18 ? 0 : (real)rank, all = MUTANT == 18 ? 0 : (real)(before + rank);
             lost -= log(form == MULTINOMIAL ? answer[i].probability : (answer[i].alpha + own) / (whole + all));
         }
+    if (MUTANT == 20 && form != MULTINOMIAL) lost = by_gammas(answer, votes, answers);
     for (int64_t i = 0; i < answers; i++)
         slope[i] = form == MULTINOMIAL ? (real)before * answer[i].probability - (real)votes[i]
                                        : answer[i].slope * (reciprocals(whole, before) - reciprocals(answer[i].alpha, votes[i]));
