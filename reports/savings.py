@@ -42,6 +42,7 @@ MEASURES = {
     "rmse": "RMSE of the vote fraction",
     "log_score": "NLL (nats)",
     "truth_rmse": "RMSE of the true probability",
+    "tree_nll": "NLL of all questions (nats)",
 }
 
 

@@ -8,17 +8,23 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from tests.once import filled
-
 import trizoo
 from shared.proof import checks
+from tests.session_files import filled
 
 
 def kept(place: Path, compute):
     """`compute`, a trajectory's, asked once for each that it is given."""
 
     def trajectory(case, run, plan):
-        told = (run.seed, run.model, run.augmentation, run.training, len(plan.steps))
+        told = (
+            run.seed,
+            run.model,
+            run.augmentation,
+            run.training,
+            case.likelihood,
+            len(plan.steps),
+        )
         name = "trajectory-" + sha256(repr(told).encode()).hexdigest()[:16]
 
         def make(folder: Path) -> None:

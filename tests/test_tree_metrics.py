@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import beta
 
 from shared.data.schema import slices
+from shared.method.mixture import mean_asked
 from shared.method.tree_metrics import (
     accuracies,
     asked_by_votes,
@@ -173,6 +174,32 @@ def test_the_pit_of_one_galaxy_is_between_the_chances_of_fewer_and_of_no_more():
             low, high = oracle.votes_interval(f[galaxy], each, n)
             assert inside[place] == (low <= k <= high)
             assert chance[place] == pytest.approx(sum(chances[low : high + 1]))
+
+
+def test_intervals_of_votes_hold_their_ends():
+    fractions, concentrations = drawn_samples(1, 4, seed=9)
+    f, own = np.repeat(fractions[..., 1], 12, 0), np.repeat(concentrations[..., 0], 12, 0)
+    _, inside, _ = counts_calibration(f, own, np.arange(12), np.full(12, 11), np.zeros(12))
+    low, high = oracle.votes_interval(f[0], own[0], 11)
+    assert 0 < low < high < 11
+    assert inside.tolist() == [low <= k <= high for k in range(12)]
+
+
+def test_each_question_is_measured_by_its_own_arrays():
+    fractions, concentrations = drawn_samples(80, 4, seed=2)
+    true = drawn_truth(fractions, concentrations, 3)
+    votes = drawn_votes(true, 45, 4)
+    told = measured(fractions, concentrations, true, votes)["questions"]
+    asked = mean_asked(QUESTIONS, LEADS, fractions)
+    for number, (question, place) in enumerate(PLACES.items()):
+        some, own, given = fractions[..., place], concentrations[..., number], votes[:, place]
+        nll = question_nll(some, own, given)[given.sum(1) > 0].mean()
+        assert told[question]["nll"] == pytest.approx(nll)
+        likely = asked[:, number] >= 0.5
+        expected = fractions_coverage(some, own, true[:, place], likely)
+        assert told[question]["truth"] == expected
+        assert likely.all() == (number == 0)
+        assert expected["asked"] != expected["observed"] or likely.all()
 
 
 def test_draws_of_a_pit_are_of_seed_galaxy_and_answer():

@@ -21,6 +21,7 @@ from shared.method.calibration import (
     summary_of,
 )
 from shared.method.ensemble import open_networks
+from shared.method.likelihood import likelihood_of
 from shared.method.metrics import log_score, log_scores
 from shared.method.sampling import sample_galaxies
 from shared.network.weights import Checkpoint, fitted
@@ -39,6 +40,12 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
     The best rate at prediction, and only there, has the lowest NLL on validation galaxies (as Guo et al. 2017
     choose a temperature); weights stay as they are. Raises ValueError if there are no such galaxies with votes.
     """
+    if likelihood_of(run).name != "binomial":
+        raise ValueError(
+            f"calibrate is of a yes-or-no question with the binomial likelihood, and {run.weights} has "
+            f"{likelihood_of(run).name}; how honest that is, its fit's record says already, by question: "
+            "results.test.tree"
+        )
     path, start = fitted(run)
     store = prepare_store(run.dataset)
     hashes = galaxy_hash(store.galaxies["id"])

@@ -162,7 +162,7 @@ def validation_loss(
 def summarise(test: dict | None) -> str:
     if test is None:
         return "no test galaxies"
-    if "tree" in test:
+    if "tree" in test and len(test["tree"]["questions"]) > 1:
         nll, count = test["tree"]["nll"], len(test["tree"]["questions"])
         return f"test NLL {nll:.3f} nats over {count} questions (lower is better)"
     return f"test RMSE {test['rmse']:.3f}; test NLL {test['log_score']:.2f} nats (lower is better)"
