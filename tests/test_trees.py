@@ -162,6 +162,20 @@ def test_samples_come_block_by_block_and_say_the_same(monkeypatch, likelihood):
         np.testing.assert_array_equal(own, whole.concentrations[..., 0])
 
 
+def test_of_no_galaxies_there_is_a_table_of_none():
+    run, backend, none = run_of(), Tree(), np.zeros(0, np.int64)
+    (block,) = trees.sample(backend, run, None, noise(4), none, none.astype(np.uint64), 5)
+    assert block.fractions.shape == (0, 5, 10)
+    questions, leads = learned_questions(run)
+    rows = pd.DataFrame({"id": []})
+    told = backend.walk_information(block.fractions, walks_of(questions, leads))
+    table = tree_table(
+        rows, questions, leads, block.fractions, block.concentrations, 40, none > 0, told
+    )
+    assert not len(table)
+    assert "bar_strong_p95" in table
+
+
 def test_what_a_walk_tells_of_the_pool_does_not_depend_on_blocks(monkeypatch):
     run, some = run_of("acquisition=walk_information", "acquisition.samples=6"), galaxies(0, 30)
     samples, told = _walked(Tree(), run, None, noise(40), some)
