@@ -12,7 +12,10 @@ time for all being that, times how many more there are. Then, once per framework
 - the network, from images in memory to SAMPLES samples of rho, at each size of NETWORK, for as many galaxies as are
   named there, extrapolated likewise;
 - one step of BatchBALD (POOL galaxies, STATES joint counts of those chosen before) and EPIG (POOL galaxies, all counts
-  of TARGETS targets).
+  of TARGETS targets);
+- what a volunteer's walk through the tree of TREE would tell (walk_information), of GALAXIES galaxies block by block,
+  as the samples of a pool come, at each number of samples of WALKS: of as many galaxies as are named there,
+  extrapolated likewise.
 
 Times are medians over rounds. TIMES and SHARE are what was aimed at: plain Python takes at least TIMES as long as a
 framework, and the acquisition at most SHARE of the network's time. Memory is the most that the process held while it
@@ -42,6 +45,7 @@ from shared.method.batches import Cutouts
 from shared.method.sampling import sample_galaxies
 from shared.method.scoring import States
 from shared.method.views import reduction
+from shared.method.walks import walks_of
 from shared.network.weights import first_checkpoint
 from shared.proof.reference import log_votes
 from shared.run.errors import complain
@@ -54,6 +58,7 @@ GALAXIES, SAMPLES, VOTES = 300_000, 15, 40
 DIRECT = 500  # galaxies scored in plain Python
 NETWORK = {64: 2048, 128: 512}  # image size -> galaxies
 POOL, STATES, TARGETS = 4096, 256, 256
+TREE, WALKS, BLOCK = "gz_decals5", {15: GALAXIES, 100: 20_000}, 2_000  # samples -> galaxies
 TIMES, SHARE = 100, 1 / 20
 HERE = "TRIZOO_ACQUISITION_HERE"  # set in the process of one framework
 
@@ -90,7 +95,7 @@ def measure(configs: dict[str, dict], rounds: int) -> dict:
                 for part, spent in turns[name].items():
                     spent.append(ask(name, part)["seconds"])
         for name in configs:
-            for part in ("difference", "network", "batch", "epig", "about"):
+            for part in ("difference", "network", "batch", "epig", "walks", "about"):
                 parts[name][part] = ask(name, part)
     return {
         "galaxies": GALAXIES,
@@ -101,6 +106,7 @@ def measure(configs: dict[str, dict], rounds: int) -> dict:
         "pool": POOL,
         "states": STATES,
         "targets": TARGETS,
+        "tree": TREE,
         "times": TIMES,
         "share": SHARE,
         "frameworks": {name: summary(part, turns[name]) for name, part in parts.items()},
@@ -125,6 +131,11 @@ def summary(part: dict, turns: dict[str, list[float]]) -> dict:
         "acquisition_over_network": {size: seconds / spent for size, spent in network.items()},
         "batch_seconds": part["batch"]["seconds"],
         "epig_seconds": part["epig"]["seconds"],
+        "walks_seconds": part["walks"]["seconds"],
+        "walks_bytes": part["walks"]["bytes"],
+        "walks_over_network": {
+            size: part["walks"]["seconds"][str(SAMPLES)] / spent for size, spent in network.items()
+        },
         **part["about"],
     }
 
@@ -151,6 +162,12 @@ def table(found: dict) -> str:
             f"{one['direct_seconds']:.0f} s, {one['direct_over_acquisition']:.0f} times as long; {shares}",
             f"{'':6} of {found['pool']} galaxies: BatchBALD {one['batch_seconds']:.2f} s a step, "
             f"EPIG {one['epig_seconds']:.2f} s",
+            f"{'':6} walks through {found['tree']}: "
+            + ", ".join(
+                f"{spent:.1f} s at {samples} samples"
+                for samples, spent in one["walks_seconds"].items()
+            )
+            + f", {one['walks_bytes'] / 2**20:.0f} MB",
         ]
     aims = f"aimed at: {found['times']} times, 1/{1 / found['share']:.0f}"
     return "\n".join([*lines, f"{aims}: {'met' if met(found) else 'NOT met'}"])
@@ -203,6 +220,7 @@ def serve(config: dict) -> None:
         "network": lambda: network(backend, run),
         "batch": lambda: batch(backend, rho[:POOL]),
         "epig": lambda: epig(backend, rho),
+        "walks": lambda: walks(backend),
         "about": lambda: {"where": backend.describe()},
     }
     for line in sys.stdin:
@@ -303,6 +321,28 @@ def epig(backend, rho: np.ndarray) -> dict:
 
     backend.acquire("epig", rho[: POOL // 8], VOTES, states=states)
     return {"seconds": seconds(step)}
+
+
+def walks(backend) -> dict:
+    """Seconds, by number of samples, that walk_information of GALAXIES galaxies takes once compiled, and the memory."""
+    dataset = from_config(RunSpec, compose([f"dataset={TREE}", "dataset.images=."])).dataset
+    through, found, before = walks_of(dataset.questions, dataset.leads), {}, None
+    for samples, count in WALKS.items():
+        random = np.random.default_rng(0)
+        parts = [
+            random.dirichlet(np.ones(len(some)), (BLOCK, samples)).astype(np.float32)
+            for some in dataset.questions.values()
+        ]
+        fractions = np.concatenate(parts, -1)
+        backend.walk_information(fractions, through)
+        before = most() if before is None else before
+        spent = seconds(
+            lambda block=fractions, times=count // BLOCK: [
+                backend.walk_information(block, through) for _ in range(times)
+            ]
+        )
+        found[str(samples)] = spent * GALAXIES / count
+    return {"seconds": found, "bytes": most() - before}
 
 
 def target_states(targets: np.ndarray) -> States:

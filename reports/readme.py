@@ -448,6 +448,7 @@ def survey_cost() -> list[list[str]]:
     """What scoring a survey costs, against plain Python and against the network: `python -m benchmarks.acquisition`."""
     found = json.loads((RECORDS / "acquisition.json").read_text())
     heads = ("plain Python takes", "sampling takes", "memory", "a step of BatchBALD", "of EPIG")
+    heads += ("walks, 15 samples", "walks, 100")
     rows = [["", "scoring", *heads]]
     for name in BACKENDS:
         one = found["frameworks"][name]
@@ -464,6 +465,7 @@ def survey_cost() -> list[list[str]]:
                 f"{one['memory_bytes'] / 2**20:.0f} MB",
                 f"{one['batch_seconds']:.2f} s",
                 f"{one['epig_seconds']:.2f} s",
+                *(f"{spent:.1f} s" for spent in one["walks_seconds"].values()),
             ]
         )
     return rows

@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from scipy.special import gammaln
+from scipy.special import gammaln, psi
 
 import impl_torch
 import impl_torch.predict
@@ -114,7 +114,7 @@ def hundred_in_all(likelihood, logits):
 
 def digamma_of_the_sum_left_out(likelihood, logits, votes):
     alpha = np.exp(formulas.log_concentrations(likelihood, logits))
-    return alpha * (formulas.psi(alpha) - formulas.psi(alpha + votes))
+    return alpha * (psi(alpha) - psi(alpha + votes))
 
 
 def votes_for_all_answers_alike(likelihood, logits, votes, real=formulas.multinomial_gradient):

@@ -229,6 +229,7 @@ def test_frameworks_take_turns_and_are_told_apart(tmp_path, monkeypatch, capsys,
         {"64": 500.0, "128": 2000.0},
         {"seconds": 0.2},
         {"seconds": 6.0},
+        {"seconds": {"15": 8.0, "100": 50.0}, "bytes": 2**21},
         {"where": {"device": "cpu"}},
     ]
     parts = {
@@ -260,6 +261,7 @@ def test_frameworks_take_turns_and_are_told_apart(tmp_path, monkeypatch, capsys,
     assert found["tf"]["direct_over_acquisition"] == 450
     assert found["jax"]["acquisition_over_network"] == {"64": slow / 500, "128": slow / 2000}
     assert found["tf"]["epig_seconds"] == 6
+    assert found["tf"]["walks_over_network"] == {"64": 8 / 500, "128": 8 / 2000}
     assert found["tf"]["where"] == {"device": "cpu"}
     output = capsys.readouterr().out
     assert "tf     2.00 s, 1 MB; plain Python 900 s, 450 times as long; 1/250 of the net" in output

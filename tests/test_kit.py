@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from decimal import Decimal, localcontext
+from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +27,7 @@ from shared.proof.kit.acquisition import APART
 from shared.proof.kit.checking import Verdict, check_kit, table
 from shared.proof.kit.checks import CHECKS
 from shared.proof.kit.fixtures import NETWORKS, WIDE, Fixtures, double
+from shared.proof.kit.likelihood import FORMS, TWO
 from shared.proof.kit.random_numbers import random_numbers
 from shared.proof.kit.writing import FORMAT, write_kit
 from shared.proof.network import forward
@@ -54,6 +57,9 @@ MUTANTS = {  # number in port.c: the mistake, the check that finds it, others th
     15: ("mixture left out of the information", "9_acquisition", set()),
     16: ("last of a tied square", "5_gradient", set()),
     17: ("textbook for hat", "6_adam", set()),
+    18: ("votes that leave no trace in the urn", "4_likelihood", set()),
+    19: ("two questions as one", "4_likelihood", set()),
+    20: ("differences of lgamma", "4_likelihood", set()),
 }
 
 
@@ -327,6 +333,61 @@ def test_the_likelihood_is_the_binomials(load):
     assert {-50, 50} <= set(logits)
 
 
+def concentration(form, z):
+    """The concentration of a logit, and its derivative."""
+    if form == "exp":
+        return z.exp(), z.exp()
+    share = 1 / (1 + (-z).exp())
+    return 1 + 100 * share, 100 * share * (1 - share)
+
+
+def drawn_from_an_urn(form, logits, votes):
+    """-ln L of a question and its gradient, of Decimals; each answer is drawn in turn, in no order."""
+    alphas, slopes = zip(*(concentration(form, z) for z in logits), strict=True)
+    whole, total = sum(alphas), sum(votes)
+    chance = prod(a + j for a, k in zip(alphas, votes, strict=True) for j in range(k))
+    expected = sum(1 / (whole + n) for n in range(total))
+    own = [sum(1 / (a + j) for j in range(k)) for a, k in zip(alphas, votes, strict=True)]
+    nll = (prod(whole + n for n in range(total)) / Decimal(chance)).ln()
+    return nll, [slope * (expected - one) for slope, one in zip(slopes, own, strict=True)]
+
+
+def drawn_apart(_, logits, votes):
+    """The same of independent votes."""
+    odds = [z.exp() for z in logits]
+    shares = [one / sum(odds) for one in odds]
+    nll = -sum(k * p.ln() for k, p in zip(votes, shares, strict=True))
+    return nll, [sum(votes) * p - k for k, p in zip(votes, shares, strict=True)]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_likelihoods_of_two_questions_are_those_of_fifty_digits(load, name):
+    arrays, (law, _, form) = load("4_likelihood"), name.partition("/")
+    of_question = drawn_apart if law == "multinomial" else drawn_from_an_urn
+    assert arrays["in/tree/question"].tolist() == [0, 0, 0, 1, 1]
+    with localcontext(prec=50):
+        nlls, slopes = [], []
+        for logits, votes in zip(arrays["in/tree/logits"], arrays["in/tree/votes"], strict=True):
+            z, k = [Decimal(float(one)) for one in logits], votes.tolist()
+            first, second = of_question(form, z[:3], k[:3]), of_question(form, z[3:], k[3:])
+            nlls.append(float(first[0] + second[0]))
+            slopes.append([float(one) for one in first[1] + second[1]])
+    np.testing.assert_allclose(arrays[f"out/{name}/nll"], nlls, rtol=1e-13)
+    np.testing.assert_allclose(arrays[f"out/{name}/slope"], slopes, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_question_that_was_not_asked_adds_exactly_nothing(load, name):
+    arrays = load("4_likelihood")
+    asked = np.stack([arrays["in/tree/votes"][:, at].any(1) for at in TWO.slices], -1)
+    assert {tuple(case) for case in asked.tolist()} == {
+        (first, second) for first in (False, True) for second in (False, True)
+    }
+    assert ((arrays[f"out/{name}/nll"] == 0) == ~asked.any(1)).all()
+    slope = arrays[f"out/{name}/slope"]
+    assert ((slope == 0) == ~asked[:, arrays["in/tree/question"]]).all()
+
+
 def test_gradients_are_those_of_the_loss(load, written):
     arrays = load("5_gradient")
     weights = double(load_file(written / "weights.safetensors"))
@@ -416,6 +477,7 @@ def test_right_answers_are_ok(written, answers):
         ("3_layers", "out/conv5", "float64", 1e-12),
         ("4_likelihood", "out/nll", "float64", 1e-12),
         ("4_likelihood", "out/nll", "float32", 1e-5),
+        ("4_likelihood", "out/dirichlet_multinomial/exp/slope", "float32", 1e-5),
         ("6_adam", "out/many/weight/conv0/kernel", "float64", 1e-10),
     ],
 )
@@ -500,7 +562,15 @@ def test_what_is_not_there_is_missing(written, answers):
     assert [one.array for one in missing if one.check[0] in "68"] == ["out/many/losses", "out/rho"]
     text = table(check_kit(written, answers))
     assert "missing: 33 of 5_gradient" in text
-    assert text.endswith("35 of 146 arrays are not ok")
+    assert text.endswith("35 of 152 arrays are not ok")
+
+
+def test_a_port_for_kits_of_one_likelihood_lacks_the_others_by_name(written, answers):
+    path = answers / "4_likelihood.safetensors"
+    save_file({"out/nll": load_file(path)["out/nll"]}, path)
+    text = table(check_kit(written, answers))
+    assert "missing: 6 of 4_likelihood, out/multinomial/nll the first" in text
+    assert text.endswith("6 of 152 arrays are not ok")
 
 
 def test_another_shape_or_kind_is_said(written, answers):
@@ -545,6 +615,7 @@ def test_damage_is_refused_with_the_fix(written, answers, tmp_path):
         ('{"format": "trizoo', "is damaged .* kit again"),
         ("", "is empty"),
         ('{"format": "kit 2"}', "format"),
+        (index.replace(FORMAT, "trizoo conformance kit 2"), "its format is 'trizoo .* 3'; write"),
         ("[]", "not an object"),
         (f'{{"format": "{FORMAT}", "checks": []}}', "checks is .*, not an object"),
         (f'{{"format": "{FORMAT}", "checks": {{"1_keys": {{}}}}}}', "1_keys.file is missing"),

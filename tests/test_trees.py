@@ -1,6 +1,7 @@
 """Whole trees of questions through the command line: learned, predicted, asked about; and their samples in blocks."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,18 +12,26 @@ import pandas as pd
 import pytest
 from fake import Fake, galaxies, noise
 from quick import ONE_FRAMEWORK, only
+from scipy.optimize import minimize
 
 from conf.compose import compose
 from shared.data.store import open_store
 from shared.method import sampling, trees
 from shared.method.batches import Labelled
-from shared.method.likelihood import concentrations, fractions, learned_questions, likelihood_of
+from shared.method.likelihood import (
+    Likelihood,
+    concentrations,
+    fractions,
+    learned_questions,
+    likelihood_of,
+)
 from shared.method.pool import _walked
 from shared.method.views import still_views
 from shared.method.walks import walks_of
 from shared.network.weights import first_checkpoint, load_weights
 from shared.output.posterior import located, tree_table
 from shared.proof import reference
+from shared.proof.likelihood import votes_nll, votes_nll_gradient
 from shared.run.keys import galaxy_hash, galaxy_keys
 from shared.run.spec import BACKENDS, RunSpec, from_config
 from shared.tasks.calibrate import calibrate
@@ -153,6 +162,20 @@ def test_samples_come_block_by_block_and_say_the_same(monkeypatch, likelihood):
         np.testing.assert_array_equal(own, whole.concentrations[..., 0])
 
 
+def test_of_no_galaxies_there_is_a_table_of_none():
+    run, backend, none = run_of(), Tree(), np.zeros(0, np.int64)
+    (block,) = trees.sample(backend, run, None, noise(4), none, none.astype(np.uint64), 5)
+    assert block.fractions.shape == (0, 5, 10)
+    questions, leads = learned_questions(run)
+    rows = pd.DataFrame({"id": []})
+    told = backend.walk_information(block.fractions, walks_of(questions, leads))
+    table = tree_table(
+        rows, questions, leads, block.fractions, block.concentrations, 40, none > 0, told
+    )
+    assert not len(table)
+    assert "bar_strong_p95" in table
+
+
 def test_what_a_walk_tells_of_the_pool_does_not_depend_on_blocks(monkeypatch):
     run, some = run_of("acquisition=walk_information", "acquisition.samples=6"), galaxies(0, 30)
     samples, told = _walked(Tree(), run, None, noise(40), some)
@@ -204,3 +227,55 @@ def test_calibrate_says_where_the_calibration_of_a_tree_is(tmp_path):
     run = from_config(RunSpec, compose(["task=calibrate", "questions=all", f"weights={tmp_path}"]))
     with pytest.raises(ValueError, match=r"results\.test\.tree"):
         calibrate(run, tmp_path)
+
+
+def real_votes(name: str) -> tuple[dict, np.ndarray]:
+    """The questions of a survey and the votes (galaxy, answer) of the galaxies of it that are at hand."""
+    survey = from_config(
+        RunSpec, compose(["task=fit", f"dataset={name}", "dataset.images=."])
+    ).dataset
+    folder = Path(os.environ.get("TRIZOO_REAL_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real data: set TRIZOO_REAL_DATA to their folder")
+    if name == "gz2":
+        table = pd.read_csv(folder / "gz2_stripe82" / "table5_first8000.csv.gz")
+        named = {question: survey.columns.names[question] for question in survey.questions}
+        columns = [f"{own}_{each}_count" for own, *answers in named.values() for each in answers]
+    else:
+        table = pd.read_csv(folder / "gz_decals" / "all_questions_counts.csv")
+        columns = [f"{q}_{answer}" for q, answers in survey.questions.items() for answer in answers]
+    return survey.questions, table[columns].to_numpy(np.float64)
+
+
+def intercepts(likelihood: Likelihood, votes: np.ndarray) -> tuple[np.ndarray, float]:
+    """The logits (answer,), the same for all galaxies, that make `votes` likeliest, and the mean NLL with them."""
+
+    def loss(logits):
+        logits = np.broadcast_to(logits, votes.shape)
+        slope = votes_nll_gradient(likelihood, logits, votes).mean(0)
+        return votes_nll(likelihood, logits, votes).mean(), slope
+
+    start = np.zeros(votes.shape[1])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return found.x, found.fun
+
+
+@pytest.mark.parametrize("name", ["gz_decals5", "gz2"])
+def test_networks_that_see_nothing_learn_the_mean_fractions_of_real_votes(name):
+    questions, votes = real_votes(name)
+    outputs = tuple((q, tuple((answer,) for answer in some)) for q, some in questions.items())
+    independent = Likelihood("multinomial", "exp", outputs)
+    logits, _ = intercepts(independent, votes)
+    pooled = votes.sum(0)
+    for at in independent.slices:
+        share = pooled[at] / pooled[at].sum()
+        np.testing.assert_allclose(fractions(independent, logits)[at], share, atol=3e-4)
+    few = votes[:600]
+    scattered = independent._replace(name="dirichlet_multinomial")
+    logits, nll = intercepts(scattered, few)
+    assert nll < intercepts(independent, few)[1]  # galaxies differ by more than chance
+    for at in scattered.slices if name == "gz_decals5" else ():
+        asked = few[few[:, at].sum(1) > 0, at]
+        shares = asked / asked.sum(1, keepdims=True)
+        error = shares.std(0) / len(shares) ** 0.5  # of the mean, by the draw of these galaxies
+        assert (np.abs(fractions(scattered, logits)[at] - shares.mean(0)) < 3 * error + 1e-4).all()

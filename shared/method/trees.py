@@ -38,9 +38,14 @@ def sample(
     hashes: np.ndarray,
     count: int,
 ) -> Iterator[Samples]:
-    """`count` samples of the galaxies in `rows` of the store, whose ids have `hashes`, block by block."""
+    """`count` samples of the galaxies in `rows` of the store, whose ids have `hashes`, block by block.
+
+    Of no galaxies it is one block of none.
+    """
     likelihood = likelihood_of(run)
-    for block, logits in sample_logits(backend, run, state, images, rows, hashes, count):
+    blocks = sample_logits(backend, run, state, images, rows, hashes, count)
+    nothing = (slice(0), np.zeros((0, count, run.model.answers), np.float32))
+    for block, logits in blocks if len(rows) else [nothing]:
         own = concentrations(likelihood, logits)
         yield Samples(
             rows[block],

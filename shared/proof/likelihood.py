@@ -4,7 +4,7 @@ Logits and votes are (galaxy, answer); multinomial coefficients are left out.
 """
 
 import numpy as np
-from scipy.special import expit, log_softmax, psi, softmax
+from scipy.special import expit, log_softmax, softmax
 
 from shared.method.likelihood import MOST, Likelihood
 
@@ -68,14 +68,15 @@ def dirichlet_multinomial(
 def dirichlet_multinomial_gradient(
     likelihood: Likelihood, logits: np.ndarray, votes: np.ndarray
 ) -> np.ndarray:
-    """a [psi(A + N) - psi(A) - psi(a + k) + psi(a)] da / dlogit / a, psi being the digamma function."""
-    logs = log_concentrations(likelihood, logits)
-    alpha = np.exp(logs)
+    """[a / A + ... + a / (A + N - 1)] - [a / a + ... + a / (a + k - 1)], times da / dlogit / a.
+
+    Digamma functions say it in one line, but their differences lose digits where a is large.
+    """
+    alpha = np.exp(log_concentrations(likelihood, logits))
     whole, total = alpha.sum(-1, keepdims=True), votes.sum(-1, keepdims=True)
-    upward = alpha * (psi(whole + total) - psi(whole) - psi(alpha + votes) + psi(alpha))
+    upward = _shares(alpha, whole, total) - _shares(alpha, alpha, votes)
     if likelihood.concentrations == "sigmoid":
-        share = expit(logits)
-        upward = upward * MOST * share * (1 - share) / alpha
+        upward = upward * MOST * expit(logits) * expit(-logits) / alpha
     return upward
 
 
@@ -92,4 +93,12 @@ def _log_rising(logs: np.ndarray, counts: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
             each = np.logaddexp(logs, np.log(rank))
         found += np.where(rank < counts, each, 0)
+    return found
+
+
+def _shares(alpha: np.ndarray, start: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """alpha / start + alpha / (start + 1) + ... + alpha / (start + counts - 1)."""
+    found = np.zeros(alpha.shape)
+    for rank in range(int(np.max(counts, initial=0))):
+        found += np.where(rank < counts, alpha / (start + rank), 0)
     return found

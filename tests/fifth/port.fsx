@@ -724,6 +724,43 @@ let negativeLogLikelihood logit yes total =
     let term factor z = if factor = 0.0 then 0.0 else factor * softplus z
     term yes -logit + term (total - yes) logit
 
+/// A question's concentrations, each with its derivative by the logit.
+type Concentrations =
+    | Exp
+    | Sigmoid
+
+type Votes =
+    | Multinomial
+    | DirichletMultinomial of Concentrations
+
+let private concentration form z =
+    match form with
+    | Exp -> exp z, exp z
+    | Sigmoid -> 1.0 + 100.0 * probability z, 100.0 * probability z * probability -z
+
+/// -ln L of a question's votes, without the multinomial coefficient, and its gradient by each logit.
+let questionNll form (logits: float[]) (votes: int[]) : float * float[] =
+    let total = Array.sum votes
+    let sumOver count term = Seq.sumBy (fun (rank: int) -> term (float rank)) (seq { 0 .. count - 1 })
+
+    match form with
+    | Multinomial ->
+        let most = Array.max logits
+        let whole = most + log (Array.sumBy (fun z -> exp (z - most)) logits)
+
+        Array.map2 (fun z k -> float k * (whole - z)) logits votes |> Array.sum,
+        Array.map2 (fun z k -> float total * exp (z - whole) - float k) logits votes
+    | DirichletMultinomial form ->
+        let alphas, slopes = logits |> Array.map (concentration form) |> Array.unzip
+        let whole = Array.sum alphas
+        let befores = Array.scan (+) 0 votes // Polya's urn: the votes for the answers before
+        let urn alpha before k = sumOver k (fun rank -> -(log ((alpha + rank) / (whole + float before + rank))))
+        let expected = sumOver total (fun rank -> 1.0 / (whole + rank))
+        let slope alpha k = expected - sumOver k (fun rank -> 1.0 / (alpha + rank))
+
+        Array.map3 urn alphas befores.[.. votes.Length - 1] votes |> Array.sum,
+        Array.map2 (*) slopes (Array.map2 slope alphas votes)
+
 // ---- 5. Gradients ----
 
 type Example =
@@ -906,7 +943,25 @@ let checkLayers (file: File) kit =
 
 let checkLikelihood (file: File) _ =
     let logits = floats file "in/logits"
-    [ putFloats "out/nll" [ logits.Length ] (Array.map3 negativeLogLikelihood logits (floats file "in/yes") (floats file "in/total")) ]
+    let tree, votes, question = rows file "in/tree/logits", rows file "in/tree/votes", ints file "in/tree/question"
+    let places = [| 0 .. question.Length - 1 |] |> Array.groupBy (fun answer -> question.[answer]) |> Array.map snd
+    let pick (at: int[]) (tensor: Tensor) = at |> Array.map (fun answer -> tensor.Values.[answer])
+
+    let bothQuestions (name, form) =
+        let one logits votes =
+            let nlls, slopes = places |> Array.map (fun at -> questionNll form (pick at logits) (Array.map int (pick at votes))) |> Array.unzip
+            Array.sum nlls, Array.concat slopes
+
+        let nlls, slopes = Array.map2 one tree votes |> Array.unzip
+        let put part shape values = putFloats (sprintf "out/%s/%s" name part) shape values
+        [ put "nll" [ nlls.Length ] nlls; put "slope" [ nlls.Length; question.Length ] (Array.concat slopes) ]
+
+    putFloats "out/nll" [ logits.Length ] (Array.map3 negativeLogLikelihood logits (floats file "in/yes") (floats file "in/total"))
+    :: List.collect
+        bothQuestions
+        [ "multinomial", Multinomial
+          "dirichlet_multinomial/exp", DirichletMultinomial Exp
+          "dirichlet_multinomial/sigmoid", DirichletMultinomial Sigmoid ]
 
 let checkGradient (file: File) kit =
     let images, yes, total = rows file "in/x", floats file "in/yes", floats file "in/total"

@@ -750,12 +750,87 @@ static real nll(real logit, real yes, real total) {
     return (yes > 0 ? yes * soft(-sign * logit) : 0) + (no > 0 ? no * soft(sign * logit) : 0);
 }
 
+enum { MULTINOMIAL, EXP, SIGMOID };
+
+typedef struct {
+    real probability, alpha, slope; /* of the softmax; the concentration, and its derivative by the logit */
+} Answer;
+
+static void outlook(int form, const real *logits, int64_t answers, Answer *answer) {
+    real sum = 0;
+    for (int64_t i = 0; i < answers; i++) sum += answer[i].probability = exp(logits[i]);
+    for (int64_t i = 0; i < answers; i++) {
+        real up = 1 / (1 + exp(-logits[i])), down = 1 / (1 + exp(logits[i]));
+        answer[i].alpha = form == SIGMOID ? 1 + 100 * up : exp(logits[i]);
+        answer[i].slope = form == SIGMOID ? 100 * up * down : answer[i].alpha;
+        answer[i].probability /= sum;
+    }
+}
+
+/* 1 / from + 1 / (from + 1) + ..., so many of them. */
+static real reciprocals(real from, uint64_t count) {
+    real sum = 0;
+    for (uint64_t rank = 0; rank < count; rank++) sum += 1 / (from + (real)rank);
+    return sum;
+}
+
+/* -ln L by the formula as it stands, of which single precision keeps few digits. */
+static real by_gammas(const Answer *answer, const uint64_t *votes, int64_t answers) {
+    real whole = 0, total = 0, lost = 0;
+    for (int64_t i = 0; i < answers; i++) {
+        lost += lgamma(answer[i].alpha) - lgamma(answer[i].alpha + (real)votes[i]);
+        whole += answer[i].alpha, total += (real)votes[i];
+    }
+    return lost + lgamma(whole + total) - lgamma(whole);
+}
+
+/* -ln L of one question, and its gradient. The urn: votes come one after the other, answer by answer. */
+static real question_nll(int form, const real *logits, const uint64_t *votes, int64_t answers, real *slope) {
+    Answer *answer = room((size_t)answers, sizeof *answer);
+    outlook(form, logits, answers, answer);
+    real whole = 0, lost = 0;
+    uint64_t before = 0;
+    for (int64_t i = 0; i < answers; i++) whole += answer[i].alpha;
+    for (int64_t i = 0; i < answers; before += votes[i++])
+        for (uint64_t rank = 0; rank < votes[i]; rank++) {
+            real own = MUTANT == 18 ? 0 : (real)rank, all = MUTANT == 18 ? 0 : (real)(before + rank);
+            lost -= log(form == MULTINOMIAL ? answer[i].probability : (answer[i].alpha + own) / (whole + all));
+        }
+    if (MUTANT == 20 && form != MULTINOMIAL) lost = by_gammas(answer, votes, answers);
+    for (int64_t i = 0; i < answers; i++)
+        slope[i] = form == MULTINOMIAL ? (real)before * answer[i].probability - (real)votes[i]
+                                       : answer[i].slope * (reciprocals(whole, before) - reciprocals(answer[i].alpha, votes[i]));
+    free(answer);
+    return lost;
+}
+
+static void two_questions(File *in, File *out) {
+    static const char *names[] = {"multinomial", "dirichlet_multinomial/exp", "dirichlet_multinomial/sigmoid"};
+    const real *logits = reals(in, "in/tree/logits");
+    const uint64_t *votes = wholes(in, "in/tree/votes"), *question = wholes(in, "in/tree/question");
+    int64_t cases = find(in, "in/tree/votes")->shape[0], answers = find(in, "in/tree/votes")->shape[1];
+    for (int form = MULTINOMIAL; form <= SIGMOID; form++) {
+        real *lost = room((size_t)cases, sizeof *lost), *slope = room((size_t)(cases * answers), sizeof *slope);
+        for (int64_t first = 0, next; first < answers; first = next) {
+            for (next = first; next < answers && (MUTANT == 19 || question[next] == question[first]); next++) {}
+            for (int64_t c = 0, at = first; c < cases; c++, at += answers)
+                lost[c] += question_nll(form, logits + at, votes + at, next - first, slope + at);
+        }
+        char name[NAME];
+        spell(name, "out/%s/nll", names[form]);
+        PUT(out, name, FLOATS, lost, cases);
+        spell(name, "out/%s/slope", names[form]);
+        PUT(out, name, FLOATS, slope, cases, answers);
+    }
+}
+
 static void check_4(File *in, File *out) {
     const real *logits = reals(in, "in/logits"), *yes = reals(in, "in/yes"), *total = reals(in, "in/total");
     int64_t count = find(in, "in/logits")->shape[0];
     real *result = room((size_t)count, sizeof *result);
     for (int64_t i = 0; i < count; i++) result[i] = nll(logits[i], yes[i], total[i]);
     PUT(out, "out/nll", FLOATS, result, count);
+    two_questions(in, out);
 }
 
 /* ---- 5. gradients ---- */

@@ -13,7 +13,7 @@ from shared.proof.kit.fixtures import NETWORKS, Fixtures
 from shared.run.records import write_json, write_whole
 from shared.run.spec import ModelSpec
 
-FORMAT = "trizoo conformance kit 2"
+FORMAT = "trizoo conformance kit 3"
 TEMPLATE = Path(__file__).with_name("readme.md")
 WEIGHTS, LAYERS = "weights.safetensors", "networks.json"
 
