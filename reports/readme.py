@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t
 
-from reports import comparisons
+from reports import comparisons, row
 from reports import conclusions as timed
 from reports.examples import PICTURE, picture
 from reports.figures import in_file
-from reports.runs import TITLES, Record, read_runs
+from reports.runs import TITLES, read_runs
 from reports.savings import (
     BASELINE,
     MEASURES,
@@ -35,8 +35,6 @@ from reports.savings import (
     savings_figure,
     words,
 )
-from reports.trees import PUBLISHED, inside
-from shared.output.posterior import column_prefix
 from shared.run.spec import BACKENDS, TABLE_FORMATS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -236,107 +234,24 @@ def docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-EXPLAINED = (
-    "smooth-or-featured",
-    "bar",
-    "how-rounded",
-)  # questions of the row that docs/trees.md explains
-
-
-def explained() -> tuple[dict, dict, dict]:
-    """The columns of that row, what the galaxy's volunteers said, and the true fractions: `python -m reports.row`."""
-    kept = json.loads((RECORDS / "trees" / "row.json").read_text())
-    return kept["columns"], kept["votes"], kept["truth"]
-
-
-def tree_fit() -> Record:
-    """The fit that the row is of."""
-    (run,) = read_runs(RECORDS / "trees" / "fit")
-    return run
-
-
 def row_of_questions() -> list[list[str]]:
-    """What the row says of each question, and how many of the galaxy's volunteers were asked it."""
-    row, votes, _ = explained()
-    questions = tree_fit().at("run.dataset.questions")
-    rows = [["columns of", "`_asked`", "`_information`", "of its volunteers, were asked"]]
-    everybody = sum(votes[f"{EXPLAINED[0]}_{answer}"] for answer in questions[EXPLAINED[0]])
-    for name in EXPLAINED:
-        prefix = name.replace("-", "_")
-        count = sum(votes[f"{name}_{answer}"] for answer in questions[name])
-        cells = [f"{row[f'{prefix}_{last}']:.3f}" for last in ("asked", "information")]
-        rows.append([f"`{prefix}`", *cells, f"{count} of {everybody}"])
-    return rows
+    """What one row of a tree's table says of each question."""
+    return row.of_questions(RECORDS / "trees")
 
 
 def row_of_answers() -> list[list[str]]:
-    """What the row says of each answer, beside what volunteers said and the truth."""
-    row, votes, truth = explained()
-    questions = tree_fit().at("run.dataset.questions")
-    lasts = ("mean", "std", "p05", "p50", "p95", "votes_low", "votes_high")
-    rows = [["columns of", *(f"`_{last}`" for last in lasts), "volunteers", "true fraction"]]
-    for name in EXPLAINED:
-        count = sum(votes[f"{name}_{answer}"] for answer in questions[name])
-        for answer in questions[name]:
-            prefix = column_prefix(name, (answer,))
-            values = [row[f"{prefix}_{last}"] for last in lasts]
-            cells = [f"{v}" if isinstance(v, int) else f"{v:.3f}" for v in values]
-            own = f"{name}_{answer}"
-            rows.append([f"`{prefix}`", *cells, f"{votes[own]} of {count}", f"{truth[own]:.3f}"])
-    return rows
+    """What it says of each answer, beside what volunteers said and the truth."""
+    return row.of_answers(RECORDS / "trees")
 
 
 def row_in_words() -> str:
     """The row, column by column."""
-    row, _, _ = explained()
-    run, name = tree_fit(), "smooth_or_featured_featured_or_disk"
-    expected = run.at("run.posterior.expected_votes")
-    product = row[f"{name}_mean"] * row["disk_edge_on_no_mean"]
-    told = sum(
-        row[f"{question}_asked"] * row[f"{question}_information"]
-        for question in (name.replace("-", "_") for name in run.at("run.dataset.questions"))
-    )
-    lines = (
-        f"`id` is {row['id']}. `in_training` is {str(row['in_training']).lower()}: the network was not trained on this "
-        "galaxy's votes, so the row is a prediction. (`ra` and `dec` follow where they are known.)",
-        f"`{name}_mean`, {row[f'{name}_mean']:.2f}: of volunteers who are asked the first question, "
-        f"{100 * row[f'{name}_mean']:.0f} % are expected to answer featured or disk.",
-        f"`{name}_p05` to `_p95`, {row[f'{name}_p05']:.2f} to {row[f'{name}_p95']:.2f}: with a probability of 90 % the "
-        "galaxy's vote fraction, as of very many volunteers, lies between. `_p50` is its median, `_std` its standard "
-        "deviation.",
-        f"`{name}_votes_low` to `_votes_high`, {row[f'{name}_votes_low']} to {row[f'{name}_votes_high']}: if {expected} "
-        "volunteers answered (`posterior.expected_votes`), so many would say featured or disk, with a probability of 90 % "
-        "or a little more, since votes are whole numbers.",
-        f"`bar_asked`, {row['bar_asked']:.2f}: the share of volunteers who are expected to be asked about a bar, because "
-        "they answered featured and not edge-on. It is the mean over posterior samples of the product along the path; "
-        f"the product of the two means is {product:.4f}, the column {row['bar_asked']:.4f}.",
-        f"`how_rounded_asked`, {row['how_rounded_asked']:.2f}: few answer smooth, so few are asked how round it is. The "
-        "columns of `how_rounded` say what those few would answer. They are filled in like all others.",
-        f"`bar_information`, {row['bar_information']:.3f} nats: what one volunteer's answer tells about the network, if "
-        "asked. It is 0 where all posterior samples agree, whatever they say, and at most ln 3 = 1.10 for three answers.",
-        f"`walk_information`, {row['walk_information']:.3f} nats: what all answers of one volunteer tell together. The sum "
-        f"over questions of `_asked` x `_information` is {told:.3f} here: it counts what two answers tell alike twice.",
-    )
-    return "\n".join(f"- {line}" for line in lines)
+    return row.in_words(RECORDS / "trees")
 
 
 def tree_honesty() -> str:
-    """What that fit was, and whether its intervals are honest."""
-    run = tree_fit()
-    size, steps = run.at("run.model.image_size"), run.at("run.training.steps")
-    found = run.at("results.test.tree.questions").values()
-    votes, predicted, truth = (
-        np.mean([cells[n] for cells in map(inside, found)]) for n in (1, 2, 3)
-    )
-    verdict = "too wide" if truth > 92 else "too narrow" if truth < 88 else "as they should"
-    first = run.at("results.test.tree.questions.smooth-or-featured.accuracy.all.accuracy")
-    return (
-        f"The command took {run.at('seconds') / 60:.0f} minutes, on two cores that were busy with other work, too. It is a toy: {size} pixels, "
-        f"{run.at('run.dataset.galaxies'):,} galaxies, {steps:,} steps, {100 * first:.0f} % accuracy on the first question "
-        f"(Walmsley et al. 2022, on real galaxies: {100 * PUBLISHED['smooth-or-featured'][0]:.0f} %). On test galaxies its "
-        f"90 % intervals of votes hold {votes:.1f} % of the votes ({predicted:.1f} % are predicted), and those of "
-        f"fractions {truth:.1f} % of the true fractions: {verdict}."
-    )
+    """What the fit of that row was, and whether its intervals are honest."""
+    return row.honesty(RECORDS / "trees")
 
 
 def ports() -> list[list[str]]:

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 from test_walks import WALKS
 
-from reports import row as kept_row
-from reports.readme import EXPLAINED, ROOT, explained, tree_fit
+from reports import row
+from reports.readme import RECORDS, ROOT
 from shared.data.schema import answers
 from shared.method.walks import MOST_WALKS
 from shared.output.columns import describe_columns
 
+KEPT = RECORDS / "trees"
 TEXT = (ROOT / "docs" / "trees.md").read_text(encoding="utf-8").replace("\n", " ")
 
 
@@ -30,25 +31,24 @@ def test_walks_through_each_survey_are_as_many_as_the_page_says():
 
 
 def test_the_row_has_every_column_of_its_tree():
-    row, votes, truth = explained()
-    questions = tree_fit().at("run.dataset.questions")
+    columns, votes, truth = row.read(KEPT)
+    questions = row.fit(KEPT).at("run.dataset.questions")
     axis = answers(questions)
-    assert set(EXPLAINED) <= set(questions)
+    assert set(row.EXPLAINED) <= set(questions)
     assert len(votes) == len(truth) == len(axis)
-    ends = ("mean", "std", "p05", "p50", "p95", "votes_low", "votes_high")
     assert "Tables have [seven columns for each answer]" in TEXT
-    wanted = {f"{q}_{a}_{end}".replace("-", "_") for q, a in axis for end in ends}
+    wanted = {f"{q}_{a}_{end}".replace("-", "_") for q, a in axis for end in row.LASTS}
     wanted |= {
         f"{q}_{end}".replace("-", "_") for q in questions for end in ("asked", "information")
     }
-    assert set(row) == {"id", "in_training", "walk_information"} | wanted
-    assert describe_columns(row)
+    assert set(columns) == {"id", "in_training", "walk_information"} | wanted
+    assert describe_columns(columns)
     for name in questions:
         assert sum(truth[f"{name}_{answer}"] for answer in questions[name]) == pytest.approx(1)
 
 
 def test_the_row_s_fit_is_that_of_the_command_on_the_page():
-    command = tree_fit().at("command")
+    command = row.fit(KEPT).at("command")
     assert command in TEXT.replace("\\     ", "")
 
 
@@ -71,8 +71,8 @@ def test_the_row_that_is_kept_is_the_unseen_one_most_likely_asked_about_bars(tmp
     }
     (tmp_path / "record.json").write_text(json.dumps(record))
     table.to_parquet(tmp_path / "posterior.parquet")
-    monkeypatch.setattr(kept_row, "open_store", lambda path: SimpleNamespace(galaxies=galaxies))
-    found = kept_row.row(tmp_path)
+    monkeypatch.setattr(row, "open_store", lambda path: SimpleNamespace(galaxies=galaxies))
+    found = row.chosen(tmp_path)
     assert found["columns"] == {
         "id": "c",
         "in_training": False,
