@@ -18,12 +18,15 @@ PUBLISHED = {
     "spiral-arm-count": (0.7742, 0.9863),
     "merging": (0.8798, 0.9987),
 }
-MEASURES = {  # heading -> what a question's measures keep it as, and its format
+THEIRS = ("theirs", "theirs, confident")
+MEASURES = {  # heading -> where it is in a question's measures, or which of PUBLISHED; and its format
     "answered": ("galaxies", None),
     "accuracy": ("accuracy.all.accuracy", ".3f"),
     "of galaxies": ("accuracy.all.galaxies", None),
+    "W+22: accuracy": (THEIRS[0], ".3f"),
     "confident": ("accuracy.confident.accuracy", ".3f"),
     "of so many": ("accuracy.confident.galaxies", None),
+    "W+22: confident": (THEIRS[1], ".3f"),
     "MAE": ("mae", ".3f"),
     "volunteers' MAE": ("volunteers_mae", ".3f"),
     "equal volunteers": ("equal_volunteers.volunteers", ".1f"),
@@ -31,8 +34,9 @@ MEASURES = {  # heading -> what a question's measures keep it as, and its format
     "asked: predicted": ("asked.predicted", ".3f"),
     "asked: votes": ("asked.observed", ".3f"),
 }
-FORMATS = {heading: form for heading, (_, form) in MEASURES.items() if form}
 SHARES = ("PIT: distance", "votes in 90 % (%)", "predicted (%)", "truth in 90 % (%)")
+FORMATS = {heading: form for heading, (_, form) in MEASURES.items() if form}
+FORMATS |= {SHARES[0]: ".3f"} | dict.fromkeys(SHARES[1:], ".1f")
 
 
 def whole_trees(record_set: RecordSet) -> Section:
@@ -92,15 +96,13 @@ def inside(found: dict) -> tuple[float | None, ...]:
 def _table(record_set: RecordSet, record: Record) -> Table:
     rows = []
     for question, found in _questions(record).items():
+        published = dict(zip(THEIRS, PUBLISHED.get(question, (None, None)), strict=True))
         row: dict = {"question": question}
-        row |= {heading: _at(found, path) for heading, (path, _) in MEASURES.items()}
-        published = PUBLISHED.get(question, (None, None))
-        row |= dict(zip(("W+22: accuracy", "W+22: confident"), published, strict=True))
+        for heading, (path, _) in MEASURES.items():
+            row[heading] = published[path] if path in THEIRS else _at(found, path)
         rows.append(row | dict(zip(SHARES, inside(found), strict=True)))
-    formats = FORMATS | {"W+22: accuracy": ".3f", "W+22: confident": ".3f"}
-    formats |= {"PIT: distance": ".3f"} | dict.fromkeys(SHARES[1:], ".1f")
     caption = f"Each question, {record_set.label(record)}, {record_set.about(record)}"
-    return table(caption, rows, [record.number], formats)
+    return table(caption, rows, [record.number], FORMATS)
 
 
 def _questions(record: Record) -> dict[str, dict]:
