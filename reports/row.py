@@ -124,7 +124,7 @@ def honesty(kept: Path) -> str:
     votes, predicted, truth = np.mean(each, axis=0)
     verdict = "too wide" if truth > 92 else "too narrow" if truth < 88 else "as they should"
     right = questions[EXPLAINED[0]]["accuracy"]["all"]["accuracy"]
-    published, _ = PUBLISHED[EXPLAINED[0]]
+    _, published, _ = PUBLISHED[EXPLAINED[0]]
     return (
         f"The command took {run.at('seconds') / 60:.0f} minutes, on two cores that had other work, too. It is a toy: "
         f"{size} pixels, {galaxies:,} galaxies, {steps:,} steps, {100 * right:.0f} % accuracy on the first question "

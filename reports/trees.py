@@ -5,18 +5,18 @@ from reports.runs import Record, RecordSet
 
 TITLE = "Whole trees"
 # Walmsley et al. 2022 (MNRAS 509, 3966), table 1: accuracy on all of their test galaxies that it is of, and on those
-# where the volunteers are confident.
+# where the volunteers are confident; before them, how many answers the question has.
 PUBLISHED = {
-    "smooth-or-featured": (0.9352, 0.9997),
-    "disk-edge-on": (0.9871, 0.9980),
-    "has-spiral-arms": (0.9349, 0.9921),
-    "bar": (0.8185, 0.9945),
-    "bulge-size": (0.8419, 1.0),
-    "how-rounded": (0.9314, 0.9968),
-    "edge-on-bulge": (0.9111, 0.9961),
-    "spiral-winding": (0.7832, 0.9906),
-    "spiral-arm-count": (0.7742, 0.9863),
-    "merging": (0.8798, 0.9987),
+    "smooth-or-featured": (3, 0.9352, 0.9997),
+    "disk-edge-on": (2, 0.9871, 0.9980),
+    "has-spiral-arms": (2, 0.9349, 0.9921),
+    "bar": (3, 0.8185, 0.9945),
+    "bulge-size": (5, 0.8419, 1.0),
+    "how-rounded": (3, 0.9314, 0.9968),
+    "edge-on-bulge": (3, 0.9111, 0.9961),
+    "spiral-winding": (3, 0.7832, 0.9906),
+    "spiral-arm-count": (6, 0.7742, 0.9863),
+    "merging": (4, 0.8798, 0.9987),
 }
 THEIRS = ("theirs", "theirs, confident")
 MEASURES = {  # heading -> where it is in a question's measures, or which of PUBLISHED; and its format
@@ -96,7 +96,9 @@ def inside(found: dict) -> tuple[float | None, ...]:
 def _table(record_set: RecordSet, record: Record) -> Table:
     rows = []
     for question, found in _questions(record).items():
-        published = dict(zip(THEIRS, PUBLISHED.get(question, (None, None)), strict=True))
+        answers, *accuracies = PUBLISHED.get(question, (0,))
+        same = answers == len(found["answers"])  # else it is another question of that name
+        published = dict(zip(THEIRS, accuracies if same else (None, None), strict=True))
         row: dict = {"question": question}
         for heading, (path, _) in MEASURES.items():
             row[heading] = published[path] if path in THEIRS else _at(found, path)

@@ -48,18 +48,22 @@ def section(folder):
 
 
 def test_a_tree_has_a_row_for_each_question_beside_what_was_published(tmp_path):
-    found = tree(bar=measures(), rings=measures(observed=0.91, truth=None))
+    edge_on, bar = (
+        measures(),
+        measures(observed=0.91, truth=None),
+    )  # a bar of two answers is not theirs
+    found = tree(**{"disk-edge-on": edge_on, "bar": bar})
     keep(tmp_path / "one", fit(test={"tree": found}))
     words, verdict, table = section(tmp_path)
     frame = table.frame.set_index("question")
-    assert list(frame.index) == ["bar", "rings"]
-    assert frame.loc["bar", "accuracy"] == 0.75
-    assert frame.loc["bar", "W+22: accuracy"] == PUBLISHED["bar"][0]
-    assert pd.isna(frame.loc["rings", "W+22: accuracy"])
-    assert frame.loc["bar", "PIT: distance"] == 0.2
-    assert frame.loc["bar", "votes in 90 % (%)"] == pytest.approx(93)
-    assert frame.loc["bar", "asked: votes"] == 0.31
-    assert frame.loc["bar", ["confident", "equal volunteers"]].isna().all()
+    assert list(frame.index) == ["disk-edge-on", "bar"]
+    assert frame.loc["disk-edge-on", "accuracy"] == 0.75
+    assert frame.loc["disk-edge-on", "W+22: accuracy"] == PUBLISHED["disk-edge-on"][1]
+    assert pd.isna(frame.loc["bar", "W+22: accuracy"])
+    assert frame.loc["disk-edge-on", "PIT: distance"] == 0.2
+    assert frame.loc["disk-edge-on", "votes in 90 % (%)"] == pytest.approx(93)
+    assert frame.loc["disk-edge-on", "asked: votes"] == 0.31
+    assert frame.loc["disk-edge-on", ["confident", "equal volunteers"]].isna().all()
     assert "intervals of votes hold 92.0 % of them, where 95.0 % are predicted" in verdict.lines[0]
     assert "fractions hold 90.0 % of the true ones" in verdict.lines[0]
     assert "other" in " ".join(words.lines)
@@ -105,4 +109,5 @@ def test_answers_of_a_question_whose_name_begins_another(tmp_path):
 def test_the_published_fit_of_a_tree_is_in_the_report():
     _, verdict, table = section(RECORDS / "trees")
     assert len(table.rows) == 10
+    assert table.frame["W+22: accuracy"].notna().all()  # it is their tree
     assert "90 % intervals of votes hold" in verdict.lines[0]
