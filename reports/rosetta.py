@@ -34,6 +34,7 @@ ORDER = (  # of the files: from the device to the results
     "train",
     "predict",
     "acquisition",
+    "walks",
     "weights",
 )
 BEFORE = "imports and names"
