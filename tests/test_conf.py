@@ -133,27 +133,32 @@ def test_the_papers_schedule_has_galaxies_enough(experiment):
 SAVED = sorted(file.stem for file in (trizoo.CONF / "experiment").glob("labels_saved*.yaml"))
 
 
-def test_labels_are_saved_on_five_questions():
+def test_labels_are_saved_on_five_questions_and_on_a_tree():
     asked = {composed(f"experiment={name}").question for name in SAVED}
     assert asked == {"smooth-or-featured", "bar", "disk-edge-on", "face-on-spiral"}
-    assert len(SAVED) == 5
+    assert len(SAVED) == 6
+    assert composed("experiment=labels_saved_tree").questions == ("all",)
 
 
 @pytest.mark.parametrize("experiment", SAVED)
 def test_labels_saved_is_a_sweep_of_pairs_with_equal_schedules(experiment, monkeypatch):
-    """What the sweep of the file alone comes to: both acquisitions with 8 seeds each, alike in all else."""
+    """What the sweep of the file alone comes to: its acquisitions with 8 seeds each, alike in all else."""
     from hydra import compose, initialize_config_dir
 
     monkeypatch.setenv("TRIZOO_REAL_DATA", "somewhere")
     with initialize_config_dir(str(trizoo.CONF), version_base="1.3"):
         config = compose("config", [f"experiment={experiment}"], return_hydra_config=True)
     params = config.hydra.sweeper.params
-    assert params == {"acquisition": "mutual_information,random", "seed": "range(0,8)"}
-    one, other = (
+    names = ["mutual_information", "random"]
+    if experiment == "labels_saved_tree":
+        names.insert(0, "walk_information")
+    assert params == {"acquisition": ",".join(names), "seed": "range(0,8)"}
+    one, *others = (
         trizoo.compose(["task=active", f"acquisition={name}", f"experiment={experiment}"])
-        for name in params["acquisition"].split(",")
+        for name in names
     )
-    assert differences(one, other) == ["acquisition.name"]
+    for other in others:
+        assert differences(one, other) == ["acquisition.name"]
     asked = composed(f"experiment={experiment}").acquisition
     assert 32 <= asked.initial <= 64
     assert 16 <= asked.per_round <= 32
