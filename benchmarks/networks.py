@@ -80,7 +80,7 @@ def timed(run: RunSpec, config: dict, rounds: int) -> dict:
             say(f"{run.model.name}: {name}")
             try:
                 process = stack.enter_context(program_process(run, file, name, TASK))
-                process.told()
+                process.read()
                 first = process.ask("first")["seconds"]
                 process.ask(f"warm {WARMUP}")
                 there[name] = process, first, []

@@ -112,7 +112,9 @@ class Runs:
 
 
 def spread(changes: int, count: int) -> list[int]:
-    """`count` numbers of changes from 1 to `changes`, or all of them, evenly spread."""
+    """`count` numbers of changes from 1 to `changes`, or all of them, evenly spread; one alone is the middle."""
+    if count == 1:
+        return [(changes + 1) // 2]
     if changes <= count:
         return list(range(1, changes + 1))
     return sorted({1 + round(number * (changes - 1) / (count - 1)) for number in range(count)})

@@ -478,7 +478,7 @@ def test_training_goes_on_from_call_to_call_and_every_call_does_the_work():
             )
             assert (still.max() < 1e-6) == (name == "train_plain")
         else:
-            assert [samples.shape for samples in given] == [(6, done)] * 3
+            assert [samples.shape for samples in given] == [(6, done, 2)] * 3
             assert (work.images, work.flops) == (6, 6 * floor.forward_flops(run.model, done))
 
 

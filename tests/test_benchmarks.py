@@ -209,9 +209,9 @@ def test_what_targets_votes_would_say_adds_up():
     rho = np.random.default_rng(0).random((3, 15))
     states = acquisition.target_states(rho)
     assert states.posterior.shape == (3 * 41, 15)
-    assert states.chances.sum() == pytest.approx(1, rel=1e-12)
+    assert states.probabilities.sum() == pytest.approx(1, rel=1e-12)
     np.testing.assert_allclose(states.posterior.sum(1), 1, rtol=1e-12)
-    np.testing.assert_allclose(states.chances @ states.posterior, 1 / 15, rtol=1e-12)
+    np.testing.assert_allclose(states.probabilities @ states.posterior, 1 / 15, rtol=1e-12)
 
 
 def answering(path, answers):

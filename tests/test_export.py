@@ -19,6 +19,7 @@ import trizoo
 from shared.data.synthetic import draw_galaxies, render
 from shared.method.backend import open_backend
 from shared.method.batches import Cutouts, Labelled, draw_plan
+from shared.method.likelihood import YES_OR_NO, fractions
 from shared.method.sampling import sample_galaxies
 from shared.method.views import reduction, still_views
 from shared.network.weights import first_checkpoint, init_weights, load_weights, save_weights
@@ -111,7 +112,7 @@ def noise(run, count):
 
 
 def files(run, weights):
-    return export.models(run, weights, {"trizoo": "0", "rho": "a chance"})
+    return export.models(run, weights, {"trizoo": "0", "result": "a chance"})
 
 
 def masks(run, count, samples):
@@ -126,7 +127,7 @@ def oracle(run, weights, images, kept):
     views = still_views(run, cutouts.size, len(images))
     units = reference.features(run.model, exact, reference.apply_views(run, cutouts[:], views))
     logits = reference.logits(run.model, exact, units[:, None], {"dropout": kept})
-    return units, 1 / (1 + np.exp(-logits))
+    return units, fractions(YES_OR_NO, logits)[..., 1]
 
 
 def errors(run, weights, images, kept, made=None):

@@ -177,7 +177,8 @@ def units_of(run):
     images, views, _ = material.shown(run)
     weights = init_weights(run.model, run.seed)
     units = reference.features(run.model, weights, reference.apply_views(run, images, views))
-    return units, reference.logits(run.model, weights, units, {})
+    no, yes = reference.logits(run.model, weights, units, {}).T
+    return units, yes - no
 
 
 def logits(rho):

@@ -659,7 +659,7 @@ def test_the_faithful_mode_is_another_and_predicts_as_it_fitted(place, fitted):
         (
             "fit",
             ["training.steps=1", "training.learning_rate=1e38"],
-            r"no finite chance for \d+ of \d+ galaxies: its training diverged; train anew with a lower",
+            r"no finite logit for \d+ of \d+ galaxies: its training diverged; train anew with a lower",
         ),
         (
             "fit",

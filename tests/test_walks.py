@@ -33,6 +33,11 @@ WALKS = {  # through each survey's questions
     "gz_hubble": 7409,
     "sdss_gz1": 2,
     "synthetic": 9,
+    "synthetic_gz2": 1265,
+    "synthetic_gz_candels": 1105,
+    "synthetic_gz_decals12": 409,
+    "synthetic_gz_hubble": 7409,
+    "synthetic_tree": 1165,
 }
 SCORED = """
 import json, sys

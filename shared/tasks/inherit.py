@@ -60,18 +60,19 @@ def inherit(config: dict, named: Sequence[str], usual: dict) -> dict:
         made["backend"]["python"] = config["backend"]["python"]  # that of the fit is not here
     dataset = made["dataset"]
     without_votes = dataset["images"] is not None and dataset["table"] is None
-    theirs = at(trained, "dataset.questions", {})
-    same = [name for name, some in theirs.items() if dataset["questions"].get(name) == some]
-    learned = theirs if "all" in (made["questions"] or ()) else made["questions"] or []
-    if (
-        without_votes
-        or made["question"] not in dataset["questions"]
-        or not set(learned) <= set(same)
-    ):
+    theirs, here = at(trained, "dataset.questions", {}), dataset["questions"]
+    other = any(here.get(name) != theirs.get(name) for name in learned_names(made, theirs))
+    if without_votes or other or made["question"] not in here:
         for key in ("dataset.questions", "dataset.leads"):
             put(made, key, at(trained, key))
     tell_inherited(config, made, trained)
     return made
+
+
+def learned_names(config: dict, questions: dict) -> list:
+    """Which of `questions` a network learned all answers of: none of a yes-or-no question."""
+    asked = config["questions"] or []
+    return list(questions) if "all" in asked else [name for name in questions if name in asked]
 
 
 def view(config: dict, trained: dict, usual: dict) -> tuple[str, ...]:
