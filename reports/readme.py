@@ -254,6 +254,36 @@ def tree_honesty() -> str:
     return row.honesty(RECORDS / "trees")
 
 
+def tree_questions() -> list[list[str]]:
+    """How well, and how honestly, `experiment=tree` predicts each question: `trizoo fit experiment=tree`."""
+    (run,) = read_runs(RECORDS / "trees_full" / "fit")
+    rows = [
+        [
+            "question",
+            "galaxies",
+            "accuracy where half were asked",
+            "mean error of fractions",
+            "of as many volunteers",
+            "worth volunteers",
+            "90 % intervals hold",
+        ]
+    ]
+    for question, one in run.at("results.test.tree.questions").items():
+        sure, worth = one["accuracy"]["all"], one["equal_volunteers"]
+        rows.append(
+            [
+                f"`{question}`",
+                f"{one['galaxies']:,}",
+                f"{100 * sure['accuracy']:.0f} %" if sure["galaxies"] else "",
+                f"{one['mae']:.3f}",
+                f"{one['volunteers_mae']:.3f}",
+                f"{worth['volunteers']:.1f}" if worth else "",
+                f"{100 * one['truth']['observed']:.1f} %",
+            ]
+        )
+    return rows
+
+
 def ports() -> list[list[str]]:
     """How the port in C did with the kit: the worst error of each group of arrays, and its tolerance."""
     rows = [["check", "arrays", "largest error", "tolerance"]]
@@ -645,6 +675,7 @@ TABLES = {
         Made(pool_estimates, ("labels_saved.json",)),
         Made(row_of_questions, ("trees/row.json", "trees/fit")),
         Made(row_of_answers, ("trees/row.json", "trees/fit")),
+        Made(tree_questions, ("trees_full/fit",)),
     )
 }
 TEXTS = {
