@@ -26,6 +26,7 @@ from reports.savings import (
     BASELINE,
     MEASURES,
     Course,
+    difference,
     difference_text,
     errors_text,
     paired,
@@ -281,6 +282,32 @@ def tree_questions() -> list[list[str]]:
                 f"{100 * one['truth']['observed']:.1f} %",
             ]
         )
+    return rows
+
+
+def tree_savings() -> list[list[str]]:
+    """Acquisition functions beside random galaxies, on a whole tree: `experiment=labels_saved_tree`, last rounds."""
+    (named,) = published(RECORDS / "trees_saved" / "labels_saved.json")
+    random = {one.seed: one for one in named[BASELINE]}
+    heads = (
+        "NLL of all questions (nats)",
+        "less than with random galaxies",
+        "RMSE of the first",
+        "less",
+    )
+    rows = [["`acquisition=`", "seeds", "labelled", *heads]]
+    for name, runs in named.items():
+        cells = []
+        for measure, digits in (("tree_nll", 2), ("rmse", 3)):
+            last = [one.measures[measure][-1] for one in runs]
+            less = [
+                random[one.seed].measures[measure][-1] - at
+                for one, at in zip(runs, last, strict=True)
+            ]
+            middle, low, high = difference(less)
+            interval = f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+            cells += [f"{sum(last) / len(last):.{digits}f}", "" if name == BASELINE else interval]
+        rows.append([f"`{name}`", str(len(runs)), str(runs[0].labelled[-1]), *cells])
     return rows
 
 
@@ -676,6 +703,7 @@ TABLES = {
         Made(row_of_questions, ("trees/row.json", "trees/fit")),
         Made(row_of_answers, ("trees/row.json", "trees/fit")),
         Made(tree_questions, ("trees_full/fit",)),
+        Made(tree_savings, ("trees_saved/labels_saved.json",)),
     )
 }
 TEXTS = {
