@@ -16,15 +16,12 @@ from shared.method.likelihood import (
     positive_fraction,
     ranks,
 )
-from shared.proof.checks import TWO, on_two_questions
-from shared.proof.likelihood import votes_nll, votes_nll_gradient
+from shared.proof import likelihood as formulas
+from shared.proof.checks import on_two_questions
+from shared.proof.likelihood import TWO, votes_nll, votes_nll_gradient
 from shared.run.spec import RunSpec, from_config
 
-FORMS = [
-    TWO._replace(name="multinomial"),
-    TWO,
-    TWO._replace(concentrations="sigmoid"),
-]
+FORMS = [*formulas.FORMS.values()]
 NAMES = ["multinomial", "exp", "sigmoid"]
 
 

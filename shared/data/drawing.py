@@ -90,6 +90,21 @@ def _structure(galaxy, light, u, v, radius, rng) -> np.ndarray:
     return light * swept * (1 + share * (arms - 1)) + strength * bar
 
 
+def photograph(
+    light: np.ndarray, galaxy: Mapping[str, float], rng: np.random.Generator
+) -> np.ndarray:
+    """The image uint8 (y, x, channel) of a galaxy's `light` (y, x): sources, blur, star, trail and noise added."""
+    add_field(light, rng)
+    light = blur(light, galaxy)
+    if galaxy["star"] > 0:
+        light += star(galaxy)
+    if galaxy["trail"] > 0:
+        light += trail(galaxy)
+    noise = rng.standard_normal((SIZE, SIZE), np.float32)
+    light += noise * np.sqrt(1 + light / 30)  # the sky's, and the light's own
+    return stretch(light)[:, :, None]
+
+
 def add_field(light: np.ndarray, rng: np.random.Generator) -> None:
     """A few stars and faint galaxies in the field."""
     for x, y, bright in rng.random((rng.poisson(4), 3)):

@@ -127,15 +127,7 @@ def render(galaxy: Mapping[str, float]) -> np.ndarray:
         light += drawing.bulge(galaxy, x, y)
         if galaxy["bulge_share"] < 1:
             light += drawing.disc(galaxy, x, y, rng)
-    drawing.add_field(light, rng)
-    light = drawing.blur(light, galaxy)
-    if galaxy["star"] > 0:
-        light += drawing.star(galaxy)
-    if galaxy["trail"] > 0:
-        light += drawing.trail(galaxy)
-    noise = rng.standard_normal((SIZE, SIZE), np.float32)
-    light += noise * np.sqrt(1 + light / 30)  # the sky's, and the light's own
-    return drawing.stretch(light)[:, :, None]
+    return drawing.photograph(light, galaxy, rng)
 
 
 def _generator(seed: int, number: int, purpose: int) -> np.random.Generator:

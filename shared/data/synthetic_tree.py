@@ -139,15 +139,7 @@ def render(galaxy: Mapping[str, float]) -> np.ndarray:
             light += tails(galaxy)
         if galaxy["companion"] > 0:
             light += companion(galaxy)
-    drawing.add_field(light, rng)
-    light = drawing.blur(light, galaxy)
-    if galaxy["star"] > 0:
-        light += drawing.star(galaxy)
-    if galaxy["trail"] > 0:
-        light += drawing.trail(galaxy)
-    noise = rng.standard_normal((SIZE, SIZE), np.float32)
-    light += noise * np.sqrt(1 + light / 30)  # the sky's, and the light's own
-    return drawing.stretch(light)[:, :, None]
+    return drawing.photograph(light, galaxy, rng)
 
 
 def bulge(galaxy: Mapping[str, float], x: np.ndarray, y: np.ndarray) -> np.ndarray:

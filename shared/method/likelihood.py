@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, log_softmax
 
+from shared.data.schema import slices
 from shared.run.questions import Leads, Questions
 from shared.run.spec import RunSpec
 
@@ -26,11 +27,7 @@ class Likelihood(NamedTuple):
     @property
     def slices(self) -> tuple[slice, ...]:
         """Where on the axis of answers those of each question are."""
-        found, start = [], 0
-        for _, outputs in self.questions:
-            found.append(slice(start, start + len(outputs)))
-            start += len(outputs)
-        return tuple(found)
+        return tuple(slices(dict(self.questions)).values())
 
 
 YES_OR_NO = Likelihood("binomial", "exp", (("", (("no",), ("yes",))),))
@@ -88,17 +85,18 @@ def positive_fraction(run: RunSpec, logits: np.ndarray) -> np.ndarray:
     likelihood, logits = likelihood_of(run), np.asarray(logits)
     if likelihood.name == "binomial":
         return expit(logits[..., 1] - logits[..., 0])
-    return fractions(likelihood, logits)[..., is_positive(run)].sum(-1).astype(logits.dtype)
+    return positive_share(run, fractions(likelihood, logits)).astype(logits.dtype)
 
 
-def is_positive(run: RunSpec) -> np.ndarray:
-    """Which outputs count the run's positive answers to its question, bool (answer,)."""
-    return np.concatenate(
+def positive_share(run: RunSpec, shares: np.ndarray) -> np.ndarray:
+    """The sum (...) of the `shares` (..., answer) of the run's positive answers to its question, at most 1."""
+    positive = np.concatenate(
         [
             [question == run.question and set(answers) <= set(run.positive) for answers in outputs]
             for question, outputs in run.asked
         ]
     )
+    return np.minimum(shares[..., positive].sum(-1), 1)
 
 
 def ranks(likelihood: Likelihood, votes: np.ndarray) -> np.ndarray:

@@ -229,9 +229,9 @@ def mean(values: np.ndarray) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
 
 
-def pieces(galaxies: int, width: int) -> Iterator[slice]:
-    """Slices of so many `galaxies`, of about ELEMENTS numbers each if a galaxy takes `width` of them."""
-    size = max(1, ELEMENTS // max(1, width))
+def pieces(galaxies: int, width: int, elements: int | None = None) -> Iterator[slice]:
+    """Slices of so many `galaxies`, of about `elements` numbers (or ELEMENTS) if a galaxy takes `width` of them."""
+    size = max(1, (elements or ELEMENTS) // max(1, width))
     return (slice(start, start + size) for start in range(0, galaxies, size))
 
 

@@ -18,7 +18,7 @@ from scipy.special import betainc, betaln, ndtr, xlogy
 
 from shared.data.schema import chance_asked, slices
 from shared.method.beta import TINY, log_rising, parameters
-from shared.method.metrics import vote_chances
+from shared.method.metrics import pieces, vote_chances
 from shared.run.questions import Leads, Questions
 
 LEVELS = (0.05, 0.5, 0.95)  # of the quantiles that a catalogue gives
@@ -82,7 +82,7 @@ def mean_asked(questions: Questions, leads: Leads, fractions: np.ndarray) -> np.
     """
     galaxies, samples, answers = np.shape(fractions)
     asked = np.empty((galaxies, len(questions)))
-    for piece in _pieces(galaxies, samples * answers):
+    for piece in pieces(galaxies, samples * answers, CACHED):
         some = np.asarray(fractions[piece], np.float64)
         each = chance_asked(questions, leads, some.reshape(-1, answers))
         asked[piece] = each.reshape(len(some), samples, -1).mean(1)
@@ -99,7 +99,7 @@ def information(questions: Questions, fractions: np.ndarray) -> np.ndarray:
     galaxies, samples, answers = np.shape(fractions)
     starts = [place.start for place in slices(questions).values()]
     found = np.empty((galaxies, len(questions)))
-    for piece in _pieces(galaxies, samples * answers):
+    for piece in pieces(galaxies, samples * answers, CACHED):
         some = np.asarray(fractions[piece], np.float64)
         middle = some.mean(1)
         terms = xlogy(some, some).mean(1) - xlogy(middle, middle)
@@ -136,7 +136,7 @@ def quantiles(
     if concentrations is None:
         return np.quantile(f, levels, axis=1).T
     found = np.empty((len(f), len(levels)))
-    for piece in _pieces(len(f), f.shape[1] * CELLS // 4):
+    for piece in pieces(len(f), f.shape[1] * CELLS // 4, CACHED):
         mixture = _mixture(f[piece], concentrations[piece])
         found[piece] = _inverted(mixture, f[piece], np.asarray(levels, np.float64), close)
     return found
@@ -159,7 +159,7 @@ def votes_interval(
     """
     fractions = np.asarray(fractions)
     low, high = np.empty((2, len(fractions)), np.int32)
-    for piece in _pieces(len(fractions), fractions.shape[1] * 4):
+    for piece in pieces(len(fractions), fractions.shape[1] * 4, CACHED):
         own = None if concentrations is None else concentrations[piece]
         reached = count_chances(fractions[piece], expected_votes, own).cumsum(1)
         low[piece], high[piece] = (reached < 0.05).sum(1), (reached < 0.95).sum(1)
@@ -407,15 +407,10 @@ def _rows(
     """Slices of galaxies with their answers as rows: fractions (row, sample), and concentrations likewise or None."""
     galaxies, samples, answers = np.shape(fractions)
     counts = [len(some) for some in questions.values()]
-    for piece in _pieces(galaxies, samples * answers):
+    for piece in pieces(galaxies, samples * answers, CACHED):
         some = np.asarray(fractions[piece], np.float64).transpose(0, 2, 1)
         own = None
         if concentrations is not None:
             own = np.asarray(concentrations[piece], np.float64).transpose(0, 2, 1)
             own = np.repeat(own, counts, axis=1).reshape(-1, samples)
         yield piece, some.reshape(-1, samples), own
-
-
-def _pieces(rows: int, width: int) -> Iterator[slice]:
-    size = max(1, CACHED // max(1, width))
-    return (slice(start, start + size) for start in range(0, rows, size))

@@ -7,7 +7,7 @@ import numpy as np
 
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
-from shared.method.likelihood import concentrations, fractions, is_positive, likelihood_of
+from shared.method.likelihood import concentrations, fractions, likelihood_of, positive_share
 from shared.method.sampling import sample_logits
 from shared.method.tree_metrics import question_nll
 from shared.run.spec import RunSpec
@@ -75,7 +75,7 @@ def mean_nll(run: RunSpec, part: Labelled, samples: Samples) -> float:
 
 def one_question(run: RunSpec, samples: Samples) -> tuple[np.ndarray, np.ndarray | None]:
     """rho (galaxy, sample), the fraction of the run's positive answers to its question, and its concentrations."""
-    rho = np.minimum(samples.fractions[..., is_positive(run)].sum(-1), 1)
+    rho = positive_share(run, samples.fractions)
     names = [question for question, _ in run.asked]
     own = samples.concentrations
     return rho, None if own is None else own[..., names.index(run.question)]

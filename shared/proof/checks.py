@@ -23,7 +23,7 @@ from shared.proof.case import (
     unequal,
 )
 from shared.run import keys
-from shared.run.spec import ModelSpec, RunSpec
+from shared.run.spec import LikelihoodSpec, ModelSpec, RunSpec
 
 LONG = 200  # steps of training
 
@@ -140,30 +140,21 @@ def likelihood(case: Case) -> float:
 
 def multinomial(case: Case) -> float:
     """The same of the multinomial, of two questions."""
-    return _likelihood(case, TWO._replace(name="multinomial"), *on_two_questions())
+    return _likelihood(case, formulas.FORMS["multinomial"], *on_two_questions())
 
 
 def dirichlet_multinomial(case: Case) -> float:
     """The same of the Dirichlet-multinomial, whose concentrations are the exponentials of the logits."""
-    return _likelihood(case, TWO, *on_two_questions())
+    return _likelihood(case, formulas.TWO, *on_two_questions())
 
 
 def dirichlet_multinomial_sigmoid(case: Case) -> float:
     """The same with Walmsley et al. 2022's concentrations, between 1 and 101."""
-    return _likelihood(case, TWO._replace(concentrations="sigmoid"), *on_two_questions())
-
-
-QUESTIONS = {"a": ("first", "second", "third"), "b": ("no", "yes")}
-FORMS = ("exp", "sigmoid")  # of concentrations
-TWO = Likelihood(
-    "dirichlet_multinomial",
-    "exp",
-    tuple((name, tuple((answer,) for answer in some)) for name, some in QUESTIONS.items()),
-)
+    return _likelihood(case, formulas.FORMS["dirichlet_multinomial/sigmoid"], *on_two_questions())
 
 
 def on_two_questions() -> tuple[np.ndarray, np.ndarray]:
-    """Logits and votes (galaxy, answer) for TWO, usual ones and extreme ones; some galaxies were not asked."""
+    """Logits and votes (galaxy, answer) for two questions, usual and extreme ones; some galaxies were not asked."""
     random = np.random.default_rng(0)
     usual = random.normal(0, 2, (60, 5))
     extreme = random.choice([-30.0, -5, 0, 3, 15, 40, 80], (40, 5))
@@ -197,8 +188,8 @@ def gradient_of_votes(case: Case) -> float:
     """
     worst, channels = 0.0, case.run.model.channels
     model = ModelSpec("w20", 16, channels, ((4,), (4,)), 8, None, None, 0.0, 0.5, 5, "unit")
-    for name, form in (("multinomial", "exp"), *(("dirichlet_multinomial", f) for f in FORMS)):
-        dataset = replace(case.run.dataset, questions=QUESTIONS, leads={})
+    dataset = replace(case.run.dataset, questions=formulas.QUESTIONS, leads={})
+    for form in formulas.FORMS.values():
         run = replace(
             case.run,
             dataset=dataset,
@@ -206,7 +197,7 @@ def gradient_of_votes(case: Case) -> float:
             positive=("first",),
             questions=("all",),
             model=model,
-            likelihood=replace(case.run.likelihood, name=name, concentrations=form),
+            likelihood=LikelihoodSpec(form.name, form.concentrations),
         )
         worst = max(worst, gradient(Case(run)))
     return worst

@@ -8,6 +8,18 @@ from scipy.special import expit, log_softmax, softmax
 
 from shared.method.likelihood import MOST, Likelihood
 
+QUESTIONS = {"a": ("first", "second", "third"), "b": ("no", "yes")}  # on which they are compared
+TWO = Likelihood(
+    "dirichlet_multinomial",
+    "exp",
+    tuple((name, tuple((answer,) for answer in some)) for name, some in QUESTIONS.items()),
+)
+FORMS = {
+    "multinomial": TWO._replace(name="multinomial"),
+    "dirichlet_multinomial/exp": TWO,
+    "dirichlet_multinomial/sigmoid": TWO._replace(concentrations="sigmoid"),
+}
+
 
 def votes_nll(likelihood: Likelihood, logits: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """Minus the log-likelihood of votes in nats (galaxy,), summed over questions."""

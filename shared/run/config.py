@@ -7,6 +7,8 @@ import copy
 import re
 from collections.abc import Iterable, Mapping
 
+from shared.run.questions import learned
+
 # What each task reads of a run, by groups of keys and single ones; `~` leaves a part of a group out. It decides what a
 # command line may name, and what a run is (`identity`).
 LEARNS = (
@@ -116,9 +118,7 @@ def count_answers(config: Mapping) -> int:
     asked, questions = at(config, "questions"), at(config, "dataset.questions", {})
     if asked is None:
         return 2
-    return (
-        sum(len(some) for name, some in questions.items() if name in asked or "all" in asked) or 2
-    )
+    return sum(len(questions[name]) for name in learned(asked, questions)) or 2
 
 
 def differences(one, other, name: str = "") -> list[str]:

@@ -56,6 +56,11 @@ def layers(questions: Questions, leads: Leads) -> dict[str, int]:
     return {question: layer(question, ()) for question in questions}
 
 
+def learned(asked: Sequence[str], questions: Questions) -> list[str]:
+    """Which of `questions` are meant by `asked`, names of them or "all", in their own order."""
+    return [name for name in questions if "all" in asked or name in asked]
+
+
 def known(sentence: str, name: str, names: Sequence[str] | Mapping) -> None:
     """Raise ValueError, which begins with what was `said`, unless `name` is one of `names`."""
     if name not in names:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from shared.run import credentials
 from shared.run.config import USES, uses
-from shared.run.questions import check, known
+from shared.run.questions import check, known, learned
 
 BACKENDS = ("tf", "torch", "jax")
 FORMATS = ("onnx", "torch", "keras", "flax")
@@ -724,10 +724,10 @@ class RunSpec:
         """
         if self.questions is None:
             return ((self.question, (self.negative, self.positive)),)
+        questions = self.dataset.questions
         return tuple(
-            (question, tuple((answer,) for answer in answers))
-            for question, answers in self.dataset.questions.items()
-            if question in self.questions or "all" in self.questions
+            (question, tuple((answer,) for answer in questions[question]))
+            for question in learned(self.questions, questions)
         )
 
     @property

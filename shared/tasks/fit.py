@@ -52,7 +52,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
     in_training = np.isin(rows, parts["train"].rows)
     held_out = {name: parts[name] for name in ("validation", "test")}
     measured, seconds = write_catalogue(
-        backend, run, state, store, images, rows, in_training, folder, held_out
+        backend, run, state, store, images, rows, hashes[rows], in_training, folder, held_out
     )
     later = history.seconds[1:] or history.seconds
     batch = min(run.training.batch_size, len(parts["train"].rows))

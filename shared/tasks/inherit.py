@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shared.run.config import at, differences, put, uses
 from shared.run.progress import printable
+from shared.run.questions import learned
 from shared.run.records import read_run
 from shared.run.spec import RunSpec, completed
 from shared.tasks import TASKS
@@ -61,18 +62,14 @@ def inherit(config: dict, named: Sequence[str], usual: dict) -> dict:
     dataset = made["dataset"]
     without_votes = dataset["images"] is not None and dataset["table"] is None
     theirs, here = at(trained, "dataset.questions", {}), dataset["questions"]
-    other = any(here.get(name) != theirs.get(name) for name in learned_names(made, theirs))
+    other = any(
+        here.get(name) != theirs.get(name) for name in learned(made["questions"] or (), theirs)
+    )
     if without_votes or other or made["question"] not in here:
         for key in ("dataset.questions", "dataset.leads"):
             put(made, key, at(trained, key))
     tell_inherited(config, made, trained)
     return made
-
-
-def learned_names(config: dict, questions: dict) -> list:
-    """Which of `questions` a network learned all answers of: none of a yes-or-no question."""
-    asked = config["questions"] or []
-    return list(questions) if "all" in asked else [name for name in questions if name in asked]
 
 
 def view(config: dict, trained: dict, usual: dict) -> tuple[str, ...]:

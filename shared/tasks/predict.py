@@ -24,7 +24,9 @@ def predict(run: RunSpec, folder: Path) -> dict:
     ids = store.galaxies["id"]
     hashes, rows = galaxy_hash(ids), np.arange(len(ids))
     in_training = learned_from(path, hashes)
-    _, seconds = write_catalogue(backend, run, state, store, images, rows, in_training, folder, {})
+    _, seconds = write_catalogue(
+        backend, run, state, store, images, rows, hashes, in_training, folder, {}
+    )
     results = {
         "store": str(store.folder),
         "galaxies": len(ids),

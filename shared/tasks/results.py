@@ -1,13 +1,12 @@
 """What the files and the record of a run say of it."""
 
 import time
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shared.data.store import Store
+from shared.data.store import Store, sha256
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
 from shared.method.likelihood import likelihood_of
@@ -16,7 +15,6 @@ from shared.method.sampling import sample_galaxies
 from shared.method.trees import mean_nll, sample, together
 from shared.output.formats import convert
 from shared.output.posterior import posterior_table, write_posterior
-from shared.run.keys import galaxy_hash
 from shared.run.records import allocator, host
 from shared.run.spec import RunSpec
 from shared.tasks import trees
@@ -34,16 +32,16 @@ def write_catalogue(
     store: Store,
     images: Cutouts,
     rows: np.ndarray,
+    hashes: np.ndarray,
     in_training: np.ndarray | None,
     folder: Path,
     parts: dict[str, Labelled],
 ) -> tuple[dict[str, dict], float]:
     """Write posterior.parquet of the galaxies in `rows` of the store, and the formats that are asked for beside it.
 
-    `in_training` (galaxy,) is of these galaxies. Gives what is measured of each of `parts` that has galaxies among
-    them, and the seconds that sampling took.
+    `hashes` uint64 (galaxy,) of the ids and `in_training` (galaxy,) are of these galaxies. Gives what is measured of
+    each of `parts` that has galaxies among them, and the seconds that sampling took.
     """
-    hashes = galaxy_hash(store.galaxies["id"])
     count, path = run.posterior.samples, folder / "posterior.parquet"
     about = facts(run) | provenance(run, folder)
     inside = {
@@ -52,7 +50,7 @@ def write_catalogue(
     inside = {name: part for name, part in inside.items() if len(part.rows)}
     begun = time.perf_counter()
     if likelihood_of(run).name == "binomial":
-        samples = sample_galaxies(backend, run, state, images, rows, hashes[rows], count)
+        samples = sample_galaxies(backend, run, state, images, rows, hashes, count)
         seconds = time.perf_counter() - begun
         information = _write_yes_or_no(backend, run, store, rows, samples, in_training, path, about)
         measured = {
@@ -60,7 +58,7 @@ def write_catalogue(
             for name, part in inside.items()
         }
     else:
-        blocks = sample(backend, run, state, images, rows, hashes[rows], count)
+        blocks = sample(backend, run, state, images, rows, hashes, count)
         keep = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in inside.values())])
         kept = trees.write_posteriors(
             backend, blocks, run, store, rows, in_training, keep, path, about
@@ -116,7 +114,7 @@ def provenance(run: RunSpec, folder: Path) -> dict[str, Any]:
         "licence": run.dataset.licence,
         "model": run.model.name,
         "members": run.training.members,
-        "weights_sha256": sha256(weights.read_bytes()).hexdigest(),
+        "weights_sha256": sha256(weights),
         "trizoo": made["trizoo"],
         "commit": made["commit"],
     }

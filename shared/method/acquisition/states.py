@@ -1,16 +1,17 @@
 """The votes of other galaxies that may come in, and what the posterior is then: of batches and of targets."""
 
 import numpy as np
-from scipy.special import gammaln, logsumexp, xlog1py, xlogy
+from scipy.special import logsumexp, xlog1py, xlogy
 
+from shared.method.beta import log_ways
 from shared.method.scoring import States
 
 
 def log_votes(samples: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """ln Binomial(k | N, rho) (galaxy, k, sample) of samples (galaxy, sample); -inf for k above the galaxy's N."""
     rho, k = samples.astype(np.float64)[:, None], np.arange(votes.max() + 1)[:, None]
-    no = votes[:, None, None] - k
-    ways = gammaln(votes[:, None, None] + 1) - gammaln(k + 1) - gammaln(np.maximum(no, 0) + 1)
+    n = votes[:, None, None]
+    no, ways = n - k, log_ways(n, np.minimum(k, n))
     return np.where(no < 0, -np.inf, ways + xlogy(k, rho) + xlog1py(np.maximum(no, 0), -rho))
 
 

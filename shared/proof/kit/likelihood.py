@@ -5,16 +5,8 @@ import numpy as np
 from shared.method.likelihood import YES_OR_NO, Likelihood
 from shared.proof.kit.arrays import Array, Arrays, close, given
 from shared.proof.kit.fixtures import Fixtures
-from shared.proof.likelihood import votes_nll, votes_nll_gradient
+from shared.proof.likelihood import FORMS, TWO, votes_nll, votes_nll_gradient
 
-TWO = Likelihood(
-    "dirichlet_multinomial", "exp", (("", (("a",), ("b",), ("c",))), ("", (("d",), ("e",))))
-)
-FORMS = {
-    "multinomial": TWO._replace(name="multinomial"),
-    "dirichlet_multinomial/exp": TWO,
-    "dirichlet_multinomial/sigmoid": TWO._replace(concentrations="sigmoid"),
-}
 DRAWN, CASES = 2000, 60  # of which those that rounding does not decide are kept, so many of them
 APART = 0.25  # a gradient is the difference of two terms: its least share of the first
 LEAST = 0.05  # nats per vote
