@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.linalg import block_diag
 
-from shared.method import last_layer
 from shared.method import laplace as module
+from shared.method import last_layer
 from shared.method.curvature import fisher, hessian, nll, slope
 from shared.method.laplace import draw, information, laplace, likeliest_prior, sample
 from shared.method.last_layer import refit

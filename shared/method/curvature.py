@@ -109,5 +109,5 @@ def _expected(alpha: np.ndarray, others: np.ndarray, total: np.ndarray) -> np.nd
         found += np.where(k < total, above * (1 / (alpha + k)) ** 2, 0)
         left = np.maximum(total - k, 1)
         log += np.log((alpha + k) * (left / (k + 1)) / (others + (left - 1)))
-        above = np.maximum(above - np.exp(log), 0)
+        above = np.maximum(above - np.exp(np.minimum(log, 0)), 0)
     return found
