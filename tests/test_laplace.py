@@ -86,8 +86,8 @@ def check_mode(form, start=1.0):
 def check_prior(form):
     """That the evidence by its definition falls to both sides of the precisions that are chosen."""
     random = np.random.default_rng(0)
-    features = random.normal(0, 1, (40, 3))
-    _, votes, kernel, bias = drawn(form, 40)
+    features = random.normal(0, 1, (12, 3))
+    _, votes, kernel, bias = drawn(form, 12, most=4)
     found = laplace(form, features, votes, kernel, bias).questions
     priors = np.array([one.prior for one in found])
     evidence = lambda own: oracle.log_evidence(form, features, votes, flat(kernel, bias), own)  # noqa: E731
@@ -96,7 +96,7 @@ def check_prior(form):
         for factor in (0.97, 1.03):
             other = priors.copy()
             other[number] *= factor
-            assert evidence(other) < best
+            assert evidence(other) < best - 1e-5
 
 
 def check_coverage():
