@@ -183,6 +183,21 @@ def test_refitting_ends_at_the_mode(form, start):
     check_mode(form, start)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_refitting_finds_its_way_where_votes_hardly_decide(seed):
+    """Concentrations may then grow without end, and saddles are on the way."""
+    random = np.random.default_rng(seed)
+    features = np.maximum(random.normal(0, 1, (40, 12)), 0)
+    yes = random.binomial(30, random.beta(0.5, 0.5, 40))
+    votes, start = np.stack([30 - yes, yes], 1).astype(float), random.normal(0, 1, (13, 2))
+    found = flat(*refit(BETA, features, votes, start[:-1], start[-1], [1e-3])[:2])
+    np.testing.assert_allclose(oracle.gradient(BETA, features, votes, found, [1e-3]), 0, atol=1e-5)
+    least = oracle.log_posterior(BETA, features, votes, found, [1e-3])
+    for _ in range(20):
+        near = found + random.normal(0, 0.03, found.shape)
+        assert oracle.log_posterior(BETA, features, votes, near, [1e-3]) < least
+
+
 @EVERY
 def test_the_prior_is_that_of_the_largest_evidence(form):
     check_prior(form)
@@ -330,7 +345,7 @@ def test_refitting_finds_prior_and_mode_together():
         module.weights_of(found.kernel, found.bias),
     )
     again = likeliest_prior(blocks, module.weights_of(found.kernel, found.bias))
-    assert again == pytest.approx(found.priors[0], rel=0.02)
+    assert again == pytest.approx(found.priors[0], rel=0.05)
     assert np.abs(found.kernel - layer[:-1]).max() < 0.25
 
 

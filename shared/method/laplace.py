@@ -11,8 +11,8 @@ at its logits (`shared.method.curvature`), and input its features and a 1. The p
 weights of a question; its precision, unless given, is that of the largest evidence (MacKay 1992). Weights should be at
 their mode, where training by dropout does not leave them: `shared.method.last_layer` brings them there.
 
-A question of more than LARGEST weights has a Gaussian for each answer, given the others' weights: their correlations
-are left out, and so is a part of the variance.
+A question of more than LARGEST weights has a Gaussian for each answer, given the others' weights: how those of several
+answers go together is left out. Fractions scatter more then, as answers no longer rise and fall as one.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from shared.method.likelihood import Likelihood
 from shared.method.metrics import pieces
 from shared.run.keys import galaxy_hash, galaxy_keys, uniforms
 
-LARGEST = 4096  # weights with one Cholesky factor: 134 MB
+LARGEST = 2048  # weights with one Cholesky factor: 34 MB, and seconds for its eigenvalues
 PRIORS = 1e-3, 1e6  # precisions of the prior, at least and at most
 
 
