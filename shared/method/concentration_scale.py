@@ -15,8 +15,8 @@ from scipy.optimize import minimize_scalar
 from shared.method.tree_metrics import question_nll
 
 SCALES = 1e-3, 1e6  # at least and at most
-GRID = 19  # scales that are tried first, as there may be several least ones
-CLOSE = 1e-3  # to which ln s is found
+GRID = 13  # scales that are tried first, as there may be several least ones
+CLOSE = 0.01  # to which ln s is found
 ROUNDING = 1e-9  # nats by which a scale must be better than none
 
 
