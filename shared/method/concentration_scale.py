@@ -39,7 +39,7 @@ def best_scale(
     def nll(scale: float) -> float:
         return float(question_nll(f, scaled(f, own, scale), given).mean())
 
-    logs = np.linspace(*np.log(SCALES), GRID)
+    logs = np.linspace(np.log(SCALES[0]), np.log(SCALES[1]), GRID)
     best = int(np.argmin([nll(np.exp(log)) for log in logs]))
     bounds = logs[max(best - 1, 0)], logs[min(best + 1, GRID - 1)]
     found = minimize_scalar(

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import ndtri
 
 from shared.method.curvature import fisher
@@ -83,7 +83,7 @@ def draw(posterior: Laplace, samples: int, seed: int) -> np.ndarray:
         uniform = uniforms(key, np.arange(samples), mean.size)
         normal = ndtri(uniform + 2.0**-25).reshape(samples, len(roots), -1)
         moved = [
-            solve_triangular(root, normal[:, block].T, trans="T", lower=True).T
+            solve_triangular(root, normal[:, block].T, trans=1, lower=True).T
             for block, root in enumerate(roots)
         ]
         drawn.append(mean + np.stack(moved, 1).reshape(samples, *mean.shape))
@@ -131,7 +131,9 @@ def likeliest_prior(blocks: np.ndarray, weights: np.ndarray) -> float:
     low, high = np.log(PRIORS)
     if excess(low) >= 0:
         return PRIORS[0]
-    return PRIORS[1] if excess(high) <= 0 else float(np.exp(brentq(excess, low, high, xtol=1e-9)))
+    if excess(high) <= 0:
+        return PRIORS[1]
+    return float(np.exp(root_scalar(excess, bracket=(low, high), xtol=1e-9).root))
 
 
 def check(
