@@ -31,6 +31,7 @@ PURPOSES = (
     "targets",
     "votes",
     "calibration",
+    "labels",
 )
 
 
