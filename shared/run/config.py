@@ -46,6 +46,7 @@ USES = {
         "~training.validate_every",
         "~training.checkpoint_every",
         "posterior.samples",
+        "posterior.method",
         "acquisition",
         "oracle",
     ),

@@ -34,6 +34,7 @@ TASKS = {
             "checkpoint.safetensors",
             "best.safetensors",
             "weights.safetensors",
+            "laplace.safetensors",
             "losses.parquet",
             "split.parquet",
             *POSTERIOR_FILES,
@@ -44,6 +45,7 @@ TASKS = {
         "shared.tasks.predict",
         POSTERIOR_FILES,
         needs_fit=True,
+        inherits=("posterior.method", "posterior.samples"),
     ),
     "catalogue": Task(
         "write the table of a finished fit or predict in other formats",

@@ -9,6 +9,8 @@ from shared.data.prepare import prepare as prepare_store
 from shared.data.split import split
 from shared.method.batches import batch_size
 from shared.method.ensemble import open_networks
+from shared.method.honesty import sentence
+from shared.method.laplace_sampling import last_layers, save_layers, with_laplace
 from shared.method.training import best_step
 from shared.method.training import fit as train
 from shared.network.weights import TRAINED_WITH, parameters, save_weights
@@ -17,7 +19,14 @@ from shared.run.keys import galaxy_hash
 from shared.run.records import write_whole
 from shared.run.spec import RunSpec
 from shared.tasks.galaxies import cutouts, labelled_parts, write_split
-from shared.tasks.results import facts, summarise, validation_loss, where, write_catalogue
+from shared.tasks.results import (
+    facts,
+    summarise,
+    validation_loss,
+    verdict,
+    where,
+    write_catalogue,
+)
 
 
 def fit(run: RunSpec, folder: Path) -> dict:
@@ -38,6 +47,11 @@ def fit(run: RunSpec, folder: Path) -> dict:
     write_split(store, parts, folder)
     weights = backend.export_weights(state) | {TRAINED_WITH: np.sort(parts["train"].hashes)}
     save_weights(folder / "weights.safetensors", weights, facts(run))
+    if run.posterior.method == "laplace":
+        known, held_out = parts["train"], parts["validation"]
+        layers = last_layers(backend, run, state, images, known, held_out, run.posterior.samples)
+        save_layers(folder / "weights.safetensors", layers)
+        backend = with_laplace(backend, layers)
     losses = pd.DataFrame(
         {"step": np.arange(len(history.losses)), "loss": history.losses, "validation_loss": np.nan}
     )
@@ -56,6 +70,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
     measured, seconds = write_catalogue(
         backend, run, state, store, images, rows, hashes[rows], in_training, folder, held_out
     )
+    honest = verdict(backend, run, state, images, parts["validation"], parts["train"])
     later = history.seconds[1:] or history.seconds
     batch = batch_size(run.training, len(parts["train"].rows))
     speed = (
@@ -74,6 +89,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
         "sampled_galaxies": len(rows),
         "peak_memory_bytes": backend.peak_memory(),
         **measured,
-        "summary": f"trained at {speed:.0f} images/s; {summarise(measured.get('test'))}",
+        "honesty": honest,
+        "summary": f"trained at {speed:.0f} images/s; {summarise(measured.get('test'))}; {sentence(run, honest)}",
     }
     return {"where": where(backend), "results": results}
