@@ -143,8 +143,8 @@ def question_layers(
 ) -> Question:
     """The last layers of a `likelihood` of one question, by its `votes` (galaxy, answer) and those `held_out`.
 
-    `features` (galaxy, unit) and the `trained` kernel and bias are each member's. Without ENOUGH galaxies held out there
-    is no scale, and weights are at their mode where there are more galaxies than weights.
+    `features` (galaxy, unit) and the `trained` kernel and bias are each member's. Without ENOUGH galaxies held out
+    there is no scale, and weights are at their mode where there are more galaxies than weights.
     """
     asked = votes.sum(1) > 0
     some, given = [part[asked] for part in features], votes[asked].astype(np.float64)

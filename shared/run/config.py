@@ -39,7 +39,15 @@ USES = {
     "fit": (*LEARNS, "posterior"),
     "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
-    "calibrate": (*HAS_FIT, "seed", "dataset", "minimum_votes", "split", "posterior.samples"),
+    "calibrate": (
+        *HAS_FIT,
+        "seed",
+        "dataset",
+        "minimum_votes",
+        "split",
+        "posterior.samples",
+        "posterior.method",
+    ),
     "active": (
         *LEARNS,
         "~training.steps",

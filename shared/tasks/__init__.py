@@ -53,7 +53,7 @@ TASKS = {
         POSTERIOR_FILES,
     ),
     "calibrate": Task(
-        "measure how honest a fit's posterior is, and find its best dropout rate",
+        "say whether a fit's posterior is honest, and find its best dropout rate",
         "shared.tasks.calibrate",
         ("calibration.json", "calibration.csv"),
         needs_fit=True,

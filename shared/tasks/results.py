@@ -22,7 +22,7 @@ from shared.tasks import trees
 from shared.tasks.inherit import weights_file
 
 METHOD = "Bayesian convolutional network, posterior samples by dropout or an ensemble (Walmsley et al. 2020)"
-LAPLACE = "Convolutional network, posterior samples by a Laplace approximation of its last layer (Daxberger et al. 2021)"
+LAPLACE = "Convolutional network, posterior by a Laplace approximation of its last layer (Daxberger et al. 2021)"
 DOI = "10.1093/mnras/stz2816"
 CITE = f"trizoo (its CITATION.cff) and the method: Walmsley et al. 2020, MNRAS 491, 1554, doi:{DOI}"
 
