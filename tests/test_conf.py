@@ -218,7 +218,10 @@ def test_every_task_says_what_it_uses():
 @pytest.mark.parametrize(
     ("task", "key"),
     [
-        ("fit", "weights"),
+        ("predict", "model.encoder"),
+        ("export", "model.encoder"),
+        ("conform", "model.encoder"),
+        ("bench", "model.encoder"),
         ("fit", "match.store"),
         ("fit", "acquisition.rounds"),
         ("fit", "acquisition"),

@@ -1,5 +1,6 @@
 """`trizoo fit`: train the network, then write every galaxy's posterior."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pandas as pd
 from shared.data.prepare import prepare as prepare_store
 from shared.data.split import split
 from shared.method.ensemble import open_networks
+from shared.method.start import origin
 from shared.method.training import fit as train
+from shared.network.preprocessing import shown
 from shared.network.weights import TRAINED_WITH, parameters, save_weights
 from shared.output.formats import check_formats
 from shared.run.keys import galaxy_hash
@@ -20,6 +23,7 @@ from shared.tasks.results import facts, summarise, validation_loss, where, write
 
 def fit(run: RunSpec, folder: Path) -> dict:
     """Train on the training galaxies, then write the posterior of all, or of the test galaxies."""
+    begun = origin(run)
     store = prepare_store(run.dataset)
     check_formats(run.posterior.format, store.galaxies)
     hashes = galaxy_hash(store.galaxies["id"])
@@ -35,7 +39,11 @@ def fit(run: RunSpec, folder: Path) -> dict:
     state, history = train(backend, run, images, parts["train"], validate, folder)
     write_split(store, parts, folder)
     weights = backend.export_weights(state) | {TRAINED_WITH: np.sort(parts["train"].hashes)}
-    save_weights(folder / "weights.safetensors", weights, facts(run))
+    own = {
+        "model": asdict(run.model),
+        "preprocessing": shown(asdict(run.model), asdict(run.augmentation)),
+    }
+    save_weights(folder / "weights.safetensors", weights, facts(run) | own | begun)
     losses = pd.DataFrame(
         {"step": np.arange(len(history.losses)), "loss": history.losses, "validation_loss": np.nan}
     )
@@ -61,6 +69,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
     )
     results = {
         "store": str(store.folder),
+        **begun,
         "galaxies": {name: len(part.rows) for name, part in parts.items()},
         "parameters": run.training.members * parameters(run.model),
         "steps": run.training.steps,

@@ -20,10 +20,17 @@ SPLIT = "split.parquet"
 
 
 def cutouts(run: RunSpec, store: Store) -> Cutouts:
-    """The store's images as the network's views sample them."""
+    """The store's images as the network's views sample them; ValueError if it has fewer colours than that sees."""
+    if store.images.shape[-1] < run.model.channels:
+        raise ValueError(
+            f"model.channels is {run.model.channels}, but {store.folder} keeps {store.images.shape[-1]}; set "
+            f"dataset.channels={run.model.channels}, or model.channels=1"
+        )
     sums = store.galaxies["pixels_crc32"].to_numpy("<i8")
     contents = hashlib.sha256(sums.tobytes()).hexdigest()[:16]
-    return Cutouts(store.images, reduction(run, store.images.shape[1]), contents)
+    return Cutouts(
+        store.images, reduction(run, store.images.shape[1]), contents, run.model.channels
+    )
 
 
 def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, Labelled]:
