@@ -45,8 +45,8 @@ def told(file: Path, about: dict, repository: str, config: dict) -> Preprocessin
     """What is said of the encoder in `file`; None if nobody says anything.
 
     By the file itself (`about`), preprocessing.json or a fit's run.json beside it, and what is known of the
-    `repository` it comes from; where none of these says, by `config`, timm's config.json. Raises ValueError if two of
-    the former disagree.
+    `repository` it comes from: ValueError if two of these disagree. Whatever none of them says is as in `config`,
+    timm's config.json, which those who train an encoder anew often leave as it was.
     """
     said: dict[str, dict] = {}
     if "preprocessing" in about:
@@ -66,20 +66,27 @@ def told(file: Path, about: dict, repository: str, config: dict) -> Preprocessin
                     f"{one} says that the encoder was shown {key}={said[one][key]}, but {other} says "
                     f"{said[other][key]}; correct whichever is wrong"
                 )
-    of_timm = config.get("pretrained_cfg") or {}
-    if not said and "mean" in of_timm and "std" in of_timm:
-        name = str(file.with_name("config.json"))
-        said[name] = checked({key: of_timm[key] for key in ("mean", "std")}, name)
-    if not said:
+    of_timm, name = config.get("pretrained_cfg") or {}, str(file.with_name("config.json"))
+    of_timm = {key: of_timm[key] for key in ("mean", "std") if of_timm.get(key) is not None}
+    of_timm = checked(of_timm, name)
+    if not said and not of_timm:
         return None
-    merged = {key: value for one in reversed(said.values()) for key, value in one.items()}
+    merged = {key: value for one in said.values() for key, value in one.items()}
+    source = " and ".join([*said, *([name] if of_timm.keys() - merged.keys() else [])])
+    if other := [
+        f"{key} {of_timm[key]}"
+        for key in of_timm.keys() & merged.keys()
+        if set(of_timm[key]) != set(merged[key])
+    ]:
+        source += f", though {name} has {' and '.join(sorted(other))}"
+    merged = of_timm | merged
     return Preprocessing(
         merged.get("scale", "unit"),
         tuple(merged.get("mean", (0.0,))),
         tuple(merged.get("std", (1.0,))),
         merged.get("zoom"),
         merged.get("resampling"),
-        " and ".join(said),
+        source,
     )
 
 
