@@ -5,6 +5,7 @@ network. Steps are counted from 0 and Adam's moments are 0, whichever it is.
 """
 
 import copy
+import json
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -14,9 +15,15 @@ from safetensors import safe_open
 
 from shared.data.sources.hub_models import fetch_model
 from shared.network.model import model_of
-from shared.network.network import moment_shapes, weight_shapes
+from shared.network.network import weight_shapes
 from shared.network.preprocessing import check_shown, said_of_fit, shown
-from shared.network.pretrained import Encoder, content, read_encoder, weights_file
+from shared.network.pretrained import (
+    Encoder,
+    content,
+    read_encoder,
+    weights_file,
+    words_of_fit,
+)
 from shared.network.weights import Checkpoint, first_checkpoint, fitted, merge_members
 from shared.run.config import at, put, uses
 from shared.run.progress import say
@@ -115,33 +122,39 @@ def _encoder(run: RunSpec) -> tuple[Encoder, dict[str, Any]]:
 
 
 def _network(run: RunSpec) -> tuple[Path, Checkpoint]:
-    """The file of a whole network, and a checkpoint with it at step 0; ValueError if its head is another."""
+    """The file of a whole network, and a checkpoint with it at step 0; ValueError if it is another's, or its head."""
     path, model = weights_file(Path(run.weights or "")), model_of(run.model)
-    parts = [
-        make(part, start)
+    there, about = _shapes(path)
+    wrong = [
+        [name for name, shape in weight_shapes(part, start).items() if there.get(name) != shape]
         for part, start in ((model.encoder, model.image), (model.head, (model.units,)))
-        for make in (weight_shapes, moment_shapes)
     ]
-    if path.suffix == ".safetensors":
-        wanted, there = parts[0] | parts[1], _shapes(path)
-        other = [name for name, shape in parts[2].items() if there.get(name, shape) != shape]
-        if other and all(there.get(name) == shape for name, shape in wanted.items()):
-            raise ValueError(
-                f"the head of {path} is of other answers: its {other[0]} is {there[other[0]]}, but this model's is "
-                f"{parts[2][other[0]]}; model.encoder={run.weights} instead of weights takes the encoder alone"
-            )
+    if there and wrong[0]:
+        raise ValueError(
+            f"{path} holds another network than this {run.model.name}: its {wrong[0][0]} is "
+            f"{there.get(wrong[0][0], 'not there')}; give {words_of_fit(path, about)}"
+        )
+    if there and wrong[1]:
+        raise ValueError(
+            f"the head of {path} is of other answers: its {wrong[1][0]} is {there.get(wrong[1][0], 'not there')}; "
+            f"model.encoder={run.weights} instead of weights takes the encoder alone"
+        )
     path, start = fitted(run)
-    said = said_of_fit(path)
-    if said is not None:
+    if (said := said_of_fit(path)) is not None:
         check_shown(said, run, str(path))
     return path, start
 
 
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes in a safetensors file, of an ensemble those of its first member; {} of a file that is none."""
+def _shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], dict]:
+    """The shapes in a safetensors file, of an ensemble those of its first member, and what it says of itself.
+
+    Nothing of a file that is none: `fitted` says what is wrong with it.
+    """
     try:
         with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except Exception:  # `fitted` says what is wrong with it
-        return {}
-    return {name.removeprefix("member0/"): shape for name, shape in found.items()}
+    except Exception:
+        return {}, {}
+    about = about if isinstance(about, dict) else {}
+    return {name.removeprefix("member0/"): shape for name, shape in found.items()}, about

@@ -315,7 +315,7 @@ def _ours(
         if any(name not in one or one[name].shape != shape for one in networks):
             raise ValueError(
                 f"{file} holds the encoder of another network than {spec.name}: its {name} is not there, or not "
-                f"{shape}; give {_words(file, about)}"
+                f"{shape}; give {words_of_fit(file, about)}"
             )
     weights, moments = (
         [{name: one[name] for name in part} for one in networks * (members // there)]
@@ -324,7 +324,7 @@ def _ours(
     return weights, moments
 
 
-def _words(file: Path, about: dict) -> str:
+def words_of_fit(file: Path, about: dict) -> str:
     """What of the command line makes the model of a fit, as its file or the run.json beside it says."""
     model, fit = about.get("model"), file.with_name("run.json")
     if not isinstance(model, dict) and fit.is_file():
