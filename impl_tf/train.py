@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from shared.method.backend import compiled_once
-from shared.method.batches import Batch, Cutouts, Plan
+from shared.method.batches import PER_GALAXY, Batch, Cutouts, Plan, shard_count, shard_of
+from shared.method.fine_tuning import layer_of, tuning_of
 from shared.method.likelihood import likelihood_of
 from shared.network.model import model_of
-from shared.network.network import UNITS, momenta
+from shared.network.network import UNITS, Model, momenta
 from shared.network.weights import Checkpoint, Weights
 from shared.run.spec import BackendSpec, RunSpec
 
@@ -108,9 +109,13 @@ def gradients(state: State, images: Cutouts, plan: Plan) -> tuple[float, Weights
 
 def layers(state: State, images: Cutouts, plan: Plan) -> dict[str, np.ndarray]:
     """Every layer's activation for a plan's first batch, by name."""
-    batch = (array[0] for array in put_plan(images, plan))
-    found = state.calls["layers"](state.weights, state.moments, *batch)
-    return {name: to_numpy(value) for name, value in found.items()}
+    batch = Batch(*(array[0] for array in put_plan(images, plan)))
+    count = shard_count(state.run.training, len(plan.rows[0]))
+    parts = [
+        state.calls["layers"](state.weights, state.moments, *shard_of(batch, number, count))
+        for number in range(count)
+    ]
+    return {name: np.concatenate([to_numpy(part[name]) for part in parts]) for name in parts[0]}
 
 
 def put_plan(images: Cutouts, plan: Plan) -> tuple:
@@ -140,45 +145,100 @@ def step(
 ):
     """One step of training, in place; gives the mean loss before it."""
     loss, gradients, found = loss_and_gradients(run, encoded, weights, moments, batch)
-    for name, gradient in gradients.items():
-        places = (weights[name], first[name], second[name])
-        for place, value in zip(places, adam(run, batch.scales, *places, gradient), strict=True):
-            place.assign(value)
+    before = (weights, first, second)
+    after = adam(run, batch.scales, *before, clipped(run, gradients))
+    for place, values in zip(before, after, strict=True):
+        for name, value in values.items():
+            place[name].assign(value)
     for name, share in momenta(model_of(run.model).encoder, found).items():
         moments[name].assign_add(share * (found[name] - moments[name]))
     return loss
 
 
 def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: dict, batch: Batch):
-    """A batch's mean loss in nats, its gradient with respect to every weight, and the moments found, by name."""
+    """A batch's mean loss in nats, its gradient with respect to every weight that is trained, and the moments found.
+
+    They are sums over the batch's shards, added in their order whatever computes them; moments are the shards' mean.
+    """
+    size = batch.images.shape[0]
+    count, trained = shard_count(run.training, size), tuning_of(run.model, run.training).rates
+    total = over_shards(lambda shard: sums(run, encoded, weights, moments, shard), batch, count)
+    gradients = {name: total[name] / size for name in trained}
+    found = {name: total[name] / count for name in moments if name in total}
+    return total["loss"] / size, gradients, found
+
+
+def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
+    """The `sums` of each of so many shards of a batch, by name, added in their order."""
+    if count == 1:
+        return sums(batch)
+    each = {name: getattr(batch, name) for name in PER_GALAXY}
+    each = {name: tf.reshape(array, (count, -1, *array.shape[1:])) for name, array in each.items()}
+
+    def shard(number):
+        return sums(batch._replace(**{name: array[number] for name, array in each.items()}))
+
+    def add(number, total):
+        return number + 1, {name: total[name] + value for name, value in shard(number).items()}
+
+    more = lambda number, _: number < count  # noqa: E731
+    return tf.while_loop(more, add, (1, shard(0)), parallel_iterations=1)[1]
+
+
+def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: Batch) -> dict:
+    """A shard's loss, summed over its galaxies, the sum's gradients, and the moments found, all by name."""
     model, likelihood = model_of(run.model), likelihood_of(run)
-    x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
-    running = moments if run.training.moments == "frozen" else None
-    kept = masks(model, model.whole, batch.keys, batch.step)
+    x = apply_views(run, shard.images, (shard.affine, shard.crop, shard.contrast))
+    running, kept = as_trained(run, model, moments, shard)
     named = {name: tf.convert_to_tensor(value) for name, value in weights.items()}
+    trained = {name: named[name] for name in tuning_of(run.model, run.training).rates}
     with tf.GradientTape() as tape:
-        tape.watch(named)
+        tape.watch(trained)
         units, found = encoded(named, x, running, kept)
         logits = answer_logits(model, named, units, kept)
-        loss = tf.reduce_mean(votes_nll(likelihood, logits, batch.votes, batch.ranks))
-    gradients = tape.gradient(loss, list(named.values()))
-    return loss, dict(zip(weights, gradients, strict=True)), found
+        loss = tf.reduce_sum(votes_nll(likelihood, logits, shard.votes, shard.ranks))
+    return {"loss": loss, **tape.gradient(loss, trained), **found}
+
+
+def as_trained(run: RunSpec, model: Model, moments: dict, batch: Batch) -> tuple[dict, dict]:
+    """The moments that batch norms go by, and what layers keep; before the first trained layer, as at prediction."""
+    still = tuning_of(run.model, run.training).still
+    frozen = run.training.moments == "frozen"
+    running = {name: value for name, value in moments.items() if frozen or layer_of(name) in still}
+    kept = masks(model, model.whole, batch.keys, batch.step)
+    return running, {name: mask for name, mask in kept.items() if name not in still}
 
 
 def every_layer(run: RunSpec, weights: dict, moments: dict, batch: Batch) -> dict:
     """Every layer's activation in training, by name, on the device."""
     model = model_of(run.model)
     x = apply_views(run, batch.images, (batch.affine, batch.crop, batch.contrast))
-    running = moments if run.training.moments == "frozen" else None
-    kept = masks(model, model.whole, batch.keys, batch.step)
+    running, kept = as_trained(run, model, moments, batch)
     body = encoder_activations(model, weights, x, running, kept)
     units = tf.cast(body[UNITS], number_type())
     return body | activations(model.head, weights, units, None, kept)
 
 
-def adam(run: RunSpec, scales, weights, first, second, gradients):
-    """Weights and their two moments after one step of Adam; `scales` are those of `adam_scales`."""
-    spec = run.training
-    first = spec.beta1 * first + (1 - spec.beta1) * gradients
-    second = spec.beta2 * second + (1 - spec.beta2) * gradients * gradients
-    return weights - scales[0] * first / (scales[1] * tf.sqrt(second) + spec.epsilon), first, second
+def clipped(run: RunSpec, gradients: dict) -> dict:
+    """Gradients made shorter, all by one factor, where their norm is above the most that the run allows."""
+    most = run.training.clip
+    if most is None:
+        return gradients
+    norm = tf.sqrt(sum(tf.reduce_sum(gradient * gradient) for gradient in gradients.values()))
+    factor = tf.where(norm > most, most / norm, 1.0)
+    return {name: gradient * factor for name, gradient in gradients.items()}
+
+
+def adam(run: RunSpec, scales, weights: dict, first: dict, second: dict, gradients: dict):
+    """Weights and their two moments after one step of AdamW, by name; `scales` are those of `adam_scales`."""
+    spec, tuning, after = run.training, tuning_of(run.model, run.training), ({}, {}, {})
+    for name, gradient in gradients.items():
+        mean = spec.beta1 * first[name] + (1 - spec.beta1) * gradient
+        square = spec.beta2 * second[name] + (1 - spec.beta2) * gradient * gradient
+        change = scales[0] * mean / (scales[1] * tf.sqrt(square) + spec.epsilon)
+        if name in tuning.decays:
+            change = change + scales[2] * tuning.decays[name] * weights[name]
+        change = change if spec.layer_decay == 1 else tuning.rates[name] * change
+        for part, value in zip(after, (weights[name] - change, mean, square), strict=True):
+            part[name] = value
+    return after

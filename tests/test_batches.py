@@ -197,7 +197,7 @@ def test_both_forms_of_epsilon_by_hand(schedule):
     training = replace(run_of().training, schedule=schedule, steps=5)
     for form in ("textbook", "hat"):
         spec = replace(training, epsilon_form=form, epsilon=0.1)
-        (a, b), gradient = adam_scales(spec, np.array([2]))[0], 0.3
+        (a, b, _), gradient = adam_scales(spec, np.array([2]))[0], 0.3
         weight, first, second = 1.0, 0.2, 0.05
         after, m, v = reference.adam(spec, 2, weight, first, second, gradient)
         np.testing.assert_allclose(weight - a * m / (b * np.sqrt(v) + 0.1), after, rtol=1e-14)

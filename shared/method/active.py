@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shared.method.backend import Backend
-from shared.method.batches import Cutouts, Labelled
+from shared.method.batches import Cutouts, Labelled, batch_size
 from shared.method.chain import network_digest, sealed, verified
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate, truth_rmse
@@ -118,7 +118,7 @@ def _learned(backend, run, state, images, labelled, number: int, step: int) -> t
     spec, losses = run.acquisition, []
     steps = spec.first_steps if number == 0 or spec.start == "cold" else spec.round_steps
     work = calls(backend, run, state, images, labelled, step, step, step + steps)
-    seen = min(run.training.batch_size, len(labelled.rows))
+    seen = batch_size(run.training, len(labelled.rows))
     what = f"round {number}, {len(labelled.rows)} galaxies"
     for call in track(
         work, what, steps * seen, "images", weight=lambda call: len(call.losses) * seen

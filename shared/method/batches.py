@@ -157,7 +157,7 @@ class Plan(NamedTuple):
     views: Views  # (step, galaxy, ...)
     keys: np.ndarray  # uint32 (step, galaxy, 2) of dropout
     steps: np.ndarray  # uint32 (step,), counted from the very first step of training
-    scales: np.ndarray  # float64 (step, 2): what Adam multiplies by, see `adam_scales`
+    scales: np.ndarray  # float64 (step, 3): what Adam multiplies by, see `adam_scales`
 
 
 class Batch(NamedTuple):
@@ -171,7 +171,32 @@ class Batch(NamedTuple):
     contrast: Any  # (galaxy, 2)
     keys: Any  # uint32 (galaxy, 2) of dropout
     step: Any  # uint32, counted from the very first step of training
-    scales: Any  # (2,): what Adam multiplies by
+    scales: Any  # (3,): what Adam multiplies by
+
+
+PER_GALAXY = ("images", "votes", "affine", "crop", "contrast", "keys")  # of a batch
+LEAST = 32  # galaxies of a shard, unless a run says otherwise
+
+
+def shard_count(spec: TrainingSpec, galaxies: int) -> int:
+    """Into how many shards a batch is cut: consecutive galaxies, as many in each."""
+    if spec.shards is not None:
+        return spec.shards if galaxies % spec.shards == 0 else 1
+    fitting = (count for count in (8, 4, 2) if galaxies % count == 0 and galaxies // count >= LEAST)
+    return next(fitting, 1)
+
+
+def shard_of(batch: Batch, number: int, count: int) -> Batch:
+    """Shard `number` of so many of a batch."""
+    size = len(batch.images) // count
+    own = slice(number * size, (number + 1) * size)
+    return batch._replace(**{name: getattr(batch, name)[own] for name in PER_GALAXY})
+
+
+def batch_size(spec: TrainingSpec, galaxies: int) -> int:
+    """How many of so many labelled galaxies a batch has: whole shards, where the run says how many."""
+    size = min(spec.batch_size, galaxies)
+    return size - size % spec.shards if spec.shards and size > spec.shards else size
 
 
 def draw_plan(
@@ -182,7 +207,7 @@ def draw_plan(
     An epoch goes through the galaxies once, in an order of its own, in whole batches; the few that are left over wait
     for the next. `size` is the width of the images that are sampled.
     """
-    batch = min(run.training.batch_size, len(labelled.rows))
+    batch = batch_size(run.training, len(labelled.rows))
     per_epoch = len(labelled.rows) // batch
     numbers = np.arange(first, first + steps)
     epochs = origin + (numbers - origin) // per_epoch * per_epoch
@@ -211,24 +236,30 @@ def epoch_order(seed: int, hashes: np.ndarray, epoch: int) -> np.ndarray:
 
 
 def adam_scales(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
-    """Adam's (a, b) float64 (step, 2) at steps counted from 0: weight -= a * first / (b * sqrt(second) + epsilon).
+    """Adam's (a, b, rate) float64 (step, 3) at steps counted from 0.
 
-    Both forms of epsilon (Kingma and Ba 2015, algorithm 1 and section 2) are this, with other a and b; so is a rate
-    that falls (Loshchilov and Hutter 2017, equation 5, without restarts).
+    weight -= a * first / (b * sqrt(second) + epsilon). Both forms of epsilon (Kingma and Ba 2015, algorithm 1 and
+    section 2) are this, with other a and b. AdamW takes rate * decay * weight off as well (Loshchilov and Hutter 2019,
+    algorithm 2).
     """
     t, rate = np.asarray(steps, np.float64) + 1, learning_rates(spec, steps)
     bias1, root2 = 1 - spec.beta1**t, np.sqrt(1 - spec.beta2**t)
     if spec.epsilon_form == "textbook":
-        return np.stack([rate / bias1, 1 / root2], -1)
-    return np.stack([rate * root2 / bias1, np.ones_like(t)], -1)
+        return np.stack([rate / bias1, 1 / root2, rate], -1)
+    return np.stack([rate * root2 / bias1, np.ones_like(t), rate], -1)
 
 
 def learning_rates(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
-    """The rate float64 (step,) at steps counted from 0; cosine is whole at first and comes to 0 after the last step."""
-    if spec.schedule == "constant":
-        return np.full(np.shape(steps), spec.learning_rate)
-    share = np.asarray(steps, np.float64) / spec.steps
-    return spec.learning_rate * ((1 + np.cos(np.pi * share)) / 2)
+    """The rate float64 (step,) at steps counted from 0, which rises during the warm-up, then stays or falls.
+
+    Cosine is whole after the warm-up and comes to 0 after the last step (Loshchilov and Hutter 2017, equation 5,
+    without restarts).
+    """
+    done = np.asarray(steps, np.float64)
+    rising = np.minimum((done + 1) / (spec.warmup + 1), 1)
+    share = np.maximum(done - spec.warmup, 0) / max(spec.steps - spec.warmup, 1)
+    falling = (1 + np.cos(np.pi * share)) / 2 if spec.schedule == "cosine" else 1.0
+    return spec.learning_rate * rising * falling
 
 
 class Chunk(NamedTuple):

@@ -9,16 +9,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shared.method.backend import Backend
-from shared.method.batches import Cutouts, Labelled, Plan
+from shared.method.batches import Cutouts, Labelled, Plan, batch_size
 from shared.method.ensemble import draw_plans
 from shared.method.start import contents, start_of
-from shared.network.weights import Checkpoint, load_checkpoint, save_checkpoint
+from shared.network.weights import (
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+    with_weights,
+)
 from shared.run.config import at, differences, identity, put
 from shared.run.progress import say, track
-from shared.run.spec import RunSpec, to_config
+from shared.run.spec import RunSpec, TrainingSpec, to_config
 
-CHECKPOINT = "checkpoint.safetensors"
-APART = ("task", "backend", "posterior", "training.validate_every", "training.checkpoint_every")
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+APART = ("task", "backend", "posterior", "training.checkpoint_every")
 
 
 class Call(NamedTuple):
@@ -89,7 +95,9 @@ def fit(
 ) -> tuple[Any, History]:
     """A model trained from the seed's own first weights, or on from a checkpoint in `folder`, to the last step.
 
-    `validate` gives the validation loss of a state. The checkpoint that is left in `folder` is that of the last step.
+    `validate` gives the validation loss of a state, None without galaxies. The checkpoint that is left in `folder` is
+    that of the last step. With training.patience the model is that of the best validation, and training ends early when
+    so many more have brought no better one.
     """
     spec, path = run.training, folder / CHECKPOINT
     facts = made_of(run, images, labelled)
@@ -106,23 +114,50 @@ def fit(
     if start.step:
         say(f"going on from step {start.step} of {spec.steps}")
     state = backend.init(run, start)
-    work = calls(backend, run, state, images, labelled, 0, start.step, spec.steps)
-    seen = min(spec.batch_size, len(labelled.rows))
-    total = (spec.steps - start.step) * seen
+    last = start.step if out_of_patience(spec, history.validation) else spec.steps
+    work = calls(backend, run, state, images, labelled, 0, start.step, last)
+    seen = batch_size(spec, len(labelled.rows))
+    total = (last - start.step) * seen
     for call in track(
         work, "training", total, "images", weight=lambda call: len(call.losses) * seen
     ):
-        before = call.step - len(call.losses)
+        before, state = call.step - len(call.losses), call.state
         history.losses.extend(call.losses.tolist())
         history.seconds.append([len(call.losses), call.seconds])
         at_end = call.step == spec.steps
         if at_end or crossed(before, call.step, spec.validate_every):
-            history.validation.append([call.step, validate(call.state)])
+            history.validation.append([call.step, validate(state)])
+            if spec.patience and best_step(history.validation) == call.step:
+                save_weights(folder / BEST, backend.export_weights(state), {"step": call.step})
+            at_end = at_end or out_of_patience(spec, history.validation)
         if at_end or crossed(before, call.step, spec.checkpoint_every):
-            kept = backend.export_checkpoint(call.state)
+            kept = backend.export_checkpoint(state)
             save_checkpoint(path, kept, facts | history._asdict())
-        state = call.state
+        if at_end:
+            break
+    if spec.patience:
+        best, done = best_step(history.validation), len(history.losses)
+        say(f"stopped after step {done} of at most {spec.steps}; best validation: step {best}")
+        state = backend.init(run, with_weights(run, folder / BEST))
     return state, history
+
+
+def best_step(validation: list[list[float]]) -> int:
+    """The step of the first of the lowest validation losses, of [step, loss]; ValueError where there is none."""
+    if any(loss is None for _, loss in validation):
+        raise ValueError(
+            "training.patience asks for validation, but no validation galaxy has votes; raise split.validation, or set "
+            "training.patience=null"
+        )
+    return int(min(validation, key=lambda one: one[1])[0])
+
+
+def out_of_patience(spec: TrainingSpec, validation: list[list[float]]) -> bool:
+    """Whether as many validations as the run has patience for have brought no better loss."""
+    if spec.patience is None or not validation:
+        return False
+    best = best_step(validation)
+    return sum(step > best for step, _ in validation) >= spec.patience
 
 
 def resume_or_start(run: RunSpec, path: Path, facts: dict) -> tuple[Checkpoint, dict]:
@@ -160,7 +195,10 @@ def made_of(run: RunSpec, images: Cutouts, *galaxies: Labelled) -> dict:
     settings = identity(config)
     for key, digest in contents(config).items():
         put(settings, key, digest)
-    for key in (*APART, *(("training.steps",) if run.training.schedule == "constant" else ())):
+    apart = [*APART, *(["training.steps"] if run.training.schedule == "constant" else [])]
+    if run.training.patience is None:
+        apart.append("training.validate_every")
+    for key in apart:
         if at(settings, key, ...) is not ...:
             put(settings, key, ...)
     settings["dataset"] = {"crop": run.dataset.crop}

@@ -163,12 +163,17 @@ def fitted(run: RunSpec) -> tuple[Path, Checkpoint]:
     """
     path = Path(run.weights or "")
     path = path / "weights.safetensors" if path.is_dir() else path
+    return path, with_weights(run, path)
+
+
+def with_weights(run: RunSpec, path: Path) -> Checkpoint:
+    """A checkpoint at step 0 with the weights of a file; ValueError if they do not fit the run's model or members."""
     start = first_checkpoint(run.model, run.seed, run.training.members)
     arrays = load_weights(path, run.model, run.training.members)
     weights, moments = (
         {name: arrays[name] for name in part} for part in (start.weights, start.moments)
     )
-    return path, start._replace(weights=weights, moments=moments)
+    return start._replace(weights=weights, moments=moments)
 
 
 def load_checkpoint(path: Path, spec: ModelSpec, members: int = 1) -> tuple[Checkpoint, dict]:

@@ -23,7 +23,7 @@ from shared.proof.case import (
     unequal,
 )
 from shared.run import keys
-from shared.run.spec import LikelihoodSpec, ModelSpec, RunSpec
+from shared.run.spec import LikelihoodSpec, ModelSpec, RunSpec, TrainingSpec
 
 LONG = 200  # steps of training
 
@@ -255,28 +255,49 @@ def _gradient(case: Case, images: Cutouts, weights: Weights | None = None) -> fl
     start = case.start if weights is None else case.start._replace(weights=weights)
     state, plan = case.backend.init(case.run, start), case.plan
     batch, kinks = case.batch(0, images), case.layers(start.weights, images)
-    exact = doubled(start.weights)
-    moments = case.weights if case.run.training.moments == "frozen" else None
-    oracle = reference.gradients(
-        case.run.model, exact, *batch, kinks, moments, case.likelihood
+    exact, moments = doubled(start.weights), doubled(start.moments)
+    oracle = reference.step_gradients(
+        case.run, exact, *batch, moments, kinks, case.likelihood
     ).gradients
     _, got = case.backend.gradients(state, images, plan)
     return by_layer(got, oracle)
 
 
 def training(case: Case) -> float:
-    """Weights and moments after a few steps of Adam, of both forms of epsilon."""
-    return max(trained(case, form, STEPS) for form in ("textbook", "hat"))
+    """Weights and moments after a few steps of Adam, of both forms of epsilon, in one shard and in two."""
+    one, two = case.run.training, replace(case.run.training, shards=2)
+    return max(
+        trained(case, replace(one, epsilon_form="textbook"), STEPS),
+        trained(case, replace(two, epsilon_form="hat"), STEPS),
+    )
+
+
+def fine_tuning(case: Case) -> float:
+    """Weights and moments after a few steps of AdamW: the last blocks, later ones faster, warmed up, clipped."""
+    tuned = replace(
+        case.run.training,
+        trainable="last:2",
+        weight_decay=0.1,
+        layer_decay=0.5,
+        warmup=2,
+        schedule="cosine",
+        steps=STEPS,
+        clip=0.02,
+    )
+    return max(
+        trained(case, tuned, STEPS),
+        trained(case, replace(tuned, trainable="all", clip=None), STEPS),
+    )
 
 
 def long_training(case: Case) -> float:
     """Weights and moments after two hundred steps of Adam, of the run's own form."""
-    return trained(case, case.run.training.epsilon_form, LONG)
+    return trained(case, case.run.training, LONG)
 
 
-def trained(case: Case, form: str, steps: int) -> float:
-    """How far weights and moments are after so many steps, with Adam's epsilon in that `form`."""
-    run = replace(case.run, training=replace(case.run.training, epsilon_form=form))
+def trained(case: Case, spec: TrainingSpec, steps: int) -> float:
+    """How far weights and moments are after so many steps of training as in `spec`."""
+    run = replace(case.run, training=spec)
     plan = draw_plan(run, case.labelled, case.cutouts.size, 0, 0, steps)
     state, _ = case.backend.train_steps(case.backend.init(run, case.start), case.cutouts, plan)
     got, wanted = case.backend.export_checkpoint(state), trajectory(case, run, plan)
@@ -290,19 +311,18 @@ def trajectory(case: Case, run: RunSpec, plan: Plan) -> Checkpoint:
     first, second = (
         {name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2)
     )
+    spec, tuning = run.training, reference.tuning_of(run.model, run.training)
     for step in range(len(plan.steps)):
-        running = moments if run.training.moments == "frozen" else None
         views = Views(*(array[step] for array in plan.views))
         x = reference.apply_views(run, case.cutouts[plan.rows[step]], views)
-        done = reference.gradients(
-            run.model, weights, x, *case.told(step, plan), None, running, case.likelihood
-        )
+        told = case.told(step, plan)
+        done = reference.step_gradients(run, weights, x, *told, moments, None, case.likelihood)
         moments = moments | network.blended(case.model.encoder, moments, done.moments)
-        for name, gradient in done.gradients.items():
-            after = reference.adam(
-                run.training, step, weights[name], first[name], second[name], gradient
+        for name, gradient in reference.clipped(spec, done.gradients).items():
+            how = (tuning.rates[name], tuning.decays.get(name, 0.0))
+            weights[name], first[name], second[name] = reference.adam(
+                spec, step, weights[name], first[name], second[name], gradient, *how
             )
-            weights[name], first[name], second[name] = after
     return Checkpoint(weights, first, second, len(plan.steps), moments)
 
 

@@ -32,6 +32,7 @@ CHECKS: dict[str, Callable[[Case], float]] = {
         checks.gradient,
         checks.tied_gradient,
         checks.training,
+        checks.fine_tuning,
         checks.long_training,
         checks.samples,
         checks.batch_invariance,
@@ -52,10 +53,11 @@ EXACT = frozenset({"random_bits", "masks", "batches", "batch_invariance", "top_g
 UNBOUNDED = float("inf")
 TOLERANCES = {  # max |difference| / max |oracle|; of EXACT checks how many numbers may differ
     "float64": {check: 0 if check in EXACT else 1e-12 for check in CHECKS}
-    | {"training": 1e-10, "long_training": 1e-10},
+    | {"training": 1e-10, "fine_tuning": 1e-10, "long_training": 1e-10},
     # Adam divides by the size of the gradient itself, so in float32 a rounding error of one near zero moves its weight
     # by a whole step: float64 shows that the algorithm is the same, and float32 has no tolerance for training.
-    "float32": {check: 0 if check in EXACT else 1e-5 for check in CHECKS} | {"training": UNBOUNDED},
+    "float32": {check: 0 if check in EXACT else 1e-5 for check in CHECKS}
+    | {"training": UNBOUNDED, "fine_tuning": UNBOUNDED},
 }
 DOUBLE = frozenset({"long_training"})  # checks that only float64 can run_checks
 

@@ -11,6 +11,8 @@ import numpy as np
 from scipy.special import entr, gammaln, logsumexp, xlog1py, xlogy
 
 from shared.data.schema import slices
+from shared.method.batches import shard_count
+from shared.method.fine_tuning import layer_of, tuning_of
 from shared.method.likelihood import YES_OR_NO, Likelihood
 from shared.method.scoring import States
 from shared.method.views import Views
@@ -134,8 +136,57 @@ def gradients(
     )
 
 
-def adam(spec: TrainingSpec, step: int, weight, first, second, gradient):
-    """Weight and moments after step `step`, counted from 0 (Kingma and Ba 2015, algorithm 1; "hat": its section 2)."""
+def step_gradients(
+    run: RunSpec,
+    weights: Weights,
+    x,
+    kept: dict,
+    votes: np.ndarray,
+    moments: Weights,
+    kinks: Weights | None = None,
+    likelihood: Likelihood = YES_OR_NO,
+) -> Gradients:
+    """What a step of training goes by: the means over a batch's shards, each with batch norms' moments of its own.
+
+    Layers before the first that is trained are as at prediction: by running `moments`, and all is kept. Only what is
+    trained has gradients.
+    """
+    tuning, count = tuning_of(run.model, run.training), shard_count(run.training, len(votes))
+    frozen = run.training.moments == "frozen"
+    running = {n: value for n, value in moments.items() if frozen or layer_of(n) in tuning.still}
+    kept = {name: mask for name, mask in kept.items() if name not in tuning.still}
+    found = []
+    for number in range(count):
+
+        def shard(array, number=number):
+            return np.split(array, count)[number]
+
+        own = {name: shard(mask) for name, mask in kept.items()}
+        choices = None if kinks is None else {name: shard(value) for name, value in kinks.items()}
+        found.append(
+            gradients(run.model, weights, shard(x), own, shard(votes), choices, running, likelihood)
+        )
+    means = [
+        {name: np.mean([getattr(one, part)[name] for one in found], 0) for name in names}
+        for part, names in (("gradients", tuning.rates), ("moments", found[0].moments))
+    ]
+    return Gradients(float(np.mean([one.loss for one in found])), *means)
+
+
+def clipped(spec: TrainingSpec, gradients: Weights) -> Weights:
+    """Gradients whose norm, of all together, is at most `spec.clip`: longer ones all by the same factor shorter."""
+    norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
+    factor = 1.0 if spec.clip is None else min(1.0, spec.clip / norm)
+    return {name: factor * gradient for name, gradient in gradients.items()}
+
+
+def adam(
+    spec: TrainingSpec, step: int, weight, first, second, gradient, share: float = 1.0, decay=0.0
+):
+    """Weight and moments after step `step`, counted from 0 (Kingma and Ba 2015, algorithm 1; "hat": its section 2).
+
+    The rate is that of the head times `share`; by `decay` a weight shrinks (Loshchilov and Hutter 2019, algorithm 2).
+    """
     first = spec.beta1 * first + (1 - spec.beta1) * gradient
     second = spec.beta2 * second + (1 - spec.beta2) * gradient**2
     bias1, bias2 = 1 - spec.beta1 ** (step + 1), 1 - spec.beta2 ** (step + 1)
@@ -143,10 +194,12 @@ def adam(spec: TrainingSpec, step: int, weight, first, second, gradient):
         change = (first / bias1) / (np.sqrt(second / bias2) + spec.epsilon)
     else:
         change = np.sqrt(bias2) / bias1 * first / (np.sqrt(second) + spec.epsilon)
-    rate = spec.learning_rate
-    if spec.schedule == "cosine":
-        rate *= np.cos(np.pi * step / spec.steps / 2) ** 2
-    return weight - rate * change, first, second
+    rate = share * spec.learning_rate
+    if step < spec.warmup:
+        rate *= (step + 1) / (spec.warmup + 1)
+    elif spec.schedule == "cosine":
+        rate *= np.cos(np.pi * (step - spec.warmup) / (spec.steps - spec.warmup) / 2) ** 2
+    return weight - rate * (change + decay * weight), first, second
 
 
 def sample(

@@ -435,6 +435,18 @@ class TrainingSpec:
     steps: int
     learning_rate: float
     schedule: str  # constant | cosine: the rate falls to 0 along half a wave over all steps
+    warmup: int  # first steps, in which the rate rises in equal parts to `learning_rate`
+    # the share of itself that a weight loses in a step at a rate of 1 (AdamW); arrays of one dimension lose nothing
+    weight_decay: float
+    layer_decay: float  # what the rate of each block is, in that of the block after it; the head has the whole rate
+    clip: float | None  # the largest norm of all gradients together; null: any
+    # all | head | last:N, the head and the N blocks before it | a regular expression of names of weights
+    trainable: str
+    # the parts of a batch, whose gradients are added in their order, whatever computes them; null: the most of 8, 4, 2
+    # and 1 that leave 32 galaxies or more in each. Batch norms have moments of their own in each
+    shards: int | None
+    # validations without a better one, after which training ends, and the best weights are kept; null: the last ones
+    patience: int | None
     beta1: float
     beta2: float
     epsilon: float
@@ -455,6 +467,28 @@ class TrainingSpec:
         if not self.learning_rate > 0:
             raise ValueError(f"training.learning_rate is {self.learning_rate}; it must be above 0")
         one_of("training.schedule", self.schedule, ("constant", "cosine"))
+        at_least("training.warmup", self.warmup, 0)
+        at_least("training.weight_decay", self.weight_decay, 0)
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"training.layer_decay is {self.layer_decay}; it must be above 0 and at most 1 (all rates alike)"
+            )
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(
+                f"training.clip is {self.clip}; it must be above 0, or null for no limit"
+            )
+        if self.shards is not None and (self.shards < 1 or self.batch_size % self.shards):
+            raise ValueError(
+                f"training.shards is {self.shards}; it must be at least 1 and divide training.batch_size, which is "
+                f"{self.batch_size}"
+            )
+        if self.patience is not None:
+            at_least("training.patience", self.patience, 1)
+            if not self.validate_every:
+                raise ValueError(
+                    f"training.patience is {self.patience}, but training.validate_every is 0; give the steps between "
+                    "validations"
+                )
         in_unit("training.beta1", self.beta1)
         in_unit("training.beta2", self.beta2)
         one_of("training.epsilon_form", self.epsilon_form, ("textbook", "hat"))
@@ -678,6 +712,11 @@ class RunSpec:
             raise ValueError(
                 f"training.schedule is {self.training.schedule}; active trains on in every round, "
                 "so its rate must be constant"
+            )
+        if task == "active" and self.training.patience is not None:
+            raise ValueError(
+                f"training.patience is {self.training.patience}; active trains for as many steps as its rounds have: "
+                "set it to null"
             )
         if self.seed + members > 2**64:
             raise ValueError(

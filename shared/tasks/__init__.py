@@ -32,6 +32,7 @@ TASKS = {
         "shared.tasks.fit",
         (
             "checkpoint.safetensors",
+            "best.safetensors",
             "weights.safetensors",
             "losses.parquet",
             "split.parquet",

@@ -8,8 +8,10 @@ import pandas as pd
 
 from shared.data.prepare import prepare as prepare_store
 from shared.data.split import split
+from shared.method.batches import batch_size
 from shared.method.ensemble import open_networks
 from shared.method.start import origin
+from shared.method.training import best_step
 from shared.method.training import fit as train
 from shared.network.preprocessing import shown
 from shared.network.weights import TRAINED_WITH, parameters, save_weights
@@ -63,7 +65,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
         backend, run, state, store, images, rows, hashes[rows], in_training, folder, held_out
     )
     later = history.seconds[1:] or history.seconds
-    batch = min(run.training.batch_size, len(parts["train"].rows))
+    batch = batch_size(run.training, len(parts["train"].rows))
     speed = (
         run.training.members * batch * float(np.median([steps / spent for steps, spent in later]))
     )
@@ -72,7 +74,8 @@ def fit(run: RunSpec, folder: Path) -> dict:
         **begun,
         "galaxies": {name: len(part.rows) for name, part in parts.items()},
         "parameters": run.training.members * parameters(run.model),
-        "steps": run.training.steps,
+        "steps": len(history.losses),
+        "best_step": best_step(history.validation) if run.training.patience else None,
         "train_seconds": sum(spent for _, spent in history.seconds),
         "first_call_seconds": history.seconds[0][1],
         "images_per_second": speed,
