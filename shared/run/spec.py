@@ -223,6 +223,10 @@ class DatasetSpec:
     # of votes on synthetic galaxies with a whole tree of questions: the correlation of two volunteers' answers to one
     # question about one galaxy, beyond what its true fractions explain; 0: there is none. null: any other galaxies
     overdispersion: float | None
+    # of synthetic galaxies, the telescope: its blur, in that of dataset=synthetic, and the galaxies' brightness in sky
+    # noises, likewise; null: 1. The same galaxies, seen by another survey
+    seeing: float | None
+    depth: float | None
     channels: (
         int  # 1: the mean of the colours is stored | 3: the colours; the network sees their mean
     )
@@ -255,6 +259,12 @@ class DatasetSpec:
                 raise ValueError(
                     f"dataset.overdispersion is {self.overdispersion}, but dataset.images is {self.images}; only the "
                     "votes on synthetic galaxies are drawn: set one of them to null"
+                )
+        for name in ("seeing", "depth"):
+            value = getattr(self, name)
+            if value is not None and (self.images is not None or not 0.1 <= value <= 10):
+                raise ValueError(
+                    f"dataset.{name} is {value}; it is of synthetic galaxies alone, and from 0.1 to 10: set it to null"
                 )
         one_of("dataset.channels", self.channels, (1, 3))
         one_of("dataset.stretch", self.stretch, ("noise", "grz"))
@@ -304,15 +314,20 @@ class ConformSpec:
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """Shares of galaxies held out, by the hash of their id."""
+    """Shares of galaxies held out, by the hash of their id, and how many of the others are learned from."""
 
     validation: float
     test: float
+    labels: (
+        int | None
+    )  # at most so many training galaxies, drawn by the seed; a larger number has the smaller's too
 
     def __post_init__(self):
         in_unit("split.validation", self.validation)
         in_unit("split.test", self.test)
         in_unit("split.validation + split.test", self.validation + self.test)
+        if self.labels is not None:
+            at_least("split.labels", self.labels, 1)
 
 
 @dataclass(frozen=True)
