@@ -297,3 +297,11 @@ def test_stores_and_real_data_are_found_where_they_are_said_to_be(monkeypatch):
 def test_yaml_names_no_import_path():
     for file in Path(trizoo.CONF).rglob("*.yaml"):
         assert "_target_" not in file.read_text(), file
+
+
+@pytest.mark.parametrize("word", ["dataset.seeing=20", "dataset.depth=0"])
+def test_a_telescope_of_no_sense_is_refused(word):
+    with pytest.raises(ValueError, match=r"of synthetic galaxies alone, and from 0\.1 to 10"):
+        composed(word)
+    with pytest.raises(ValueError, match="of synthetic galaxies alone"):
+        composed("dataset=folder", "dataset.images=photos", "dataset.seeing=1")
