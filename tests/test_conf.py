@@ -14,6 +14,7 @@ from trizoo import key_of
 
 GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]
 GROUPS += ["likelihood", "posterior", "acquisition", "oracle", "bench", "match", "conform", "mode"]
+GROUPS += ["start"]
 CHOICES = [
     f"{group}={file.stem}"
     for group in (*GROUPS, "experiment")
@@ -210,7 +211,7 @@ def test_a_number_that_is_none_is_named(word, message):
 
 def test_every_task_says_what_it_uses():
     assert set(USES) == set(trizoo.TASKS)
-    config = trizoo.compose([]) | {"mode": None}
+    config = trizoo.compose([]) | {"mode": None, "start": None}
     for names in USES.values():
         assert all(at(config, name.removeprefix("~"), ...) is not ... for name in names)
 

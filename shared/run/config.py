@@ -22,7 +22,7 @@ LEARNS = (
     "split",
     "model",
 )
-LEARNS += ("augmentation", "training", "backend", "mode")
+LEARNS += ("augmentation", "training", "backend", "mode", "start")
 HAS_FIT = (
     "weights",
     "question",
