@@ -75,7 +75,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
         "galaxies": {name: len(part.rows) for name, part in parts.items()},
         "parameters": run.training.members * parameters(run.model),
         "steps": len(history.losses),
-        "best_step": best_step(history.validation) if run.training.patience else None,
+        **({"best_step": best_step(history.validation)} if run.training.patience else {}),
         "train_seconds": sum(spent for _, spent in history.seconds),
         "first_call_seconds": history.seconds[0][1],
         "images_per_second": speed,
