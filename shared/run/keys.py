@@ -31,7 +31,6 @@ PURPOSES = (
     "targets",
     "votes",
     "calibration",
-    "labels",
 )
 
 

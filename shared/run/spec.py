@@ -16,7 +16,9 @@ from shared.run.config import USES, uses
 from shared.run.questions import check, known, learned
 
 BACKENDS = ("tf", "torch", "jax")
-FORMATS = ("onnx", "torch", "keras", "flax")
+FORMATS = ("onnx", "torch", "keras", "flax", "timm")
+# what a folder calls its weights: a run's, one that timm saved, an older one of timm
+WEIGHT_FILES = ("weights.safetensors", "model.safetensors", "pytorch_model.bin")
 TABLE_FORMATS = {  # of a posterior table -> what the name of its file, or folder, ends in
     "parquet": ".parquet",
     "fits": ".fits",
@@ -348,8 +350,12 @@ class ModelSpec:
     dropout: float
     answers: int  # outputs: one for each answer that the run learns (of a yes-or-no question no, then yes)
     scale: str  # unit: pixels enter as 0..1 | raw: as 0..255 (W20's departure 6)
+    # fit, active: null: first weights of the seed | whose encoder training starts from: a run folder of fit, a file, a
+    # folder as timm saves it, or hub:OWNER/NAME[@REVISION]
+    encoder: str | None = None
 
     def __post_init__(self):
+        credentials.refuse("model.encoder", self.encoder or "")
         one_of("model.name", self.name, tuple(SIZES))
         for size in ("blocks", "dense", "widths", "depths"):
             if (getattr(self, size) is None) == (size in SIZES[self.name]):
@@ -680,9 +686,10 @@ class RunSpec:
     )
     outputs: str  # where runs are kept
     folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
-    weights: str | None  # predict, calibrate, export: a run folder of fit, or a weights.safetensors
+    # predict, calibrate, export: a run folder of fit, or a weights.safetensors | fit: such, to train on from
+    weights: str | None
     run: str | None  # catalogue: a run folder of fit or predict, or a posterior.parquet
-    format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file
+    format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file | timm: the encoder
     again: bool  # do a finished run anew
     backend: BackendSpec
     dataset: DatasetSpec
@@ -713,6 +720,16 @@ class RunSpec:
         if self.posterior.method == "laplace" and uses(self.task.name, "posterior.method"):
             self._check_laplace()
         members, task = self.training.members, self.task.name
+        if self.model.channels > self.dataset.channels and uses(task, "dataset.channels"):
+            raise ValueError(
+                f"model.channels is {self.model.channels}, but dataset.channels is {self.dataset.channels}, so that "
+                f"the store would keep one channel; set dataset.channels={self.model.channels}, or model.channels=1"
+            )
+        if task == "fit" and self.weights is not None and self.model.encoder is not None:
+            raise ValueError(
+                "weights and model.encoder both say where training starts; leave one out: weights=... takes the whole "
+                "network, model.encoder=... its encoder alone"
+            )
         if task == "active" and self.training.schedule != "constant":
             raise ValueError(
                 f"training.schedule is {self.training.schedule}; active trains on in every round, "

@@ -14,6 +14,7 @@ from shared.method.active import Answers, initial, rounds
 from shared.method.batches import Labelled
 from shared.method.ensemble import open_networks
 from shared.method.pool import Galaxies
+from shared.method.start import origin
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
 from shared.run.spec import RunSpec
@@ -29,6 +30,7 @@ def active(run: RunSpec, folder: Path) -> dict:
 
     Where volunteers have yet to answer, the outcome has no results, but says under "waiting" what to do.
     """
+    begun = origin(run)
     store = prepare_store(run.dataset)
     galaxies, answers = partition(run, store, folder)
     if not len(galaxies.labelled.rows):
@@ -44,6 +46,7 @@ def active(run: RunSpec, folder: Path) -> dict:
     write_csv(folder / "ask_next.csv", asked)
     results = {
         "store": str(store.folder),
+        **begun,
         "rounds": [round_record(store, entry) for entry in done],
         "peak_memory_bytes": backend.peak_memory(),
         "summary": f"{last['labelled']} galaxies labelled; {summarise(last['test'])}; "

@@ -21,10 +21,17 @@ SPLIT = "split.parquet"
 
 
 def cutouts(run: RunSpec, store: Store) -> Cutouts:
-    """The store's images as the network's views sample them."""
+    """The store's images as the network's views sample them; ValueError if it has fewer colours than that sees."""
+    if store.images.shape[-1] < run.model.channels:
+        raise ValueError(
+            f"model.channels is {run.model.channels}, but {store.folder} keeps {store.images.shape[-1]}; set "
+            f"dataset.channels={run.model.channels}, or model.channels=1"
+        )
     sums = store.galaxies["pixels_crc32"].to_numpy("<i8")
     contents = hashlib.sha256(sums.tobytes()).hexdigest()[:16]
-    return Cutouts(store.images, reduction(run, store.images.shape[1]), contents)
+    return Cutouts(
+        store.images, reduction(run, store.images.shape[1]), contents, run.model.channels
+    )
 
 
 def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, Labelled]:
@@ -42,7 +49,8 @@ def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, 
             f"none of the {training} training galaxies of {store.folder} has "
             f"minimum_votes={run.minimum_votes} votes on {run.question}; lower it, or give more galaxies"
         )
-    drawn = shuffled(run, "labels", parts["train"], 0)[: run.split.labels]
+    # not index 0, by which active learning draws those that it begins with
+    drawn = shuffled(run, "start", parts["train"], 1)[: run.split.labels]
     return parts | {"train": parts["train"].take(np.sort(drawn))}
 
 
