@@ -35,6 +35,8 @@ HAS_FIT = (
     "training.members",
 )
 HAS_FIT += ("backend", "~backend.steps")
+SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
+SAMPLED += ("~posterior.format", "~posterior.columns")
 USES = {
     "prepare": ("dataset",),
     "fit": (*LEARNS, "posterior", "weights"),
@@ -46,16 +48,14 @@ USES = {
         "dataset",
         "minimum_votes",
         "split",
-        "posterior.samples",
-        "posterior.method",
+        *SAMPLED,
     ),
     "active": (
         *LEARNS,
         "~training.steps",
         "~training.validate_every",
         "~training.checkpoint_every",
-        "posterior.samples",
-        "posterior.method",
+        *SAMPLED,
         "acquisition",
         "oracle",
     ),
