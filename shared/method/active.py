@@ -14,9 +14,10 @@ from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate, truth_rmse
 from shared.method.pool import Galaxies, choose, planned_votes, risk, shuffled, with_answers
 from shared.method.sampling import sample_galaxies
+from shared.method.start import start_of
 from shared.method.training import CHECKPOINT, calls, fingerprint, made_of, resume_or_start
 from shared.method.trees import mean_nll, one_question, sample, together
-from shared.network.weights import first_checkpoint, save_checkpoint
+from shared.network.weights import save_checkpoint
 from shared.run.progress import say, track
 from shared.run.spec import RunSpec
 
@@ -88,8 +89,7 @@ def _round(
 ) -> tuple[Any, dict]:
     spec, last = run.acquisition, number == run.acquisition.rounds
     if number and spec.start == "cold":
-        first = first_checkpoint(run.model, run.seed, run.training.members)
-        state, step = backend.init(run, first), 0
+        state, step = backend.init(run, start_of(run)), 0
     state, loss = _learned(backend, run, state, images, labelled, number, step)
     test = _tested(backend, run, state, images, galaxies)
     wanted = galaxies.unknown if last and len(galaxies.unknown.rows) else pool

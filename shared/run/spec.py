@@ -434,7 +434,8 @@ class TrainingSpec:
     weight_decay: float
     layer_decay: float  # what the rate of each block is, in that of the block after it; the head has the whole rate
     clip: float | None  # the largest norm of all gradients together; null: any
-    # all | head | last:N, the head and the N blocks before it | a regular expression of names of weights
+    # all | head: what comes after the units | last:N, the head, a norm of the units and the N blocks before it |
+    # a regular expression of names of weights
     trainable: str
     # the parts of a batch, whose gradients are added in their order, whatever computes them; null: the most of 8, 4, 2
     # and 1 that leave 32 galaxies or more in each. Batch norms have moments of their own in each
