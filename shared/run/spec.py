@@ -468,6 +468,13 @@ class TrainingSpec:
             raise ValueError(
                 f"training.layer_decay is {self.layer_decay}; it must be above 0 and at most 1 (all rates alike)"
             )
+        try:
+            re.compile(self.trainable)
+        except re.error as error:
+            raise ValueError(
+                f"training.trainable is {self.trainable!r}, which is no regular expression ({error}); give all, head, "
+                "last:N or a pattern of names of weights, such as stage3|units|answer"
+            ) from error
         if self.clip is not None and not self.clip > 0:
             raise ValueError(
                 f"training.clip is {self.clip}; it must be above 0, or null for no limit"
