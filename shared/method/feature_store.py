@@ -52,6 +52,7 @@ class FeatureFile:
         name = digest(about, 16)
         self.path, self.journal = folder / f"{name}.npy", folder / f"{name}.jsonl"
         self.lock = folder / f".{name}.lock"
+        self.told = False  # whether a damage was
         self.shape, self.kind = (about["galaxies"], about["units"]), np.dtype(about["type"])
         self.chunk, self.first = about["chunk"], json.dumps(about, sort_keys=True).encode() + b"\n"
 
@@ -80,9 +81,9 @@ class FeatureFile:
             for chunk, crc32 in sums.items():
                 found[chunk] = zlib.crc32(units[self.rows(chunk)]) == crc32
             if damaged := int((~found[[*sums]]).sum()):
-                say(f"{self.path}: {damaged} chunks are not as they were written; computed anew")
+                self._tell(f"{damaged} of its {len(sums)} chunks are not as they were written")
         elif sums:
-            say(f"{self.path} is not as it was written; computed anew")
+            self._tell("it is not as it was written")
         return found
 
     @contextmanager
@@ -123,6 +124,11 @@ class FeatureFile:
                 yield put
             finally:
                 commit()
+
+    def _tell(self, what: str) -> None:
+        if not self.told:
+            say(f"features in {self.path} are damaged: {what}, and are not used")
+        self.told = True
 
     def _bytes(self) -> int:
         return len(self.header) + self.shape[0] * self.shape[1] * self.kind.itemsize
