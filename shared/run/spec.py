@@ -455,7 +455,8 @@ class TrainingSpec:
     weight_decay: float
     layer_decay: float  # what the rate of each block is, in that of the block after it; the head has the whole rate
     clip: float | None  # the largest norm of all gradients together; null: any
-    # all | head | last:N, the head and the N blocks before it | a regular expression of names of weights
+    # all | head: what comes after the units | last:N, the head, a norm of the units and the N blocks before it |
+    # a regular expression of names of weights
     trainable: str
     # the parts of a batch, whose gradients are added in their order, whatever computes them; null: the most of 8, 4, 2
     # and 1 that leave 32 galaxies or more in each. Batch norms have moments of their own in each
@@ -488,6 +489,13 @@ class TrainingSpec:
             raise ValueError(
                 f"training.layer_decay is {self.layer_decay}; it must be above 0 and at most 1 (all rates alike)"
             )
+        try:
+            re.compile(self.trainable)
+        except re.error as error:
+            raise ValueError(
+                f"training.trainable is {self.trainable!r}, which is no regular expression ({error}); give all, head, "
+                "last:N or a pattern of names of weights, such as stage3|units|answer"
+            ) from error
         if self.clip is not None and not self.clip > 0:
             raise ValueError(
                 f"training.clip is {self.clip}; it must be above 0, or null for no limit"
