@@ -11,7 +11,7 @@ import numpy as np
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled, Plan, batch_size
 from shared.method.ensemble import draw_plans
-from shared.method.start import start_of
+from shared.method.start import contents, start_of
 from shared.network.weights import (
     Checkpoint,
     load_checkpoint,
@@ -191,7 +191,10 @@ def made_of(run: RunSpec, images: Cutouts, *galaxies: Labelled) -> dict:
 
     Not the framework, as checkpoints travel; nor how long training goes on and what is looked at on the way.
     """
-    settings = identity(to_config(run))
+    config = to_config(run)
+    settings = identity(config)
+    for key, digest in contents(config).items():
+        put(settings, key, digest)
     apart = [*APART, *(["training.steps"] if run.training.schedule == "constant" else [])]
     if run.training.patience is None:
         apart.append("training.validate_every")

@@ -16,7 +16,9 @@ from shared.run.config import USES, uses
 from shared.run.questions import check, known, learned
 
 BACKENDS = ("tf", "torch", "jax")
-FORMATS = ("onnx", "torch", "keras", "flax")
+FORMATS = ("onnx", "torch", "keras", "flax", "timm")
+# what a folder calls its weights: a run's, one that timm saved, an older one of timm
+WEIGHT_FILES = ("weights.safetensors", "model.safetensors", "pytorch_model.bin")
 TABLE_FORMATS = {  # of a posterior table -> what the name of its file, or folder, ends in
     "parquet": ".parquet",
     "fits": ".fits",
@@ -221,6 +223,10 @@ class DatasetSpec:
     # of votes on synthetic galaxies with a whole tree of questions: the correlation of two volunteers' answers to one
     # question about one galaxy, beyond what its true fractions explain; 0: there is none. null: any other galaxies
     overdispersion: float | None
+    # of synthetic galaxies, the telescope: its blur, in that of dataset=synthetic, and the galaxies' brightness in sky
+    # noises, likewise; null: 1. The same galaxies, seen by another survey
+    seeing: float | None
+    depth: float | None
     channels: (
         int  # 1: the mean of the colours is stored | 3: the colours; the network sees their mean
     )
@@ -253,6 +259,12 @@ class DatasetSpec:
                 raise ValueError(
                     f"dataset.overdispersion is {self.overdispersion}, but dataset.images is {self.images}; only the "
                     "votes on synthetic galaxies are drawn: set one of them to null"
+                )
+        for name in ("seeing", "depth"):
+            value = getattr(self, name)
+            if value is not None and (self.images is not None or not 0.1 <= value <= 10):
+                raise ValueError(
+                    f"dataset.{name} is {value}; it is of synthetic galaxies alone, and from 0.1 to 10: set it to null"
                 )
         one_of("dataset.channels", self.channels, (1, 3))
         one_of("dataset.stretch", self.stretch, ("noise", "grz"))
@@ -302,15 +314,20 @@ class ConformSpec:
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """Shares of galaxies held out, by the hash of their id."""
+    """Shares of galaxies held out, by the hash of their id, and how many of the others are learned from."""
 
     validation: float
     test: float
+    labels: (
+        int | None
+    )  # at most so many training galaxies, drawn by the seed; a larger number has the smaller's too
 
     def __post_init__(self):
         in_unit("split.validation", self.validation)
         in_unit("split.test", self.test)
         in_unit("split.validation + split.test", self.validation + self.test)
+        if self.labels is not None:
+            at_least("split.labels", self.labels, 1)
 
 
 @dataclass(frozen=True)
@@ -332,8 +349,12 @@ class ModelSpec:
     dropout: float
     answers: int  # outputs: one for each answer that the run learns (of a yes-or-no question no, then yes)
     scale: str  # unit: pixels enter as 0..1 | raw: as 0..255 (W20's departure 6)
+    # fit, active: null: first weights of the seed | whose encoder training starts from: a run folder of fit, a file, a
+    # folder as timm saves it, or hub:OWNER/NAME[@REVISION]
+    encoder: str | None = None
 
     def __post_init__(self):
+        credentials.refuse("model.encoder", self.encoder or "")
         one_of("model.name", self.name, tuple(SIZES))
         for size in ("blocks", "dense", "widths", "depths"):
             if (getattr(self, size) is None) == (size in SIZES[self.name]):
@@ -668,9 +689,10 @@ class RunSpec:
     )
     outputs: str  # where runs are kept
     folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
-    weights: str | None  # predict, calibrate, export: a run folder of fit, or a weights.safetensors
+    # predict, calibrate, export: a run folder of fit, or a weights.safetensors | fit: such, to train on from
+    weights: str | None
     run: str | None  # catalogue: a run folder of fit or predict, or a posterior.parquet
-    format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file
+    format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file | timm: the encoder
     again: bool  # do a finished run anew
     backend: BackendSpec
     dataset: DatasetSpec
@@ -699,6 +721,16 @@ class RunSpec:
                 f"training.batch_size is {self.training.batch_size}; it must be at most 65536"
             )
         members, task = self.training.members, self.task.name
+        if self.model.channels > self.dataset.channels and uses(task, "dataset.channels"):
+            raise ValueError(
+                f"model.channels is {self.model.channels}, but dataset.channels is {self.dataset.channels}, so that "
+                f"the store would keep one channel; set dataset.channels={self.model.channels}, or model.channels=1"
+            )
+        if task == "fit" and self.weights is not None and self.model.encoder is not None:
+            raise ValueError(
+                "weights and model.encoder both say where training starts; leave one out: weights=... takes the whole "
+                "network, model.encoder=... its encoder alone"
+            )
         if task == "active" and self.training.schedule != "constant":
             raise ValueError(
                 f"training.schedule is {self.training.schedule}; active trains on in every round, "

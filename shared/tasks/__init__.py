@@ -71,11 +71,11 @@ TASKS = {
         "write the conformance kit: what a port in any language must give", "shared.tasks.kit"
     ),
     "export": Task(
-        "write the network of a fit as ONNX, or as its framework's own file",
+        "write the network of a fit as ONNX, or as its framework's own file, or its encoder for timm",
         "shared.tasks.export",
         (
             *("rho.onnx", "features.onnx", "head.onnx"),
-            *("network.pt2", "network.keras", "network.jaxexp"),
+            *("network.pt2", "network.keras", "network.jaxexp", "encoder_timm"),
         ),
         needs_fit=True,
         inherits=("dataset",),

@@ -15,7 +15,7 @@ from shared.method.batches import Labelled
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
 from shared.method.pool import Galaxies
-from shared.method.start import start_of
+from shared.method.start import origin, start_of
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
 from shared.run.spec import RunSpec
@@ -31,6 +31,7 @@ def active(run: RunSpec, folder: Path) -> dict:
 
     Where volunteers have yet to answer, the outcome has no results, but says under "waiting" what to do.
     """
+    begun = origin(run)
     store = prepare_store(run.dataset)
     galaxies, answers = partition(run, store, folder)
     if not len(galaxies.labelled.rows):
@@ -51,7 +52,8 @@ def active(run: RunSpec, folder: Path) -> dict:
     write_csv(folder / "ask_next.csv", asked)
     results = {
         "store": str(store.folder),
-        "features": features,
+        **begun,
+        **({"features": features} if features else {}),
         "rounds": [round_record(store, entry) for entry in done],
         "peak_memory_bytes": backend.peak_memory(),
         "summary": f"{last['labelled']} galaxies labelled; {summarise(last['test'])}; "

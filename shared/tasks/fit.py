@@ -1,5 +1,6 @@
 """`trizoo fit`: train the network, then write every galaxy's posterior."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from shared.data.split import split
 from shared.method.batches import batch_size
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
-from shared.method.start import start_of
+from shared.method.start import origin, start_of
 from shared.method.training import best_step
 from shared.method.training import fit as train
+from shared.network.preprocessing import shown
 from shared.network.weights import TRAINED_WITH, parameters, save_weights
 from shared.output.formats import check_formats
 from shared.run.keys import galaxy_hash
@@ -24,6 +26,7 @@ from shared.tasks.results import facts, summarise, validation_loss, where, write
 
 def fit(run: RunSpec, folder: Path) -> dict:
     """Train on the training galaxies, then write the posterior of all, or of the test galaxies."""
+    begun = origin(run)
     store = prepare_store(run.dataset)
     check_formats(run.posterior.format, store.galaxies)
     hashes = galaxy_hash(store.galaxies["id"])
@@ -51,7 +54,11 @@ def fit(run: RunSpec, folder: Path) -> dict:
     state, history = train(backend, run, images, parts["train"], validate, folder)
     write_split(store, parts, folder)
     weights = backend.export_weights(state) | {TRAINED_WITH: np.sort(parts["train"].hashes)}
-    save_weights(folder / "weights.safetensors", weights, facts(run))
+    own = {
+        "model": asdict(run.model),
+        "preprocessing": shown(asdict(run.model), asdict(run.augmentation)),
+    }
+    save_weights(folder / "weights.safetensors", weights, facts(run) | own | begun)
     losses = pd.DataFrame(
         {"step": np.arange(len(history.losses)), "loss": history.losses, "validation_loss": np.nan}
     )
@@ -71,11 +78,12 @@ def fit(run: RunSpec, folder: Path) -> dict:
     )
     results = {
         "store": str(store.folder),
+        **begun,
         "galaxies": {name: len(part.rows) for name, part in parts.items()},
         "parameters": run.training.members * parameters(run.model),
         "steps": len(history.losses),
-        "features": features,
-        "best_step": best_step(history.validation) if run.training.patience else None,
+        **({"features": features} if features else {}),
+        **({"best_step": best_step(history.validation)} if run.training.patience else {}),
         "train_seconds": sum(spent for _, spent in history.seconds),
         "first_call_seconds": history.seconds[0][1],
         "images_per_second": speed,
