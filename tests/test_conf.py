@@ -32,6 +32,8 @@ def composed(*overrides: str) -> RunSpec:
     """The run that `overrides` spell out; a folder of images is given where one must be."""
     own = any(word.startswith("dataset=") and word not in COMPLETE for word in overrides)
     images = ["dataset.images=photos"] if own else []
+    if "posterior=laplace" in overrides:
+        images.append("likelihood=dirichlet_multinomial")
     return from_config(RunSpec, trizoo.compose([*overrides, *images]))
 
 

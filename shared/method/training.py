@@ -24,7 +24,7 @@ from shared.run.progress import say, track
 from shared.run.spec import RunSpec, TrainingSpec, to_config
 
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
-APART = ("task", "backend", "posterior", "training.checkpoint_every")
+APART = ("task", "backend", "training.checkpoint_every")
 
 
 class Call(NamedTuple):
@@ -196,6 +196,8 @@ def made_of(run: RunSpec, images: Cutouts, *galaxies: Labelled) -> dict:
     for key, digest in contents(config).items():
         put(settings, key, digest)
     apart = [*APART, *(["training.steps"] if run.training.schedule == "constant" else [])]
+    # by its posterior's samples active learning chooses, so their method decides it
+    apart.append("posterior.samples" if run.task.name == "active" else "posterior")
     if run.training.patience is None:
         apart.append("training.validate_every")
     for key in apart:

@@ -35,18 +35,27 @@ HAS_FIT = (
     "training.members",
 )
 HAS_FIT += ("backend", "~backend.steps")
+SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
+SAMPLED += ("~posterior.format", "~posterior.columns")
 USES = {
     "prepare": ("dataset",),
     "fit": (*LEARNS, "posterior", "weights"),
     "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
-    "calibrate": (*HAS_FIT, "seed", "dataset", "minimum_votes", "split", "posterior.samples"),
+    "calibrate": (
+        *HAS_FIT,
+        "seed",
+        "dataset",
+        "minimum_votes",
+        "split",
+        *SAMPLED,
+    ),
     "active": (
         *LEARNS,
         "~training.steps",
         "~training.validate_every",
         "~training.checkpoint_every",
-        "posterior.samples",
+        *SAMPLED,
         "acquisition",
         "oracle",
     ),

@@ -30,6 +30,7 @@ TABLE_FORMATS = {  # of a posterior table -> what the name of its file, or folde
 COMPANION = ".csv-metadata.json"  # says what a CSV file has no place for
 TABLE_COLUMNS = {"full": "posterior", "friendly": "friendly"}  # -> what it begins with
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+POSTERIORS = ("dropout", "laplace")
 LIKELIHOODS = ("binomial", "multinomial", "dirichlet_multinomial")
 SCORES = (
     "mutual_information",
@@ -400,6 +401,7 @@ SIZES: dict[
     "efficientnet_b0": {"widths": 9, "depths": 7},
     **{f"convnext_{size}": STAGES for size in ("atto", "femto", "pico", "nano", "tiny", "small")},
 }
+WITHOUT_LINEAR_HEAD = ("dieleman",)  # units and answers have more than one layer between them
 WITH_STOCHASTIC_DEPTH = tuple(
     name for name in SIZES if name.startswith(("convnext", "efficientnet"))
 )
@@ -538,7 +540,9 @@ class LikelihoodSpec:
 class PosteriorSpec:
     """What is asked of the trained network."""
 
-    samples: int  # dropout samples per galaxy
+    # dropout: units of the head dropped at random (W+20) | laplace: last layers drawn from their own posterior
+    method: str
+    samples: int  # per galaxy
     expected_votes: int  # N of the predicted count interval and of the mutual information
     galaxies: str  # all | test: whose posterior is written
     format: tuple[
@@ -549,6 +553,7 @@ class PosteriorSpec:
     )
 
     def __post_init__(self):
+        one_of("posterior.method", self.method, POSTERIORS)
         at_least("posterior.samples", self.samples, 1)
         votes_within("posterior.expected_votes", self.expected_votes, 1)
         one_of("posterior.galaxies", self.galaxies, ("all", "test"))
@@ -720,6 +725,8 @@ class RunSpec:
             raise ValueError(
                 f"training.batch_size is {self.training.batch_size}; it must be at most 65536"
             )
+        if self.posterior.method == "laplace" and uses(self.task.name, "posterior.method"):
+            self._check_laplace()
         members, task = self.training.members, self.task.name
         if self.model.channels > self.dataset.channels and uses(task, "dataset.channels"):
             raise ValueError(
@@ -760,6 +767,27 @@ class RunSpec:
             raise ValueError(
                 f"training.members is {members}; {task} is of one network: that of a fit with training.members=1, "
                 "whose seed may be that of a member (seed, seed + 1, ...)"
+            )
+
+    def _check_laplace(self) -> None:
+        fix = "choose another or posterior=dropout"
+        if self.model.name in WITHOUT_LINEAR_HEAD:
+            raise ValueError(
+                f"posterior.method is laplace, which is of one linear layer from units to answers, and model.name is "
+                f"{self.model.name}, whose head has several; {fix}"
+            )
+        if self.likelihood.name == "binomial" or (
+            self.likelihood.name == "auto" and self.questions is None
+        ):
+            raise ValueError(
+                f"posterior.method is laplace and likelihood.name {self.likelihood.name}: the votes on a yes-or-no "
+                "question are taken as independent, and the posterior would be much too sure; give "
+                "likelihood=dirichlet_multinomial, or posterior=dropout"
+            )
+        if self.augmentation.at_prediction:
+            raise ValueError(
+                "posterior.method is laplace, which is of galaxies as they are, and augmentation.at_prediction is "
+                "true; set it to false, or posterior=dropout"
             )
 
     def _check_question(self) -> None:

@@ -34,6 +34,7 @@ TASKS = {
             "checkpoint.safetensors",
             "best.safetensors",
             "weights.safetensors",
+            "laplace.safetensors",
             "losses.parquet",
             "split.parquet",
             *POSTERIOR_FILES,
@@ -44,6 +45,7 @@ TASKS = {
         "shared.tasks.predict",
         POSTERIOR_FILES,
         needs_fit=True,
+        inherits=("posterior.method", "posterior.samples"),
     ),
     "catalogue": Task(
         "write the table of a finished fit or predict in other formats",
@@ -51,7 +53,7 @@ TASKS = {
         POSTERIOR_FILES,
     ),
     "calibrate": Task(
-        "measure how honest a fit's posterior is, and find its best dropout rate",
+        "say whether a fit's posterior is honest, and find its best dropout rate",
         "shared.tasks.calibrate",
         ("calibration.json", "calibration.csv"),
         needs_fit=True,

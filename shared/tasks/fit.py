@@ -1,16 +1,21 @@
 """`trizoo fit`: train the network, then write every galaxy's posterior."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from shared.data.prepare import prepare as prepare_store
 from shared.data.split import split
-from shared.method.batches import batch_size
+from shared.method.backend import Backend
+from shared.method.batches import Cutouts, Labelled, batch_size
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
+from shared.method.honesty import sentence
+from shared.method.laplace_sampling import last_layers, save_layers, with_laplace
 from shared.method.start import origin, start_of
 from shared.method.training import best_step
 from shared.method.training import fit as train
@@ -21,7 +26,14 @@ from shared.run.keys import galaxy_hash
 from shared.run.records import write_whole
 from shared.run.spec import RunSpec
 from shared.tasks.galaxies import cutouts, labelled_parts, write_split
-from shared.tasks.results import facts, summarise, validation_loss, where, write_catalogue
+from shared.tasks.results import (
+    facts,
+    summarise,
+    validation_loss,
+    verdict,
+    where,
+    write_catalogue,
+)
 
 
 def fit(run: RunSpec, folder: Path) -> dict:
@@ -59,6 +71,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
         "preprocessing": shown(asdict(run.model), asdict(run.augmentation)),
     }
     save_weights(folder / "weights.safetensors", weights, facts(run) | own | begun)
+    backend, approximated = approximate(backend, run, state, images, parts, folder)
     losses = pd.DataFrame(
         {"step": np.arange(len(history.losses)), "loss": history.losses, "validation_loss": np.nan}
     )
@@ -71,6 +84,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
     measured, seconds = write_catalogue(
         backend, run, state, store, images, rows, hashes[rows], in_training, folder, held_out
     )
+    honest = verdict(backend, run, state, images, parts["validation"], parts["train"])
     later = history.seconds[1:] or history.seconds
     batch = batch_size(run.training, len(parts["train"].rows))
     speed = (
@@ -91,6 +105,29 @@ def fit(run: RunSpec, folder: Path) -> dict:
         "sampled_galaxies": len(rows),
         "peak_memory_bytes": backend.peak_memory(),
         **measured,
-        "summary": f"trained at {speed:.0f} images/s; {summarise(measured.get('test'))}",
+        "laplace": approximated,
+        "honesty": honest,
+        "summary": f"trained at {speed:.0f} images/s; {summarise(measured.get('test'))}; {sentence(run, honest)}",
     }
     return {"where": where(backend), "results": results}
+
+
+def approximate(
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    images: Cutouts,
+    parts: dict[str, Labelled],
+    folder: Path,
+) -> tuple[Backend, dict | None]:
+    """The backend that samples the posterior of `state`, and what its record keeps of a Laplace approximation.
+
+    Its last layers are left beside the weights, which are in `folder` already.
+    """
+    if run.posterior.method == "dropout":
+        return backend, None
+    begun, known, held_out = time.perf_counter(), parts["train"], parts["validation"]
+    layers = last_layers(backend, run, state, images, known, held_out, run.posterior.samples)
+    save_layers(folder / "weights.safetensors", layers)
+    about = {"seconds": time.perf_counter() - begun, "questions": layers.about}
+    return with_laplace(backend, layers), about

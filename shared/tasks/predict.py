@@ -7,6 +7,7 @@ import numpy as np
 from shared.data.prepare import prepare as prepare_store
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import known_features
+from shared.method.laplace_sampling import with_posterior
 from shared.network.weights import fitted
 from shared.output.formats import check_formats
 from shared.run.keys import galaxy_hash
@@ -23,7 +24,7 @@ def predict(run: RunSpec, folder: Path) -> dict:
     path, start = fitted(run)
     store = prepare_store(run.dataset)
     check_formats(run.posterior.format, store.galaxies)
-    backend, images = open_networks(run), cutouts(run, store)
+    backend, images = with_posterior(open_networks(run), run, path), cutouts(run, store)
     state = backend.init(run, start)
     ids = store.galaxies["id"]
     hashes, rows = galaxy_hash(ids), np.arange(len(ids))
