@@ -175,6 +175,7 @@ def test_the_record_of_a_fit(fitted, place):
         "peak_memory_bytes",
         "validation",
         "test",
+        "honesty",
         "summary",
     }
     parts = split(stored(results).galaxies["id"], from_config(RunSpec, made["run"]).split)

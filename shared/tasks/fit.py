@@ -105,7 +105,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
         "sampled_galaxies": len(rows),
         "peak_memory_bytes": backend.peak_memory(),
         **measured,
-        "laplace": approximated,
+        **({"laplace": approximated} if approximated else {}),
         "honesty": honest,
         "summary": f"trained at {speed:.0f} images/s; {summarise(measured.get('test'))}; {sentence(run, honest)}",
     }
