@@ -182,28 +182,32 @@ def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
     def shard(number):
         return sums(batch._replace(**{name: array[number] for name, array in each.items()}))
 
-    def loop(step, start, end):
-        once = lambda number, before: (number + 1, step(number, before))  # noqa: E731
-        more = lambda number, _: number < end  # noqa: E731
-        return tf.while_loop(more, once, (1, start), parallel_iterations=1)[1]
-
     def add(found):
         return lambda number, total: {
             name: total[name] + value for name, value in found(number).items()
         }
 
+    # every shard is computed in a loop, as graphs are optimised in another way outside
+    shapes = tf.function(shard).get_concrete_function(0).structured_outputs
+    nothing = {name: tf.zeros(value.shape, value.dtype) for name, value in shapes.items()}
     if own == count:
-        return loop(add(shard), shard(0), count)
+        return loop(add(shard), nothing, count)
     kept = {
-        name: tf.TensorArray(value.dtype, own, element_shape=value.shape).write(0, value)
-        for name, value in shard(0).items()
+        name: tf.TensorArray(value.dtype, own, element_shape=value.shape)
+        for name, value in nothing.items()
     }
     keep = lambda number, kept: {  # noqa: E731
         name: kept[name].write(number, value) for name, value in shard(number).items()
     }
     found = gather({name: array.stack() for name, array in loop(keep, kept, own).items()})
     one = lambda number: {name: values[number] for name, values in found.items()}  # noqa: E731
-    return loop(add(one), one(0), count)
+    return loop(add(one), nothing, count)
+
+
+def loop(step: Callable, start: dict, end: int) -> dict:
+    """What becomes of `start` by `step`(number, before) for the numbers from 0 to below `end`."""
+    once = lambda number, before: (number + 1, step(number, before))  # noqa: E731
+    return tf.while_loop(lambda number, _: number < end, once, (0, start), parallel_iterations=1)[1]
 
 
 def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: Batch) -> dict:

@@ -4,6 +4,7 @@ import atexit
 import os
 import secrets
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -192,7 +193,7 @@ def work(address: str, follow: Callable[[Channel, Backend], None]) -> int:
 
 def join(spec: BackendSpec, number: int, addresses: list[str]) -> None:
     """Configure the framework as worker `number`, from 0, and have it meet those of the others."""
-    with suppress_stderr():
+    with suppress_stderr(), suppress_stdout():
         import_module(f"impl_{spec.name}.workers").join(spec, number, addresses)
 
 
@@ -200,6 +201,20 @@ def leave(spec: BackendSpec) -> None:
     """Have the framework take leave of those of the others, which do the same."""
     with suppress_stderr():
         import_module(f"impl_{spec.name}.workers").leave()
+
+
+@contextmanager
+def suppress_stdout() -> Iterator[None]:
+    """Discard what libraries print: Gloo whom it has met."""
+    sys.stdout.flush()
+    shown, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(shown, 1)
+        os.close(shown)
+        os.close(nowhere)
 
 
 def check_alike(number: int, found: dict[str, str], own: dict[str, str]) -> None:
