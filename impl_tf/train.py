@@ -191,7 +191,7 @@ def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
     shapes = tf.function(shard).get_concrete_function(0).structured_outputs
     nothing = {name: tf.zeros(value.shape, value.dtype) for name, value in shapes.items()}
     if own == count:
-        return loop(add(shard), nothing, count)
+        return _loop(add(shard), nothing, count)
     kept = {
         name: tf.TensorArray(value.dtype, own, element_shape=value.shape)
         for name, value in nothing.items()
@@ -199,12 +199,12 @@ def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
     keep = lambda number, kept: {  # noqa: E731
         name: kept[name].write(number, value) for name, value in shard(number).items()
     }
-    found = gather({name: array.stack() for name, array in loop(keep, kept, own).items()})
+    found = gather({name: array.stack() for name, array in _loop(keep, kept, own).items()})
     one = lambda number: {name: values[number] for name, values in found.items()}  # noqa: E731
-    return loop(add(one), nothing, count)
+    return _loop(add(one), nothing, count)
 
 
-def loop(step: Callable, start: dict, end: int) -> dict:
+def _loop(step: Callable, start: dict, end: int) -> dict:
     """What becomes of `start` by `step`(number, before) for the numbers from 0 to below `end`."""
     once = lambda number, before: (number + 1, step(number, before))  # noqa: E731
     return tf.while_loop(lambda number, _: number < end, once, (0, start), parallel_iterations=1)[1]

@@ -172,14 +172,14 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
     """The `sums` of each of so many shards of a batch, by name, added in their order, whichever worker has them."""
     total: dict = {}
-    for found in each_shard(sums, batch, count):
+    for found in _each_shard(sums, batch, count):
         values = [*found.values()]
         values = torch._foreach_add([*total.values()], values) if total else values
         total = dict(zip(found, values, strict=True))
     return total
 
 
-def each_shard(sums: Callable, batch: Batch, count: int) -> Iterator[dict]:
+def _each_shard(sums: Callable, batch: Batch, count: int) -> Iterator[dict]:
     """The `sums` of each of so many shards, in their order, whichever worker has them."""
     own = count // worker_count()
     each = (sums(shard_of(batch, number, own)) for number in range(own))

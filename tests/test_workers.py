@@ -5,7 +5,9 @@ compare, and prints it as JSON.
 """
 
 import json
+import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -25,9 +27,11 @@ from shared.method.batches import draw_plan
 from shared.method.ensemble import open_networks
 from shared.method.sampling import embed_galaxies, sample_galaxies
 from shared.method.training import CHECKPOINT, fit
-from shared.method.workers import checkpoint_arrays, digest
+from shared.method.workers import digest
 from shared.network.weights import first_checkpoint, load_checkpoint
-from shared.run.channel import Channel, accept, connect, listen
+from shared.run import channel, launch
+from shared.run.channel import TOKEN, accept, connect, listen
+from shared.run.config import identity
 from shared.run.spec import BACKENDS, RunSpec, from_config
 from trizoo import child_environment, compose
 
@@ -182,6 +186,120 @@ def test_a_run_that_loses_a_worker_ends_and_goes_on_with_fewer(name, tmp_path):
 
 def test_sums_in_another_order_are_seen():
     assert job("own_first", "torch", "float32", 2, 4) == {"seen": True}
+
+
+def meeting(token, other):
+    """Both ends of a connection, None where one is refused; the worker's first."""
+    ends = {}
+
+    def join(address):
+        try:
+            ends["worker"] = connect(address, other)
+        except OSError as error:
+            ends["said"] = str(error)
+
+    with listen(None) as door:
+        thread = threading.Thread(target=join, args=[f"127.0.0.1:{door.getsockname()[1]}"])
+        thread.start()
+        run = accept(door, token, 10)
+        thread.join()
+    return ends.get("worker"), run, ends.get("said")
+
+
+def test_numbers_travel_as_they_are():
+    worker, run, _ = meeting("secret", "secret")
+    heard, lost = [], threading.Event()
+    worker.watch(lambda message: heard.append(message.what) or message.what == "aside", lost.set)
+    sent = {
+        "none": np.zeros((0, 3), np.float32),
+        "one": np.float64(0.1)[None],
+        "turned": np.arange(6, dtype=np.uint32).reshape(2, 3).T,
+    }
+    run.send("aside")
+    run.send("call", {"first": 0.1, "name": "\u03c1"}, sent)
+    message = worker.receive()
+    assert heard == ["aside", "call"]
+    assert message.facts == {"first": 0.1, "name": "\u03c1"}
+    for name, array in sent.items():
+        assert message.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(message.arrays[name], array)
+    run.close()
+    assert lost.wait(10)
+    with pytest.raises(ConnectionError):
+        worker.receive()
+    worker.close()
+
+
+def test_objects_are_not_read():
+    worker, run, _ = meeting("secret", "secret")
+    lost = threading.Event()
+    worker.watch(lambda message: False, lost.set)
+    head = json.dumps(["call", {}, [["object", "|O", [1]]]]).encode()
+    run.connection.sendall(struct.pack("<Q", len(head)) + head + bytes(8))
+    assert lost.wait(10)
+    worker.close()
+    run.close()
+
+
+def test_a_worker_with_another_token_is_refused():
+    worker, run, said = meeting("secret", "another")
+    assert worker is run is None
+    assert "does not take this worker; give both the same TRIZOO_TOKEN" in said
+
+
+def test_a_stranger_is_passed_over(monkeypatch):
+    monkeypatch.setattr(channel, "PATIENCE", 0.1)
+    with listen(None) as door, socket.create_connection(door.getsockname()):
+        assert accept(door, "secret", 10) is None
+        assert accept(door, "secret", 0.01) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["backend.workers=3"],
+            "make training.batch_size a multiple of 3 and set training.shards=3",
+        ),
+        (["backend.workers=8"], "set training.shards=8, or backend.workers to what divides 4"),
+        (["backend.workers=0"], "backend.workers is 0; it must be at least 1"),
+        (["backend.address=here"], "backend.address is here; it must be HOST:PORT"),
+        (["backend=tf", "backend.workers=2", "backend.compiled=full"], "tf cannot share work"),
+        (["backend=jax", "backend.workers=2", "backend.compiled=eager"], "jax cannot share work"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(words, message):
+    with pytest.raises(ValueError, match=message):
+        from_config(RunSpec, compose(["task=fit", *WORDS, *words]))
+
+
+def test_workers_are_no_part_of_what_a_run_is():
+    one = compose(["task=fit"])
+    several = compose(["task=fit", "backend.workers=4", "backend.address=node7:29400"])
+    assert identity(one) == identity(several)
+
+
+def test_cores_are_shared_out(monkeypatch):
+    monkeypatch.setattr(launch, "_allowed", list(range(6)))
+    given = {"threads": 0, "workers": 4, "address": None}
+    assert launch.thread_count(given) == 1
+    assert launch.thread_count({**given, "workers": 2}) == 3
+    assert launch.thread_count({**given, "address": "node7:29400"}) == 6
+    assert launch.thread_count({**given, "threads": 2}) == 2
+
+
+def test_a_worker_wants_to_know_its_run():
+    environment = {name: value for name, value in os.environ.items() if name != TOKEN}
+    done = subprocess.run(
+        [sys.executable, "trizoo.py", "--worker", "127.0.0.1:9"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"set the variable {TOKEN}" in done.stderr
 
 
 if __name__ == "__main__":

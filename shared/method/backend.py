@@ -20,7 +20,17 @@ from shared.network.weights import Checkpoint, Weights
 from shared.run.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_config
 
 DEFAULT = BackendSpec(
-    "torch", "auto", "float32", "auto", threads=0, chunk=64, steps=16, python=None, environment={}, workers=1, address=None
+    "torch",
+    "auto",
+    "float32",
+    "auto",
+    threads=0,
+    chunk=64,
+    steps=16,
+    python=None,
+    environment={},
+    workers=1,
+    address=None,
 )
 
 

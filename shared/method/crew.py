@@ -183,8 +183,9 @@ def work(address: str, follow: Callable[[Channel, Backend], None]) -> int:
         if os.environ.get("TRIZOO_TRACEBACK") == "1":
             complain(error)
         line = explain(error) or f"a fault of trizoo ({type(error).__name__}: {error})"
-        channel.send("failed", {"line": line})
-        return REFUSED
+        with suppress(OSError):
+            channel.send("failed", {"line": line})
+        os._exit(REFUSED)  # the framework may be at a call with others that never ends
     channel.closed = True
     leave(spec)
     channel.close()

@@ -99,8 +99,12 @@ class BackendSpec:
     steps: int  # training steps in one call into the framework
     python: str | None  # the interpreter of the child process; null: this one
     environment: dict[str, str]  # set before the framework is imported
-    workers: int  # processes that share the work, each with `threads` of its own; the result is the same
-    address: str | None  # HOST:PORT where workers of other machines join; null: all are started on this one
+    workers: (
+        int  # processes that share the work, each with `threads` of its own; the result is the same
+    )
+    address: (
+        str | None
+    )  # HOST:PORT where workers of other machines join; null: all are started on this one
 
     def __post_init__(self):
         one_of("backend.name", self.name, BACKENDS)
@@ -117,8 +121,8 @@ class BackendSpec:
             )
         if self.workers > 1 and (self.name, self.compiled) in (("jax", "eager"), ("tf", "full")):
             raise ValueError(
-                f"backend.compiled is {self.compiled}, by which {self.name} cannot share work; set backend.compiled=auto "
-                "or backend.workers=1"
+                f"backend.compiled is {self.compiled}, by which {self.name} cannot share work; set "
+                "backend.compiled=auto or backend.workers=1"
             )
         for name in filter(credentials.names_secret, self.environment):
             raise ValueError(
@@ -750,9 +754,15 @@ class RunSpec:
     def _check_workers(self) -> None:
         workers, galaxies = self.backend.workers, self.training.batch_size
         if (shards := shard_count(self.training, galaxies)) % workers:
+            fitting = [n for n in range(workers, galaxies + 1, workers) if galaxies % n == 0]
+            fix = (
+                f"set training.shards={fitting[0]}"
+                if fitting
+                else f"make training.batch_size a multiple of {workers} and set training.shards={workers}"
+            )
             raise ValueError(
-                f"backend.workers is {workers}, but a batch of {galaxies} galaxies is cut into {shards} shards, which so "
-                f"many cannot share; set training.shards={workers} or a multiple that divides training.batch_size"
+                f"backend.workers is {workers}, but a batch of {galaxies} galaxies is cut into {shards} shards, which "
+                f"so many cannot share; {fix}, or backend.workers to what divides {shards}"
             )
 
     def _check_question(self) -> None:
