@@ -112,6 +112,10 @@ def launch(config: dict, command: str) -> int:
     from shared.data.inputs import changed_since
 
     config = to_config(from_config(RunSpec, config))
+    if config["model"]["encoder"] is not None:
+        from shared.method.start import pinned
+
+        config = pinned(config)
     task = config["task"]["name"]
     python = shutil.which(config["backend"]["python"] or sys.executable)
     if python is None:

@@ -13,7 +13,12 @@ from .layers import Given
 
 
 def encode(model: Model, weights: dict, x, moments: dict | None, kept: dict):
-    """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name."""
+    """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name.
+
+    Units that it is given in place of that are what they are.
+    """
+    if len(x.shape) == 2:
+        return x, {}
     units, found = forward(model.encoder, weights, tf.cast(x, compute_type()), moments, kept)
     return tf.cast(units, number_type()), found
 

@@ -13,7 +13,12 @@ from .layers import Given
 
 
 def encode(model: Model, weights: dict, x, moments: dict | None, kept: dict):
-    """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name."""
+    """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name.
+
+    Units that it is given in place of that are what they are.
+    """
+    if len(x.shape) == 2:
+        return x, {}
     mixed = compute_type() != number_type()
     with torch.autocast(x.device.type, compute_type(), enabled=mixed):
         units, found = forward(model.encoder, weights, x, moments, kept)

@@ -50,8 +50,8 @@ def init(run: RunSpec, start: Checkpoint) -> State:
     """The network and its optimiser as they were at a checkpoint."""
     parts = (start.weights, start.first, start.second, start.moments)
     weights, *others = (import_arrays(part) for part in parts)
-    for name in tuning_of(run.model, run.training).rates:
-        weights[name].requires_grad_()
+    for value in weights.values():
+        value.requires_grad_()
     return State(run, weights, *others, start.step, programs(run, settings()))
 
 
@@ -197,10 +197,11 @@ def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: B
     model, likelihood = model_of(run.model), likelihood_of(run)
     x = apply_views(run, shard.images, (shard.affine, shard.crop, shard.contrast))
     running, kept = as_trained(run, model, moments, shard)
-    units, found = encoded(weights, x, running, kept)
-    logits = answer_logits(model, weights, units, kept)
-    loss = torch.sum(votes_nll(likelihood, logits, shard.votes, shard.ranks))
     trained = {name: weights[name] for name in tuning_of(run.model, run.training).rates}
+    named = {**{name: value.detach() for name, value in weights.items()}, **trained}
+    units, found = encoded(named, x, running, kept)
+    logits = answer_logits(model, named, units, kept)
+    loss = torch.sum(votes_nll(likelihood, logits, shard.votes, shard.ranks))
     gradients = torch.autograd.grad(loss, [*trained.values()])
     return {"loss": loss.detach(), **dict(zip(trained, gradients, strict=True)), **found}
 

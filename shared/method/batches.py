@@ -42,6 +42,11 @@ class Cutouts:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all images."""
+        return len(self) * self.size**2 * self.channels
+
     def prefetch(self, rows: np.ndarray) -> None:
         """Begin to read `rows`; `self[`rows`]`, of the very same array, then gives what was read."""
         if self.held is not None:
@@ -52,7 +57,7 @@ class Cutouts:
 
     def parts(self) -> Iterator[np.ndarray] | None:
         """All images, some at a time, for a device that is to keep them; None where they are too many, or kept."""
-        if self.held is not None or len(self) * self.size**2 * self.channels > HELD:
+        if self.held is not None or self.nbytes > HELD:
             return None
         starts = range(0, len(self), AT_ONCE)
         return (self._read(slice(start, start + AT_ONCE)) for start in starts)

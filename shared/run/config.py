@@ -22,7 +22,7 @@ LEARNS = (
     "split",
     "model",
 )
-LEARNS += ("augmentation", "training", "backend", "mode")
+LEARNS += ("augmentation", "training", "backend", "mode", "start")
 HAS_FIT = (
     "weights",
     "question",
@@ -30,22 +30,32 @@ HAS_FIT = (
     "questions",
     "likelihood",
     "model",
+    "~model.encoder",
     "augmentation",
     "training.members",
 )
 HAS_FIT += ("backend", "~backend.steps")
+SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
+SAMPLED += ("~posterior.format", "~posterior.columns")
 USES = {
     "prepare": ("dataset",),
-    "fit": (*LEARNS, "posterior"),
+    "fit": (*LEARNS, "posterior", "weights"),
     "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
-    "calibrate": (*HAS_FIT, "seed", "dataset", "minimum_votes", "split", "posterior.samples"),
+    "calibrate": (
+        *HAS_FIT,
+        "seed",
+        "dataset",
+        "minimum_votes",
+        "split",
+        *SAMPLED,
+    ),
     "active": (
         *LEARNS,
         "~training.steps",
         "~training.validate_every",
         "~training.checkpoint_every",
-        "posterior.samples",
+        *SAMPLED,
         "acquisition",
         "oracle",
     ),
@@ -60,19 +70,21 @@ USES = {
             "dataset",
             "~dataset.galaxies",
             "model",
+            "~model.encoder",
         ),
         *("augmentation", "training", "~training.batch_size", "~training.validate_every"),
         *("~training.checkpoint_every", "mode", "posterior.samples", "acquisition", "bench"),
     ),
     "conform": (
-        *("seed", "backend", "model", "augmentation", "training", "mode", "dataset.crop"),
+        *("seed", "backend", "model", "~model.encoder", "augmentation", "training", "mode"),
+        "dataset.crop",
         *("dataset.questions", "dataset.leads"),
         *("question", "positive", "questions", "likelihood", "conform"),
     ),
     "kit": ("seed",),
     "export": (
         *("weights", "question", "positive", "questions", "likelihood", "model", "augmentation"),
-        "training.members",
+        *("~model.encoder", "training.members"),
         *("seed", "dataset.crop", "dataset.channels", "format"),
     ),
     "match": ("dataset", "match"),
