@@ -49,6 +49,7 @@ examples:
   trizoo predict weights=outputs/fit/NAME dataset=folder dataset.images=photos
   trizoo -m fit backend=tf,torch,jax seed=0,1,2   a sweep: every combination, one after the other
   trizoo -m fit seed=0,1,2,3 hydra/launcher=parallel   two at once; never for timing
+  trizoo fit backend.workers=2 backend.threads=1  one run by two processes; docs/workers.md has many machines
   trizoo fit --cfg job                            show the run, do not do it
 
 A run that is done is not done twice (again=true does it anew); one that was stopped goes on where

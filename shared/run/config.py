@@ -74,12 +74,14 @@ USES = {
         ),
         *("augmentation", "training", "~training.batch_size", "~training.validate_every"),
         *("~training.checkpoint_every", "mode", "posterior.samples", "acquisition", "bench"),
+        *("~backend.workers", "~backend.address"),
     ),
     "conform": (
         *("seed", "backend", "model", "~model.encoder", "augmentation", "training", "mode"),
         "dataset.crop",
         *("dataset.questions", "dataset.leads"),
         *("question", "positive", "questions", "likelihood", "conform"),
+        *("~backend.workers", "~backend.address"),
     ),
     "kit": ("seed",),
     "export": (
