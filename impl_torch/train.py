@@ -1,6 +1,6 @@
 """Training: Adam on the votes' likelihood, many steps in one call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,7 @@ from .network import activations, answer_logits, encode, encoder_activations, ma
 from .predict import sample_chunk
 from .views import apply_views
 from .weights import export_arrays, import_arrays
+from .workers import gather, together, worker_count
 
 
 @dataclass
@@ -79,7 +80,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
 
     program = torch.inference_mode()
     return {
-        "steps": capture_graph(steps, 4),
+        "steps": together(capture_graph, steps, 4),
         "gradients": lambda weights, moments, *batch: loss_and_gradients(
             run, encoded, weights, moments, Batch(*batch)
         )[:2],
@@ -160,7 +161,7 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
     They are sums over the batch's shards, added in their order whatever computes them; moments are the shards' mean.
     """
-    size = batch.images.shape[0]
+    size = worker_count() * batch.images.shape[0]
     count, trained = shard_count(run.training, size), tuning_of(run.model, run.training).rates
     total = over_shards(lambda shard: sums(run, encoded, weights, moments, shard), batch, count)
     gradients = {name: total[name] / size for name in trained}
@@ -169,14 +170,26 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
 
 def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
-    """The `sums` of each of so many shards of a batch, by name, added in their order."""
+    """The `sums` of each of so many shards of a batch, by name, added in their order, whichever worker has them."""
     total: dict = {}
-    for number in range(count):
-        found = sums(shard_of(batch, number, count))
+    for found in _each_shard(sums, batch, count):
         values = [*found.values()]
         values = torch._foreach_add([*total.values()], values) if total else values
         total = dict(zip(found, values, strict=True))
     return total
+
+
+def _each_shard(sums: Callable, batch: Batch, count: int) -> Iterator[dict]:
+    """The `sums` of each of so many shards, in their order, whichever worker has them."""
+    own = count // worker_count()
+    each = (sums(shard_of(batch, number, own)) for number in range(own))
+    if own == count:
+        yield from each
+    else:
+        parts = [*each]
+        found = gather({name: torch.stack([part[name] for part in parts]) for name in parts[0]})
+        for number in range(count):
+            yield {name: values[number] for name, values in found.items()}
 
 
 def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: Batch) -> dict:

@@ -20,7 +20,17 @@ from shared.network.weights import Checkpoint, Weights
 from shared.run.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_config
 
 DEFAULT = BackendSpec(
-    "torch", "auto", "float32", "auto", threads=0, chunk=64, steps=16, python=None, environment={}
+    "torch",
+    "auto",
+    "float32",
+    "auto",
+    threads=0,
+    chunk=64,
+    steps=16,
+    python=None,
+    environment={},
+    workers=1,
+    address=None,
 )
 
 
@@ -110,16 +120,22 @@ def open_backend(spec: BackendSpec) -> Backend:
 
     Raises ValueError, with the fix, if it cannot be imported or has not the device that `spec` wants.
     """
+    backend = import_backend(spec.name)
+    with suppress_stderr():
+        backend.configure(spec)
+    return backend
+
+
+def import_backend(name: str) -> Backend:
+    """The package of the framework called `name`; ValueError, with the fix, if it cannot be imported."""
     try:
         with suppress_stderr():
-            backend = cast(Backend, import_module(f"impl_{spec.name}"))
-            backend.configure(spec)
+            return cast(Backend, import_module(f"impl_{name}"))
     except ImportError as error:
-        missing = f"the backend {spec.name} cannot be imported ({error})"
+        missing = f"the backend {name} cannot be imported ({error})"
         raise ValueError(
-            f"{missing}; install trizoo[{spec.name}], or set backend.python to an interpreter that has it"
+            f"{missing}; install trizoo[{name}], or set backend.python to an interpreter that has it"
         ) from error
-    return backend
 
 
 @contextmanager

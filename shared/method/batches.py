@@ -12,6 +12,7 @@ from shared.method.likelihood import likelihood_of, ranks
 from shared.method.views import STEPS_PER_CALL, Views, draw_views
 from shared.run import keys
 from shared.run.spec import RunSpec, TrainingSpec
+from shared.run.spec import shard_count as shard_count
 
 IN_CACHE = 8  # stored images that are averaged together
 HELD = 4 << 30  # bytes of images that a framework keeps on a GPU
@@ -180,15 +181,6 @@ class Batch(NamedTuple):
 
 
 PER_GALAXY = ("images", "votes", "affine", "crop", "contrast", "keys")  # of a batch
-LEAST = 32  # galaxies of a shard, unless a run says otherwise
-
-
-def shard_count(spec: TrainingSpec, galaxies: int) -> int:
-    """Into how many shards a batch is cut: consecutive galaxies, as many in each."""
-    if spec.shards is not None:
-        return spec.shards if galaxies % spec.shards == 0 else 1
-    fitting = (count for count in (8, 4, 2) if galaxies % count == 0 and galaxies // count >= LEAST)
-    return next(fitting, 1)
 
 
 def shard_of(batch: Batch, number: int, count: int) -> Batch:

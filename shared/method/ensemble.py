@@ -23,8 +23,10 @@ import numpy as np
 
 from shared.method.backend import Backend, open_backend
 from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
+from shared.method.crew import open_crew
 from shared.method.features import of_member
 from shared.method.views import Views
+from shared.method.workers import Workers
 from shared.network.weights import PARTS, Checkpoint, Weights, member, merge_members
 from shared.run.keys import threefry2x32
 from shared.run.spec import BackendSpec, RunSpec
@@ -33,8 +35,12 @@ RESERVED = 2**32 - 1  # no step or sample has this number, so its words of a key
 
 
 def open_networks(run: RunSpec) -> Backend:
-    """The backend of `run`: of one network or, with training.members above 1, of an ensemble of them."""
-    backend, members = open_backend(run.backend), run.training.members
+    """The backend of `run`: of one network or, with training.members above 1, of an ensemble of them.
+
+    With backend.workers above 1 it is of as many processes.
+    """
+    spec, members = run.backend, run.training.members
+    backend = open_backend(spec) if spec.workers == 1 else Workers(open_crew(spec))
     return backend if members == 1 else Ensemble(backend, members)
 
 

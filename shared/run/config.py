@@ -74,12 +74,14 @@ USES = {
         ),
         *("augmentation", "training", "~training.batch_size", "~training.validate_every"),
         *("~training.checkpoint_every", "mode", "posterior.samples", "acquisition", "bench"),
+        *("~backend.workers", "~backend.address"),
     ),
     "conform": (
         *("seed", "backend", "model", "~model.encoder", "augmentation", "training", "mode"),
         "dataset.crop",
         *("dataset.questions", "dataset.leads"),
         *("question", "positive", "questions", "likelihood", "conform"),
+        *("~backend.workers", "~backend.address"),
     ),
     "kit": ("seed",),
     "export": (
@@ -97,6 +99,8 @@ ALWAYS += ("backend.threads", "backend.python", "backend.environment")
 ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read
     "dataset.stores",
     "backend.python",
+    "backend.workers",
+    "backend.address",
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",

@@ -102,6 +102,12 @@ class BackendSpec:
     steps: int  # training steps in one call into the framework
     python: str | None  # the interpreter of the child process; null: this one
     environment: dict[str, str]  # set before the framework is imported
+    workers: (
+        int  # processes that share the work, each with `threads` of its own; the result is the same
+    )
+    address: (
+        str | None
+    )  # HOST:PORT where workers of other machines join; null: all are started on this one
 
     def __post_init__(self):
         one_of("backend.name", self.name, BACKENDS)
@@ -111,6 +117,16 @@ class BackendSpec:
         at_least("backend.threads", self.threads, 0)
         at_least("backend.chunk", self.chunk, 1)
         at_least("backend.steps", self.steps, 1)
+        at_least("backend.workers", self.workers, 1)
+        if self.address is not None and not re.fullmatch(r"[^\s/]+:[1-9]\d{0,4}", self.address):
+            raise ValueError(
+                f"backend.address is {self.address}; it must be HOST:PORT, such as node7:29400"
+            )
+        if self.workers > 1 and (self.name, self.compiled) in (("jax", "eager"), ("tf", "full")):
+            raise ValueError(
+                f"backend.compiled is {self.compiled}, by which {self.name} cannot share work; set "
+                "backend.compiled=auto or backend.workers=1"
+            )
         for name in filter(credentials.names_secret, self.environment):
             raise ValueError(
                 f"backend.environment sets {name}, a secret, which the run's record would keep; "
@@ -520,6 +536,17 @@ class TrainingSpec:
         one_of("training.moments", self.moments, ("batch", "frozen"))
 
 
+LEAST = 32  # galaxies of a shard, unless a run says otherwise
+
+
+def shard_count(spec: TrainingSpec, galaxies: int) -> int:
+    """Into how many shards a batch is cut: consecutive galaxies, as many in each."""
+    if spec.shards is not None:
+        return spec.shards if galaxies % spec.shards == 0 else 1
+    fitting = (count for count in (8, 4, 2) if galaxies % count == 0 and galaxies // count >= LEAST)
+    return next(fitting, 1)
+
+
 @dataclass(frozen=True)
 class LikelihoodSpec:
     """What is taken to draw volunteers' votes, given the network's outputs."""
@@ -728,6 +755,8 @@ class RunSpec:
         if self.posterior.method == "laplace" and uses(self.task.name, "posterior.method"):
             self._check_laplace()
         members, task = self.training.members, self.task.name
+        if task in ("fit", "active"):
+            self._check_workers()
         if self.model.channels > self.dataset.channels and uses(task, "dataset.channels"):
             raise ValueError(
                 f"model.channels is {self.model.channels}, but dataset.channels is {self.dataset.channels}, so that "
@@ -767,6 +796,20 @@ class RunSpec:
             raise ValueError(
                 f"training.members is {members}; {task} is of one network: that of a fit with training.members=1, "
                 "whose seed may be that of a member (seed, seed + 1, ...)"
+            )
+
+    def _check_workers(self) -> None:
+        workers, galaxies = self.backend.workers, self.training.batch_size
+        if (shards := shard_count(self.training, galaxies)) % workers:
+            fitting = [n for n in range(workers, galaxies + 1, workers) if galaxies % n == 0]
+            fix = (
+                f"set training.shards={fitting[0]}"
+                if fitting
+                else f"make training.batch_size a multiple of {workers} and set training.shards={workers}"
+            )
+            raise ValueError(
+                f"backend.workers is {workers}, but a batch of {galaxies} galaxies is cut into {shards} shards, which "
+                f"so many cannot share; {fix}, or backend.workers to what divides {shards}"
             )
 
     def _check_laplace(self) -> None:
