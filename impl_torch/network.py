@@ -1,6 +1,7 @@
 """A network's layers, one after the other; weights and moments have shared names, and this framework's layout."""
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from shared.network import interpreter
 from shared.network.network import Model, Network
@@ -12,11 +13,17 @@ from .keys import keep
 from .layers import Given
 
 
-def encode(model: Model, weights: dict, x, moments: dict | None, kept: dict):
-    """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name."""
+def encode(model: Model, parts: tuple, weights: dict, x, moments: dict | None, kept: dict):
+    """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name.
+
+    With `parts` of the encoder, the backward pass computes each one's activations anew, instead of keeping them.
+    """
     mixed = compute_type() != number_type()
     with torch.autocast(x.device.type, compute_type(), enabled=mixed):
-        units, found = forward(model.encoder, weights, x, moments, kept)
+        if parts:
+            units, found = interpreter.in_parts(again, parts, weights, x, moments, kept)
+        else:
+            units, found = forward(model.encoder, weights, x, moments, kept)
     return units.to(number_type()), found
 
 
@@ -33,6 +40,12 @@ def masks(model: Model, network: Network, keys, index) -> dict:
 def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict):
     """The last layer's activation, and the moments that batch norms found in this batch, by name."""
     return interpreter.forward(compute, network, weights, x, moments, kept)
+
+
+def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
+    """`forward` of a part of a network, whose activations the backward pass computes anew instead of keeping them."""
+    arrays, flags = (part, weights, x, moments, kept), {"use_reentrant": False}
+    return checkpoint(forward, *arrays, **flags, preserve_rng_state=False)  # keys are all there is
 
 
 def activations(network: Network, weights: dict, x, moments: dict | None, kept: dict) -> dict:

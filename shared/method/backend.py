@@ -20,7 +20,7 @@ from shared.network.weights import Checkpoint, Weights
 from shared.run.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_config
 
 DEFAULT = BackendSpec(
-    "torch", "auto", "float32", "auto", threads=0, chunk=64, steps=16, python=None, environment={}
+    "torch", "auto", "float32", "auto", threads=0, chunk=64, steps=16, memory=None, recompute=False, python=None, environment={}
 )
 
 
@@ -84,14 +84,14 @@ class Backend(Protocol):
 def compiled_once(make: Callable) -> Callable:
     """`make`(run, settings), a run's compiled calls, but made once for all runs whose calls are alike.
 
-    They are where network, views, optimiser and settings are; the seed and whatever else a run says plays no part.
+    They are where network, views, optimiser, settings and recomputation are; the seed and whatever else a run says plays no part.
     """
     made: dict[str, Any] = {}
 
     @wraps(make)
     def shared(run: RunSpec, settings: BackendSpec) -> Any:
         parts = (run.model, run.augmentation, run.training, settings)
-        name = digest([*map(to_config, parts), likelihood_of(run)], 64)
+        name = digest([*map(to_config, parts), likelihood_of(run), run.backend.recompute], 64)
         if name not in made:
             made[name] = make(run, settings)
         return made[name]

@@ -33,7 +33,7 @@ HAS_FIT = (
     "augmentation",
     "training.members",
 )
-HAS_FIT += ("backend", "~backend.steps")
+HAS_FIT += ("backend", "~backend.steps", "~backend.recompute")
 USES = {
     "prepare": ("dataset",),
     "fit": (*LEARNS, "posterior"),
@@ -85,6 +85,8 @@ ALWAYS += ("backend.threads", "backend.python", "backend.environment")
 ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read
     "dataset.stores",
     "backend.python",
+    "backend.memory",
+    "backend.recompute",
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",
