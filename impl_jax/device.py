@@ -150,3 +150,10 @@ def peak_memory() -> int:
     if on_gpu():
         return device().memory_stats()["peak_bytes_in_use"]
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the system, had no more memory to give."""
+    words = str(error)
+    ours = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in words
+    return isinstance(error, MemoryError) or ours

@@ -139,7 +139,9 @@ def _once_forward(part, *saved):
 def _once_backward(part, saved, gradients):
     # behind the barrier, so that it is not computed before its gradient is there, and kept
     (weights, x, moments, kept), d = jax.lax.optimization_barrier((saved, gradients[0]))
-    _, pullback = jax.vjp(lambda weights, x: forward(part, weights, x, moments, kept)[0], weights, x)
+    _, pullback = jax.vjp(
+        lambda weights, x: forward(part, weights, x, moments, kept)[0], weights, x
+    )
     return *pullback(d), None, None
 
 

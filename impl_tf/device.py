@@ -137,3 +137,8 @@ def peak_memory() -> int:
     if on_gpu():
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the system, had no more memory to give."""
+    return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)

@@ -56,7 +56,9 @@ def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
             x_again = tf.where(late == late, x, x * tf.cast(late, x.dtype))
             with tf.GradientTape() as tape:
                 tape.watch([x_again, *values])
-                again, _ = forward(part, dict(zip(names, values, strict=True)), x_again, moments, kept)
+                again, _ = forward(
+                    part, dict(zip(names, values, strict=True)), x_again, moments, kept
+                )
             return tape.gradient(again, [x_again, *values], d, tf.UnconnectedGradients.ZERO)
 
         return (y, *new.values()), backward

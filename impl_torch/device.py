@@ -183,3 +183,10 @@ def peak_memory() -> int:
     if on_gpu():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the system, had no more memory to give."""
+    words = str(error)
+    on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in words
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or on_cpu

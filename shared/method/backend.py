@@ -17,10 +17,21 @@ from shared.method.scoring import States
 from shared.method.views import Views
 from shared.method.walks import Walks
 from shared.network.weights import Checkpoint, Weights
+from shared.run.memory import give_back, note_import
 from shared.run.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_config
 
 DEFAULT = BackendSpec(
-    "torch", "auto", "float32", "auto", threads=0, chunk=64, steps=16, memory=None, recompute=False, python=None, environment={}
+    "torch",
+    "auto",
+    "float32",
+    "auto",
+    threads=0,
+    chunk=64,
+    steps=16,
+    memory=None,
+    recompute=False,
+    python=None,
+    environment={},
 )
 
 
@@ -80,11 +91,14 @@ class Backend(Protocol):
 
     def peak_memory(self) -> int: ...
 
+    def out_of_memory(self, error: BaseException) -> bool: ...
+
 
 def compiled_once(make: Callable) -> Callable:
     """`make`(run, settings), a run's compiled calls, but made once for all runs whose calls are alike.
 
-    They are where network, views, optimiser, settings and recomputation are; the seed and whatever else a run says plays no part.
+    They are where network, views, optimiser, settings and recomputation are; the seed and whatever else a run says plays
+    no part.
     """
     made: dict[str, Any] = {}
 
@@ -114,6 +128,9 @@ def open_backend(spec: BackendSpec) -> Backend:
         with suppress_stderr():
             backend = cast(Backend, import_module(f"impl_{spec.name}"))
             backend.configure(spec)
+        note_import()
+        if spec.memory is not None:
+            give_back()
     except ImportError as error:
         missing = f"the backend {spec.name} cannot be imported ({error})"
         raise ValueError(

@@ -47,10 +47,7 @@ def recomputed_parts(run: RunSpec) -> tuple[Network, ...]:
 def kept_layers(network: Network) -> set[str]:
     """The activations that the gradients of a network's layers are made of, by name."""
     by_input = {
-        each
-        for layer in network
-        if isinstance(layer.operation, BY_INPUT)
-        for each in layer.inputs
+        each for layer in network if isinstance(layer.operation, BY_INPUT) for each in layer.inputs
     }
     return by_input | {layer.name for layer in network if isinstance(layer.operation, BY_OUTPUT)}
 
@@ -98,6 +95,18 @@ def plain_peak(network: Network, start: Shape) -> int:
         waiting += part.kept
         most = max(most, waiting + part.moving)
     return most
+
+
+def peak_of(network: Network, start: Shape) -> int:
+    """The most numbers that are in memory during a backward pass which computes each of its `segments` anew."""
+    parts, sizes = parts_of(network, start), activations(network, start)
+    ends = {segment[-1].name for segment in segments(network, start)}
+    groups: list[list[Part]] = [[]]
+    for part in parts:
+        groups[-1].append(part)
+        if part.layers[-1].name in ends:
+            groups.append([])
+    return peak(tuple(joined(tuple(group)) for group in groups if group), sizes)
 
 
 @cache

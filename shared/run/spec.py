@@ -109,7 +109,9 @@ class BackendSpec:
     threads: int  # 0: every core this process may use
     chunk: int  # galaxies in one pass of prediction; the last one is padded. Another chunk rounds otherwise
     steps: int  # training steps in one call into the framework
-    memory: str | None  # 512MB, 2GB: the most to take beyond the framework itself; null: whatever it takes
+    memory: (
+        str | None
+    )  # 512MB, 2GB: the most to take beyond the framework itself; null: whatever it takes
     recompute: bool  # the backward pass computes activations anew instead of keeping them: the same, slower
     python: str | None  # the interpreter of the child process; null: this one
     environment: dict[str, str]  # set before the framework is imported

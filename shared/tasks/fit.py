@@ -9,6 +9,7 @@ from shared.data.prepare import prepare as prepare_store
 from shared.data.split import split
 from shared.method.batches import batch_size
 from shared.method.ensemble import open_networks
+from shared.method.memory import memory_record
 from shared.method.training import best_step
 from shared.method.training import fit as train
 from shared.network.weights import TRAINED_WITH, parameters, save_weights
@@ -73,6 +74,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
         "sample_seconds": seconds,
         "sampled_galaxies": len(rows),
         "peak_memory_bytes": backend.peak_memory(),
+        "memory": memory_record(backend, run, batch, history.memory),
         **measured,
         "summary": f"trained at {speed:.0f} images/s; {summarise(measured.get('test'))}",
     }
