@@ -23,6 +23,8 @@ def configure(spec: BackendSpec) -> None:
         check_gpu()
     fast = spec.precision in ("tf32", "bfloat16")
     tf.config.experimental.enable_tensor_float_32_execution(fast)
+    # it reorders products and sums as their surroundings allow, so that what is computed twice would differ
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     if on_gpu():
         tf.config.experimental.enable_op_determinism()
 

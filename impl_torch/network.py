@@ -1,7 +1,6 @@
 """A network's layers, one after the other; weights and moments have shared names, and this framework's layout."""
 
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from shared.network import interpreter
 from shared.network.network import Model, Network
@@ -44,8 +43,10 @@ def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict
 
 def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
     """`forward` of a part of a network, whose activations the backward pass computes anew instead of keeping them."""
-    arrays, flags = (part, weights, x, moments, kept), {"use_reentrant": False}
-    return checkpoint(forward, *arrays, **flags, preserve_rng_state=False)  # keys are all there is
+    # not by torch.utils.checkpoint, which keeps what it computed anew until the end: more than without it
+    names, found = [*weights], {}
+    y = _Once.apply(part, names, moments, kept, found, x, *weights.values())
+    return y, found
 
 
 def activations(network: Network, weights: dict, x, moments: dict | None, kept: dict) -> dict:
@@ -68,3 +69,27 @@ def compute(step: Network, weights: dict, moments: dict | None, kept, *arrays):
         return layers.conv_relu_pool(operation, pool, weights, *arrays), {}
     result = getattr(layers, function(operation))(operation, weights, given, *arrays)
     return result if isinstance(operation, BatchNorm) else (result, {})
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, part, names, moments, kept, found, x, *values):
+        y, new = forward(part, dict(zip(names, values, strict=True)), x, moments, kept)
+        found.update(new)
+        ctx.save_for_backward(x, *values)
+        ctx.rest = part, names, moments, kept, torch.is_autocast_enabled(x.device.type)
+        return y
+
+    @staticmethod
+    def backward(ctx, d):
+        part, names, moments, kept, mixed = ctx.rest
+        needed = ctx.needs_input_grad[-1 - len(names) :]
+        x, *values = (
+            array.detach().requires_grad_(wanted)
+            for array, wanted in zip(ctx.saved_tensors, needed, strict=True)
+        )
+        with torch.enable_grad(), torch.autocast(x.device.type, compute_type(), enabled=mixed):
+            y, _ = forward(part, dict(zip(names, values, strict=True)), x, moments, kept)
+        wanted = [array for array in (x, *values) if array.requires_grad]
+        found = iter(torch.autograd.grad(y, wanted, d))
+        return *[None] * 5, *(next(found) if one else None for one in needed)

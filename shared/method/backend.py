@@ -97,7 +97,7 @@ class Backend(Protocol):
 def compiled_once(make: Callable) -> Callable:
     """`make`(run, settings), a run's compiled calls, but made once for all runs whose calls are alike.
 
-    They are where network, views, optimiser, settings and recomputation are; the seed and whatever else a run says plays
+    They are where network, views, optimiser, settings and recomputation are; the seed, and what else a run says, plays
     no part.
     """
     made: dict[str, Any] = {}

@@ -94,8 +94,10 @@ def _lessened(run: RunSpec) -> Iterator[RunSpec]:
 def _ways_out(run: RunSpec, batch: int, most: int) -> str:
     """What else would help, which is the user's to choose as it decides the result."""
     for shards in range(shard_count(run.training, batch) + 1, batch + 1):
+        if batch % shards or run.training.batch_size % shards:
+            continue
         less = replace(run, training=replace(run.training, shards=shards))
-        if batch % shards == 0 and training_need(less, batch) <= most:
+        if training_need(less, batch) <= most:
             first = f"set training.shards={shards} (other last bits)"
             break
     else:
