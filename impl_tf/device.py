@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from shared.method.batches import Cutouts
+from shared.run.cards import check_precision, old_card
 from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -41,8 +42,12 @@ def check_gpu() -> None:
     except (RuntimeError, tf.errors.OpError) as error:
         card = tf.config.experimental.get_device_details(cards[0]).get("device_name", "the GPU")
         raise ValueError(
-            f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {fix}"
+            f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {fix}; "
+            f"{old_card('tf')}"
         ) from error
+    details = tf.config.experimental.get_device_details(cards[0])
+    name, known = details.get("device_name", "the GPU"), details.get("compute_capability")
+    check_precision(settings().precision, name, known)
 
 
 def settings() -> BackendSpec:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from shared.method.batches import Cutouts
+from shared.run.cards import check_precision, old_card
 from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -45,8 +46,12 @@ def check_gpu() -> None:
     except RuntimeError as error:
         card = torch.cuda.get_device_name()
         raise ValueError(
-            f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {fix}"
+            f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {fix}; "
+            f"{old_card('torch')}"
         ) from error
+    check_precision(
+        settings().precision, torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    )
 
 
 def settings() -> BackendSpec:

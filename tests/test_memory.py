@@ -13,6 +13,7 @@ from shared.method import memory
 from shared.method.training import fit
 from shared.network.memory import peak_of, plain_peak, recomputed_parts, segments
 from shared.network.model import model_of
+from shared.run.cards import check_precision
 from shared.run.config import identity
 from shared.run.spec import RunSpec, from_config, parse_size, to_config
 from trizoo import compose
@@ -187,3 +188,12 @@ def test_no_shard_is_larger_where_less_memory_is_asked_for():
     run = run_of_network("w20", "training.batch_size=256", "model.image_size=128")
     less = memory.within_memory(memory.with_backend(run, memory="2GB"), 256)
     assert replace(less, backend=run.backend) == run
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_cards_without_the_units_refuse_a_precision(precision):
+    with pytest.raises(ValueError, match=r"MX230 has compute capability 6\.1.*precision=float32"):
+        check_precision(precision, "MX230", (6, 1))
+    check_precision(precision, "A100", (8, 0))
+    check_precision(precision, "a card that does not say", None)
+    check_precision("float32", "MX230", (6, 1))

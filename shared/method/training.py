@@ -13,6 +13,7 @@ from shared.method.batches import Cutouts, Labelled, Plan, batch_size
 from shared.method.ensemble import draw_plans
 from shared.method.memory import lessened_again, said, within_memory
 from shared.network.weights import (
+    PARTS,
     Checkpoint,
     first_checkpoint,
     load_checkpoint,
@@ -96,7 +97,7 @@ def calls(
             following = planned(at + steps, lesser.backend.steps)
             if following is not None and run.training.members == 1:
                 images.prefetch(following.rows)
-            kept = backend.export_checkpoint(state)
+            kept = copied(backend.export_checkpoint(state))
             try:
                 state, found = backend.train_steps(state, images, plan)
             except Exception as error:
@@ -118,6 +119,13 @@ def calls(
             )
         chosen = [lesser.backend.recompute, min(lesser.backend.steps, length)]
         yield Call(state, losses, start + len(losses), time.perf_counter() - begun, chosen)
+
+
+def copied(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint whose arrays are its own, not those that training changes in place."""
+    parts = {part: getattr(checkpoint, part) for part in PARTS}
+    own = {part: {name: np.array(value) for name, value in parts[part].items()} for part in parts}
+    return checkpoint._replace(**own)
 
 
 def fit(
