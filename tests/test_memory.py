@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fake import Fake, Stopped, galaxies, noise, run_of
 from own_process import run_script
+from quick import only
 from train_networks import NARROW
 
 from shared.method import memory
@@ -15,7 +16,7 @@ from shared.network.memory import peak_of, plain_peak, recomputed_parts, segment
 from shared.network.model import model_of
 from shared.run.cards import check_precision
 from shared.run.config import identity
-from shared.run.spec import RunSpec, from_config, parse_size, to_config
+from shared.run.spec import BACKENDS, RunSpec, from_config, parse_size, to_config
 from trizoo import compose
 
 NETWORKS = ("w20", "resnet18", "convnext_atto")
@@ -49,9 +50,20 @@ print(json.dumps([trained([*words, f"backend.recompute={again}"]) for again in (
 """
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["torch", "jax", "tf"])
+CASES = [
+    (name, precision, network)
+    for name in BACKENDS
+    for precision in ("float32", "float64")
+    for network in NETWORKS
+]
+QUICK = [
+    ("torch", "float32", "resnet18"),
+    ("jax", "float32", "convnext_atto"),
+    ("tf", "float32", "w20"),
+]
+
+
+@pytest.mark.parametrize(("name", "precision", "network"), only(QUICK, *CASES))
 def test_what_is_computed_anew_is_the_same_to_the_last_bit(name, precision, network):
     words = ["task=fit", f"backend={name}", f"backend.precision={precision}", f"model={network}"]
     words += ["backend.threads=1", "training.batch_size=8", "training.shards=2"]
