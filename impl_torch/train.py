@@ -1,6 +1,6 @@
 """Training: Adam on the votes' likelihood, many steps in one call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from shared.method.backend import compiled_once
 from shared.method.batches import Batch, Cutouts, Plan, shard_count, shard_of
 from shared.method.fine_tuning import layer_of, tuning_of
 from shared.method.likelihood import likelihood_of
+from shared.network.memory import recomputed_parts
 from shared.network.model import model_of
 from shared.network.network import UNITS, Model, momenta
 from shared.network.weights import Checkpoint, Weights
@@ -30,6 +31,7 @@ from .network import activations, answer_logits, encode, encoder_activations, ma
 from .predict import sample_chunk
 from .views import apply_views
 from .weights import export_arrays, import_arrays
+from .workers import gather, together, worker_count
 
 
 @dataclass
@@ -57,13 +59,16 @@ def init(run: RunSpec, start: Checkpoint) -> State:
 @compiled_once
 def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     """The calls of every run that is like this one; weights and moments are their arguments."""
-    model = model_of(run.model)
+    model, segments = model_of(run.model), recomputed_parts(run)
     # all but this is left as it is: unrolled, Threefry's rounds keep the compiler busy without end
-    encoded = maybe_compile(lambda *arrays: encode(model, *arrays))
+    encoded = maybe_compile(lambda *arrays: encode(model, (), *arrays))
+    learned = (
+        maybe_compile(lambda *arrays: encode(model, segments, *arrays)) if segments else encoded
+    )
 
     def steps(weights, first, second, moments, *arrays):
         losses = [
-            step(run, encoded, weights, first, second, moments, Batch(*batch))
+            step(run, learned, weights, first, second, moments, Batch(*batch))
             for batch in zip(*arrays, strict=True)
         ]
         return torch.stack(losses)
@@ -79,9 +84,9 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
 
     program = torch.inference_mode()
     return {
-        "steps": capture_graph(steps, 4),
+        "steps": together(capture_graph, steps, 4),
         "gradients": lambda weights, moments, *batch: loss_and_gradients(
-            run, encoded, weights, moments, Batch(*batch)
+            run, learned, weights, moments, Batch(*batch)
         )[:2],
         "sample": program(capture_graph(sample, 2)),
         "seen": program(shown),
@@ -160,7 +165,7 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
     They are sums over the batch's shards, added in their order whatever computes them; moments are the shards' mean.
     """
-    size = batch.images.shape[0]
+    size = worker_count() * batch.images.shape[0]
     count, trained = shard_count(run.training, size), tuning_of(run.model, run.training).rates
     total = over_shards(lambda shard: sums(run, encoded, weights, moments, shard), batch, count)
     gradients = {name: total[name] / size for name in trained}
@@ -169,14 +174,26 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
 
 def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
-    """The `sums` of each of so many shards of a batch, by name, added in their order."""
+    """The `sums` of each of so many shards of a batch, by name, added in their order, whichever worker has them."""
     total: dict = {}
-    for number in range(count):
-        found = sums(shard_of(batch, number, count))
+    for found in _each_shard(sums, batch, count):
         values = [*found.values()]
         values = torch._foreach_add([*total.values()], values) if total else values
         total = dict(zip(found, values, strict=True))
     return total
+
+
+def _each_shard(sums: Callable, batch: Batch, count: int) -> Iterator[dict]:
+    """The `sums` of each of so many shards, in their order, whichever worker has them."""
+    own = count // worker_count()
+    each = (sums(shard_of(batch, number, own)) for number in range(own))
+    if own == count:
+        yield from each
+    else:
+        parts = [*each]
+        found = gather({name: torch.stack([part[name] for part in parts]) for name in parts[0]})
+        for number in range(count):
+            yield {name: values[number] for name, values in found.items()}
 
 
 def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: Batch) -> dict:

@@ -17,10 +17,23 @@ from shared.method.scoring import States
 from shared.method.views import Views
 from shared.method.walks import Walks
 from shared.network.weights import Checkpoint, Weights
+from shared.run.memory import give_back, note_import
 from shared.run.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_config
 
 DEFAULT = BackendSpec(
-    "torch", "auto", "float32", "auto", threads=0, chunk=64, steps=16, python=None, environment={}
+    "torch",
+    "auto",
+    "float32",
+    "auto",
+    threads=0,
+    chunk=64,
+    steps=16,
+    memory=None,
+    recompute=False,
+    python=None,
+    environment={},
+    workers=1,
+    address=None,
 )
 
 
@@ -80,18 +93,21 @@ class Backend(Protocol):
 
     def peak_memory(self) -> int: ...
 
+    def out_of_memory(self, error: BaseException) -> bool: ...
+
 
 def compiled_once(make: Callable) -> Callable:
     """`make`(run, settings), a run's compiled calls, but made once for all runs whose calls are alike.
 
-    They are where network, views, optimiser and settings are; the seed and whatever else a run says plays no part.
+    They are where network, views, optimiser, settings and recomputation are; the seed, and what else a run says, plays
+    no part.
     """
     made: dict[str, Any] = {}
 
     @wraps(make)
     def shared(run: RunSpec, settings: BackendSpec) -> Any:
         parts = (run.model, run.augmentation, run.training, settings)
-        name = digest([*map(to_config, parts), likelihood_of(run)], 64)
+        name = digest([*map(to_config, parts), likelihood_of(run), run.backend.recompute], 64)
         if name not in made:
             made[name] = make(run, settings)
         return made[name]
@@ -110,16 +126,26 @@ def open_backend(spec: BackendSpec) -> Backend:
 
     Raises ValueError, with the fix, if it cannot be imported or has not the device that `spec` wants.
     """
+    backend = import_backend(spec.name)
+    with suppress_stderr():
+        backend.configure(spec)
+    if spec.memory is not None:
+        give_back()
+    return backend
+
+
+def import_backend(name: str) -> Backend:
+    """The package of the framework called `name`; ValueError, with the fix, if it cannot be imported."""
     try:
         with suppress_stderr():
-            backend = cast(Backend, import_module(f"impl_{spec.name}"))
-            backend.configure(spec)
+            backend = cast(Backend, import_module(f"impl_{name}"))
+        note_import()
+        return backend
     except ImportError as error:
-        missing = f"the backend {spec.name} cannot be imported ({error})"
+        missing = f"the backend {name} cannot be imported ({error})"
         raise ValueError(
-            f"{missing}; install trizoo[{spec.name}], or set backend.python to an interpreter that has it"
+            f"{missing}; install trizoo[{name}], or set backend.python to an interpreter that has it"
         ) from error
-    return backend
 
 
 @contextmanager

@@ -34,7 +34,7 @@ HAS_FIT = (
     "augmentation",
     "training.members",
 )
-HAS_FIT += ("backend", "~backend.steps")
+HAS_FIT += ("backend", "~backend.steps", "~backend.recompute")
 SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
 SAMPLED += ("~posterior.format", "~posterior.columns")
 USES = {
@@ -74,12 +74,14 @@ USES = {
         ),
         *("augmentation", "training", "~training.batch_size", "~training.validate_every"),
         *("~training.checkpoint_every", "mode", "posterior.samples", "acquisition", "bench"),
+        *("~backend.workers", "~backend.address"),
     ),
     "conform": (
         *("seed", "backend", "model", "~model.encoder", "augmentation", "training", "mode"),
         "dataset.crop",
         *("dataset.questions", "dataset.leads"),
         *("question", "positive", "questions", "likelihood", "conform"),
+        *("~backend.workers", "~backend.address"),
     ),
     "kit": ("seed",),
     "export": (
@@ -97,6 +99,10 @@ ALWAYS += ("backend.threads", "backend.python", "backend.environment")
 ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read
     "dataset.stores",
     "backend.python",
+    "backend.workers",
+    "backend.address",
+    "backend.memory",
+    "backend.recompute",
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",

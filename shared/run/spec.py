@@ -87,6 +87,18 @@ def file_name(name: str, value: str) -> None:
         )
 
 
+def parse_size(name: str, value: str) -> int:
+    """The bytes that `value` says, such as 512MB or 1.5 GiB; ValueError for what says none."""
+    units = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(MB|GB|MiB|GiB)", value)
+    size = round(float(found[1]) * units[found[2]]) if found else 0
+    if size < 1:
+        raise ValueError(
+            f"{name} is {value!r}; give a number and {', '.join(units)}, such as 512MB or 2GB, or null"
+        )
+    return size
+
+
 @dataclass(frozen=True)
 class BackendSpec:
     """Which framework, where, and how exactly."""
@@ -100,8 +112,18 @@ class BackendSpec:
     threads: int  # 0: every core this process may use
     chunk: int  # galaxies in one pass of prediction; the last one is padded. Another chunk rounds otherwise
     steps: int  # training steps in one call into the framework
+    memory: (
+        str | None
+    )  # 512MB, 2GB: the most to take beyond the framework itself; null: whatever it takes
+    recompute: bool  # the backward pass computes activations anew instead of keeping them: the same, slower
     python: str | None  # the interpreter of the child process; null: this one
     environment: dict[str, str]  # set before the framework is imported
+    workers: (
+        int  # processes that share the work, each with `threads` of its own; the result is the same
+    )
+    address: (
+        str | None
+    )  # HOST:PORT where workers of other machines join; null: all are started on this one
 
     def __post_init__(self):
         one_of("backend.name", self.name, BACKENDS)
@@ -111,6 +133,18 @@ class BackendSpec:
         at_least("backend.threads", self.threads, 0)
         at_least("backend.chunk", self.chunk, 1)
         at_least("backend.steps", self.steps, 1)
+        at_least("backend.workers", self.workers, 1)
+        if self.address is not None and not re.fullmatch(r"[^\s/]+:[1-9]\d{0,4}", self.address):
+            raise ValueError(
+                f"backend.address is {self.address}; it must be HOST:PORT, such as node7:29400"
+            )
+        if self.workers > 1 and (self.name, self.compiled) in (("jax", "eager"), ("tf", "full")):
+            raise ValueError(
+                f"backend.compiled is {self.compiled}, by which {self.name} cannot share work; set "
+                "backend.compiled=auto or backend.workers=1"
+            )
+        if self.memory is not None:
+            parse_size("backend.memory", self.memory)
         for name in filter(credentials.names_secret, self.environment):
             raise ValueError(
                 f"backend.environment sets {name}, a secret, which the run's record would keep; "
@@ -457,7 +491,8 @@ class TrainingSpec:
     weight_decay: float
     layer_decay: float  # what the rate of each block is, in that of the block after it; the head has the whole rate
     clip: float | None  # the largest norm of all gradients together; null: any
-    # all | head | last:N, the head and the N blocks before it | a regular expression of names of weights
+    # all | head: what comes after the units | last:N, the head, a norm of the units and the N blocks before it |
+    # a regular expression of names of weights
     trainable: str
     # the parts of a batch, whose gradients are added in their order, whatever computes them; null: the most of 8, 4, 2
     # and 1 that leave 32 galaxies or more in each. Batch norms have moments of their own in each
@@ -490,6 +525,13 @@ class TrainingSpec:
             raise ValueError(
                 f"training.layer_decay is {self.layer_decay}; it must be above 0 and at most 1 (all rates alike)"
             )
+        try:
+            re.compile(self.trainable)
+        except re.error as error:
+            raise ValueError(
+                f"training.trainable is {self.trainable!r}, which is no regular expression ({error}); give all, head, "
+                "last:N or a pattern of names of weights, such as stage3|units|answer"
+            ) from error
         if self.clip is not None and not self.clip > 0:
             raise ValueError(
                 f"training.clip is {self.clip}; it must be above 0, or null for no limit"
@@ -510,6 +552,17 @@ class TrainingSpec:
         in_unit("training.beta2", self.beta2)
         one_of("training.epsilon_form", self.epsilon_form, ("textbook", "hat"))
         one_of("training.moments", self.moments, ("batch", "frozen"))
+
+
+LEAST = 32  # galaxies of a shard, unless a run says otherwise
+
+
+def shard_count(spec: TrainingSpec, galaxies: int) -> int:
+    """Into how many shards a batch is cut: consecutive galaxies, as many in each."""
+    if spec.shards is not None:
+        return spec.shards if galaxies % spec.shards == 0 else 1
+    fitting = (count for count in (8, 4, 2) if galaxies % count == 0 and galaxies // count >= LEAST)
+    return next(fitting, 1)
 
 
 @dataclass(frozen=True)
@@ -720,6 +773,8 @@ class RunSpec:
         if self.posterior.method == "laplace" and uses(self.task.name, "posterior.method"):
             self._check_laplace()
         members, task = self.training.members, self.task.name
+        if task in ("fit", "active"):
+            self._check_workers()
         if self.model.channels > self.dataset.channels and uses(task, "dataset.channels"):
             raise ValueError(
                 f"model.channels is {self.model.channels}, but dataset.channels is {self.dataset.channels}, so that "
@@ -759,6 +814,20 @@ class RunSpec:
             raise ValueError(
                 f"training.members is {members}; {task} is of one network: that of a fit with training.members=1, "
                 "whose seed may be that of a member (seed, seed + 1, ...)"
+            )
+
+    def _check_workers(self) -> None:
+        workers, galaxies = self.backend.workers, self.training.batch_size
+        if (shards := shard_count(self.training, galaxies)) % workers:
+            fitting = [n for n in range(workers, galaxies + 1, workers) if galaxies % n == 0]
+            fix = (
+                f"set training.shards={fitting[0]}"
+                if fitting
+                else f"make training.batch_size a multiple of {workers} and set training.shards={workers}"
+            )
+            raise ValueError(
+                f"backend.workers is {workers}, but a batch of {galaxies} galaxies is cut into {shards} shards, which "
+                f"so many cannot share; {fix}, or backend.workers to what divides {shards}"
             )
 
     def _check_laplace(self) -> None:

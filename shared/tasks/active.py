@@ -13,8 +13,9 @@ from shared.method.acquisition import needs
 from shared.method.active import Answers, initial, rounds
 from shared.method.batches import Labelled
 from shared.method.ensemble import open_networks
+from shared.method.feature_store import encoded_once, frozen_features
 from shared.method.pool import Galaxies
-from shared.method.start import origin
+from shared.method.start import origin, start_of
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
 from shared.run.spec import RunSpec
@@ -36,6 +37,11 @@ def active(run: RunSpec, folder: Path) -> dict:
     if not len(galaxies.labelled.rows):
         return {"waiting": waiting(run, folder, 0, run.acquisition.initial)}
     backend, images = open_networks(run), cutouts(run, store)
+    features = None
+    if encoded_once(run):
+        needed = np.unique(np.concatenate([part.rows for part in galaxies.parts]))
+        given = (backend, run, start_of(run), images, store.folder, needed)
+        images, features = frozen_features(*given)
     done = list(rounds(backend, run, images, galaxies, folder, answers))
     last = done[-1]
     if last["number"] < run.acquisition.rounds:
@@ -47,6 +53,7 @@ def active(run: RunSpec, folder: Path) -> dict:
     results = {
         "store": str(store.folder),
         **begun,
+        **({"features": features} if features else {}),
         "rounds": [round_record(store, entry) for entry in done],
         "peak_memory_bytes": backend.peak_memory(),
         "summary": f"{last['labelled']} galaxies labelled; {summarise(last['test'])}; "

@@ -13,9 +13,11 @@ from shared.data.split import split
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled, batch_size
 from shared.method.ensemble import open_networks
+from shared.method.feature_store import encoded_once, frozen_features
 from shared.method.honesty import sentence
 from shared.method.laplace_sampling import last_layers, save_layers, with_laplace
-from shared.method.start import origin
+from shared.method.memory import memory_record
+from shared.method.start import origin, start_of
 from shared.method.training import best_step
 from shared.method.training import fit as train
 from shared.network.preprocessing import shown
@@ -50,6 +52,18 @@ def fit(run: RunSpec, folder: Path) -> dict:
             return None
         return validation_loss(backend, run, state, images, part)
 
+    all_galaxies = run.posterior.galaxies == "all"
+    rows = (
+        np.arange(len(hashes))
+        if all_galaxies
+        else np.flatnonzero(split(store.split_ids, run.split) == "test")
+    )
+    features = None
+    if encoded_once(run):
+        looked_at = [rows, parts["train"].rows, parts["validation"].rows]
+        needed = np.unique(np.concatenate(looked_at))
+        given = (backend, run, start_of(run), images, store.folder, needed)
+        images, features = frozen_features(*given)
     state, history = train(backend, run, images, parts["train"], validate, folder)
     write_split(store, parts, folder)
     weights = backend.export_weights(state) | {TRAINED_WITH: np.sort(parts["train"].hashes)}
@@ -66,12 +80,6 @@ def fit(run: RunSpec, folder: Path) -> dict:
         losses.loc[step - 1, "validation_loss"] = loss
     write_whole(folder / "losses.parquet", lambda beside: losses.to_parquet(beside, index=False))
 
-    all_galaxies = run.posterior.galaxies == "all"
-    rows = (
-        np.arange(len(hashes))
-        if all_galaxies
-        else np.flatnonzero(split(store.split_ids, run.split) == "test")
-    )
     in_training = np.isin(rows, parts["train"].rows)
     held_out = {name: parts[name] for name in ("validation", "test")}
     measured, seconds = write_catalogue(
@@ -89,6 +97,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
         "galaxies": {name: len(part.rows) for name, part in parts.items()},
         "parameters": run.training.members * parameters(run.model),
         "steps": len(history.losses),
+        **({"features": features} if features else {}),
         **({"best_step": best_step(history.validation)} if run.training.patience else {}),
         "train_seconds": sum(spent for _, spent in history.seconds),
         "first_call_seconds": history.seconds[0][1],
@@ -96,8 +105,9 @@ def fit(run: RunSpec, folder: Path) -> dict:
         "sample_seconds": seconds,
         "sampled_galaxies": len(rows),
         "peak_memory_bytes": backend.peak_memory(),
+        "memory": memory_record(backend, run, batch, history.memory),
         **measured,
-        "laplace": approximated,
+        **({"laplace": approximated} if approximated else {}),
         "honesty": honest,
         "summary": f"trained at {speed:.0f} images/s; {summarise(measured.get('test'))}; {sentence(run, honest)}",
     }

@@ -6,6 +6,7 @@ import numpy as np
 
 from shared.data.prepare import prepare as prepare_store
 from shared.method.ensemble import open_networks
+from shared.method.feature_store import known_features
 from shared.method.laplace_sampling import with_posterior
 from shared.network.weights import fitted
 from shared.output.formats import check_formats
@@ -27,6 +28,7 @@ def predict(run: RunSpec, folder: Path) -> dict:
     state = backend.init(run, start)
     ids = store.galaxies["id"]
     hashes, rows = galaxy_hash(ids), np.arange(len(ids))
+    images = known_features(backend, run, start, images, store.folder, rows) or images
     in_training = learned_from(path, hashes)
     parts = voted(run, store, hashes, in_training)
     measured, seconds = write_catalogue(
