@@ -420,6 +420,13 @@ def test_an_ensemble_has_last_layers_of_each_member(place):
     assert table(predict(place, "ensembles", folder)) == table(folder)
 
 
+def test_features_that_are_kept_are_those_of_the_last_layers(place):
+    words = ("training.trainable=head", "training.members=2")
+    folder, told = fit(place, "frozen", *words)
+    assert told["features"] is not None
+    assert table(predict(place, "from-features", folder)) == table(folder)
+
+
 def test_calibrate_is_of_the_same_posterior(fitted, place):
     single, before = fitted
     folder, told = here(place, "calibrate", "calibrated", f"weights={single}", *SMALL[:2])

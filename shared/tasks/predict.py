@@ -24,11 +24,12 @@ def predict(run: RunSpec, folder: Path) -> dict:
     path, start = fitted(run)
     store = prepare_store(run.dataset)
     check_formats(run.posterior.format, store.galaxies)
-    backend, images = with_posterior(open_networks(run), run, path), cutouts(run, store)
+    backend, images = open_networks(run), cutouts(run, store)
     state = backend.init(run, start)
     ids = store.galaxies["id"]
     hashes, rows = galaxy_hash(ids), np.arange(len(ids))
     images = known_features(backend, run, start, images, store.folder, rows) or images
+    backend = with_posterior(backend, run, path)
     in_training = learned_from(path, hashes)
     parts = voted(run, store, hashes, in_training)
     measured, seconds = write_catalogue(
