@@ -420,6 +420,47 @@ def kills() -> list[list[str]]:
     return rows
 
 
+def posteriors() -> list[list[str]]:
+    """Dropout beside a last layer by Laplace, on test galaxies: `experiment=posteriors`."""
+    rows = [
+        [
+            "posterior",
+            "test NLL",
+            "RMSE",
+            "votes in 90 % intervals",
+            "true fractions in 90 % intervals",
+            "verdicts",
+        ]
+    ]
+    runs = read_runs(RECORDS / "posteriors")
+    for method in ("dropout", "laplace"):
+        some = [run for run in runs if run.at("run.posterior.method") == method]
+        asked = [next(iter(run.at("results.test.tree.questions").values())) for run in some]
+        votes = [[*one["answers"].values()][-1]["votes_coverage"] for one in asked]
+        expected, observed = (
+            100 * np.mean([one[side] for one in votes]) for side in ("expected", "observed")
+        )
+        verdicts = [run.at("results.honesty.verdict") for run in some]
+        rows.append(
+            [
+                f"`{method}`",
+                mean_and_interval([run.at("results.test.log_score") for run in some]),
+                mean_and_interval([run.at("results.test.rmse") for run in some]),
+                f"{observed:.1f} %, {expected:.1f} % expected",
+                f"{100 * np.mean([one['truth']['observed'] for one in asked]):.1f} %",
+                ", ".join(f"{verdicts.count(name)} {name}" for name in dict.fromkeys(verdicts)),
+            ]
+        )
+    return rows
+
+
+def posterior_cost() -> str:
+    """What last layers cost, in a sentence."""
+    runs = [run for run in read_runs(RECORDS / "posteriors") if run.at("results.laplace")]
+    shares = [run.at("results.laplace.seconds") / run.at("results.train_seconds") for run in runs]
+    return f"Last layers took {100 * max(shares):.0f} % of the time of training at most."
+
+
 def survey_cost() -> list[list[str]]:
     """What scoring a survey costs, against plain Python and against the network: `python -m benchmarks.acquisition`."""
     found = json.loads((RECORDS / "acquisition.json").read_text())
@@ -718,6 +759,7 @@ TABLES = {
         Made(networks, ("networks/networks.json",)),
         Made(frozen_features, ("features/features.json",)),
         Made(kills, ("kills/kills.json",)),
+        Made(posteriors, ("posteriors",)),
         Made(survey_cost, ("acquisition.json",)),
         Made(acquired, ("acquired",)),
         Made(surveys, ("surveys", "stores.json")),
@@ -733,7 +775,9 @@ TABLES = {
 }
 TEXTS = {
     made.make.__name__: made
-    for made in map(Made, (checks, conforms, likelihoods, speeds, row_in_words, tree_honesty))
+    for made in map(
+        Made, (checks, conforms, likelihoods, speeds, row_in_words, tree_honesty, posterior_cost)
+    )
 }
 
 
