@@ -153,7 +153,7 @@ def test_out_of_memory_goes_on_with_less_to_the_same_result(tmp_path, capsys):
     assert lessened.losses == history.losses
     assert lessened.validation == history.validation
     assert lessened.memory == [[0, True, 2]]
-    assert "out of memory at step 0" in capsys.readouterr().out
+    assert "out of memory at step 0" in capsys.readouterr().err
 
 
 def test_out_of_memory_with_nothing_left_to_lessen_is_one_error(tmp_path):
