@@ -5,6 +5,7 @@ it: threads, allocator and framework are settled before anything is imported, an
 """
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -18,8 +19,9 @@ from conf.compose import CONF, compose, hydra_words, key_of, run_all, with_fit
 from shared.run.config import check_used, uses
 from shared.run.errors import TRACEBACK, complain, open_streams
 from shared.run.launch import (
+    ALLOCATOR,
+    bind_cores,
     child_environment,
-    cores,
     end_with_parent,
     interrupt_once,
     parse_child,
@@ -47,6 +49,7 @@ examples:
   trizoo predict weights=outputs/fit/NAME dataset=folder dataset.images=photos
   trizoo -m fit backend=tf,torch,jax seed=0,1,2   a sweep: every combination, one after the other
   trizoo -m fit seed=0,1,2,3 hydra/launcher=parallel   two at once; never for timing
+  trizoo fit backend.workers=2 backend.threads=1  one run by two processes; docs/workers.md has many machines
   trizoo fit --cfg job                            show the run, do not do it
 
 A run that is done is not done twice (again=true does it anew); one that was stopped goes on where
@@ -67,6 +70,8 @@ def main(words: list[str] | None = None) -> int:
     try:
         if words[:1] == ["--run"] and len(words) > 1:
             status = run_here(Path(words[1]), *parse_child(words[2:]))
+        elif words[:1] and (address := re.fullmatch(r"--worker[= ](.+)", " ".join(words))):
+            status = be_worker(address[1])
         else:
             status = from_words(words)
         sys.stdout.flush()
@@ -108,6 +113,10 @@ def launch(config: dict, command: str) -> int:
     from shared.data.inputs import changed_since
 
     config = to_config(from_config(RunSpec, config))
+    if config["model"]["encoder"] is not None:
+        from shared.method.start import pinned
+
+        config = pinned(config)
     task = config["task"]["name"]
     python = shutil.which(config["backend"]["python"] or sys.executable)
     if python is None:
@@ -159,8 +168,7 @@ def do_here(folder: Path, command: str) -> int:
     run = from_config(RunSpec, config)
     made_of = inputs(config)  # before they are read: what changes from now on is seen later
     os.environ.update(settings(config["backend"]))
-    if run.backend.threads and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores(run.backend.threads))
+    bind_cores(config["backend"])
     outcome = getattr(import_module(TASKS[run.task.name].module), run.task.name)(run, folder)
     if waiting := outcome.get("waiting"):
         print(printable(waiting), flush=True)
@@ -179,6 +187,17 @@ def do_here(folder: Path, command: str) -> int:
         print(printable(summary))
     print(printable(f"done in {seconds:.1f} s: {folder}"), flush=True)
     return outcome.get("status", 0)
+
+
+def be_worker(address: str) -> int:
+    """Be a worker of a run that waits at `address`, HOST:PORT; the exit status."""
+    from shared.method.crew import work
+    from shared.method.workers import follow
+
+    if not os.environ.keys() >= ALLOCATOR.keys():  # read once, when a process starts
+        words = [sys.executable, *program(), f"--worker={address}"]
+        os.execve(sys.executable, words, ALLOCATOR | dict(os.environ))
+    return work(address, follow)
 
 
 def run_one(config: dict, overrides: list[str], named: list[str]) -> int:

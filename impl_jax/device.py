@@ -33,7 +33,7 @@ def check_gpu() -> None:
     """Raise ValueError, with the fix, unless the framework can compute on a GPU."""
     fix = "set backend.device=cpu, or backend.python to an interpreter whose JAX has CUDA"
     try:
-        card = jax.devices("gpu")[0]
+        card = jax.local_devices(backend="gpu")[0]
     except RuntimeError as error:
         raise ValueError(f"JAX {jax.__version__} finds no GPU; {fix}") from error
     try:
@@ -65,7 +65,7 @@ def on_gpu() -> bool:
 
 def device():
     """The device that arrays are put on."""
-    return jax.devices("gpu" if on_gpu() else "cpu")[0]
+    return jax.local_devices(backend="gpu" if on_gpu() else "cpu")[0]
 
 
 def number_type():

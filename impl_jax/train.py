@@ -33,6 +33,7 @@ from .network import activations, answer_logits, encode, encoder_activations, ma
 from .predict import sample_chunk
 from .views import apply_views
 from .weights import export_arrays, import_arrays
+from .workers import gather, together, worker_count
 
 
 @dataclass
@@ -79,11 +80,13 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
         return sample_chunk(run, units, weights, moments, *arrays)
 
     return {
-        "steps": capture_graph(steps, 4),
-        "gradients": maybe_compile(
+        "steps": together(capture_graph, steps, 4),
+        "gradients": together(
+            capture_graph,
             lambda weights, moments, *batch: loss_and_gradients(
                 run, learned, weights, moments, Batch(*batch)
-            )[:2]
+            )[:2],
+            2,
         ),
         "sample": maybe_compile(sample),
         "seen": maybe_compile(shown),
@@ -162,7 +165,7 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
     They are sums over the batch's shards, added in their order whatever computes them; moments are the shards' mean.
     """
-    size = batch.images.shape[0]
+    size = worker_count() * batch.images.shape[0]
     count, trained = shard_count(run.training, size), tuning_of(run.model, run.training).rates
     total = over_shards(lambda shard: sums(run, encoded, weights, moments, shard), batch, count)
     gradients = {name: total[name] / size for name in trained}
@@ -171,23 +174,26 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
 
 def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
-    """The `sums` of each of so many shards of a batch, by name, added in their order."""
+    """The `sums` of each of so many shards of a batch, by name, added in their order, whichever worker has them."""
     if count == 1:
         return sums(batch)
+    own = count // worker_count()
     each = {name: getattr(batch, name) for name in PER_GALAXY}
-    each = {name: array.reshape(count, -1, *array.shape[1:]) for name, array in each.items()}
+    each = {name: array.reshape(own, -1, *array.shape[1:]) for name, array in each.items()}
 
     def shard(parts):
-        return sums(batch._replace(**parts))
-
-    def add(total, parts):
         # behind the barrier, so that no sum is computed together with what it is added to, and rounded otherwise
-        found = jax.lax.optimization_barrier(shard(parts))
+        return jax.lax.optimization_barrier(sums(batch._replace(**parts)))
+
+    def add(total, found):
         return {name: total[name] + value for name, value in found.items()}, None
 
     shapes = jax.eval_shape(shard, {name: array[0] for name, array in each.items()})
     nothing = {name: jnp.zeros(value.shape, value.dtype) for name, value in shapes.items()}
-    return jax.lax.scan(add, nothing, each)[0]
+    if own == count:
+        return jax.lax.scan(lambda total, parts: add(total, shard(parts)), nothing, each)[0]
+    found = jax.lax.scan(lambda _, parts: (None, shard(parts)), None, each)[1]
+    return jax.lax.scan(add, nothing, gather(found))[0]
 
 
 def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: Batch) -> dict:

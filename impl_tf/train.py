@@ -32,6 +32,7 @@ from .network import activations, answer_logits, encode, encoder_activations, ma
 from .predict import sample_chunk
 from .views import apply_views
 from .weights import export_arrays, import_arrays
+from .workers import gather, together, worker_count
 
 
 @dataclass
@@ -78,11 +79,13 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
         return sample_chunk(run, units, weights, moments, *arrays)
 
     return {
-        "steps": capture_graph(steps, 4),
-        "gradients": maybe_compile(
+        "steps": together(capture_graph, steps, 4),
+        "gradients": together(
+            capture_graph,
             lambda weights, moments, *batch: loss_and_gradients(
                 run, learned, weights, moments, Batch(*batch)
-            )[:2]
+            )[:2],
+            2,
         ),
         "sample": maybe_compile(sample),
         "seen": maybe_compile(shown),
@@ -161,7 +164,7 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
     They are sums over the batch's shards, added in their order whatever computes them; moments are the shards' mean.
     """
-    size = batch.images.shape[0]
+    size = worker_count() * batch.images.shape[0]
     count, trained = shard_count(run.training, size), tuning_of(run.model, run.training).rates
     total = over_shards(lambda shard: sums(run, encoded, weights, moments, shard), batch, count)
     gradients = {name: total[name] / size for name in trained}
@@ -170,20 +173,42 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
 
 def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
-    """The `sums` of each of so many shards of a batch, by name, added in their order."""
+    """The `sums` of each of so many shards of a batch, by name, added in their order, whichever worker has them."""
     if count == 1:
         return sums(batch)
+    own = count // worker_count()
     each = {name: getattr(batch, name) for name in PER_GALAXY}
-    each = {name: tf.reshape(array, (count, -1, *array.shape[1:])) for name, array in each.items()}
+    each = {name: tf.reshape(array, (own, -1, *array.shape[1:])) for name, array in each.items()}
 
     def shard(number):
         return sums(batch._replace(**{name: array[number] for name, array in each.items()}))
 
-    def add(number, total):
-        return number + 1, {name: total[name] + value for name, value in shard(number).items()}
+    def add(found):
+        return lambda number, total: {
+            name: total[name] + value for name, value in found(number).items()
+        }
 
-    more = lambda number, _: number < count  # noqa: E731
-    return tf.while_loop(more, add, (1, shard(0)), parallel_iterations=1)[1]
+    # every shard is computed in a loop, as graphs are optimised in another way outside
+    shapes = tf.function(shard).get_concrete_function(0).structured_outputs
+    nothing = {name: tf.zeros(value.shape, value.dtype) for name, value in shapes.items()}
+    if own == count:
+        return _loop(add(shard), nothing, count)
+    kept = {
+        name: tf.TensorArray(value.dtype, own, element_shape=value.shape)
+        for name, value in nothing.items()
+    }
+    keep = lambda number, kept: {  # noqa: E731
+        name: kept[name].write(number, value) for name, value in shard(number).items()
+    }
+    found = gather({name: array.stack() for name, array in _loop(keep, kept, own).items()})
+    one = lambda number: {name: values[number] for name, values in found.items()}  # noqa: E731
+    return _loop(add(one), nothing, count)
+
+
+def _loop(step: Callable, start: dict, end: int) -> dict:
+    """What becomes of `start` by `step`(number, before) for the numbers from 0 to below `end`."""
+    once = lambda number, before: (number + 1, step(number, before))  # noqa: E731
+    return tf.while_loop(lambda number, _: number < end, once, (0, start), parallel_iterations=1)[1]
 
 
 def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: Batch) -> dict:

@@ -8,7 +8,12 @@ from .device import number_type
 
 
 def apply_views(run: RunSpec, images, views):
-    """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
+    """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`.
+
+    Features (galaxy, unit), which an encoder has made of a view, are as they are.
+    """
+    if len(images.shape) == 2:
+        return images
     affine, crop, contrast = views
     galaxies, channels, size = tf.shape(images)[0], images.shape[3], run.model.image_size
     planes = tf.reshape(tf.transpose(images, [0, 3, 1, 2]), [-1, *images.shape[1:3]])

@@ -15,14 +15,15 @@ from .layers import Given
 def encode(model: Model, parts: tuple, weights: dict, x, moments: dict | None, kept: dict):
     """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name.
 
-    With `parts` of the encoder, the backward pass computes each one's activations anew, instead of keeping them.
+    Units that it is given in place of that are what they are. With `parts` of the encoder, the backward pass computes
+    each one's activations anew, instead of keeping them.
     """
+    if len(x.shape) == 2:
+        return x, {}
+    call, parts = (again, parts) if parts else (forward, (model.encoder,))
     mixed = compute_type() != number_type()
     with torch.autocast(x.device.type, compute_type(), enabled=mixed):
-        if parts:
-            units, found = interpreter.in_parts(again, parts, weights, x, moments, kept)
-        else:
-            units, found = forward(model.encoder, weights, x, moments, kept)
+        units, found = interpreter.in_parts(call, parts, weights, x, moments, kept)
     return units.to(number_type()), found
 
 
@@ -44,9 +45,8 @@ def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict
 def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
     """`forward` of a part of a network, whose activations the backward pass computes anew instead of keeping them."""
     # not by torch.utils.checkpoint, which keeps what it computed anew until the end: more than without it
-    names, found = [*weights], {}
-    y = _Once.apply(part, names, moments, kept, found, x, *weights.values())
-    return y, found
+    found = {}
+    return _Once.apply(part, [*weights], moments, kept, found, x, *weights.values()), found
 
 
 def activations(network: Network, weights: dict, x, moments: dict | None, kept: dict) -> dict:

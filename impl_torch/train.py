@@ -1,6 +1,6 @@
 """Training: Adam on the votes' likelihood, many steps in one call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ from .network import activations, answer_logits, encode, encoder_activations, ma
 from .predict import sample_chunk
 from .views import apply_views
 from .weights import export_arrays, import_arrays
+from .workers import gather, together, worker_count
 
 
 @dataclass
@@ -50,8 +51,8 @@ def init(run: RunSpec, start: Checkpoint) -> State:
     """The network and its optimiser as they were at a checkpoint."""
     parts = (start.weights, start.first, start.second, start.moments)
     weights, *others = (import_arrays(part) for part in parts)
-    for name in tuning_of(run.model, run.training).rates:
-        weights[name].requires_grad_()
+    for value in weights.values():
+        value.requires_grad_()
     return State(run, weights, *others, start.step, programs(run, settings()))
 
 
@@ -61,9 +62,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     model, segments = model_of(run.model), recomputed_parts(run)
     # all but this is left as it is: unrolled, Threefry's rounds keep the compiler busy without end
     encoded = maybe_compile(lambda *arrays: encode(model, (), *arrays))
-    learned = (
-        maybe_compile(lambda *arrays: encode(model, segments, *arrays)) if segments else encoded
-    )
+    learned = maybe_compile(lambda *arrays: encode(model, segments, *arrays))
 
     def steps(weights, first, second, moments, *arrays):
         losses = [
@@ -83,7 +82,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
 
     program = torch.inference_mode()
     return {
-        "steps": capture_graph(steps, 4),
+        "steps": together(capture_graph, steps, 4),
         "gradients": lambda weights, moments, *batch: loss_and_gradients(
             run, learned, weights, moments, Batch(*batch)
         )[:2],
@@ -164,7 +163,7 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
     They are sums over the batch's shards, added in their order whatever computes them; moments are the shards' mean.
     """
-    size = batch.images.shape[0]
+    size = worker_count() * batch.images.shape[0]
     count, trained = shard_count(run.training, size), tuning_of(run.model, run.training).rates
     total = over_shards(lambda shard: sums(run, encoded, weights, moments, shard), batch, count)
     gradients = {name: total[name] / size for name in trained}
@@ -173,14 +172,26 @@ def loss_and_gradients(run: RunSpec, encoded: Callable, weights: dict, moments: 
 
 
 def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
-    """The `sums` of each of so many shards of a batch, by name, added in their order."""
+    """The `sums` of each of so many shards of a batch, by name, added in their order, whichever worker has them."""
     total: dict = {}
-    for number in range(count):
-        found = sums(shard_of(batch, number, count))
+    for found in _each_shard(sums, batch, count):
         values = [*found.values()]
         values = torch._foreach_add([*total.values()], values) if total else values
         total = dict(zip(found, values, strict=True))
     return total
+
+
+def _each_shard(sums: Callable, batch: Batch, count: int) -> Iterator[dict]:
+    """The `sums` of each of so many shards, in their order, whichever worker has them."""
+    own = count // worker_count()
+    each = (sums(shard_of(batch, number, own)) for number in range(own))
+    if own == count:
+        yield from each
+    else:
+        parts = [*each]
+        found = gather({name: torch.stack([part[name] for part in parts]) for name in parts[0]})
+        for number in range(count):
+            yield {name: values[number] for name, values in found.items()}
 
 
 def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: Batch) -> dict:
@@ -188,10 +199,11 @@ def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: B
     model, likelihood = model_of(run.model), likelihood_of(run)
     x = apply_views(run, shard.images, (shard.affine, shard.crop, shard.contrast))
     running, kept = as_trained(run, model, moments, shard)
-    units, found = encoded(weights, x, running, kept)
-    logits = answer_logits(model, weights, units, kept)
-    loss = torch.sum(votes_nll(likelihood, logits, shard.votes, shard.ranks))
     trained = {name: weights[name] for name in tuning_of(run.model, run.training).rates}
+    named = {**{name: value.detach() for name, value in weights.items()}, **trained}
+    units, found = encoded(named, x, running, kept)
+    logits = answer_logits(model, named, units, kept)
+    loss = torch.sum(votes_nll(likelihood, logits, shard.votes, shard.ranks))
     gradients = torch.autograd.grad(loss, [*trained.values()])
     return {"loss": loss.detach(), **dict(zip(trained, gradients, strict=True)), **found}
 

@@ -8,7 +8,12 @@ from .device import number_type
 
 
 def apply_views(run: RunSpec, images, views):
-    """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`."""
+    """What the network is shown, (galaxy, y, x, channel), of uint8 images (galaxy, y, x, channel) under `views`.
+
+    Features (galaxy, unit), which an encoder has made of a view, are as they are.
+    """
+    if len(images.shape) == 2:
+        return images
     affine, crop, contrast = views
     galaxies, channels, size = len(images), images.shape[3], run.model.image_size
     planes = images.permute(0, 3, 1, 2).flatten(0, 1)

@@ -104,7 +104,11 @@ LABELS = {  # each check of the conformance suite, by its name in records: its n
     "loss": ("loss", "the mean over a few batches, before training"),
     "gradient": ("gradient", "of the loss by every weight; the worst array"),
     "tied_gradient": ("gradient at ties", "the same, where max-pools have ties"),
-    "training": ("training", "weights and moments after 4 steps of Adam"),
+    "training": ("training", "weights and moments after 4 steps of Adam, in one shard and in two"),
+    "fine_tuning": (
+        "fine-tuning",
+        "the same of AdamW: last blocks, rates by layer, warm-up, clipped gradients",
+    ),
     "long_training": ("long training", "the same after 200 steps"),
     "samples": ("posterior samples", "of several chunks of galaxies, from given weights"),
     "batch_invariance": (
@@ -163,7 +167,7 @@ def conforms() -> str:
         passed[precision] = f"{sum(one['verdict'] == 'ok' for one in held)} of {len(held)}"
     for one in entries["float64"]:
         if one["tolerance"] != 0:
-            kind = "training" if "training" in one["check"] else "other"
+            kind = "training" if "tuning" in one["check"] or "training" in one["check"] else "other"
             worst[kind] = max(worst[kind], one["error"])
     return (
         f"Each framework is compared with a specification in float64 numpy: {passed['float64']} checks pass in "
@@ -462,6 +466,26 @@ def networks() -> list[list[str]]:
     return lines
 
 
+def frozen_features() -> list[list[str]]:
+    """What a head on frozen features costs, beside training on images: `python -m benchmarks.features`."""
+    found = json.loads((RECORDS / "features" / "features.json").read_text())
+    galaxies, steps = f"{found['galaxies']:,} galaxies", f"{found['steps']:,} steps"
+    named = {
+        "features": f"features of {galaxies}, once",
+        "head on features": f"{steps} of the head, on them",
+        "head on images": f"{steps} of the head, the encoder run at every step",
+        "all on images": f"{steps} of the whole network",
+    }
+    rows = [[what, _duration(found["seconds"][name]["processor"])] for name, what in named.items()]
+    return [["", "one core"], *rows]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def images_a_second(rows: dict[str, dict], program: str) -> str:
     """The cell of a program: images a second and, of a peer, how many times as fast ours of its framework is."""
     row = rows.get(program)
@@ -692,6 +716,7 @@ TABLES = {
         Made(ways, ("speed/once",)),
         Made(gpu, ("speed/gpu",)),
         Made(networks, ("networks/networks.json",)),
+        Made(frozen_features, ("features/features.json",)),
         Made(kills, ("kills/kills.json",)),
         Made(survey_cost, ("acquisition.json",)),
         Made(acquired, ("acquired",)),

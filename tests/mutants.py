@@ -5,6 +5,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -129,7 +130,7 @@ def sum_for_mean(*arguments, real=reference.gradients):
     )
 
 
-def epsilon_inside(spec, step, weight, first, second, gradient):
+def epsilon_inside(spec, step, weight, first, second, gradient, *_):
     first = spec.beta1 * first + (1 - spec.beta1) * gradient
     second = spec.beta2 * second + (1 - spec.beta2) * gradient**2
     bias1, bias2 = 1 - spec.beta1 ** (step + 1), 1 - spec.beta2 ** (step + 1)
@@ -139,6 +140,45 @@ def epsilon_inside(spec, step, weight, first, second, gradient):
 
 def no_bias_correction(spec, step, *rest, real=reference.adam):
     return real(spec, step + 10**6, *rest)
+
+
+def decay_in_the_gradient(
+    spec, step, weight, first, second, gradient, share, decay, real=reference.adam
+):
+    return real(spec, step, weight, first, second, gradient + decay * weight, share)
+
+
+def one_rate_for_all(
+    spec, step, weight, first, second, gradient, share, decay, real=reference.adam
+):
+    return real(spec, step, weight, first, second, gradient, 1.0, decay)
+
+
+def no_warm_up(spec, *rest, real=reference.adam):
+    return real(replace(spec, warmup=0), *rest)
+
+
+def clipped_one_by_one(spec, gradients, real=reference.clipped):
+    each = [real(spec, {name: gradient}) for name, gradient in gradients.items()]
+    return {name: gradient for one in each for name, gradient in one.items()}
+
+
+def biases_shrink(model, spec, real=reference.tuning_of):
+    tuning = real(model, spec)
+    return tuning._replace(decays=dict.fromkeys(tuning.rates, spec.weight_decay))
+
+
+def first_layers_for_last(model, spec, real=reference.tuning_of):
+    tuning, whole = real(model, spec), real(model, replace(spec, trainable="all"))
+    first = [*whole.rates][: len(tuning.rates)]
+    return tuning._replace(rates=dict(zip(first, tuning.rates.values(), strict=True)))
+
+
+def last_shard_alone(*arguments, real=reference.step_gradients):
+    run, weights, x, kept, votes = arguments[:5]
+    half = len(votes) // reference.shard_count(run.training, len(votes)) - len(votes)
+    kept = {name: mask[half:] for name, mask in kept.items()}
+    return real(run, weights, x[half:], kept, votes[half:], *arguments[5:])
 
 
 def ignored_sample(galaxy_keys, index, units, rate, layer=0, real=keys.keep):
@@ -286,6 +326,13 @@ MUTANTS = [  # mutant, module, name that it takes the place of, check that must 
     (ties_to_the_last, operations, "max_pool", "tied_gradient"),
     (epsilon_inside, reference, "adam", "training"),
     (no_bias_correction, reference, "adam", "training"),
+    (last_shard_alone, reference, "step_gradients", "training"),
+    (decay_in_the_gradient, reference, "adam", "fine_tuning"),
+    (one_rate_for_all, reference, "adam", "fine_tuning"),
+    (no_warm_up, reference, "adam", "fine_tuning"),
+    (clipped_one_by_one, reference, "clipped", "fine_tuning"),
+    (biases_shrink, reference, "tuning_of", "fine_tuning"),
+    (first_layers_for_last, reference, "tuning_of", "fine_tuning"),
     (epsilon_inside, reference, "adam", "long_training"),
     (ignored_sample, keys, "keep", "samples"),
     (other_galaxies, impl_torch, "sample", "batch_invariance"),

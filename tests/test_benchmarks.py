@@ -13,7 +13,7 @@ import pytest
 from fake import Fake, run_of
 
 import benchmarks
-from benchmarks import acquisition, kills, material, networks
+from benchmarks import acquisition, features, kills, material, networks
 from shared.method.backend import open_backend
 from shared.network.weights import Checkpoint, first_checkpoint, save_checkpoint
 from shared.proof import reference
@@ -291,6 +291,21 @@ def test_networks_take_turns_and_who_is_missing_is_named(tmp_path, capsys):
     assert len(row["processor_seconds"]) == len(row["seconds"]) == 2
     assert min(row["processor_seconds"]) > 0
     assert row["where"]["threads"] == "1"
+
+
+def test_features_of_a_frozen_encoder_are_timed_beside_images(tmp_path, capsys):
+    pytest.importorskip("torch")
+    record = tmp_path / "features.json"
+    tiny = ["dataset.galaxies=24", "model.image_size=16", "model.blocks=[[2],[2]]", "model.dense=4"]
+    words = [f"record={record}", f"dataset.stores={tmp_path}", "on_features=4", "on_images=2"]
+    assert features.main([*words, *tiny, "training.batch_size=8"]) == 0
+    found = json.loads(record.read_text())
+    names = ("features", "head on features", "head on images", "all on images")
+    assert found["seconds"].keys() == {*names}
+    assert all(spent["clock"] > 0 for spent in found["seconds"].values())
+    assert found["steps_timed"] == {"head on features": 4, "others": 2}
+    assert all(name in capsys.readouterr().out for name in names[:1])
+    assert features.main(["training.batch_size=0"]) == 2
 
 
 def test_the_networks_table_says_how_many_times_as_fast_ours_are():

@@ -14,6 +14,7 @@ from trizoo import key_of
 
 GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]
 GROUPS += ["likelihood", "posterior", "acquisition", "oracle", "bench", "match", "conform", "mode"]
+GROUPS += ["start"]
 CHOICES = [
     f"{group}={file.stem}"
     for group in (*GROUPS, "experiment")
@@ -31,6 +32,8 @@ def composed(*overrides: str) -> RunSpec:
     """The run that `overrides` spell out; a folder of images is given where one must be."""
     own = any(word.startswith("dataset=") and word not in COMPLETE for word in overrides)
     images = ["dataset.images=photos"] if own else []
+    if "posterior=laplace" in overrides:
+        images.append("likelihood=dirichlet_multinomial")
     return from_config(RunSpec, trizoo.compose([*overrides, *images]))
 
 
@@ -210,7 +213,7 @@ def test_a_number_that_is_none_is_named(word, message):
 
 def test_every_task_says_what_it_uses():
     assert set(USES) == set(trizoo.TASKS)
-    config = trizoo.compose([]) | {"mode": None}
+    config = trizoo.compose([]) | {"mode": None, "start": None}
     for names in USES.values():
         assert all(at(config, name.removeprefix("~"), ...) is not ... for name in names)
 
@@ -218,7 +221,10 @@ def test_every_task_says_what_it_uses():
 @pytest.mark.parametrize(
     ("task", "key"),
     [
-        ("fit", "weights"),
+        ("predict", "model.encoder"),
+        ("export", "model.encoder"),
+        ("conform", "model.encoder"),
+        ("bench", "model.encoder"),
         ("fit", "match.store"),
         ("fit", "acquisition.rounds"),
         ("fit", "acquisition"),
@@ -294,3 +300,11 @@ def test_stores_and_real_data_are_found_where_they_are_said_to_be(monkeypatch):
 def test_yaml_names_no_import_path():
     for file in Path(trizoo.CONF).rglob("*.yaml"):
         assert "_target_" not in file.read_text(), file
+
+
+@pytest.mark.parametrize("word", ["dataset.seeing=20", "dataset.depth=0"])
+def test_a_telescope_of_no_sense_is_refused(word):
+    with pytest.raises(ValueError, match=r"of synthetic galaxies alone, and from 0\.1 to 10"):
+        composed(word)
+    with pytest.raises(ValueError, match="of synthetic galaxies alone"):
+        composed("dataset=folder", "dataset.images=photos", "dataset.seeing=1")

@@ -283,7 +283,7 @@ def test_one_image_of_several_galaxies_is_told_and_split_as_one(survey, capsys):
     assert "g1, g1b, g1a" in err
     for seed in range(10):  # of the shares, as good as of the hash
         run = dataclasses.replace(
-            RUN, dataset=survey, split=SplitSpec(validation=0.25, test=seed / 14)
+            RUN, dataset=survey, split=SplitSpec(validation=0.25, test=seed / 14, labels=None)
         )
         parts = parts_with_votes(run, store, galaxy_hash(store.galaxies["id"]))
         side = {

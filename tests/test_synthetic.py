@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from shared.data.synthetic import QUESTIONS, chances, draw_galaxies, render, visible
+from shared.data.synthetic import QUESTIONS, Telescope, chances, draw_galaxies, render, visible
 
 FIRST = "smooth-or-featured"
 
@@ -239,3 +239,18 @@ def test_the_chance_of_arms_can_be_told_from_pixels(galaxies):
 
     measured = [scatter(galaxy) for galaxy in rows(face_on)]
     assert spearmanr(measured, face_on["true_has-spiral-arms_yes"]).statistic > 0.5
+
+
+def test_another_telescope_sees_the_same_galaxies_less_well():
+    usual, poor = draw_galaxies(200, 5), draw_galaxies(200, 5, Telescope(seeing=2.0, depth=0.25))
+    assert poor["id"].tolist() == usual["id"].tolist()
+    np.testing.assert_allclose(poor["psf"], 2 * usual["psf"])
+    for name in ("signal", "star", "trail"):
+        np.testing.assert_allclose(poor[name], usual[name] / 4)
+    same = ["size", "bar_strength", "arm_contrast", "cos_inclination", "x"]
+    pd.testing.assert_frame_equal(poor[same], usual[same])
+    plain = usual.index[usual["star"] + usual["trail"] == 0]
+    featured = [f"true_{FIRST}_featured-or-disk", "true_bar_strong"]
+    assert (poor.loc[plain, featured] <= usual.loc[plain, featured]).to_numpy().all()
+    one, other = (light(render(rows(table)[plain[0]])) for table in (usual, poor))
+    assert other.max() < one.max() / 2

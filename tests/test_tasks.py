@@ -147,7 +147,8 @@ def on(folder, *words):
 
 def test_a_fit_leaves_its_files_and_nothing_else(fitted):
     files = {path.name for path in fitted.iterdir()}
-    usual = {*trizoo.TASKS["fit"].leaves} - {*POSTERIOR_FILES} | {"posterior.parquet"}
+    usual = {*trizoo.TASKS["fit"].leaves} - {*POSTERIOR_FILES}
+    usual = usual - {"best.safetensors", "laplace.safetensors"} | {"posterior.parquet"}
     assert files == {"run.json", "record.json", *usual}
 
 
@@ -174,6 +175,7 @@ def test_the_record_of_a_fit(fitted, place):
         "peak_memory_bytes",
         "validation",
         "test",
+        "honesty",
         "summary",
     }
     parts = split(stored(results).galaxies["id"], from_config(RunSpec, made["run"]).split)
@@ -244,6 +246,35 @@ def test_predict_on_the_galaxies_of_a_fit_gives_the_posterior_of_the_fit(fitted,
     pd.testing.assert_frame_equal(posterior(folder), posterior(fitted), check_exact=True)
     assert results["galaxies"] == 120
     assert results["weights"] == str(fitted / "weights.safetensors")
+
+
+def test_predict_measures_the_galaxies_with_votes_that_were_not_trained_with(fitted, place):
+    _, results = here(place, "predict", "measured", f"weights={fitted}", "dataset.seed=1")
+    table = posterior(place / "measured")
+    yes, total = votes(open_store(results["store"]), "smooth-or-featured", ("smooth",))
+    assert results["test"]["galaxies"] == 120
+    wanted = np.sqrt(np.mean((table[MEAN] - yes / total) ** 2))
+    assert results["test"]["rmse"] == pytest.approx(wanted)
+    assert "test RMSE" in results["summary"]
+    _, same = here(place, "predict", "same", f"weights={fitted}")
+    parts = split(posterior(fitted)["id"], from_config(RunSpec, record(fitted)["run"]).split)
+    assert same["test"]["galaxies"] == (parts != "train").sum()
+
+
+def test_so_many_labels_are_learned_from_and_more_hold_the_fewer(place):
+    trained = {}
+    for labels in (20, 40, 500):
+        words = (f"split.labels={labels}", "posterior.galaxies=test")
+        folder, results = here(place, "fit", f"{labels} labels", *words)
+        shares = pd.read_parquet(folder / "split.parquet")
+        trained[labels] = set(shares["id"][shares["part"] == "train"])
+        assert results["galaxies"]["train"] == len(trained[labels])
+        assert results["galaxies"]["test"] == (shares["part"] == "test").sum() > 0
+    assert [len(trained[labels]) for labels in (20, 40)] == [20, 40]
+    assert trained[20] < trained[40] < trained[500]  # which is all there are
+    folder, _ = here(place, "fit", "others", "split.labels=20", "seed=1", "posterior.galaxies=test")
+    shares = pd.read_parquet(folder / "split.parquet")
+    assert set(shares["id"][shares["part"] == "train"]) != trained[20]
 
 
 def test_galaxies_are_sampled_in_blocks_that_change_nothing(fitted, place, monkeypatch):

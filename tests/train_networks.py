@@ -38,7 +38,8 @@ def case(backend: str, name: str) -> Case:
 
 def main() -> None:
     """Print the errors of one framework."""
-    found = {name: checks.trained(case(sys.argv[1], name), "textbook", STEPS) for name in NARROW}
+    cases = {name: case(sys.argv[1], name) for name in NARROW}
+    found = {name: checks.trained(one, one.run.training, STEPS) for name, one in cases.items()}
     print(json.dumps(found))
 
 

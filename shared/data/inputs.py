@@ -13,13 +13,14 @@ from typing import Any
 
 from shared.run.config import uses
 from shared.run.records import read_json
-from shared.run.spec import digest
+from shared.run.spec import WEIGHT_FILES, digest
 
 IMAGES = "dataset.images"
-READ = {
-    "weights": "weights.safetensors",
-    "run": "posterior.parquet",
-}  # of a run's folder, where a key names one
+READ = {  # of a folder, where a key names one
+    "weights": WEIGHT_FILES[:1],
+    "model.encoder": WEIGHT_FILES,
+    "run": ("posterior.parquet",),
+}
 NAMED = 3  # images named in a message
 
 
@@ -64,6 +65,7 @@ def places(config: dict) -> Iterator[tuple[str, str]]:
     task, dataset = config["task"]["name"], config["dataset"]
     named: dict[str, Any] = {
         "weights": config["weights"],
+        "model.encoder": config["model"].get("encoder"),
         "run": config["run"],
         "dataset.table": dataset["table"],
         **{f"dataset.joins.{name}.table": join["table"] for name, join in dataset["joins"].items()},
@@ -78,8 +80,9 @@ def places(config: dict) -> Iterator[tuple[str, str]]:
             and uses(task, key)
             and not where.startswith(("http:", "https:", "hub:"))
         ):
-            if key in READ and Path(where).is_dir():
-                where = str(Path(where) / READ[key])
+            if key in READ and (folder := Path(where)).is_dir():
+                names = [name for name in READ[key] if (folder / name).exists()] or READ[key]
+                where = str(folder / names[0])
             yield key, where
 
 

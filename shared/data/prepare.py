@@ -125,6 +125,8 @@ def _identity(dataset: DatasetSpec) -> dict:
     newer = (
         "hdu",
         "overdispersion",
+        "seeing",
+        "depth",
     )  # than stores that are there: of no account where they are null
     left_out = (*ELSEWHERE, *(key for key in newer if config[key] is None))
     return {key: value for key, value in config.items() if key not in left_out}
@@ -194,8 +196,9 @@ def _synthetic(dataset: DatasetSpec) -> tuple[pd.DataFrame, Callable[[dict], np.
     """The synthetic galaxies of `dataset` with their votes, and what draws the image of one."""
     from shared.data import synthetic, synthetic_tree
 
+    telescope = synthetic.Telescope(dataset.seeing or 1.0, dataset.depth or 1.0)
     if dataset.overdispersion is not None:
-        asked = (dataset.questions, dataset.leads, dataset.overdispersion)
+        asked = (dataset.questions, dataset.leads, dataset.overdispersion, telescope)
         galaxies = synthetic_tree.draw_galaxies(dataset.galaxies, dataset.seed, *asked)
         return galaxies, synthetic_tree.render
     for question, answers in dataset.questions.items():
@@ -205,7 +208,7 @@ def _synthetic(dataset: DatasetSpec) -> tuple[pd.DataFrame, Callable[[dict], np.
                 + "; ".join(f"{q}: {', '.join(a)}" for q, a in synthetic.QUESTIONS.items())
                 + ". Those of dataset.overdispersion=0 vote on any questions"
             )
-    return synthetic.draw_galaxies(dataset.galaxies, dataset.seed), synthetic.render
+    return synthetic.draw_galaxies(dataset.galaxies, dataset.seed, telescope), synthetic.render
 
 
 def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> Path:

@@ -12,6 +12,7 @@ in standard deviations of the sky's noise in one pixel.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,18 +33,34 @@ VOTES = 40  # mean number of votes on the first question
 FEWEST = 5
 
 
-def draw_galaxies(count: int, seed: int) -> pd.DataFrame:
+class Telescope(NamedTuple):
+    """What a survey sees galaxies with, in that of `draw_parameters`."""
+
+    seeing: float = 1.0  # its blur
+    depth: float = 1.0  # all brightnesses, in noises of its sky
+
+    def through(self, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`parameters` of galaxies as this telescope sees them."""
+        brighter = {name: self.depth * parameters[name] for name in ("signal", "star", "trail")}
+        return parameters | brighter | {"psf": self.seeing * parameters["psf"]}
+
+
+USUAL = Telescope()
+
+
+def draw_galaxies(count: int, seed: int, telescope: Telescope = USUAL) -> pd.DataFrame:
     """`count` galaxies: id, seed, number, the drawn parameters, and for every question of QUESTIONS
     the true chance of each answer given that the question is asked (true_QUESTION_ANSWER), the
     votes for each answer (QUESTION_ANSWER) and in all (QUESTION_total), int32.
 
     Whoever says featured is asked whether the disc is edge-on; whoever says it is not is asked
-    about the bar and the arms. Raises ValueError for a seed that is not one.
+    about the bar and the arms; all by what they see, so that another telescope has other votes.
+    Raises ValueError for a seed that is not one.
     """
     if not 0 <= seed < 2**64:
         raise ValueError(f"the seed of galaxies is {seed}; it must be at least 0 and below 2^64")
     uniforms = np.array([_generator(seed, i, DRAWN).random(DRAWS) for i in range(count)])
-    parameters = draw_parameters(uniforms.reshape(count, DRAWS))
+    parameters = telescope.through(draw_parameters(uniforms.reshape(count, DRAWS)))
     true = chances(visible(parameters))
     columns = {
         "id": [f"synthetic-{seed}-{number}" for number in range(count)],

@@ -27,7 +27,12 @@ WOUND = np.radians([9.0, 38.0])  # the pitch of the tightest and of the loosest 
 
 
 def draw_galaxies(
-    count: int, seed: int, questions: Questions, leads: Leads, overdispersion: float
+    count: int,
+    seed: int,
+    questions: Questions,
+    leads: Leads,
+    overdispersion: float,
+    telescope: synthetic.Telescope = synthetic.USUAL,
 ) -> pd.DataFrame:
     """`count` galaxies and their volunteers' votes: id, seed, number, the drawn parameters, how many `volunteers`; and
     for every question each answer's share among all volunteers there could be who are asked (true_QUESTION_ANSWER),
@@ -38,7 +43,8 @@ def draw_galaxies(
     if not 0 <= seed < 2**64:
         raise ValueError(f"the seed of galaxies is {seed}; it must be at least 0 and below 2^64")
     ids = [f"synthetic-tree-{seed}-{number}" for number in range(count)]
-    parameters = draw_parameters(uniforms(words(galaxy_hash(ids, "drawn galaxy")), 0, DRAWS))
+    draws = uniforms(words(galaxy_hash(ids, "drawn galaxy")), 0, DRAWS)
+    parameters = telescope.through(draw_parameters(draws))
     true = synthetic_votes.fractions(questions, visible(parameters))
     volunteers, votes = synthetic_votes.vote(questions, leads, true, overdispersion, ids)
     made = {

@@ -10,13 +10,15 @@ import numpy as np
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled, batch_size
 from shared.method.chain import network_digest, sealed, verified
+from shared.method.laplace_sampling import last_layers, with_laplace
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate, truth_rmse
 from shared.method.pool import Galaxies, choose, planned_votes, risk, shuffled, with_answers
 from shared.method.sampling import sample_galaxies
+from shared.method.start import start_of
 from shared.method.training import CHECKPOINT, calls, fingerprint, made_of, resume_or_start
 from shared.method.trees import mean_nll, one_question, sample, together
-from shared.network.weights import first_checkpoint, save_checkpoint
+from shared.network.weights import save_checkpoint
 from shared.run.progress import say, track
 from shared.run.spec import RunSpec
 
@@ -68,7 +70,8 @@ def rounds(
             )
         answered = None if number == spec.rounds else answers(number + 1, pool, entry["rows"])
         if answered is not None and entry["unanswered"] is None:
-            entry = with_answers(backend, run, state, images, entry, pool, answered)
+            sampler = _sampler(backend, run, state, images, labelled)
+            entry = with_answers(sampler, run, state, images, entry, pool, answered)
             done = _kept(path, start, done[:number], entry, facts, identity)
         yield done[number]
         if answered is None:
@@ -88,9 +91,9 @@ def _round(
 ) -> tuple[Any, dict]:
     spec, last = run.acquisition, number == run.acquisition.rounds
     if number and spec.start == "cold":
-        first = first_checkpoint(run.model, run.seed, run.training.members)
-        state, step = backend.init(run, first), 0
+        state, step = backend.init(run, start_of(run)), 0
     state, loss = _learned(backend, run, state, images, labelled, number, step)
+    backend = _sampler(backend, run, state, images, labelled)
     test = _tested(backend, run, state, images, galaxies)
     wanted = galaxies.unknown if last and len(galaxies.unknown.rows) else pool
     now = galaxies._replace(labelled=labelled, pool=wanted)
@@ -126,6 +129,16 @@ def _learned(backend, run, state, images, labelled, number: int, step: int) -> t
         state = call.state
         losses += call.losses.tolist()
     return state, float(np.mean(losses))
+
+
+def _sampler(backend, run, state, images, labelled) -> Backend:
+    """What the posterior of `state` is sampled by: of Laplace, last layers by the votes of those `labelled`."""
+    if run.posterior.method == "dropout":
+        return backend
+    samples = max(run.posterior.samples, run.acquisition.samples)
+    none = labelled.take(np.arange(0))
+    layers = last_layers(backend, run, state, images, labelled, none, samples)
+    return with_laplace(backend, layers)
 
 
 def _tested(backend, run, state, images, galaxies) -> dict | None:

@@ -32,6 +32,8 @@ DEFAULT = BackendSpec(
     recompute=False,
     python=None,
     environment={},
+    workers=1,
+    address=None,
 )
 
 
@@ -124,19 +126,25 @@ def open_backend(spec: BackendSpec) -> Backend:
 
     Raises ValueError, with the fix, if it cannot be imported or has not the device that `spec` wants.
     """
+    backend = import_backend(spec.name)
+    with suppress_stderr():
+        backend.configure(spec)
+    note_import()
+    if spec.memory is not None:
+        give_back()
+    return backend
+
+
+def import_backend(name: str) -> Backend:
+    """The package of the framework called `name`; ValueError, with the fix, if it cannot be imported."""
     try:
         with suppress_stderr():
-            backend = cast(Backend, import_module(f"impl_{spec.name}"))
-            backend.configure(spec)
-        note_import()
-        if spec.memory is not None:
-            give_back()
+            return cast(Backend, import_module(f"impl_{name}"))
     except ImportError as error:
-        missing = f"the backend {spec.name} cannot be imported ({error})"
+        missing = f"the backend {name} cannot be imported ({error})"
         raise ValueError(
-            f"{missing}; install trizoo[{spec.name}], or set backend.python to an interpreter that has it"
+            f"{missing}; install trizoo[{name}], or set backend.python to an interpreter that has it"
         ) from error
-    return backend
 
 
 @contextmanager

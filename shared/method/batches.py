@@ -12,6 +12,7 @@ from shared.method.likelihood import likelihood_of, ranks
 from shared.method.views import STEPS_PER_CALL, Views, draw_views
 from shared.run import keys
 from shared.run.spec import RunSpec, TrainingSpec
+from shared.run.spec import shard_count as shard_count
 
 IN_CACHE = 8  # stored images that are averaged together
 HELD = 4 << 30  # bytes of images that a framework keeps on a GPU
@@ -41,6 +42,11 @@ class Cutouts:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all images."""
+        return len(self) * self.size**2 * self.channels
+
     def prefetch(self, rows: np.ndarray) -> None:
         """Begin to read `rows`; `self[`rows`]`, of the very same array, then gives what was read."""
         if self.held is not None:
@@ -51,7 +57,7 @@ class Cutouts:
 
     def parts(self) -> Iterator[np.ndarray] | None:
         """All images, some at a time, for a device that is to keep them; None where they are too many, or kept."""
-        if self.held is not None or len(self) * self.size**2 * self.channels > HELD:
+        if self.held is not None or self.nbytes > HELD:
             return None
         starts = range(0, len(self), AT_ONCE)
         return (self._read(slice(start, start + AT_ONCE)) for start in starts)
@@ -175,15 +181,6 @@ class Batch(NamedTuple):
 
 
 PER_GALAXY = ("images", "votes", "affine", "crop", "contrast", "keys")  # of a batch
-LEAST = 32  # galaxies of a shard, unless a run says otherwise
-
-
-def shard_count(spec: TrainingSpec, galaxies: int) -> int:
-    """Into how many shards a batch is cut: consecutive galaxies, as many in each."""
-    if spec.shards is not None:
-        return spec.shards if galaxies % spec.shards == 0 else 1
-    fitting = (count for count in (8, 4, 2) if galaxies % count == 0 and galaxies // count >= LEAST)
-    return next(fitting, 1)
 
 
 def shard_of(batch: Batch, number: int, count: int) -> Batch:
@@ -257,9 +254,10 @@ def learning_rates(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
     """
     done = np.asarray(steps, np.float64)
     rising = np.minimum((done + 1) / (spec.warmup + 1), 1)
+    if spec.schedule == "constant":
+        return spec.learning_rate * rising
     share = np.maximum(done - spec.warmup, 0) / max(spec.steps - spec.warmup, 1)
-    falling = (1 + np.cos(np.pi * share)) / 2 if spec.schedule == "cosine" else 1.0
-    return spec.learning_rate * rising * falling
+    return spec.learning_rate * rising * ((1 + np.cos(np.pi * share)) / 2)
 
 
 class Chunk(NamedTuple):

@@ -159,7 +159,9 @@ def gain(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
 def summary_of(measured: dict) -> str:
     """What was `measured`, in a line."""
     before, after, fallen = (measured[name] for name in ("trained", "chosen", "gain"))
-    edge = " (the last one tried)" if after["rate"] in (RATES[0], RATES[-1]) else ""
+    edge = ""
+    if after["rate"] in (RATES[0], RATES[-1]):
+        edge = " (the last one tried: it takes another posterior, not another rate)"
     p_values = f"PIT p {before['pit']['p_value']:.2g} -> {after['pit']['p_value']:.2g}"
     by = f"{fallen['mean']:.4f} ± {fallen['error']:.4f}"
     return (

@@ -23,7 +23,10 @@ import numpy as np
 
 from shared.method.backend import Backend, open_backend
 from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
+from shared.method.crew import open_crew
+from shared.method.features import of_member
 from shared.method.views import Views
+from shared.method.workers import Workers
 from shared.network.weights import PARTS, Checkpoint, Weights, member, merge_members
 from shared.run.keys import threefry2x32
 from shared.run.spec import BackendSpec, RunSpec
@@ -32,14 +35,27 @@ RESERVED = 2**32 - 1  # no step or sample has this number, so its words of a key
 
 
 def open_networks(run: RunSpec) -> Backend:
-    """The backend of `run`: of one network or, with training.members above 1, of an ensemble of them."""
-    backend, members = open_backend(run.backend), run.training.members
+    """The backend of `run`: of one network or, with training.members above 1, of an ensemble of them.
+
+    With backend.workers above 1 it is of as many processes.
+    """
+    spec, members = run.backend, run.training.members
+    backend = open_backend(spec) if spec.workers == 1 else Workers(open_crew(spec))
     return backend if members == 1 else Ensemble(backend, members)
 
 
 def alone(run: RunSpec, number: int) -> RunSpec:
     """The run that trains member `number` of `run`'s ensemble, and nothing else."""
     return replace(run, seed=run.seed + number, training=replace(run.training, members=1))
+
+
+def member_start(start: Checkpoint, number: int, members: int) -> Checkpoint:
+    """The checkpoint of member `number` of an ensemble's, or of the only network's."""
+    if members == 1:
+        return start
+    return Checkpoint(
+        step=start.step, **{part: member(getattr(start, part), number) for part in PARTS}
+    )
 
 
 def draw_plans(
@@ -80,20 +96,14 @@ class Ensemble:
     def init(self, run: RunSpec, start: Checkpoint) -> list[Any]:
         """The members as they were at a checkpoint of theirs."""
         return [
-            self.backend.init(
-                alone(run, number),
-                Checkpoint(
-                    step=start.step,
-                    **{part: member(getattr(start, part), number) for part in PARTS},
-                ),
-            )
+            self.backend.init(alone(run, number), member_start(start, number, self.members))
             for number in range(self.members)
         ]
 
     def train_steps(self, state: list, images: Cutouts, plan: Plan) -> tuple[list, np.ndarray]:
         """The members after all steps of their plans, and the mean over them of the loss (step,)."""
         done = [
-            self.backend.train_steps(one, images, _part(plan, number))
+            self.backend.train_steps(one, of_member(images, number), _part(plan, number))
             for number, one in enumerate(state)
         ]
         return [after for after, _ in done], np.mean([losses for _, losses in done], 0)
@@ -101,7 +111,7 @@ class Ensemble:
     def gradients(self, state: list, images: Cutouts, plan: Plan) -> tuple[float, Weights]:
         """The mean over members of the loss of a plan's first batch, and the gradients of each member's own loss."""
         found = [
-            self.backend.gradients(one, images, _part(plan, number))
+            self.backend.gradients(one, of_member(images, number), _part(plan, number))
             for number, one in enumerate(state)
         ]
         return float(np.mean([loss for loss, _ in found])), merge_members(
@@ -114,7 +124,10 @@ class Ensemble:
 
     def features(self, state: list, images: np.ndarray, views: Views) -> list[Any]:
         """The units (galaxy, unit) of each member, on the device."""
-        return [self.backend.features(one, images, views) for one in state]
+        return [
+            self.backend.features(one, of_member(images, number), views)
+            for number, one in enumerate(state)
+        ]
 
     def logits(self, state: list, units: list[Any], kept: dict[str, np.ndarray]) -> np.ndarray:
         """Logits (galaxy, sample, answer) of the members' units; `kept` has masks (galaxy, sample, unit)."""
@@ -139,14 +152,19 @@ class Ensemble:
         turns, found = numbers % self.members, {}
         for number in np.unique(turns):
             own = numbers[turns == number] // self.members
+            shown = of_member(images, int(number))
             found[number] = self.backend.sample(
-                state[number], images, views, masks(keys, number), int(own[0]), len(own)
+                state[number], shown, views, masks(keys, number), int(own[0]), len(own)
             )
         return _interleaved(found, turns)
 
     def embed(self, state: list, images: np.ndarray, views: Views) -> np.ndarray:
         """The units of all members side by side, (galaxy, member x unit)."""
-        return np.concatenate([self.backend.embed(one, images, views) for one in state], 1)
+        parts = [
+            self.backend.embed(one, of_member(images, number), views)
+            for number, one in enumerate(state)
+        ]
+        return np.concatenate(parts, 1)
 
     def export_weights(self, state: list) -> Weights:
         """The weights of all members, each under its member's name."""

@@ -18,7 +18,8 @@ class Tuning(NamedTuple):
     decays: dict[
         str, float
     ]  # of those that AdamW shrinks: by which share of themselves, at a rate of 1
-    still: frozenset[str]  # the layers before the first that is trained: they are as at prediction
+    # the encoder's layers before the first that is trained: they are as at prediction; a head's dropouts always drop
+    still: frozenset[str]
 
 
 @cache
@@ -26,7 +27,8 @@ def tuning_of(network: ModelSpec, spec: TrainingSpec) -> Tuning:
     """What of a network is trained; ValueError if it is nothing."""
     model = model_of(network)
     shapes, depth = weight_shapes(model.whole, model.image), blocks(model)
-    trained = [name for name in shapes if chosen(spec.trainable, name, depth)]
+    head = {layer.name for layer in model.head}
+    trained = [name for name in shapes if chosen(spec.trainable, name, depth, head)]
     if not trained:
         raise ValueError(
             f"training.trainable is {spec.trainable!r}, which no name of a weight matches; give all, head, last:N or "
@@ -42,18 +44,25 @@ def tuning_of(network: ModelSpec, spec: TrainingSpec) -> Tuning:
             for name in trained
             if len(shapes[name]) > 1 and spec.weight_decay
         },
-        frozenset(layers[:first]),
+        frozenset(layers[:first]) - head,
     )
 
 
-def chosen(trainable: str, name: str, depth: dict[str, int]) -> bool:
-    """Whether the weight called `name` is trained, of layers at `depth`."""
+def frozen(network: ModelSpec, spec: TrainingSpec) -> bool:
+    """Whether the encoder stays as it is, all of it: then its units can be computed once."""
+    return {layer.name for layer in model_of(network).encoder} <= tuning_of(network, spec).still
+
+
+def chosen(trainable: str, name: str, depth: dict[str, int], head: set[str]) -> bool:
+    """Whether the weight called `name` is trained, of layers at `depth`, of which some are the `head`."""
     if trainable == "all":
         return True
-    last = re.fullmatch(r"head|last:(\d+)", trainable)
+    if trainable == "head":
+        return layer_of(name) in head
+    last = re.fullmatch(r"last:(\d+)", trainable)
     if last is None:
         return re.search(trainable, name) is not None
-    return depth[layer_of(name)] >= max(depth.values()) - int(last[1] or 0)
+    return depth[layer_of(name)] >= max(depth.values()) - int(last[1])
 
 
 def blocks(model: Model) -> dict[str, int]:

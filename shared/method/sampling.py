@@ -67,7 +67,7 @@ def sample_logits(
             views = still_views(run, images.size, len(keys))
             with told_chunk(backend, run):
                 found = backend.sample(state, shown, views, keys, 0, samples)
-        yield block, _finite(found, "logit")
+        yield block, finite(found, "logit")
 
 
 def embed_galaxies(
@@ -79,13 +79,14 @@ def embed_galaxies(
     for block in track(blocks, "features", len(rows), weight=lambda block: len(rows[block])):
         shown = images.subset(rows[block])
         with told_chunk(backend, run):
-            parts.append(backend.embed(state, shown, still_views(run, images.size, len(shown))))
-    return _finite(
+            still = still_views(run, images.size, len(rows[block]))
+            parts.append(backend.embed(state, shown, still))
+    return finite(
         np.concatenate(parts or [np.zeros((0, model_of(run.model).units), np.float32)]), "feature"
     )
 
 
-def _finite(values: np.ndarray, what: str) -> np.ndarray:
+def finite(values: np.ndarray, what: str) -> np.ndarray:
     """`values` (galaxy, ...) of a network; ValueError if they are not numbers, as a network gives that diverged."""
     if bad := int((~np.isfinite(values).reshape(len(values), -1).all(1)).sum()):
         raise ValueError(

@@ -12,10 +12,10 @@ from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled, Plan, batch_size
 from shared.method.ensemble import draw_plans
 from shared.method.memory import lessened_again, said, within_memory
+from shared.method.start import contents, start_of
 from shared.network.weights import (
     PARTS,
     Checkpoint,
-    first_checkpoint,
     load_checkpoint,
     save_checkpoint,
     save_weights,
@@ -26,7 +26,7 @@ from shared.run.progress import say, track
 from shared.run.spec import RunSpec, TrainingSpec, to_config
 
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
-APART = ("task", "backend", "posterior", "training.checkpoint_every")
+APART = ("task", "backend", "training.checkpoint_every")
 
 
 class Call(NamedTuple):
@@ -201,13 +201,13 @@ def out_of_patience(spec: TrainingSpec, validation: list[list[float]]) -> bool:
 
 
 def resume_or_start(run: RunSpec, path: Path, facts: dict) -> tuple[Checkpoint, dict]:
-    """The checkpoint at `path` and what was written with it; the seed's own first weights and {} if there is none.
+    """The checkpoint at `path` and what was written with it; where `run` starts, and {}, if there is none.
 
     Raises ValueError, saying what differs, if it was `made_of` anything else than `facts`: files of a dataset can
     change, and files of checkpoints can be moved.
     """
     if not path.exists():
-        return first_checkpoint(run.model, run.seed, run.training.members), {}
+        return start_of(run), {}
     start, about = load_checkpoint(path, run.model, run.training.members)
     if missing := [name for name in facts if name not in about]:
         raise ValueError(
@@ -231,8 +231,13 @@ def made_of(run: RunSpec, images: Cutouts, *galaxies: Labelled) -> dict:
 
     Not the framework, as checkpoints travel; nor how long training goes on and what is looked at on the way.
     """
-    settings = identity(to_config(run))
+    config = to_config(run)
+    settings = identity(config)
+    for key, digest in contents(config).items():
+        put(settings, key, digest)
     apart = [*APART, *(["training.steps"] if run.training.schedule == "constant" else [])]
+    # by its posterior's samples active learning chooses, so their method decides it
+    apart.append("posterior.samples" if run.task.name == "active" else "posterior")
     if run.training.patience is None:
         apart.append("training.validate_every")
     for key in apart:

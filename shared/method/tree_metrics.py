@@ -243,19 +243,29 @@ def counts_calibration(
     `fractions` and `concentrations` are (galaxy, sample), `uniforms` (galaxy,).
     """
     values, inside, chance = np.full((3, len(yes)), np.nan)
-    tail = (1 - LEVEL) / 2
-    for rows in _alike(total, fractions.shape[1]):
+    for rows in alike(total, fractions.shape[1]):
         own = None if concentrations is None else concentrations[rows]
         each = count_chances(fractions[rows], int(total[rows[0]]), own)
-        reached = np.pad(each.cumsum(1), ((0, 0), (1, 0)))  # (galaxy, count): the chance of fewer
         at, k = np.arange(len(rows)), yes[rows]
-        values[rows] = reached[at, k] + uniforms[rows] * each[at, k]
-        low, high = (np.sum(reached[:, 1:] < edge, 1) for edge in (tail, 1 - tail))
-        high = np.minimum(high, total[rows])
-        inside[rows] = (low <= k) & (k <= high)
-        chance[rows] = reached[at, high + 1] - reached[at, low]
+        values[rows] = _fewer(each)[at, k] + uniforms[rows] * each[at, k]
+        inside[rows], chance[rows] = central(each, k, LEVEL)
     some = np.asarray(total) > 0
     return values[some], inside[some], chance[some]
+
+
+def central(chances: np.ndarray, counts: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Whether `counts` (galaxy,), of which `chances` (galaxy, count) are the posterior's, lie in its central interval
+    of a `level`, and that interval's chance: both (galaxy,).
+    """
+    reached, at, tail = _fewer(chances), np.arange(len(counts)), (1 - level) / 2
+    low, high = (np.sum(reached[:, 1:] < edge, 1) for edge in (tail, 1 - tail))
+    high = np.minimum(high, chances.shape[1] - 1)
+    return (low <= counts) & (counts <= high), reached[at, high + 1] - reached[at, low]
+
+
+def _fewer(chances: np.ndarray) -> np.ndarray:
+    """The chance of fewer than each count, of the `chances` (galaxy, count) of counts."""
+    return np.pad(chances.cumsum(1), ((0, 0), (1, 0)))
 
 
 def fractions_coverage(
@@ -323,7 +333,7 @@ def _equal(some: np.ndarray, volunteers: float, error: float, many: int) -> dict
     }
 
 
-def _alike(total: np.ndarray, samples: int) -> Iterator[np.ndarray]:
+def alike(total: np.ndarray, samples: int) -> Iterator[np.ndarray]:
     """Galaxies of the same number of votes, above 0, some at a time."""
     total = np.asarray(total)
     for count in np.unique(total[total > 0]):

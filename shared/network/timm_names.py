@@ -13,6 +13,11 @@ from shared.network.operations import Shape, Shapes
 
 Arrays = dict[str, np.ndarray]
 
+SEVERAL = 6  # names in a message
+LINEAR = (
+    "convnext_tiny",
+    "convnext_small",
+)  # whose kernels of one pixel timm keeps as (output, input)
 PARTS = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "variance": "running_var"}
 BLOCK = r"^stage(\d+)/block(\d+)/"
 RULES = {  # of each family: patterns in our names of layers, and what stands there in timm's
@@ -79,8 +84,9 @@ def from_timm(family: str, network: Network, start: Shape, state: Arrays) -> tup
     left = [name for name in state if not re.search(LEFT_OUT, name)]
     if unlike := sorted(set(left) ^ set(wanted.values())):
         raise ValueError(
-            f"these are not timm's weights of this {family}: {', '.join(unlike)} are only in one of the two; give "
-            "those of a network with the same widths and depths"
+            f"these are not timm's weights of this {family}: {', '.join(unlike[:SEVERAL])}"
+            f"{' and more' * (len(unlike) > SEVERAL)} are only in one of the two; give those of a network with the "
+            "same widths and depths"
         )
     found = {
         name: _ours(state[wanted[name]], wanted[name], shape)
@@ -95,6 +101,28 @@ def to_timm(family: str, named: Arrays, shapes: Shapes) -> Arrays:
         timm_name(family, name): _theirs(array).reshape(shapes[timm_name(family, name)])
         for name, array in named.items()
     }
+
+
+def timm_shapes(name: str, network: Network, start: Shape) -> Shapes:
+    """The shape in timm's network of each weight and running moment of `network`, the encoder of model.name=`name`."""
+    found, family = {}, family_of(name)
+    for ours, shape in (weight_shapes(network, start) | moment_shapes(network, start)).items():
+        theirs = timm_name(family, ours)
+        if len(shape) == 4:
+            shape = tuple(shape[axis] for axis in (3, 2, 0, 1))
+            shape = shape[:2] if ".mlp." in theirs and name in LINEAR else shape
+        elif len(shape) == 2:  # dense layers of ours, convolutions of theirs
+            shape = (*shape[::-1], 1, 1)
+        found[theirs] = shape
+    return found
+
+
+def family_of(name: str) -> str:
+    """The family of timm's names for the encoder of model.name=`name`; ValueError for one that timm has not."""
+    for family in RULES:
+        if name.startswith(family):
+            return family
+    raise ValueError(f"model.name is {name}, which timm has not; there are {', '.join(RULES)}s")
 
 
 def _theirs(array: np.ndarray) -> np.ndarray:

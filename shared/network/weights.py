@@ -131,6 +131,11 @@ def save_weights(path: Path, weights: Weights, about: dict) -> None:
     write_whole(path, lambda beside: beside.write_bytes(data))
 
 
+def load_arrays(path: Path, shape: Any) -> tuple[Weights, dict]:
+    """The arrays in a safetensors file, and the facts `about` them, of that `shape` (see `parse_json`)."""
+    return _read(path, shape)
+
+
 def load_weights(path: Path, spec: ModelSpec, members: int = 1) -> Weights:
     """The weights and running moments in a safetensors file.
 

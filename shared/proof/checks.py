@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from shared.method.batches import Cutouts, Plan, draw_plan
-from shared.method.fine_tuning import tuning_of
 from shared.method.likelihood import YES_OR_NO, Likelihood, fractions, ranks
 from shared.method.views import Views, still_views
 from shared.network.network import Network
@@ -312,7 +311,7 @@ def trajectory(case: Case, run: RunSpec, plan: Plan) -> Checkpoint:
     first, second = (
         {name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2)
     )
-    spec, tuning = run.training, tuning_of(run.model, run.training)
+    spec, tuning = run.training, reference.tuning_of(run.model, run.training)
     for step in range(len(plan.steps)):
         views = Views(*(array[step] for array in plan.views))
         x = reference.apply_views(run, case.cutouts[plan.rows[step]], views)

@@ -22,7 +22,7 @@ LEARNS = (
     "split",
     "model",
 )
-LEARNS += ("augmentation", "training", "backend", "mode")
+LEARNS += ("augmentation", "training", "backend", "mode", "start")
 HAS_FIT = (
     "weights",
     "question",
@@ -30,22 +30,32 @@ HAS_FIT = (
     "questions",
     "likelihood",
     "model",
+    "~model.encoder",
     "augmentation",
     "training.members",
 )
 HAS_FIT += ("backend", "~backend.steps", "~backend.recompute")
+SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
+SAMPLED += ("~posterior.format", "~posterior.columns")
 USES = {
     "prepare": ("dataset",),
-    "fit": (*LEARNS, "posterior"),
+    "fit": (*LEARNS, "posterior", "weights"),
     "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
-    "calibrate": (*HAS_FIT, "seed", "dataset", "minimum_votes", "split", "posterior.samples"),
+    "calibrate": (
+        *HAS_FIT,
+        "seed",
+        "dataset",
+        "minimum_votes",
+        "split",
+        *SAMPLED,
+    ),
     "active": (
         *LEARNS,
         "~training.steps",
         "~training.validate_every",
         "~training.checkpoint_every",
-        "posterior.samples",
+        *SAMPLED,
         "acquisition",
         "oracle",
     ),
@@ -60,19 +70,23 @@ USES = {
             "dataset",
             "~dataset.galaxies",
             "model",
+            "~model.encoder",
         ),
         *("augmentation", "training", "~training.batch_size", "~training.validate_every"),
         *("~training.checkpoint_every", "mode", "posterior.samples", "acquisition", "bench"),
+        *("~backend.workers", "~backend.address"),
     ),
     "conform": (
-        *("seed", "backend", "model", "augmentation", "training", "mode", "dataset.crop"),
+        *("seed", "backend", "model", "~model.encoder", "augmentation", "training", "mode"),
+        "dataset.crop",
         *("dataset.questions", "dataset.leads"),
         *("question", "positive", "questions", "likelihood", "conform"),
+        *("~backend.workers", "~backend.address"),
     ),
     "kit": ("seed",),
     "export": (
         *("weights", "question", "positive", "questions", "likelihood", "model", "augmentation"),
-        "training.members",
+        *("~model.encoder", "training.members"),
         *("seed", "dataset.crop", "dataset.channels", "format"),
     ),
     "match": ("dataset", "match"),
@@ -87,6 +101,8 @@ ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how an
     "backend.python",
     "backend.memory",
     "backend.recompute",
+    "backend.workers",
+    "backend.address",
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",

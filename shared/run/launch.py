@@ -20,6 +20,7 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
     "MALLOC_TOP_PAD_": str(256 << 20),
 }
+_allowed: list[int] = []  # this process's cores before `bind_cores`
 GOES_ON = "the same command (without again=true) goes on where it stopped"
 
 
@@ -77,13 +78,6 @@ def child_environment(backend: dict) -> dict[str, str]:
 
 def settings(backend: dict) -> dict[str, str]:
     """The variables that bind each framework to `backend`'s threads, and those that `backend` names itself."""
-    there = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    if backend["threads"] > there:
-        raise ValueError(
-            f"backend.threads is {backend['threads']}, but there are {there} cores; 0 takes them all"
-        )
     names = (
         "OMP_NUM_THREADS",
         "MKL_NUM_THREADS",
@@ -92,8 +86,56 @@ def settings(backend: dict) -> dict[str, str]:
         "NPROC",
         "PJRT_NPROC",
     )
-    threads = dict.fromkeys(names, str(backend["threads"] or there))
+    threads = dict.fromkeys(names, str(thread_count(backend)))
     return threads | {"TF_NUM_INTEROP_THREADS": "1"} | backend["environment"]
+
+
+def thread_count(backend: dict) -> int:
+    """How many threads a worker has: as said, or its part of this machine's cores; ValueError for more than these."""
+    there = len(allowed_cores())
+    if backend["threads"] > there:
+        raise ValueError(
+            f"backend.threads is {backend['threads']}, but there are {there} cores; 0 takes them all"
+        )
+    here = 1 if backend.get("address") else backend.get("workers", 1)
+    return backend["threads"] or max(1, there // here)
+
+
+def allowed_cores() -> list[int]:
+    """The cores that this process was given when it started."""
+    if not hasattr(os, "sched_getaffinity"):
+        return list(range(os.cpu_count() or 1))
+    return _allowed or sorted(os.sched_getaffinity(0))
+
+
+def bind_cores(backend: dict) -> None:
+    """Keep this process to cores of its own, where `backend` says how many threads it has, or is of several workers."""
+    global _allowed
+    if hasattr(os, "sched_setaffinity") and (backend["threads"] or backend["workers"] > 1):
+        count, _allowed = thread_count(backend), allowed_cores()
+        os.sched_setaffinity(0, cores(count))
+
+
+def start_worker(address: str, number: int, secret: dict[str, str]) -> subprocess.Popen:
+    """Start worker `number`, from 1, of this run, which waits for it at `address`; `secret` is added to its variables.
+
+    It has this process's environment, all cores that this one was given to choose from, and a GPU of its own, if any.
+    A terminal's Ctrl-C does not reach it: it ends with this process.
+    """
+    cards = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    card = cards[number] if number < len(cards) else str(number) if cards == [""] else "none"
+    environment = {**os.environ, **secret, "CUDA_VISIBLE_DEVICES": card}
+    words = [sys.executable, *program(), f"--worker={address}"]
+    own = os.sched_getaffinity(0) if _allowed else set()
+    try:
+        if own:
+            os.sched_setaffinity(0, _allowed)
+        return subprocess.Popen(
+            words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    finally:
+        if own:
+            os.sched_setaffinity(0, own)
 
 
 def wait(child: subprocess.Popen) -> int:

@@ -89,16 +89,17 @@ def _tracked(things, what, total, unit, weigh):
                 say(_line(what, done, total, unit, now - start))
     seconds = time.monotonic() - start
     if seconds >= SHORT:
-        say(f"{what}: {done:,} {unit} in {_span(seconds)}, {done / seconds:,.4g} {unit}/s")
+        say(f"{what}: {done:,} {unit} in {span(seconds)}, {done / seconds:,.4g} {unit}/s")
 
 
 def _line(what: str, done: int, total: int | None, unit: str, seconds: float) -> str:
     of_total = "" if total is None else f" of {total:,}"
-    left = "" if total is None or not done else f", {_span(seconds * (total - done) / done)} left"
+    left = "" if total is None or not done else f", {span(seconds * (total - done) / done)} left"
     return f"{what}: {done:,}{of_total} {unit}, {done / max(seconds, 1e-9):,.4g} {unit}/s{left}"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """So many seconds in hours, minutes and seconds."""
     minutes, rest = divmod(max(round(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
     return (

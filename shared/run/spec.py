@@ -16,7 +16,9 @@ from shared.run.config import USES, uses
 from shared.run.questions import check, known, learned
 
 BACKENDS = ("tf", "torch", "jax")
-FORMATS = ("onnx", "torch", "keras", "flax")
+FORMATS = ("onnx", "torch", "keras", "flax", "timm")
+# what a folder calls its weights: a run's, one that timm saved, an older one of timm
+WEIGHT_FILES = ("weights.safetensors", "model.safetensors", "pytorch_model.bin")
 TABLE_FORMATS = {  # of a posterior table -> what the name of its file, or folder, ends in
     "parquet": ".parquet",
     "fits": ".fits",
@@ -28,6 +30,7 @@ TABLE_FORMATS = {  # of a posterior table -> what the name of its file, or folde
 COMPANION = ".csv-metadata.json"  # says what a CSV file has no place for
 TABLE_COLUMNS = {"full": "posterior", "friendly": "friendly"}  # -> what it begins with
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+POSTERIORS = ("dropout", "laplace")
 LIKELIHOODS = ("binomial", "multinomial", "dirichlet_multinomial")
 SCORES = (
     "mutual_information",
@@ -115,6 +118,12 @@ class BackendSpec:
     recompute: bool  # the backward pass computes activations anew instead of keeping them: the same, slower
     python: str | None  # the interpreter of the child process; null: this one
     environment: dict[str, str]  # set before the framework is imported
+    workers: (
+        int  # processes that share the work, each with `threads` of its own; the result is the same
+    )
+    address: (
+        str | None
+    )  # HOST:PORT where workers of other machines join; null: all are started on this one
 
     def __post_init__(self):
         one_of("backend.name", self.name, BACKENDS)
@@ -126,6 +135,16 @@ class BackendSpec:
         at_least("backend.steps", self.steps, 1)
         if self.memory is not None:
             parse_size("backend.memory", self.memory)
+        at_least("backend.workers", self.workers, 1)
+        if self.address is not None and not re.fullmatch(r"[^\s/]+:[1-9]\d{0,4}", self.address):
+            raise ValueError(
+                f"backend.address is {self.address}; it must be HOST:PORT, such as node7:29400"
+            )
+        if self.workers > 1 and (self.name, self.compiled) in (("jax", "eager"), ("tf", "full")):
+            raise ValueError(
+                f"backend.compiled is {self.compiled}, by which {self.name} cannot share work; set "
+                "backend.compiled=auto or backend.workers=1"
+            )
         for name in filter(credentials.names_secret, self.environment):
             raise ValueError(
                 f"backend.environment sets {name}, a secret, which the run's record would keep; "
@@ -239,6 +258,10 @@ class DatasetSpec:
     # of votes on synthetic galaxies with a whole tree of questions: the correlation of two volunteers' answers to one
     # question about one galaxy, beyond what its true fractions explain; 0: there is none. null: any other galaxies
     overdispersion: float | None
+    # of synthetic galaxies, the telescope: its blur, in that of dataset=synthetic, and the galaxies' brightness in sky
+    # noises, likewise; null: 1. The same galaxies, seen by another survey
+    seeing: float | None
+    depth: float | None
     channels: (
         int  # 1: the mean of the colours is stored | 3: the colours; the network sees their mean
     )
@@ -271,6 +294,12 @@ class DatasetSpec:
                 raise ValueError(
                     f"dataset.overdispersion is {self.overdispersion}, but dataset.images is {self.images}; only the "
                     "votes on synthetic galaxies are drawn: set one of them to null"
+                )
+        for name in ("seeing", "depth"):
+            value = getattr(self, name)
+            if value is not None and (self.images is not None or not 0.1 <= value <= 10):
+                raise ValueError(
+                    f"dataset.{name} is {value}; it is of synthetic galaxies alone, and from 0.1 to 10: set it to null"
                 )
         one_of("dataset.channels", self.channels, (1, 3))
         one_of("dataset.stretch", self.stretch, ("noise", "grz"))
@@ -320,15 +349,20 @@ class ConformSpec:
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """Shares of galaxies held out, by the hash of their id."""
+    """Shares of galaxies held out, by the hash of their id, and how many of the others are learned from."""
 
     validation: float
     test: float
+    labels: (
+        int | None
+    )  # at most so many training galaxies, drawn by the seed; a larger number has the smaller's too
 
     def __post_init__(self):
         in_unit("split.validation", self.validation)
         in_unit("split.test", self.test)
         in_unit("split.validation + split.test", self.validation + self.test)
+        if self.labels is not None:
+            at_least("split.labels", self.labels, 1)
 
 
 @dataclass(frozen=True)
@@ -350,8 +384,12 @@ class ModelSpec:
     dropout: float
     answers: int  # outputs: one for each answer that the run learns (of a yes-or-no question no, then yes)
     scale: str  # unit: pixels enter as 0..1 | raw: as 0..255 (W20's departure 6)
+    # fit, active: null: first weights of the seed | whose encoder training starts from: a run folder of fit, a file, a
+    # folder as timm saves it, or hub:OWNER/NAME[@REVISION]
+    encoder: str | None = None
 
     def __post_init__(self):
+        credentials.refuse("model.encoder", self.encoder or "")
         one_of("model.name", self.name, tuple(SIZES))
         for size in ("blocks", "dense", "widths", "depths"):
             if (getattr(self, size) is None) == (size in SIZES[self.name]):
@@ -397,6 +435,7 @@ SIZES: dict[
     "efficientnet_b0": {"widths": 9, "depths": 7},
     **{f"convnext_{size}": STAGES for size in ("atto", "femto", "pico", "nano", "tiny", "small")},
 }
+WITHOUT_LINEAR_HEAD = ("dieleman",)  # units and answers have more than one layer between them
 WITH_STOCHASTIC_DEPTH = tuple(
     name for name in SIZES if name.startswith(("convnext", "efficientnet"))
 )
@@ -452,7 +491,8 @@ class TrainingSpec:
     weight_decay: float
     layer_decay: float  # what the rate of each block is, in that of the block after it; the head has the whole rate
     clip: float | None  # the largest norm of all gradients together; null: any
-    # all | head | last:N, the head and the N blocks before it | a regular expression of names of weights
+    # all | head: what comes after the units | last:N, the head, a norm of the units and the N blocks before it |
+    # a regular expression of names of weights
     trainable: str
     # the parts of a batch, whose gradients are added in their order, whatever computes them; null: the most of 8, 4, 2
     # and 1 that leave 32 galaxies or more in each. Batch norms have moments of their own in each
@@ -485,6 +525,13 @@ class TrainingSpec:
             raise ValueError(
                 f"training.layer_decay is {self.layer_decay}; it must be above 0 and at most 1 (all rates alike)"
             )
+        try:
+            re.compile(self.trainable)
+        except re.error as error:
+            raise ValueError(
+                f"training.trainable is {self.trainable!r}, which is no regular expression ({error}); give all, head, "
+                "last:N or a pattern of names of weights, such as stage3|units|answer"
+            ) from error
         if self.clip is not None and not self.clip > 0:
             raise ValueError(
                 f"training.clip is {self.clip}; it must be above 0, or null for no limit"
@@ -507,6 +554,17 @@ class TrainingSpec:
         one_of("training.moments", self.moments, ("batch", "frozen"))
 
 
+LEAST = 32  # galaxies of a shard, unless a run says otherwise
+
+
+def shard_count(spec: TrainingSpec, galaxies: int) -> int:
+    """Into how many shards a batch is cut: consecutive galaxies, as many in each."""
+    if spec.shards is not None:
+        return spec.shards if galaxies % spec.shards == 0 else 1
+    fitting = (count for count in (8, 4, 2) if galaxies % count == 0 and galaxies // count >= LEAST)
+    return next(fitting, 1)
+
+
 @dataclass(frozen=True)
 class LikelihoodSpec:
     """What is taken to draw volunteers' votes, given the network's outputs."""
@@ -527,7 +585,9 @@ class LikelihoodSpec:
 class PosteriorSpec:
     """What is asked of the trained network."""
 
-    samples: int  # dropout samples per galaxy
+    # dropout: units of the head dropped at random (W+20) | laplace: last layers drawn from their own posterior
+    method: str
+    samples: int  # per galaxy
     expected_votes: int  # N of the predicted count interval and of the mutual information
     galaxies: str  # all | test: whose posterior is written
     format: tuple[
@@ -538,6 +598,7 @@ class PosteriorSpec:
     )
 
     def __post_init__(self):
+        one_of("posterior.method", self.method, POSTERIORS)
         at_least("posterior.samples", self.samples, 1)
         votes_within("posterior.expected_votes", self.expected_votes, 1)
         one_of("posterior.galaxies", self.galaxies, ("all", "test"))
@@ -678,9 +739,10 @@ class RunSpec:
     )
     outputs: str  # where runs are kept
     folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
-    weights: str | None  # predict, calibrate, export: a run folder of fit, or a weights.safetensors
+    # predict, calibrate, export: a run folder of fit, or a weights.safetensors | fit: such, to train on from
+    weights: str | None
     run: str | None  # catalogue: a run folder of fit or predict, or a posterior.parquet
-    format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file
+    format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file | timm: the encoder
     again: bool  # do a finished run anew
     backend: BackendSpec
     dataset: DatasetSpec
@@ -708,7 +770,21 @@ class RunSpec:
             raise ValueError(
                 f"training.batch_size is {self.training.batch_size}; it must be at most 65536"
             )
+        if self.posterior.method == "laplace" and uses(self.task.name, "posterior.method"):
+            self._check_laplace()
         members, task = self.training.members, self.task.name
+        if task in ("fit", "active"):
+            self._check_workers()
+        if self.model.channels > self.dataset.channels and uses(task, "dataset.channels"):
+            raise ValueError(
+                f"model.channels is {self.model.channels}, but dataset.channels is {self.dataset.channels}, so that "
+                f"the store would keep one channel; set dataset.channels={self.model.channels}, or model.channels=1"
+            )
+        if task == "fit" and self.weights is not None and self.model.encoder is not None:
+            raise ValueError(
+                "weights and model.encoder both say where training starts; leave one out: weights=... takes the whole "
+                "network, model.encoder=... its encoder alone"
+            )
         if task == "active" and self.training.schedule != "constant":
             raise ValueError(
                 f"training.schedule is {self.training.schedule}; active trains on in every round, "
@@ -738,6 +814,41 @@ class RunSpec:
             raise ValueError(
                 f"training.members is {members}; {task} is of one network: that of a fit with training.members=1, "
                 "whose seed may be that of a member (seed, seed + 1, ...)"
+            )
+
+    def _check_workers(self) -> None:
+        workers, galaxies = self.backend.workers, self.training.batch_size
+        if (shards := shard_count(self.training, galaxies)) % workers:
+            fitting = [n for n in range(workers, galaxies + 1, workers) if galaxies % n == 0]
+            fix = (
+                f"set training.shards={fitting[0]}"
+                if fitting
+                else f"make training.batch_size a multiple of {workers} and set training.shards={workers}"
+            )
+            raise ValueError(
+                f"backend.workers is {workers}, but a batch of {galaxies} galaxies is cut into {shards} shards, which "
+                f"so many cannot share; {fix}, or backend.workers to what divides {shards}"
+            )
+
+    def _check_laplace(self) -> None:
+        fix = "choose another or posterior=dropout"
+        if self.model.name in WITHOUT_LINEAR_HEAD:
+            raise ValueError(
+                f"posterior.method is laplace, which is of one linear layer from units to answers, and model.name is "
+                f"{self.model.name}, whose head has several; {fix}"
+            )
+        if self.likelihood.name == "binomial" or (
+            self.likelihood.name == "auto" and self.questions is None
+        ):
+            raise ValueError(
+                f"posterior.method is laplace and likelihood.name {self.likelihood.name}: the votes on a yes-or-no "
+                "question are taken as independent, and the posterior would be much too sure; give "
+                "likelihood=dirichlet_multinomial, or posterior=dropout"
+            )
+        if self.augmentation.at_prediction:
+            raise ValueError(
+                "posterior.method is laplace, which is of galaxies as they are, and augmentation.at_prediction is "
+                "true; set it to false, or posterior=dropout"
             )
 
     def _check_question(self) -> None:

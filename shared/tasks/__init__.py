@@ -34,6 +34,7 @@ TASKS = {
             "checkpoint.safetensors",
             "best.safetensors",
             "weights.safetensors",
+            "laplace.safetensors",
             "losses.parquet",
             "split.parquet",
             *POSTERIOR_FILES,
@@ -44,6 +45,7 @@ TASKS = {
         "shared.tasks.predict",
         POSTERIOR_FILES,
         needs_fit=True,
+        inherits=("posterior.method", "posterior.samples"),
     ),
     "catalogue": Task(
         "write the table of a finished fit or predict in other formats",
@@ -51,7 +53,7 @@ TASKS = {
         POSTERIOR_FILES,
     ),
     "calibrate": Task(
-        "measure how honest a fit's posterior is, and find its best dropout rate",
+        "say whether a fit's posterior is honest, and find its best dropout rate",
         "shared.tasks.calibrate",
         ("calibration.json", "calibration.csv"),
         needs_fit=True,
@@ -71,11 +73,11 @@ TASKS = {
         "write the conformance kit: what a port in any language must give", "shared.tasks.kit"
     ),
     "export": Task(
-        "write the network of a fit as ONNX, or as its framework's own file",
+        "write the network of a fit as ONNX, or as its framework's own file, or its encoder for timm",
         "shared.tasks.export",
         (
             *("rho.onnx", "features.onnx", "head.onnx"),
-            *("network.pt2", "network.keras", "network.jaxexp"),
+            *("network.pt2", "network.keras", "network.jaxexp", "encoder_timm"),
         ),
         needs_fit=True,
         inherits=("dataset",),

@@ -13,7 +13,9 @@ from shared.method.acquisition import needs
 from shared.method.active import Answers, initial, rounds
 from shared.method.batches import Labelled
 from shared.method.ensemble import open_networks
+from shared.method.feature_store import encoded_once, frozen_features
 from shared.method.pool import Galaxies
+from shared.method.start import origin, start_of
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
 from shared.run.spec import RunSpec
@@ -29,11 +31,17 @@ def active(run: RunSpec, folder: Path) -> dict:
 
     Where volunteers have yet to answer, the outcome has no results, but says under "waiting" what to do.
     """
+    begun = origin(run)
     store = prepare_store(run.dataset)
     galaxies, answers = partition(run, store, folder)
     if not len(galaxies.labelled.rows):
         return {"waiting": waiting(run, folder, 0, run.acquisition.initial)}
     backend, images = open_networks(run), cutouts(run, store)
+    features = None
+    if encoded_once(run):
+        needed = np.unique(np.concatenate([part.rows for part in galaxies.parts]))
+        given = (backend, run, start_of(run), images, store.folder, needed)
+        images, features = frozen_features(*given)
     done = list(rounds(backend, run, images, galaxies, folder, answers))
     last = done[-1]
     if last["number"] < run.acquisition.rounds:
@@ -44,6 +52,8 @@ def active(run: RunSpec, folder: Path) -> dict:
     write_csv(folder / "ask_next.csv", asked)
     results = {
         "store": str(store.folder),
+        **begun,
+        **({"features": features} if features else {}),
         "rounds": [round_record(store, entry) for entry in done],
         "peak_memory_bytes": backend.peak_memory(),
         "summary": f"{last['labelled']} galaxies labelled; {summarise(last['test'])}; "

@@ -1,4 +1,4 @@
-"""`trizoo calibrate`: measure how honest a fit's posterior is, and find its best dropout rate."""
+"""`trizoo calibrate`: say whether a fit's posterior is honest, and find the best dropout rate of a binomial one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,37 +21,62 @@ from shared.method.calibration import (
     summary_of,
 )
 from shared.method.ensemble import open_networks
+from shared.method.honesty import honesty, sentence
+from shared.method.laplace_sampling import with_posterior
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import log_score, log_scores
 from shared.method.sampling import sample_galaxies
+from shared.method.trees import Samples, sample, together
 from shared.network.weights import Checkpoint, fitted
 from shared.output.oracle import true_chances
 from shared.run.keys import galaxy_hash
 from shared.run.records import write_json
 from shared.run.spec import RunSpec
 from shared.run.spreadsheet import write_csv
+from shared.tasks import trees
 from shared.tasks.galaxies import cutouts, labelled_parts, learned_from
 from shared.tasks.results import where
 
 
 def calibrate(run: RunSpec, folder: Path) -> dict:
-    """The task: the calibration of a fit on its test galaxies, with its dropout rate and with the best one.
+    """The task: whether a fit's posterior is honest, by its test galaxies; of a binomial one the best dropout rate too.
 
     The best rate at prediction, and only there, has the lowest NLL on validation galaxies (as Guo et al. 2017
     choose a temperature); weights stay as they are. Raises ValueError if there are no such galaxies with votes.
     """
-    if likelihood_of(run).name != "binomial":
-        raise ValueError(
-            f"calibrate is of a yes-or-no question with the binomial likelihood, and {run.weights} has "
-            f"{likelihood_of(run).name}; how honest that is, its fit's record says already, by question: "
-            "results.test.tree"
-        )
     path, start = fitted(run)
     store = prepare_store(run.dataset)
     hashes = galaxy_hash(store.galaxies["id"])
     learned = learned_from(path, hashes)
     validation, test = held_out(run, store, hashes, learned)
-    backend, images = open_networks(run), cutouts(run, store)
+    backend, images = with_posterior(open_networks(run), run, path), cutouts(run, store)
+    about = {"store": str(store.folder), "weights": str(path)}
+    about |= {"trained_with_known": learned is not None, "samples": run.posterior.samples}
+    if likelihood_of(run).name == "binomial":
+        measured, summary = by_rate(run, store, backend, start, images, validation, test, folder)
+    else:
+        of_test = (test.rows, test.hashes, run.posterior.samples)
+        found = together(list(sample(backend, run, backend.init(run, start), images, *of_test)))
+        honest = honesty(run, found, test, None)
+        measured = {"honesty": honest, "test": trees.measure(run, store, test, found)}
+        summary = sentence(run, honest, "test")
+    results = about | measured
+    write_json(folder / "calibration.json", results)
+    results |= {"peak_memory_bytes": backend.peak_memory(), "summary": summary}
+    return {"where": where(backend), "results": results}
+
+
+def by_rate(
+    run: RunSpec,
+    store: Store,
+    backend: Backend,
+    start: Checkpoint,
+    images: Cutouts,
+    validation: Labelled,
+    test: Labelled,
+    folder: Path,
+) -> tuple[dict, str]:
+    """The calibration of a binomial posterior with its dropout rate and with the best one, and a line that says it."""
     trained = run.model.dropout
     rates = [
         {"rate": rate, "log_score": log_score(samples, validation.yes, validation.total)}
@@ -73,18 +98,13 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
     scores = [log_scores(samples[rate], test.yes, test.total) for rate in (trained, chosen)]
     measured["gain"] = gain(*scores)
 
-    results = {
-        "store": str(store.folder),
-        "weights": str(path),
-        "trained_with_known": learned is not None,
-        "samples": run.posterior.samples,
-        "validation": {"galaxies": len(validation.rows), "rates": rates},
-        **measured,
-    }
-    write_json(folder / "calibration.json", results)
+    rho = samples[trained]
+    found = Samples(test.rows, np.stack([1 - rho, rho], -1), None)
+    honest = honesty(run, found, test, None)
     write_csv(folder / "calibration.csv", pd.DataFrame(rates))
-    results |= {"peak_memory_bytes": backend.peak_memory(), "summary": summary_of(measured)}
-    return {"where": where(backend), "results": results}
+    scanned = {"galaxies": len(validation.rows), "rates": rates}
+    summary = f"{sentence(run, honest, 'test')}; {summary_of(measured)}"
+    return {"honesty": honest, "validation": scanned, **measured}, summary
 
 
 def held_out(

@@ -1,15 +1,19 @@
 """`trizoo export`: write the network of a fit as ONNX, for other languages, or as a framework's own file."""
 
 import os
+import shutil
 from importlib import import_module
 from pathlib import Path
 
 from shared.network.model import model_of
+from shared.network.preprocessing import said_of_fit
+from shared.network.pretrained import timm_files
 from shared.network.weights import fitted
 from shared.proof.export import OPSET, about, difference, models
-from shared.run.records import write_whole
+from shared.run.records import write_folder, write_whole
 from shared.run.spec import RunSpec
 
+TIMM = "encoder_timm"  # the folder of format=timm
 NATIVE = {  # the package of each framework's own file, its framework as it is imported, and the file's name
     "torch": ("torch", "torch", "network.pt2"),
     "keras": ("tf", "keras", "network.keras"),
@@ -19,7 +23,32 @@ NATIVE = {  # the package of each framework's own file, its framework as it is i
 
 def export(run: RunSpec, folder: Path) -> dict:
     """Write a fit's network in the run's format; ValueError for weights that do not fit, or for want of a library."""
-    return _onnx(run, folder) if run.format == "onnx" else _native(run, folder)
+    make = {"onnx": _onnx, "timm": _timm}.get(run.format, _native)
+    return make(run, folder)
+
+
+def _timm(run: RunSpec, folder: Path) -> dict:
+    """The encoder as a folder that timm reads."""
+    path, checkpoint = fitted(run)
+    said = said_of_fit(path)
+    seen = {} if said is None else said._asdict()
+    seen.pop("source", None)
+    files = timm_files(run.model, checkpoint.weights, checkpoint.moments, seen)
+    place = folder / TIMM
+
+    def fill(beside: Path) -> None:
+        for name, data in files.items():
+            (beside / name).write_bytes(data)
+
+    if place.exists():
+        shutil.rmtree(place)
+    write_folder(place, fill)
+    results = {
+        "weights": str(path),
+        "bytes": {f"{TIMM}/{name}": len(data) for name, data in files.items()},
+        "summary": f"the encoder, as timm reads it, in {place}: timm.create_model('local-dir:{place}')",
+    }
+    return {"where": {}, "results": results}
 
 
 def _native(run: RunSpec, folder: Path) -> dict:

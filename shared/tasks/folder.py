@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-from shared.run.config import differences, identity
+from shared.run.config import differences, identity, put
 from shared.run.locks import file_lock
 from shared.run.progress import say
 from shared.run.records import make_folder, read_record, read_run, write_json
@@ -26,6 +26,11 @@ def run_folder(config: dict) -> Path:
         return outputs / "report"
     if TASKS[task].needs_fit:
         what["weights"] = sha256(weights_file(config["weights"]).read_bytes()).hexdigest()
+    if config["weights"] is not None or config["model"]["encoder"] is not None:
+        from shared.method.start import contents
+
+        for key, of_file in contents(config).items():
+            put(what, key, of_file)
     seed = f"seed{config['seed']}"
     about = config["question"] if config["questions"] is None else "tree"
     words = [about, config["backend"]["name"], seed]

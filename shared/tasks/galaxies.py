@@ -9,6 +9,7 @@ import pandas as pd
 from shared.data.split import NAMES, split
 from shared.data.store import Store, votes
 from shared.method.batches import Cutouts, Labelled
+from shared.method.pool import shuffled
 from shared.method.views import reduction
 from shared.network.weights import trained_with
 from shared.run.keys import galaxy_hash
@@ -20,10 +21,17 @@ SPLIT = "split.parquet"
 
 
 def cutouts(run: RunSpec, store: Store) -> Cutouts:
-    """The store's images as the network's views sample them."""
+    """The store's images as the network's views sample them; ValueError if it has fewer colours than that sees."""
+    if store.images.shape[-1] < run.model.channels:
+        raise ValueError(
+            f"model.channels is {run.model.channels}, but {store.folder} keeps {store.images.shape[-1]}; set "
+            f"dataset.channels={run.model.channels}, or model.channels=1"
+        )
     sums = store.galaxies["pixels_crc32"].to_numpy("<i8")
     contents = hashlib.sha256(sums.tobytes()).hexdigest()[:16]
-    return Cutouts(store.images, reduction(run, store.images.shape[1]), contents)
+    return Cutouts(
+        store.images, reduction(run, store.images.shape[1]), contents, run.model.channels
+    )
 
 
 def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, Labelled]:
@@ -41,7 +49,9 @@ def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, 
             f"none of the {training} training galaxies of {store.folder} has "
             f"minimum_votes={run.minimum_votes} votes on {run.question}; lower it, or give more galaxies"
         )
-    return parts
+    # not index 0, by which active learning draws those that it begins with
+    drawn = shuffled(run, "start", parts["train"], 1)[: run.split.labels]
+    return parts | {"train": parts["train"].take(np.sort(drawn))}
 
 
 def parts_with_votes(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, Labelled]:
@@ -51,6 +61,18 @@ def parts_with_votes(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str
     rows, all_votes = np.arange(len(hashes)), learned_votes(run, store)
     galaxies = Labelled(rows, hashes, yes, total, all_votes)
     return {name: galaxies.take(np.flatnonzero(enough & (part == name))) for name in NAMES}
+
+
+def voted(
+    run: RunSpec, store: Store, hashes: np.ndarray, in_training: np.ndarray | None
+) -> dict[str, Labelled]:
+    """As "test", the galaxies that have votes and were not trained with; {} where neither is known."""
+    asked = {f"{question}_total" for question, _ in run.asked} | {f"{run.question}_total"}
+    if in_training is None or not asked <= {*store.galaxies}:
+        return {}
+    yes, total = votes(store, run.question, run.positive)
+    galaxies = Labelled(np.arange(len(hashes)), hashes, yes, total, learned_votes(run, store))
+    return {"test": galaxies.take(np.flatnonzero((total > 0) & ~in_training))}
 
 
 def learned_votes(run: RunSpec, store: Store) -> np.ndarray:

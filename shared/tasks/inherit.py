@@ -104,7 +104,7 @@ def trained_run(path: Path, config: dict) -> dict:
 
 def tell_inherited(config: dict, made: dict, trained: dict) -> None:
     """Print what of a network's view and framework a run took from the fit, and what is not as there."""
-    every = (*VIEW, *FRAMING, "backend.name", "backend.precision")
+    every = (*VIEW, *FRAMING, "backend.name", "backend.precision", "posterior.method")
     keys = [key for key in every if uses(config["task"]["name"], key)]
     taken = [f"{key}={at(made, key)}" for key in keys if at(made, key) != at(config, key)]
     if taken:

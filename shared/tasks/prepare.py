@@ -21,7 +21,7 @@ def prepare(run: RunSpec, folder: Path) -> dict:
         "galaxies": len(store.galaxies),
         "skipped": store.source["skipped"],
         "source": store.source["source"],
-        "bytes": sum(path.stat().st_size for path in store.folder.iterdir()),
+        "bytes": sum(path.stat().st_size for path in store.folder.iterdir() if path.is_file()),
         "seconds": seconds,
         "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "summary": f"{len(store.galaxies)} galaxies in {store.folder}, {left_out} left out",

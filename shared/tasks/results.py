@@ -9,6 +9,7 @@ import numpy as np
 from shared.data.store import Store, sha256
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
+from shared.method.honesty import FEW, honesty, some_of
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate
 from shared.method.sampling import sample_galaxies
@@ -21,6 +22,7 @@ from shared.tasks import trees
 from shared.tasks.inherit import weights_file
 
 METHOD = "Bayesian convolutional network, posterior samples by dropout or an ensemble (Walmsley et al. 2020)"
+LAPLACE = "Convolutional network, posterior by a Laplace approximation of its last layer (Daxberger et al. 2021)"
 DOI = "10.1093/mnras/stz2816"
 CITE = f"trizoo (its CITATION.cff) and the method: Walmsley et al. 2020, MNRAS 491, 1554, doi:{DOI}"
 
@@ -107,7 +109,7 @@ def provenance(run: RunSpec, folder: Path) -> dict[str, Any]:
     if not weights.exists():
         weights = weights_file(run.weights)
     return {
-        "method": METHOD,
+        "method": LAPLACE if run.posterior.method == "laplace" else METHOD,
         "doi": DOI,
         "cite": CITE,
         "survey": run.dataset.name,
@@ -155,6 +157,22 @@ def validation_loss(
     if likelihood_of(run).name == "binomial":
         return evaluate(sample_galaxies(*of_part), part.yes, part.total)["loss"]
     return mean_nll(run, part, together(list(sample(*of_part))))
+
+
+def verdict(
+    backend: Backend,
+    run: RunSpec,
+    state: Any,
+    images: Cutouts,
+    part: Labelled,
+    train: Labelled | None,
+) -> dict | None:
+    """How honest the posterior is of `part`, galaxies that were not trained with: see `honesty`; None without any."""
+    if not len(part.rows):
+        return None
+    few = some_of(part, FEW)
+    of_few = (backend, run, state, images, few.rows, few.hashes, run.posterior.samples)
+    return honesty(run, together(list(sample(*of_few))), few, train)
 
 
 def summarise(test: dict | None) -> str:

@@ -39,6 +39,10 @@ NETWORKS = {  # ours, and the family of timm's names
     "convnext, narrow": (convnext((8, 12, 16, 20), (1, 2, 1, 1)), "convnext"),
     "convnext, narrow, linear": (convnext((8, 12, 16, 20), (1, 2, 1, 1)), "convnext"),
     "efficientnet_b0, narrow": (efficientnet(WIDE), "efficientnet"),
+    "resnet18, narrow, grey": (resnet18(NARROW, (1, 2, 1, 1)), "resnet"),
+    "resnet50, narrow, grey": (resnet50(NARROW, (1, 2, 1, 1)), "resnet"),
+    "convnext, narrow, grey": (convnext((8, 12, 16, 20), (1, 2, 1, 1)), "convnext"),
+    "efficientnet_b0, narrow, grey": (efficientnet(WIDE), "efficientnet"),
     "resnet18": (resnet18(), "resnet"),
     "resnet50": (resnet50(), "resnet"),
     "convnext_nano": (convnext(), "convnext"),
@@ -69,7 +73,8 @@ def state(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 
 def images(name: str) -> np.ndarray:
     """The images (galaxy, y, x, channel) that a network is shown."""
-    return drawn(name, (4 if "narrow" in name else 1, SIDE, SIDE, 3), 0, 1)
+    count, channels = 4 if "narrow" in name else 1, 1 if "grey" in name else 3
+    return drawn(name, (count, SIDE, SIDE, channels), 0, 1)
 
 
 def modes(name: str) -> tuple[str, ...]:
@@ -99,16 +104,17 @@ def theirs(name: str):
 
     if "narrow" not in name:
         return create_model(name, num_classes=0)
+    rest = {"num_classes": 0, "in_chans": 1 if "grey" in name else 3}
     depths = {"depths": (1, 2, 1, 1), "dims": (8, 12, 16, 20), "conv_mlp": "linear" not in name}
     blocks = {"resnet18": resnet.BasicBlock, "resnet50": resnet.Bottleneck}
     match name.split(",")[0]:
         case "convnext":
-            return convnext.ConvNeXt(num_classes=0, **depths)
+            return convnext.ConvNeXt(**rest, **depths)
         case "efficientnet_b0":
             assert _efficientnet_builder.round_channels(1280, 0.25) == WIDE[-1]
-            return efficientnet._gen_efficientnet("efficientnet_b0", 0.25, num_classes=0)
+            return efficientnet._gen_efficientnet("efficientnet_b0", 0.25, **rest)
         case short:
-            return resnet.ResNet(blocks[short], (1, 2, 1, 1), num_classes=0, channels=NARROW)
+            return resnet.ResNet(blocks[short], (1, 2, 1, 1), channels=NARROW, **rest)
 
 
 def golden(name: str) -> tuple[dict[str, np.ndarray], dict]:

@@ -146,18 +146,19 @@ def _read_done(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _library():
+def library(key: str = "dataset.images", files: str = "Parquet files"):
+    """huggingface_hub; ValueError, which says what to do for `key`, if it is not installed."""
     try:
         import huggingface_hub
     except ImportError:
         raise ValueError(
-            "dataset.images begins with hub:, which needs a package more: pip install "
-            "huggingface_hub. Or fetch the Parquet files yourself and name them in dataset.images"
+            f"{key} begins with hub:, which needs a package more: pip install "
+            f"huggingface_hub. Or fetch the {files} yourself and name them in {key}"
         ) from None
     return huggingface_hub
 
 
-def _in_time(calls: Sequence[Callable], at_once: int, timeout: float, folder: Path | None) -> list:
+def in_time(calls: Sequence[Callable], at_once: int, timeout: float, folder: Path | None) -> list:
     """The results of `calls`, in the order in which they end; raises what one of them raised.
 
     The library waits `timeout` for each byte, so a hub whose bytes drip would hold it for ever. So it works in threads
@@ -203,19 +204,19 @@ def _size(folder: Path | None) -> int:
 
 
 def _ask(repository: str, below: str, revision: str | None, dataset: DatasetSpec) -> dict[str, Any]:
-    library, timeout = _library(), dataset.service.timeout
+    hub, timeout = library(), dataset.service.timeout
     ask = partial(
-        library.HfApi(library_name="trizoo").dataset_info,
+        hub.HfApi(library_name="trizoo").dataset_info,
         repository,
         revision=revision,
         timeout=timeout,
         files_metadata=True,
     )
     try:
-        (info,) = _in_time([ask], 1, timeout, None)
-    except library.errors.RevisionNotFoundError:
+        (info,) = in_time([ask], 1, timeout, None)
+    except hub.errors.RevisionNotFoundError:
         raise ValueError(f"{repository} has no revision {revision}; check dataset.images") from None
-    except library.errors.RepositoryNotFoundError:
+    except hub.errors.RepositoryNotFoundError:
         raise ValueError(
             f"there is no data set {repository} on the hub, or only for those it knows; check "
             "dataset.images, or log in with: hf auth login"
@@ -262,7 +263,7 @@ def _fetch(
 ) -> None:
     service = dataset.service
     fetch = partial(
-        _library().hf_hub_download,
+        library().hf_hub_download,
         repository,
         repo_type="dataset",
         revision=commit,
@@ -272,7 +273,7 @@ def _fetch(
     )
     calls = [partial(fetch, filename=name) for name in names]
     try:
-        _in_time(calls, service.at_once, service.timeout, folder)
+        in_time(calls, service.at_once, service.timeout, folder)
     except Exception as problem:  # of whichever HTTP library this version of it uses
         raise ConnectionError(
             f"{repository} did not come whole from the hub ({redacted(str(problem))}); the same "
