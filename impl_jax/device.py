@@ -41,7 +41,7 @@ def check_gpu() -> None:
     except RuntimeError as error:
         raise ValueError(
             f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {fix}; "
-            f"{old_card('jax')}"
+            f"{old_card(settings().name)}"
         ) from error
     card, capability = card.device_kind, getattr(card, "compute_capability", None)
     check_precision(settings().precision, card, capability)

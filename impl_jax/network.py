@@ -46,7 +46,6 @@ def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict
 
 def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
     """`forward` of a part of a network, whose activations the backward pass computes anew instead of keeping them."""
-    # not by jax.checkpoint: in what it computes anew, layers are no calls of their own, and round otherwise
     return _once(part, weights, x, moments, kept)
 
 
@@ -138,7 +137,7 @@ def _once_forward(part, *saved):
 
 
 def _once_backward(part, saved, gradients):
-    # behind the barrier, so that it is not computed before its gradient is there, and kept
+    # not by jax.checkpoint, in which layers are no calls of their own; barred, or it would be computed early and kept
     (weights, x, moments, kept), d = jax.lax.optimization_barrier((saved, gradients[0]))
     _, pullback = jax.vjp(
         lambda weights, x: forward(part, weights, x, moments, kept)[0], weights, x

@@ -43,7 +43,7 @@ def check_gpu() -> None:
         card = tf.config.experimental.get_device_details(cards[0]).get("device_name", "the GPU")
         raise ValueError(
             f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {fix}; "
-            f"{old_card('tf')}"
+            f"{old_card(settings().name)}"
         ) from error
     details = tf.config.experimental.get_device_details(cards[0])
     card, capability = details.get("device_name", "the GPU"), details.get("compute_capability")

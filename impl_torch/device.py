@@ -47,7 +47,7 @@ def check_gpu() -> None:
         card = torch.cuda.get_device_name()
         raise ValueError(
             f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {fix}; "
-            f"{old_card('torch')}"
+            f"{old_card(settings().name)}"
         ) from error
     card, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
     check_precision(settings().precision, card, capability)

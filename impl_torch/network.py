@@ -44,7 +44,6 @@ def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict
 
 def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
     """`forward` of a part of a network, whose activations the backward pass computes anew instead of keeping them."""
-    # not by torch.utils.checkpoint, which keeps what it computed anew until the end: more than without it
     found = {}
     return _Once.apply(part, [*weights], moments, kept, found, x, *weights.values()), found
 
@@ -84,12 +83,9 @@ class _Once(torch.autograd.Function):
     def backward(ctx, d):
         part, names, moments, kept, mixed = ctx.rest
         needed = ctx.needs_input_grad[-1 - len(names) :]
-        x, *values = (
-            array.detach().requires_grad_(wanted)
-            for array, wanted in zip(ctx.saved_tensors, needed, strict=True)
-        )
+        given = zip(ctx.saved_tensors, needed, strict=True)
+        x, *values = (array.detach().requires_grad_(wanted) for array, wanted in given)
         with torch.enable_grad(), torch.autocast(x.device.type, compute_type(), enabled=mixed):
             y, _ = forward(part, dict(zip(names, values, strict=True)), x, moments, kept)
-        wanted = [array for array in (x, *values) if array.requires_grad]
-        found = iter(torch.autograd.grad(y, wanted, d))
+        found = iter(torch.autograd.grad(y, [a for a in (x, *values) if a.requires_grad], d))
         return *[None] * 5, *(next(found) if one else None for one in needed)

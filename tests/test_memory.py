@@ -194,7 +194,7 @@ def test_no_shard_is_larger_where_less_memory_is_asked_for():
 def test_cards_without_the_units_refuse_a_precision(precision):
     with pytest.raises(ValueError, match=r"MX230 has compute capability 6\.1.*precision=float32"):
         check_precision(precision, "MX230", (6, 1))
-    with pytest.raises(ValueError, match="capability 6.1"):
+    with pytest.raises(ValueError, match=r"capability 6\.1"):
         check_precision(precision, "MX230", "6.1")
     check_precision(precision, "A100", (8, 0))
     check_precision(precision, "a card that does not say", None)
