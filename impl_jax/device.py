@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shared.method.batches import Cutouts
+from shared.run.cards import check_precision, old_card
 from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -39,8 +40,12 @@ def check_gpu() -> None:
         jnp.ones(8, device=card).sum().item()
     except RuntimeError as error:
         raise ValueError(
-            f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {fix}"
+            f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {fix}; "
+            f"{old_card('jax')}"
         ) from error
+    capability = getattr(card, "compute_capability", None)  # "6.1"
+    known = None if capability is None else tuple(map(int, capability.split(".")))
+    check_precision(settings().precision, card.device_kind, known)
 
 
 def settings() -> BackendSpec:
@@ -150,3 +155,10 @@ def peak_memory() -> int:
     if on_gpu():
         return device().memory_stats()["peak_bytes_in_use"]
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the system, had no more memory to give."""
+    words = str(error)
+    ours = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in words
+    return isinstance(error, MemoryError) or ours

@@ -15,14 +15,19 @@ from .keys import keep
 from .layers import Given
 
 
-def encode(model: Model, weights: dict, x, moments: dict | None, kept: dict):
+def encode(model: Model, parts: tuple, weights: dict, x, moments: dict | None, kept: dict):
     """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name.
 
-    Units that it is given in place of that are what they are.
+    With `parts` of the encoder, the backward pass computes each one's activations anew, instead of keeping them.
+    Units that it is given in place of what is shown are what they are.
     """
     if len(x.shape) == 2:
         return x, {}
-    units, found = forward(model.encoder, weights, x.astype(compute_type()), moments, kept)
+    x = x.astype(compute_type())
+    if parts:
+        units, found = interpreter.in_parts(again, parts, weights, x, moments, kept)
+    else:
+        units, found = forward(model.encoder, weights, x, moments, kept)
     return units.astype(number_type()), found
 
 
@@ -39,6 +44,12 @@ def masks(model: Model, network: Network, keys, index) -> dict:
 def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict):
     """The last layer's activation, and the moments that batch norms found in this batch, by name."""
     return interpreter.forward(compute, network, weights, x, moments, kept)
+
+
+def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
+    """`forward` of a part of a network, whose activations the backward pass computes anew instead of keeping them."""
+    # not by jax.checkpoint: in what it computes anew, layers are no calls of their own, and round otherwise
+    return _once(part, weights, x, moments, kept)
 
 
 def activations(network: Network, weights: dict, x, moments: dict | None, kept: dict) -> dict:
@@ -119,3 +130,22 @@ def _apart_backward(operation, saved, gradients):
 
 
 _apart.defvjp(_apart_forward, _apart_backward)
+
+
+_once = jax.custom_vjp(forward, nondiff_argnums=(0,))
+
+
+def _once_forward(part, *saved):
+    return forward(part, *saved), saved
+
+
+def _once_backward(part, saved, gradients):
+    # behind the barrier, so that it is not computed before its gradient is there, and kept
+    (weights, x, moments, kept), d = jax.lax.optimization_barrier((saved, gradients[0]))
+    _, pullback = jax.vjp(
+        lambda weights, x: forward(part, weights, x, moments, kept)[0], weights, x
+    )
+    return *pullback(d), None, None
+
+
+_once.defvjp(_once_forward, _once_backward)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from shared.method.batches import Cutouts
+from shared.run.cards import check_precision, old_card
 from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -23,6 +24,8 @@ def configure(spec: BackendSpec) -> None:
         check_gpu()
     fast = spec.precision in ("tf32", "bfloat16")
     tf.config.experimental.enable_tensor_float_32_execution(fast)
+    # it reorders products and sums as their surroundings allow, so that what is computed twice would differ
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     if on_gpu():
         tf.config.experimental.enable_op_determinism()
 
@@ -39,8 +42,12 @@ def check_gpu() -> None:
     except (RuntimeError, tf.errors.OpError) as error:
         card = tf.config.experimental.get_device_details(cards[0]).get("device_name", "the GPU")
         raise ValueError(
-            f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {fix}"
+            f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {fix}; "
+            f"{old_card('tf')}"
         ) from error
+    details = tf.config.experimental.get_device_details(cards[0])
+    name, known = details.get("device_name", "the GPU"), details.get("compute_capability")
+    check_precision(settings().precision, name, known)
 
 
 def settings() -> BackendSpec:
@@ -137,3 +144,8 @@ def peak_memory() -> int:
     if on_gpu():
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the system, had no more memory to give."""
+    return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)

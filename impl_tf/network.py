@@ -12,14 +12,19 @@ from .keys import keep
 from .layers import Given
 
 
-def encode(model: Model, weights: dict, x, moments: dict | None, kept: dict):
+def encode(model: Model, parts: tuple, weights: dict, x, moments: dict | None, kept: dict):
     """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name.
 
-    Units that it is given in place of that are what they are.
+    With `parts` of the encoder, the backward pass computes each one's activations anew, instead of keeping them.
+    Units that it is given in place of what is shown are what they are.
     """
     if len(x.shape) == 2:
         return x, {}
-    units, found = forward(model.encoder, weights, tf.cast(x, compute_type()), moments, kept)
+    x = tf.cast(x, compute_type())
+    if parts:
+        units, found = interpreter.in_parts(again, parts, weights, x, moments, kept)
+    else:
+        units, found = forward(model.encoder, weights, x, moments, kept)
     return tf.cast(units, number_type()), found
 
 
@@ -36,6 +41,33 @@ def masks(model: Model, network: Network, keys, index) -> dict:
 def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict):
     """The last layer's activation, and the moments that batch norms found in this batch, by name."""
     return interpreter.forward(compute, network, weights, x, moments, kept)
+
+
+def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
+    """`forward` of a part of a network, whose activations the backward pass computes anew instead of keeping them."""
+    # not by tf.recompute_grad, which adds 0 to all arguments, so that none of them may be a mask
+    names, found = [*weights], []
+    moments = moments and {name: tf.convert_to_tensor(value) for name, value in moments.items()}
+
+    @tf.custom_gradient
+    def once(x, *values):
+        y, new = forward(part, dict(zip(names, values, strict=True)), x, moments, kept)
+        found.extend(new)
+
+        def backward(d, *_):
+            late = d[(0,) * len(d.shape)]  # not before its gradient is there
+            x_again = tf.where(late == late, x, x * tf.cast(late, x.dtype))
+            with tf.GradientTape() as tape:
+                tape.watch([x_again, *values])
+                again, _ = forward(
+                    part, dict(zip(names, values, strict=True)), x_again, moments, kept
+                )
+            return tape.gradient(again, [x_again, *values], d, tf.UnconnectedGradients.ZERO)
+
+        return (y, *new.values()), backward
+
+    y, *rest = once(x, *weights.values())
+    return y, dict(zip(found, rest, strict=True))
 
 
 def activations(network: Network, weights: dict, x, moments: dict | None, kept: dict) -> dict:

@@ -11,6 +11,7 @@ from shared.method.backend import compiled_once
 from shared.method.batches import PER_GALAXY, Batch, Cutouts, Plan, shard_count, shard_of
 from shared.method.fine_tuning import layer_of, tuning_of
 from shared.method.likelihood import likelihood_of
+from shared.network.memory import recomputed_parts
 from shared.network.model import model_of
 from shared.network.network import UNITS, Model, momenta
 from shared.network.weights import Checkpoint, Weights
@@ -57,14 +58,14 @@ def init(run: RunSpec, start: Checkpoint) -> State:
 @compiled_once
 def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     """The calls of every run that is like this one; weights and moments are their arguments."""
-    model = model_of(run.model)
-    encoded = partial(encode, model)
+    model, segments = model_of(run.model), recomputed_parts(run)
+    encoded, learned = partial(encode, model, ()), partial(encode, model, segments)
 
     def steps(weights, first, second, moments, *arrays):
         losses = tf.TensorArray(number_type(), len(arrays[0]))
         for number in tf.range(len(arrays[0])):
             batch = Batch(*(array[number] for array in arrays))
-            loss = step(run, encoded, weights, first, second, moments, batch)
+            loss = step(run, learned, weights, first, second, moments, batch)
             losses = losses.write(number, loss)
         return losses.stack()
 
@@ -82,7 +83,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
         "gradients": together(
             capture_graph,
             lambda weights, moments, *batch: loss_and_gradients(
-                run, encoded, weights, moments, Batch(*batch)
+                run, learned, weights, moments, Batch(*batch)
             )[:2],
             2,
         ),

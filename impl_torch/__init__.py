@@ -1,7 +1,7 @@
 """The PyTorch implementation."""
 
 from .acquisition import acquire, dirichlet_information, nearest
-from .device import configure, describe, peak_memory
+from .device import configure, describe, out_of_memory, peak_memory
 from .predict import embed, features, logits, sample, seen
 from .train import gradients, init, train_steps
 from .walks import walk_information
@@ -20,6 +20,7 @@ __all__ = [
     "init",
     "logits",
     "nearest",
+    "out_of_memory",
     "peak_memory",
     "sample",
     "seen",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from shared.method.batches import Cutouts
+from shared.run.cards import check_precision, old_card
 from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -45,8 +46,12 @@ def check_gpu() -> None:
     except RuntimeError as error:
         card = torch.cuda.get_device_name()
         raise ValueError(
-            f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {fix}"
+            f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {fix}; "
+            f"{old_card('torch')}"
         ) from error
+    check_precision(
+        settings().precision, torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    )
 
 
 def settings() -> BackendSpec:
@@ -183,3 +188,10 @@ def peak_memory() -> int:
     if on_gpu():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the system, had no more memory to give."""
+    words = str(error)
+    on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in words
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or on_cpu

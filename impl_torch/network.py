@@ -12,16 +12,20 @@ from .keys import keep
 from .layers import Given
 
 
-def encode(model: Model, weights: dict, x, moments: dict | None, kept: dict):
+def encode(model: Model, parts: tuple, weights: dict, x, moments: dict | None, kept: dict):
     """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name.
 
-    Units that it is given in place of that are what they are.
+    With `parts` of the encoder, the backward pass computes each one's activations anew, instead of keeping them.
+    Units that it is given in place of what is shown are what they are.
     """
     if len(x.shape) == 2:
         return x, {}
     mixed = compute_type() != number_type()
     with torch.autocast(x.device.type, compute_type(), enabled=mixed):
-        units, found = forward(model.encoder, weights, x, moments, kept)
+        if parts:
+            units, found = interpreter.in_parts(again, parts, weights, x, moments, kept)
+        else:
+            units, found = forward(model.encoder, weights, x, moments, kept)
     return units.to(number_type()), found
 
 
@@ -38,6 +42,14 @@ def masks(model: Model, network: Network, keys, index) -> dict:
 def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict):
     """The last layer's activation, and the moments that batch norms found in this batch, by name."""
     return interpreter.forward(compute, network, weights, x, moments, kept)
+
+
+def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
+    """`forward` of a part of a network, whose activations the backward pass computes anew instead of keeping them."""
+    # not by torch.utils.checkpoint, which keeps what it computed anew until the end: more than without it
+    names, found = [*weights], {}
+    y = _Once.apply(part, names, moments, kept, found, x, *weights.values())
+    return y, found
 
 
 def activations(network: Network, weights: dict, x, moments: dict | None, kept: dict) -> dict:
@@ -60,3 +72,27 @@ def compute(step: Network, weights: dict, moments: dict | None, kept, *arrays):
         return layers.conv_relu_pool(operation, pool, weights, *arrays), {}
     result = getattr(layers, function(operation))(operation, weights, given, *arrays)
     return result if isinstance(operation, BatchNorm) else (result, {})
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, part, names, moments, kept, found, x, *values):
+        y, new = forward(part, dict(zip(names, values, strict=True)), x, moments, kept)
+        found.update(new)
+        ctx.save_for_backward(x, *values)
+        ctx.rest = part, names, moments, kept, torch.is_autocast_enabled(x.device.type)
+        return y
+
+    @staticmethod
+    def backward(ctx, d):
+        part, names, moments, kept, mixed = ctx.rest
+        needed = ctx.needs_input_grad[-1 - len(names) :]
+        x, *values = (
+            array.detach().requires_grad_(wanted)
+            for array, wanted in zip(ctx.saved_tensors, needed, strict=True)
+        )
+        with torch.enable_grad(), torch.autocast(x.device.type, compute_type(), enabled=mixed):
+            y, _ = forward(part, dict(zip(names, values, strict=True)), x, moments, kept)
+        wanted = [array for array in (x, *values) if array.requires_grad]
+        found = iter(torch.autograd.grad(y, wanted, d))
+        return *[None] * 5, *(next(found) if one else None for one in needed)

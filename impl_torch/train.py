@@ -10,6 +10,7 @@ from shared.method.backend import compiled_once
 from shared.method.batches import Batch, Cutouts, Plan, shard_count, shard_of
 from shared.method.fine_tuning import layer_of, tuning_of
 from shared.method.likelihood import likelihood_of
+from shared.network.memory import recomputed_parts
 from shared.network.model import model_of
 from shared.network.network import UNITS, Model, momenta
 from shared.network.weights import Checkpoint, Weights
@@ -58,13 +59,16 @@ def init(run: RunSpec, start: Checkpoint) -> State:
 @compiled_once
 def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     """The calls of every run that is like this one; weights and moments are their arguments."""
-    model = model_of(run.model)
+    model, segments = model_of(run.model), recomputed_parts(run)
     # all but this is left as it is: unrolled, Threefry's rounds keep the compiler busy without end
-    encoded = maybe_compile(lambda *arrays: encode(model, *arrays))
+    encoded = maybe_compile(lambda *arrays: encode(model, (), *arrays))
+    learned = (
+        maybe_compile(lambda *arrays: encode(model, segments, *arrays)) if segments else encoded
+    )
 
     def steps(weights, first, second, moments, *arrays):
         losses = [
-            step(run, encoded, weights, first, second, moments, Batch(*batch))
+            step(run, learned, weights, first, second, moments, Batch(*batch))
             for batch in zip(*arrays, strict=True)
         ]
         return torch.stack(losses)
@@ -82,7 +86,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     return {
         "steps": together(capture_graph, steps, 4),
         "gradients": lambda weights, moments, *batch: loss_and_gradients(
-            run, encoded, weights, moments, Batch(*batch)
+            run, learned, weights, moments, Batch(*batch)
         )[:2],
         "sample": program(capture_graph(sample, 2)),
         "seen": program(shown),

@@ -115,6 +115,9 @@ class Fake:
     def peak_memory(self):
         return 1
 
+    def out_of_memory(self, error):
+        return isinstance(error, MemoryError)
+
 
 def run_of(*words: str) -> RunSpec:
     """The run of `words` with a tiny network."""

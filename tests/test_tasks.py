@@ -147,8 +147,8 @@ def on(folder, *words):
 
 def test_a_fit_leaves_its_files_and_nothing_else(fitted):
     files = {path.name for path in fitted.iterdir()}
-    usual = {*trizoo.TASKS["fit"].leaves} - {*POSTERIOR_FILES, "best.safetensors"}
-    usual |= {"posterior.parquet"}
+    usual = {*trizoo.TASKS["fit"].leaves} - {*POSTERIOR_FILES}
+    usual = usual - {"best.safetensors", "laplace.safetensors"} | {"posterior.parquet"}
     assert files == {"run.json", "record.json", *usual}
 
 
@@ -175,6 +175,7 @@ def test_the_record_of_a_fit(fitted, place):
         "peak_memory_bytes",
         "validation",
         "test",
+        "honesty",
         "summary",
     }
     parts = split(stored(results).galaxies["id"], from_config(RunSpec, made["run"]).split)

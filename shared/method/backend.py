@@ -17,6 +17,7 @@ from shared.method.scoring import States
 from shared.method.views import Views
 from shared.method.walks import Walks
 from shared.network.weights import Checkpoint, Weights
+from shared.run.memory import give_back, note_import
 from shared.run.spec import BACKENDS, BackendSpec, RunSpec, digest, one_of, to_config
 
 DEFAULT = BackendSpec(
@@ -27,6 +28,8 @@ DEFAULT = BackendSpec(
     threads=0,
     chunk=64,
     steps=16,
+    memory=None,
+    recompute=False,
     python=None,
     environment={},
     workers=1,
@@ -90,18 +93,21 @@ class Backend(Protocol):
 
     def peak_memory(self) -> int: ...
 
+    def out_of_memory(self, error: BaseException) -> bool: ...
+
 
 def compiled_once(make: Callable) -> Callable:
     """`make`(run, settings), a run's compiled calls, but made once for all runs whose calls are alike.
 
-    They are where network, views, optimiser and settings are; the seed and whatever else a run says plays no part.
+    They are where network, views, optimiser, settings and recomputation are; the seed, and what else a run says, plays
+    no part.
     """
     made: dict[str, Any] = {}
 
     @wraps(make)
     def shared(run: RunSpec, settings: BackendSpec) -> Any:
         parts = (run.model, run.augmentation, run.training, settings)
-        name = digest([*map(to_config, parts), likelihood_of(run)], 64)
+        name = digest([*map(to_config, parts), likelihood_of(run), run.backend.recompute], 64)
         if name not in made:
             made[name] = make(run, settings)
         return made[name]
@@ -123,6 +129,8 @@ def open_backend(spec: BackendSpec) -> Backend:
     backend = import_backend(spec.name)
     with suppress_stderr():
         backend.configure(spec)
+    if spec.memory is not None:
+        give_back()
     return backend
 
 
@@ -130,7 +138,9 @@ def import_backend(name: str) -> Backend:
     """The package of the framework called `name`; ValueError, with the fix, if it cannot be imported."""
     try:
         with suppress_stderr():
-            return cast(Backend, import_module(f"impl_{name}"))
+            backend = cast(Backend, import_module(f"impl_{name}"))
+        note_import()
+        return backend
     except ImportError as error:
         missing = f"the backend {name} cannot be imported ({error})"
         raise ValueError(

@@ -254,9 +254,10 @@ def learning_rates(spec: TrainingSpec, steps: np.ndarray) -> np.ndarray:
     """
     done = np.asarray(steps, np.float64)
     rising = np.minimum((done + 1) / (spec.warmup + 1), 1)
+    if spec.schedule == "constant":
+        return spec.learning_rate * rising
     share = np.maximum(done - spec.warmup, 0) / max(spec.steps - spec.warmup, 1)
-    falling = (1 + np.cos(np.pi * share)) / 2 if spec.schedule == "cosine" else 1.0
-    return spec.learning_rate * rising * falling
+    return spec.learning_rate * rising * ((1 + np.cos(np.pi * share)) / 2)
 
 
 class Chunk(NamedTuple):

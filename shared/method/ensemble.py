@@ -85,6 +85,7 @@ class Ensemble:
         self.backend, self.members = backend, members
         # what looks at no state is the backend's own
         self.acquire, self.nearest = backend.acquire, backend.nearest
+        self.out_of_memory = backend.out_of_memory
         self.dirichlet_information = backend.dirichlet_information
         self.walk_information = backend.walk_information
 

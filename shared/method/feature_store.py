@@ -215,10 +215,10 @@ def known_features(
     if run.augmentation.at_prediction or not (store / FOLDER).is_dir():
         return None
     embedders = _embedders(backend, run, start, images, store)
-    for one in embedders:
-        if len(_missing(one.file, rows)):
+    for one in {embedder.file.path: embedder.file for embedder in embedders}.values():
+        if len(_missing(one, rows)):
             return None
-        say(f"features of {len(rows):,} galaxies: from {one.file.path}")
+        say(f"features of {len(rows):,} galaxies: from {one.path}")
     return _opened(embedders, images)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts
 from shared.method.likelihood import positive_fraction
+from shared.method.memory import check_prediction, images_at_once, told_chunk
 from shared.method.views import draw_views, still_views
 from shared.network.model import model_of
 from shared.run.keys import galaxy_keys
@@ -49,20 +50,23 @@ def sample_logits(
     The ids have `hashes` uint64 (galaxy,). A block is a slice of `rows`; all of them are never in memory together.
     With augmentation at prediction (W20's departure 3) each sample sees every galaxy in another way.
     """
+    check_prediction(run, samples)
     blocks = _blocks(run, len(rows))
     for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
         shown = images.subset(rows[block])
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
         if run.augmentation.at_prediction:
             views = list(_random_views(run, images.size, hashes[block], samples))
-            columns = [
-                backend.sample(state, shown, view, keys, number, 1)
-                for number, view in enumerate(views)
-            ]
+            with told_chunk(backend, run):
+                columns = [
+                    backend.sample(state, shown, view, keys, number, 1)
+                    for number, view in enumerate(views)
+                ]
             found = np.concatenate(columns, 1)
         else:
             views = still_views(run, images.size, len(keys))
-            found = backend.sample(state, shown, views, keys, 0, samples)
+            with told_chunk(backend, run):
+                found = backend.sample(state, shown, views, keys, 0, samples)
         yield block, finite(found, "logit")
 
 
@@ -74,7 +78,10 @@ def embed_galaxies(
     parts = []
     for block in track(blocks, "features", len(rows), weight=lambda block: len(rows[block])):
         shown = images.subset(rows[block])
-        parts.append(backend.embed(state, shown, still_views(run, images.size, len(rows[block]))))
+        with told_chunk(backend, run):
+            parts.append(
+                backend.embed(state, shown, still_views(run, images.size, len(rows[block])))
+            )
     return finite(
         np.concatenate(parts or [np.zeros((0, model_of(run.model).units), np.float32)]), "feature"
     )
@@ -95,7 +102,7 @@ def _blocks(run: RunSpec, galaxies: int) -> list[slice]:
 
     On many processors a kernel rounds the last bits of a row by the row's place; see `shared.method.batches.chunks`.
     """
-    size = max(1, BLOCK // run.backend.chunk) * run.backend.chunk
+    size = max(1, images_at_once(run, BLOCK) // run.backend.chunk) * run.backend.chunk
     return [slice(start, start + size) for start in range(0, galaxies, size)]
 
 

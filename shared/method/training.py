@@ -11,8 +11,10 @@ import numpy as np
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled, Plan, batch_size
 from shared.method.ensemble import draw_plans
+from shared.method.memory import lessened_again, said, within_memory
 from shared.method.start import contents, start_of
 from shared.network.weights import (
+    PARTS,
     Checkpoint,
     load_checkpoint,
     save_checkpoint,
@@ -34,6 +36,7 @@ class Call(NamedTuple):
     losses: np.ndarray  # (step,) mean loss of each batch, in nats
     step: int  # how many steps were done after it, from the very first
     seconds: float
+    chosen: list  # [whether activations were computed anew, the most steps that went to it at once]
 
 
 class History(NamedTuple):
@@ -42,6 +45,7 @@ class History(NamedTuple):
     losses: list[float]  # of each step
     validation: list[list[float]]  # [step, loss]
     seconds: list[list[float]]  # of each call: [steps, seconds]
+    memory: list[list]  # [step, recompute, steps at once] from where on it was so
 
 
 def call_length(steps: int, wanted: int) -> int:
@@ -68,26 +72,63 @@ def calls(
     While the framework is at one call, the images of the next are read (not of an ensemble, whose members read their
     own).
     """
-    length = call_length(last - origin, run.backend.steps)
+    length, batch = (
+        call_length(last - origin, run.backend.steps),
+        batch_size(run.training, len(labelled.rows)),
+    )
+    lesser = within_memory(run, batch)
+    if run.backend.memory is not None:
+        say(said(lesser, batch))
+    if lesser.backend.recompute != run.backend.recompute:
+        state = backend.init(lesser, backend.export_checkpoint(state))
 
-    def planned(start: int) -> Plan:
-        return draw_plans(run, labelled, images.size, origin, start, min(length, last - start))
+    def planned(start: int, most: int) -> Plan | None:
+        """The plan of the steps from `start` on that go in one piece: no more than so many, of one call."""
+        end = min(start + length - (start - first) % length, last)
+        if start >= last:
+            return None
+        return draw_plans(run, labelled, images.size, origin, start, min(most, end - start))
 
-    following = planned(first) if first < last else None
+    plan, at, proven = planned(first, lesser.backend.steps), first, set()
     for start in range(first, last, length):
-        begun, plan = time.perf_counter(), following
-        if start + length < last:
-            following = planned(start + length)
-            if run.training.members == 1:
+        begun, end, parts = time.perf_counter(), min(start + length, last), []
+        while at < end:
+            steps = plan.steps.shape[-1]
+            following = planned(at + steps, lesser.backend.steps)
+            if following is not None and run.training.members == 1:
                 images.prefetch(following.rows)
-        state, losses = backend.train_steps(state, images, plan)
+            # memory is found or wanting when a call of its length is made first: later ones need no more
+            kept = None if steps in proven else copied(backend.export_checkpoint(state))
+            try:
+                state, found = backend.train_steps(state, images, plan)
+            except Exception as error:
+                if kept is None or not backend.out_of_memory(error):
+                    raise
+                lesser = lessened_again(lesser, steps)
+                say(f"out of memory at step {at}; {said(lesser, batch)}")
+                state, images.expected = backend.init(lesser, kept), []
+                proven.clear()
+                plan = planned(at, lesser.backend.steps)
+                continue
+            parts.append(found)
+            proven.add(steps)
+            at, plan = at + steps, following
+        losses = np.concatenate(parts)
         if not np.isfinite(losses).all():
             bad = start + int(np.argmin(np.isfinite(losses)))
             raise ValueError(
                 f"the loss is {losses[bad - start]} at step {bad}: training diverged; "
                 f"lower training.learning_rate, which is {run.training.learning_rate}"
             )
-        yield Call(state, losses, start + len(losses), time.perf_counter() - begun)
+        chosen = [lesser.backend.recompute, min(lesser.backend.steps, length)]
+        yield Call(state, losses, start + len(losses), time.perf_counter() - begun, chosen)
+
+
+def copied(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint whose arrays are its own, not those that training changes in place."""
+    parts = {part: getattr(checkpoint, part) for part in PARTS}
+    own = {part: {name: np.array(value) for name, value in parts[part].items()} for part in parts}
+    return checkpoint._replace(**own)
 
 
 def fit(
@@ -124,6 +165,8 @@ def fit(
         before, state = call.step - len(call.losses), call.state
         history.losses.extend(call.losses.tolist())
         history.seconds.append([len(call.losses), call.seconds])
+        if not history.memory or history.memory[-1][1:] != call.chosen:
+            history.memory.append([before, *call.chosen])
         at_end = call.step == spec.steps
         if at_end or crossed(before, call.step, spec.validate_every):
             history.validation.append([call.step, validate(state)])

@@ -45,6 +45,7 @@ class Workers:
         self.dirichlet_information = self.backend.dirichlet_information
         self.walk_information = self.backend.walk_information
         self.peak_memory = self.backend.peak_memory
+        self.out_of_memory = self.backend.out_of_memory
 
     def configure(self, spec: BackendSpec) -> None:
         """Refused: workers are configured as they join."""

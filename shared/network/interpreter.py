@@ -1,6 +1,6 @@
 """Going through a network, layer by layer: one loop for every framework, which brings what computes a layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shared.network.network import (
@@ -36,6 +36,29 @@ def forward(
     return values[network[-1].name], found
 
 
+def in_parts(
+    again: Callable,
+    parts: Sequence[Network],
+    weights: dict,
+    x,
+    moments: dict | None,
+    kept: dict,
+) -> tuple[Any, dict]:
+    """What `forward` gives of the network that consists of `parts`, each of which leads on by one activation alone.
+
+    `again`(part, weights, x, moments, kept) is a `forward` that keeps no activation of its part for the backward pass,
+    but computes them a second time: from the same inputs and masks, so that they are the same to the last bit.
+    """
+    found: dict = {}
+    for part in parts:
+        names = {layer.name for layer in part}
+        running = None if moments is None else _of(names, moments)
+        own = {name: mask for name, mask in kept.items() if name in names}
+        x, new = again(part, _of(names, weights), x, running, own)
+        found |= new
+    return x, found
+
+
 def activations(
     compute: Compute, network: Network, weights: dict, x, moments: dict | None, kept: dict
 ) -> dict:
@@ -59,6 +82,11 @@ def masks(keep: Callable, model: Model, network: Network, keys, index) -> dict:
         kept = keep(keys, index, *(shape or (1,)), rates[name], numbers[name])
         found[name] = kept if shape else kept[..., 0]
     return found
+
+
+def _of(layers: set[str], named: dict) -> dict:
+    """Those of the arrays, called layer/part, that are of `layers`."""
+    return {name: value for name, value in named.items() if name.rpartition("/")[0] in layers}
 
 
 def _computed(compute, step, weights, values, moments, kept):

@@ -34,7 +34,7 @@ HAS_FIT = (
     "augmentation",
     "training.members",
 )
-HAS_FIT += ("backend", "~backend.steps")
+HAS_FIT += ("backend", "~backend.steps", "~backend.recompute")
 SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
 SAMPLED += ("~posterior.format", "~posterior.columns")
 USES = {
@@ -101,6 +101,8 @@ ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how an
     "backend.python",
     "backend.workers",
     "backend.address",
+    "backend.memory",
+    "backend.recompute",
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",

@@ -87,6 +87,18 @@ def file_name(name: str, value: str) -> None:
         )
 
 
+def parse_size(name: str, value: str) -> int:
+    """The bytes that `value` says, such as 512MB or 1.5 GiB; ValueError for what says none."""
+    units = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(MB|GB|MiB|GiB)", value)
+    size = round(float(found[1]) * units[found[2]]) if found else 0
+    if size < 1:
+        raise ValueError(
+            f"{name} is {value!r}; give a number and {', '.join(units)}, such as 512MB or 2GB, or null"
+        )
+    return size
+
+
 @dataclass(frozen=True)
 class BackendSpec:
     """Which framework, where, and how exactly."""
@@ -100,6 +112,10 @@ class BackendSpec:
     threads: int  # 0: every core this process may use
     chunk: int  # galaxies in one pass of prediction; the last one is padded. Another chunk rounds otherwise
     steps: int  # training steps in one call into the framework
+    memory: (
+        str | None
+    )  # 512MB, 2GB: the most to take beyond the framework itself; null: whatever it takes
+    recompute: bool  # the backward pass computes activations anew instead of keeping them: the same, slower
     python: str | None  # the interpreter of the child process; null: this one
     environment: dict[str, str]  # set before the framework is imported
     workers: (
@@ -127,6 +143,8 @@ class BackendSpec:
                 f"backend.compiled is {self.compiled}, by which {self.name} cannot share work; set "
                 "backend.compiled=auto or backend.workers=1"
             )
+        if self.memory is not None:
+            parse_size("backend.memory", self.memory)
         for name in filter(credentials.names_secret, self.environment):
             raise ValueError(
                 f"backend.environment sets {name}, a secret, which the run's record would keep; "

@@ -16,6 +16,7 @@ from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
 from shared.method.honesty import sentence
 from shared.method.laplace_sampling import last_layers, save_layers, with_laplace
+from shared.method.memory import memory_record
 from shared.method.start import origin, start_of
 from shared.method.training import best_step
 from shared.method.training import fit as train
@@ -104,8 +105,9 @@ def fit(run: RunSpec, folder: Path) -> dict:
         "sample_seconds": seconds,
         "sampled_galaxies": len(rows),
         "peak_memory_bytes": backend.peak_memory(),
+        "memory": memory_record(backend, run, batch, history.memory),
         **measured,
-        "laplace": approximated,
+        **({"laplace": approximated} if approximated else {}),
         "honesty": honest,
         "summary": f"trained at {speed:.0f} images/s; {summarise(measured.get('test'))}; {sentence(run, honest)}",
     }

@@ -66,13 +66,13 @@ def parts_with_votes(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str
 def voted(
     run: RunSpec, store: Store, hashes: np.ndarray, in_training: np.ndarray | None
 ) -> dict[str, Labelled]:
-    """As "test", the galaxies that have votes enough and were not trained with; {} where it is not known."""
+    """As "test", the galaxies that have votes and were not trained with; {} where neither is known."""
     asked = {f"{question}_total" for question, _ in run.asked} | {f"{run.question}_total"}
     if in_training is None or not asked <= {*store.galaxies}:
         return {}
-    parts = parts_with_votes(run, store, hashes).values()
-    galaxies = Labelled(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-    return {"test": galaxies.take(np.flatnonzero(~in_training[galaxies.rows]))}
+    yes, total = votes(store, run.question, run.positive)
+    galaxies = Labelled(np.arange(len(hashes)), hashes, yes, total, learned_votes(run, store))
+    return {"test": galaxies.take(np.flatnonzero((total > 0) & ~in_training))}
 
 
 def learned_votes(run: RunSpec, store: Store) -> np.ndarray:
