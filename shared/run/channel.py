@@ -142,6 +142,7 @@ def connect(address: str, token: str) -> Channel:
             f"no run waits for workers at {address} ({error.strerror or error}); start it first, with "
             f"backend.address={address}"
         ) from error
+    connection.settimeout(60 * PATIENCE)  # it may still be importing its framework
     try:
         prove(connection, token, b"worker", b"run")
     except OSError as error:
