@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shared.method.batches import Cutouts
-from shared.run.cards import check_precision, old_card
+from shared.run.cards import check_precision, old_card, ran_out
 from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -41,11 +41,10 @@ def check_gpu() -> None:
     except RuntimeError as error:
         raise ValueError(
             f"JAX {jax.__version__} cannot compute on {card.device_kind} ({error}); {fix}; "
-            f"{old_card('jax')}"
+            f"{old_card(settings().name)}"
         ) from error
-    capability = getattr(card, "compute_capability", None)  # "6.1"
-    known = None if capability is None else tuple(map(int, capability.split(".")))
-    check_precision(settings().precision, card.device_kind, known)
+    card, capability = card.device_kind, getattr(card, "compute_capability", None)
+    check_precision(settings().precision, card, capability)
 
 
 def settings() -> BackendSpec:
@@ -159,6 +158,4 @@ def peak_memory() -> int:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the system, had no more memory to give."""
-    words = str(error)
-    ours = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in words
-    return isinstance(error, MemoryError) or ours
+    return isinstance(error, MemoryError) or ran_out(error)

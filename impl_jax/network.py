@@ -18,16 +18,14 @@ from .layers import Given
 def encode(model: Model, parts: tuple, weights: dict, x, moments: dict | None, kept: dict):
     """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name.
 
-    With `parts` of the encoder, the backward pass computes each one's activations anew, instead of keeping them.
-    Units that it is given in place of what is shown are what they are.
+    Units that it is given in place of that are what they are. With `parts` of the encoder, the backward pass computes
+    each one's activations anew, instead of keeping them.
     """
     if len(x.shape) == 2:
         return x, {}
+    call, parts = (again, parts) if parts else (forward, (model.encoder,))
     x = x.astype(compute_type())
-    if parts:
-        units, found = interpreter.in_parts(again, parts, weights, x, moments, kept)
-    else:
-        units, found = forward(model.encoder, weights, x, moments, kept)
+    units, found = interpreter.in_parts(call, parts, weights, x, moments, kept)
     return units.astype(number_type()), found
 
 
@@ -48,7 +46,6 @@ def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict
 
 def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
     """`forward` of a part of a network, whose activations the backward pass computes anew instead of keeping them."""
-    # not by jax.checkpoint: in what it computes anew, layers are no calls of their own, and round otherwise
     return _once(part, weights, x, moments, kept)
 
 
@@ -140,7 +137,7 @@ def _once_forward(part, *saved):
 
 
 def _once_backward(part, saved, gradients):
-    # behind the barrier, so that it is not computed before its gradient is there, and kept
+    # not by jax.checkpoint, in which layers are no calls of their own; barred, or it would be computed early and kept
     (weights, x, moments, kept), d = jax.lax.optimization_barrier((saved, gradients[0]))
     _, pullback = jax.vjp(
         lambda weights, x: forward(part, weights, x, moments, kept)[0], weights, x

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from shared.method.batches import Cutouts
-from shared.run.cards import check_precision, old_card
+from shared.run.cards import check_precision, old_card, ran_out
 from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -43,11 +43,11 @@ def check_gpu() -> None:
         card = tf.config.experimental.get_device_details(cards[0]).get("device_name", "the GPU")
         raise ValueError(
             f"TensorFlow {tf.__version__} cannot compute on {card} ({error}); {fix}; "
-            f"{old_card('tf')}"
+            f"{old_card(settings().name)}"
         ) from error
     details = tf.config.experimental.get_device_details(cards[0])
-    name, known = details.get("device_name", "the GPU"), details.get("compute_capability")
-    check_precision(settings().precision, name, known)
+    card, capability = details.get("device_name", "the GPU"), details.get("compute_capability")
+    check_precision(settings().precision, card, capability)
 
 
 def settings() -> BackendSpec:
@@ -148,4 +148,4 @@ def peak_memory() -> int:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the system, had no more memory to give."""
-    return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
+    return isinstance(error, tf.errors.ResourceExhaustedError) or ran_out(error)

@@ -15,16 +15,14 @@ from .layers import Given
 def encode(model: Model, parts: tuple, weights: dict, x, moments: dict | None, kept: dict):
     """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name.
 
-    With `parts` of the encoder, the backward pass computes each one's activations anew, instead of keeping them.
-    Units that it is given in place of what is shown are what they are.
+    Units that it is given in place of that are what they are. With `parts` of the encoder, the backward pass computes
+    each one's activations anew, instead of keeping them.
     """
     if len(x.shape) == 2:
         return x, {}
+    call, parts = (again, parts) if parts else (forward, (model.encoder,))
     x = tf.cast(x, compute_type())
-    if parts:
-        units, found = interpreter.in_parts(again, parts, weights, x, moments, kept)
-    else:
-        units, found = forward(model.encoder, weights, x, moments, kept)
+    units, found = interpreter.in_parts(call, parts, weights, x, moments, kept)
     return tf.cast(units, number_type()), found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from shared.method.batches import Cutouts
-from shared.run.cards import check_precision, old_card
+from shared.run.cards import check_precision, old_card, ran_out
 from shared.run.spec import BackendSpec
 
 chosen: BackendSpec | None = None
@@ -47,11 +47,10 @@ def check_gpu() -> None:
         card = torch.cuda.get_device_name()
         raise ValueError(
             f"PyTorch {torch.__version__} cannot compute on {card} ({error}); {fix}; "
-            f"{old_card('torch')}"
+            f"{old_card(settings().name)}"
         ) from error
-    check_precision(
-        settings().precision, torch.cuda.get_device_name(), torch.cuda.get_device_capability()
-    )
+    card, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    check_precision(settings().precision, card, capability)
 
 
 def settings() -> BackendSpec:
@@ -192,6 +191,4 @@ def peak_memory() -> int:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the system, had no more memory to give."""
-    words = str(error)
-    on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in words
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or on_cpu
+    return isinstance(error, torch.OutOfMemoryError) or ran_out(error)

@@ -15,17 +15,15 @@ from .layers import Given
 def encode(model: Model, parts: tuple, weights: dict, x, moments: dict | None, kept: dict):
     """The units (galaxy, unit) of what the network is shown, and the moments that batch norms found, by name.
 
-    With `parts` of the encoder, the backward pass computes each one's activations anew, instead of keeping them.
-    Units that it is given in place of what is shown are what they are.
+    Units that it is given in place of that are what they are. With `parts` of the encoder, the backward pass computes
+    each one's activations anew, instead of keeping them.
     """
     if len(x.shape) == 2:
         return x, {}
+    call, parts = (again, parts) if parts else (forward, (model.encoder,))
     mixed = compute_type() != number_type()
     with torch.autocast(x.device.type, compute_type(), enabled=mixed):
-        if parts:
-            units, found = interpreter.in_parts(again, parts, weights, x, moments, kept)
-        else:
-            units, found = forward(model.encoder, weights, x, moments, kept)
+        units, found = interpreter.in_parts(call, parts, weights, x, moments, kept)
     return units.to(number_type()), found
 
 
@@ -46,10 +44,8 @@ def forward(network: Network, weights: dict, x, moments: dict | None, kept: dict
 
 def again(part: Network, weights: dict, x, moments: dict | None, kept: dict):
     """`forward` of a part of a network, whose activations the backward pass computes anew instead of keeping them."""
-    # not by torch.utils.checkpoint, which keeps what it computed anew until the end: more than without it
-    names, found = [*weights], {}
-    y = _Once.apply(part, names, moments, kept, found, x, *weights.values())
-    return y, found
+    found = {}
+    return _Once.apply(part, [*weights], moments, kept, found, x, *weights.values()), found
 
 
 def activations(network: Network, weights: dict, x, moments: dict | None, kept: dict) -> dict:
@@ -87,12 +83,9 @@ class _Once(torch.autograd.Function):
     def backward(ctx, d):
         part, names, moments, kept, mixed = ctx.rest
         needed = ctx.needs_input_grad[-1 - len(names) :]
-        x, *values = (
-            array.detach().requires_grad_(wanted)
-            for array, wanted in zip(ctx.saved_tensors, needed, strict=True)
-        )
+        given = zip(ctx.saved_tensors, needed, strict=True)
+        x, *values = (array.detach().requires_grad_(wanted) for array, wanted in given)
         with torch.enable_grad(), torch.autocast(x.device.type, compute_type(), enabled=mixed):
             y, _ = forward(part, dict(zip(names, values, strict=True)), x, moments, kept)
-        wanted = [array for array in (x, *values) if array.requires_grad]
-        found = iter(torch.autograd.grad(y, wanted, d))
+        found = iter(torch.autograd.grad(y, [a for a in (x, *values) if a.requires_grad], d))
         return *[None] * 5, *(next(found) if one else None for one in needed)

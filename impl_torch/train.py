@@ -62,9 +62,7 @@ def programs(run: RunSpec, _: BackendSpec) -> dict[str, Callable]:
     model, segments = model_of(run.model), recomputed_parts(run)
     # all but this is left as it is: unrolled, Threefry's rounds keep the compiler busy without end
     encoded = maybe_compile(lambda *arrays: encode(model, (), *arrays))
-    learned = (
-        maybe_compile(lambda *arrays: encode(model, segments, *arrays)) if segments else encoded
-    )
+    learned = maybe_compile(lambda *arrays: encode(model, segments, *arrays))
 
     def steps(weights, first, second, moments, *arrays):
         losses = [

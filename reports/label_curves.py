@@ -23,6 +23,8 @@ MEASURES = {
     "auc": "AUC",
 }
 SHAPE = {
+    "host?": dict,
+    "where?": dict,
     "runs": [
         {
             "problem": str,
@@ -32,7 +34,7 @@ SHAPE = {
             "seconds": (float, None),
             "measures": {str: (float, None)},
         }
-    ]
+    ],
 }
 
 
@@ -97,6 +99,12 @@ def point(values: list[float]) -> Point:
     return Point(float(np.mean(values)), float(half), count)
 
 
+def curve_rows(path: Path, problem: str, measure: str) -> list[list[str]]:
+    """The rows of a problem in the record at `path`."""
+    held = read_json(path, SHAPE, "publish the runs of experiment=transfer anew")
+    return rows(held["runs"], problem, measure)
+
+
 def rows(runs: list[dict], problem: str, measure: str, form: str = ".3f") -> list[list[str]]:
     """A table of a problem's curves: a row for each number of labels, a column for each start."""
     found = curves(runs, problem, measure)
@@ -113,11 +121,6 @@ def rows(runs: list[dict], problem: str, measure: str, form: str = ".3f") -> lis
 def shown(one: Point, form: str) -> str:
     """A point as text."""
     return f"{one.mean:{form}}" + ("" if np.isnan(one.half) else f" ± {one.half:{form}}")
-
-
-def read(path: Path) -> list[dict]:
-    """The runs of RECORD at `path`."""
-    return read_json(path, SHAPE, "publish the runs of experiment=transfer anew")["runs"]
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from reports import comparisons, row
 from reports import conclusions as timed
 from reports.examples import PICTURE, picture
 from reports.figures import in_file
+from reports.label_curves import curve_rows
 from reports.runs import TITLES, read_runs
 from reports.savings import (
     BASELINE,
@@ -40,6 +41,7 @@ from shared.run.spec import BACKENDS, TABLE_FORMATS
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "reports" / "records"
+TRANSFER = RECORDS / "transfer.json"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
@@ -693,6 +695,21 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
+def transfer_smooth() -> list[list[str]]:
+    """NLL after so many labels of a new survey, by where training started."""
+    return curve_rows(TRANSFER, "synthetic: smooth-or-featured", "log_score")
+
+
+def transfer_bar() -> list[list[str]]:
+    """The same of bars."""
+    return curve_rows(TRANSFER, "synthetic: bar", "log_score")
+
+
+def transfer_sdss() -> list[list[str]]:
+    """AUC after so many labels of real galaxies."""
+    return curve_rows(TRANSFER, "sdss_gz1: smooth-or-featured", "auc")
+
+
 class Made(NamedTuple):
     """A part of a page: how it is made, and the records it comes from, below reports/records."""
 
@@ -724,6 +741,9 @@ TABLES = {
         Made(stores, ("stores.json",)),
         Made(formats, ("files.json",)),
         Made(labels_saved, ("labels_saved.json",)),
+        Made(transfer_smooth, ("transfer.json",)),
+        Made(transfer_bar, ("transfer.json",)),
+        Made(transfer_sdss, ("transfer.json",)),
         Made(pool_estimates, ("labels_saved.json",)),
         Made(row_of_questions, ("trees/row.json", "trees/fit")),
         Made(row_of_answers, ("trees/row.json", "trees/fit")),

@@ -165,7 +165,7 @@ def test_out_of_memory_goes_on_with_less_to_the_same_result(tmp_path, capsys):
     assert lessened.losses == history.losses
     assert lessened.validation == history.validation
     assert lessened.memory == [[0, True, 2]]
-    assert "out of memory at step 0" in capsys.readouterr().out
+    assert "out of memory at step 0" in capsys.readouterr().err
 
 
 def test_out_of_memory_with_nothing_left_to_lessen_is_one_error(tmp_path):
@@ -206,6 +206,8 @@ def test_no_shard_is_larger_where_less_memory_is_asked_for():
 def test_cards_without_the_units_refuse_a_precision(precision):
     with pytest.raises(ValueError, match=r"MX230 has compute capability 6\.1.*precision=float32"):
         check_precision(precision, "MX230", (6, 1))
+    with pytest.raises(ValueError, match=r"capability 6\.1"):
+        check_precision(precision, "MX230", "6.1")
     check_precision(precision, "A100", (8, 0))
     check_precision(precision, "a card that does not say", None)
     check_precision("float32", "MX230", (6, 1))

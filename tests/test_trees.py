@@ -34,7 +34,6 @@ from shared.proof import reference
 from shared.proof.likelihood import votes_nll, votes_nll_gradient
 from shared.run.keys import galaxy_hash, galaxy_keys
 from shared.run.spec import BACKENDS, RunSpec, from_config
-from shared.tasks.calibrate import calibrate
 from shared.tasks.galaxies import cutouts
 from shared.tasks.inherit import inherit
 
@@ -85,6 +84,10 @@ def test_a_tree_is_learned_predicted_and_asked_about(backend, dataset, tmp_path)
     trizoo("predict", *given, f"folder={tmp_path / 'predict'}")
     again = pd.read_parquet(tmp_path / "predict" / "posterior.parquet")
     pd.testing.assert_frame_equal(again, posterior, rtol=1e-5)
+
+    told = trizoo("calibrate", weights, *stores, f"folder={tmp_path / 'calibrate'}")["results"]
+    assert set(told["honesty"]["questions"]) == set(run.dataset.questions)
+    assert told["test"]["tree"]["questions"].keys() == whole["questions"].keys()
 
     words = [word for word in words if not word.startswith("training.steps")]
     active = trizoo("active", *words, *ASKS, f"folder={tmp_path / 'active'}")["results"]
@@ -221,12 +224,6 @@ def test_a_prediction_takes_its_questions_and_likelihood_from_the_fit(backend, t
             compose(["task=predict", f"weights={tmp_path}", "questions=all"]), ["questions"], usual
         )
     assert replace(run, seed=1).asked == run.asked
-
-
-def test_calibrate_says_where_the_calibration_of_a_tree_is(tmp_path):
-    run = from_config(RunSpec, compose(["task=calibrate", "questions=all", f"weights={tmp_path}"]))
-    with pytest.raises(ValueError, match=r"results\.test\.tree"):
-        calibrate(run, tmp_path)
 
 
 def real_votes(name: str) -> tuple[dict, np.ndarray]:

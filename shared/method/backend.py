@@ -129,6 +129,7 @@ def open_backend(spec: BackendSpec) -> Backend:
     backend = import_backend(spec.name)
     with suppress_stderr():
         backend.configure(spec)
+    note_import()
     if spec.memory is not None:
         give_back()
     return backend
@@ -138,9 +139,7 @@ def import_backend(name: str) -> Backend:
     """The package of the framework called `name`; ValueError, with the fix, if it cannot be imported."""
     try:
         with suppress_stderr():
-            backend = cast(Backend, import_module(f"impl_{name}"))
-        note_import()
-        return backend
+            return cast(Backend, import_module(f"impl_{name}"))
     except ImportError as error:
         missing = f"the backend {name} cannot be imported ({error})"
         raise ValueError(

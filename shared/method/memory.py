@@ -163,10 +163,7 @@ def images_at_once(run: RunSpec, most: int) -> int:
 def said(run: RunSpec, batch: int) -> str:
     """What was chosen, in one line."""
     how = "activations computed anew" if run.backend.recompute else "activations kept"
-    return (
-        f"backend.memory={run.backend.memory}: {how}, {run.backend.steps} steps per call; "
-        f"training takes about {_said(training_need(run, batch))}"
-    )
+    return f"memory: {how}, {run.backend.steps} steps per call; training takes about {_said(training_need(run, batch))}"
 
 
 def _said(size: int) -> str:

@@ -79,9 +79,8 @@ def embed_galaxies(
     for block in track(blocks, "features", len(rows), weight=lambda block: len(rows[block])):
         shown = images.subset(rows[block])
         with told_chunk(backend, run):
-            parts.append(
-                backend.embed(state, shown, still_views(run, images.size, len(rows[block])))
-            )
+            still = still_views(run, images.size, len(rows[block]))
+            parts.append(backend.embed(state, shown, still))
     return finite(
         np.concatenate(parts or [np.zeros((0, model_of(run.model).units), np.float32)]), "feature"
     )

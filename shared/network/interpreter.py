@@ -46,8 +46,8 @@ def in_parts(
 ) -> tuple[Any, dict]:
     """What `forward` gives of the network that consists of `parts`, each of which leads on by one activation alone.
 
-    `again`(part, weights, x, moments, kept) is a `forward` that keeps no activation of its part for the backward pass,
-    but computes them a second time: from the same inputs and masks, so that they are the same to the last bit.
+    `again`(part, weights, x, moments, kept) is `forward`, or one that keeps no activation of its part for the backward
+    pass, but computes them a second time: from the same inputs and masks, so that they are the same to the last bit.
     """
     found: dict = {}
     for part in parts:

@@ -1,4 +1,4 @@
-"""Old graphics cards: which builds of a framework still run on them, and what they cannot compute."""
+"""Small and old graphics cards: which builds still run on them, what they cannot compute, when they are full."""
 
 # As the builds' own lists of architectures say; none of them was run on such a card.
 BUILDS = {
@@ -14,10 +14,19 @@ def old_card(backend: str) -> str:
     return f"for a card of compute capability 6.0 to 7.0 (GTX 1050, MX230: 6.1) install {BUILDS[backend]}"
 
 
-def check_precision(precision: str, card: str, capability: tuple[int, ...] | None) -> None:
+def check_precision(precision: str, card: str, capability: tuple[int, ...] | str | None) -> None:
     """Raise ValueError for a precision that a card of this compute capability has no units for; None: not known."""
+    if isinstance(capability, str):
+        capability = tuple(map(int, capability.split(".")))
     if precision in ("bfloat16", "tf32") and capability is not None and capability < MODERN:
         raise ValueError(
             f"backend.precision is {precision}, but {card} has compute capability "
             f"{'.'.join(map(str, capability))}, and {precision} needs 8.0; set backend.precision=float32"
         )
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error is Python's own for want of memory, or says in XLA's or PyTorch's words that there was none."""
+    words = ("RESOURCE_EXHAUSTED", "can't allocate memory")
+    told = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+    return isinstance(error, MemoryError) or told

@@ -99,10 +99,10 @@ ALWAYS += ("backend.threads", "backend.python", "backend.environment")
 ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read
     "dataset.stores",
     "backend.python",
-    "backend.workers",
-    "backend.address",
     "backend.memory",
     "backend.recompute",
+    "backend.workers",
+    "backend.address",
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",

@@ -133,6 +133,8 @@ class BackendSpec:
         at_least("backend.threads", self.threads, 0)
         at_least("backend.chunk", self.chunk, 1)
         at_least("backend.steps", self.steps, 1)
+        if self.memory is not None:
+            parse_size("backend.memory", self.memory)
         at_least("backend.workers", self.workers, 1)
         if self.address is not None and not re.fullmatch(r"[^\s/]+:[1-9]\d{0,4}", self.address):
             raise ValueError(
@@ -143,8 +145,6 @@ class BackendSpec:
                 f"backend.compiled is {self.compiled}, by which {self.name} cannot share work; set "
                 "backend.compiled=auto or backend.workers=1"
             )
-        if self.memory is not None:
-            parse_size("backend.memory", self.memory)
         for name in filter(credentials.names_secret, self.environment):
             raise ValueError(
                 f"backend.environment sets {name}, a secret, which the run's record would keep; "
