@@ -19,12 +19,7 @@ def join(spec: BackendSpec, number: int, addresses: list[str]) -> None:
     # else the end of a process waits for minutes, should another have been killed
     jax.config.update("jax_enable_recoverability", True)
     jax.distributed.initialize(
-        addresses[0],
-        len(addresses),
-        number,
-        local_device_ids=[0],
-        cluster_detection_method="deactivate",
-        coordinator_bind_address=addresses[0],
+        addresses[0], len(addresses), number, [0], coordinator_bind_address=addresses[0]
     )
     configure(spec)
     once = together(capture_graph, lambda array: gather({"": array})[""], 0)
@@ -42,31 +37,23 @@ def worker_count() -> int:
 
 
 def together(compiled, call, states: int):
-    """`compiled`(call, states), where all workers make the call at once: with the same states, and arrays of their own.
-
-    To JAX it is one call with the arrays of all of them, one worker's after the other's.
-    """
+    """`compiled`(call, states), a call of all workers at once: of the same states, and of arrays of their own."""
     if worker_count() == 1:
         return compiled(call, states)
-    own = {device.process_index: device for device in reversed(jax.devices())}
-    mesh = Mesh(np.array([own[number] for number in sorted(own)]), ("worker",))
+    mesh = Mesh(np.array(jax.devices()), ("worker",))  # one of each worker
     programs: dict = {}
 
     def place(spec, array):
-        shape = (len(own) * len(array), *array.shape[1:]) if spec else array.shape
+        shape = (mesh.size * len(array), *array.shape[1:]) if spec else array.shape
         return jax.make_array_from_single_device_arrays(shape, NamedSharding(mesh, spec), [array])
 
     def joint(*given):
-        shared, arrays = given[:states], given[states:]
-        specs = (P(),) * states + tuple(P("worker") if array.ndim else P() for array in arrays)
+        specs = (P(),) * states + tuple(P("worker") if one.ndim else P() for one in given[states:])
         if specs not in programs:
             each = partial(jax.shard_map, mesh=mesh, out_specs=P(), check_vma=False)
             programs[specs] = compiled(each(call, in_specs=specs), states)
-        found = programs[specs](
-            *(jax.tree.map(partial(place, P()), state) for state in shared),
-            *map(place, specs[states:], arrays),
-        )
-        return jax.tree.map(lambda array: array.addressable_data(0), found)
+        placed = map(lambda spec, one: jax.tree.map(partial(place, spec), one), specs, given)
+        return jax.tree.map(lambda array: array.addressable_data(0), programs[specs](*placed))
 
     return joint
 
@@ -75,8 +62,8 @@ def gather(found: dict) -> dict:
     """The arrays (shard, ...) of all shards by name, in their order, of those of this worker's own."""
     own = jnp.concatenate([value.reshape(len(value), -1) for value in found.values()], 1)
     every = jax.lax.all_gather(own, "worker", tiled=True)
-    ends = np.cumsum([math.prod(value.shape[1:]) for value in found.values()])
-    parts = jnp.split(every, ends[:-1], 1)
+    widths = [math.prod(value.shape[1:]) for value in found.values()]
+    parts = jnp.split(every, np.cumsum(widths)[:-1], 1)
     return {
         name: part.reshape(-1, *value.shape[1:])
         for (name, value), part in zip(found.items(), parts, strict=True)

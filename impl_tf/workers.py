@@ -37,10 +37,7 @@ def worker_count() -> int:
 
 
 def together(compiled, call, states: int):
-    """`compiled`(call, states), where all workers make the call at once: with the same states, and arrays of their own.
-
-    By its collectives alone.
-    """
+    """`compiled`(call, states), a call of all workers at once: of the same states, and of arrays of their own."""
     return compiled(call, states)
 
 
@@ -55,7 +52,8 @@ def gather(found: dict) -> dict:
         ordering_token=[],
         communication_hint="nccl" if on_gpu() else "ring",
     )
-    parts = tf.split(every, [math.prod(value.shape[1:]) for value in found.values()], 1)
+    widths = [math.prod(value.shape[1:]) for value in found.values()]
+    parts = tf.split(every, widths, 1)
     return {
         name: tf.reshape(part, (-1, *value.shape[1:]))
         for (name, value), part in zip(found.items(), parts, strict=True)

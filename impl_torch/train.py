@@ -1,6 +1,6 @@
 """Training: Adam on the votes' likelihood, many steps in one call."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,17 +181,15 @@ def over_shards(sums: Callable, batch: Batch, count: int) -> dict:
     return total
 
 
-def _each_shard(sums: Callable, batch: Batch, count: int) -> Iterator[dict]:
+def _each_shard(sums: Callable, batch: Batch, count: int):
     """The `sums` of each of so many shards, in their order, whichever worker has them."""
     own = count // worker_count()
     each = (sums(shard_of(batch, number, own)) for number in range(own))
     if own == count:
-        yield from each
-    else:
-        parts = [*each]
-        found = gather({name: torch.stack([part[name] for part in parts]) for name in parts[0]})
-        for number in range(count):
-            yield {name: values[number] for name, values in found.items()}
+        return each
+    parts = [*each]
+    found = gather({name: torch.stack([part[name] for part in parts]) for name in parts[0]})
+    return ({name: values[number] for name, values in found.items()} for number in range(count))
 
 
 def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: Batch) -> dict:

@@ -1,5 +1,6 @@
 """Several workers: how their frameworks meet, and how each gets what all of them found."""
 
+import math
 import os
 import sys
 
@@ -16,12 +17,8 @@ def join(spec: BackendSpec, number: int, addresses: list[str]) -> None:
     configure(spec)
     if addresses[0].startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-    distributed.init_process_group(
-        "nccl" if on_gpu() else "gloo",
-        init_method=f"tcp://{addresses[0]}",
-        rank=number,
-        world_size=len(addresses),
-    )
+    meeting = {"init_method": f"tcp://{addresses[0]}", "rank": number, "world_size": len(addresses)}
+    distributed.init_process_group("nccl" if on_gpu() else "gloo", **meeting)
 
 
 def leave() -> None:
@@ -35,10 +32,7 @@ def worker_count() -> int:
 
 
 def together(compiled, call, states: int):
-    """`compiled`(call, states), where all workers make the call at once: with the same states, and arrays of their own.
-
-    By its collectives alone.
-    """
+    """`compiled`(call, states), a call of all workers at once: of the same states, and of arrays of their own."""
     return compiled(call, states)
 
 
@@ -47,7 +41,8 @@ def gather(found: dict) -> dict:
     own = torch.cat([value.reshape(len(value), -1) for value in found.values()], 1)
     every = [torch.empty_like(own) for _ in range(worker_count())]
     distributed.all_gather(every, own)
-    parts = torch.cat(every).split([value[0].numel() for value in found.values()], 1)
+    widths = [math.prod(value.shape[1:]) for value in found.values()]
+    parts = torch.split(torch.cat(every), widths, 1)
     return {
         name: part.reshape(-1, *value.shape[1:])
         for (name, value), part in zip(found.items(), parts, strict=True)

@@ -70,8 +70,10 @@ class Crew:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """A call that all are at: an error that comes of the loss of one of them says so; OSError."""
-        if self.trouble:
-            raise OSError(self.trouble)
+        if self.trouble or self.broken:
+            raise OSError(
+                self.trouble or "the workers have been left at a call; begin the run again"
+            )
         self.busy = True
         try:
             yield

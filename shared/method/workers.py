@@ -45,11 +45,14 @@ class Workers:
         self.dirichlet_information = self.backend.dirichlet_information
         self.walk_information = self.backend.walk_information
         self.peak_memory = self.backend.peak_memory
-        self.out_of_memory = self.backend.out_of_memory
 
     def configure(self, spec: BackendSpec) -> None:
         """Refused: workers are configured as they join."""
         raise ValueError("workers are configured when they join; open them with open_networks")
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Never said: the others are at the call that one has left, so that it cannot be made again with less."""
+        return False
 
     def init(self, run: RunSpec, start: Checkpoint) -> Remote:
         """The network and its optimiser as they were at a checkpoint, on every worker."""
