@@ -741,13 +741,8 @@ def transfer_smooth() -> list[list[str]]:
     return curve_rows(TRANSFER, "synthetic: smooth-or-featured", "log_score")
 
 
-def transfer_bar() -> list[list[str]]:
-    """The same of bars."""
-    return curve_rows(TRANSFER, "synthetic: bar", "log_score")
-
-
 def transfer_sdss() -> list[list[str]]:
-    """AUC after so many labels of real galaxies."""
+    """AUC after so many labels of real galaxies, by where training started."""
     return curve_rows(TRANSFER, "sdss_gz1: smooth-or-featured", "auc")
 
 
@@ -784,7 +779,6 @@ TABLES = {
         Made(formats, ("files.json",)),
         Made(labels_saved, ("labels_saved.json",)),
         Made(transfer_smooth, ("transfer.json",)),
-        Made(transfer_bar, ("transfer.json",)),
         Made(transfer_sdss, ("transfer.json",)),
         Made(pool_estimates, ("labels_saved.json",)),
         Made(row_of_questions, ("trees/row.json", "trees/fit")),

@@ -9,6 +9,7 @@ from PIL import Image
 from conf.compose import compose, hydra_words, key_of
 from reports.examples import PICTURE, fingerprint
 from reports.readme import PAGES, ROOT, TABLES, TEXTS, filled
+from shared.run.channel import split_address
 from shared.run.config import check_used
 from shared.run.spec import RunSpec, from_config
 from shared.tasks import POSTERIOR_FILES, TASKS
@@ -77,6 +78,9 @@ def test_commands_compose(line, monkeypatch):
         if not word.startswith("TRIZOO_REAL_DATA=")
     ]
     assert words[0] == "trizoo"
+    if words[1] == "--worker":
+        split_address(words[2])
+        return
     overrides = [word for word in hydra_words(words[1:]) if word != "-m"]
     if "task=demo" in overrides:
         return
