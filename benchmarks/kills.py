@@ -69,6 +69,8 @@ OF_THE_DAY = (  # results that are other ones the next time, even if nothing sto
     "sample_seconds",
     "images_per_second",
     "peak_memory_bytes",
+    "memory",
+    "laplace",
     "summary",
 )
 KILLS = ("both", "parent", "child", "kill", "cut")  # in turn; the last two at a change of a file

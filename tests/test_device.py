@@ -26,11 +26,11 @@ tf.ones = broken
 import types
 import jax, jax.numpy as jnp
 card = types.SimpleNamespace(device_kind="Old Card", platform="gpu")
-def devices(kind="cpu"):
+def devices(backend="cpu"):
     if not found:
         raise RuntimeError("no gpu backend")
     return [card]
-jax.devices = devices
+jax.local_devices = devices
 jax.default_backend = lambda: "gpu" if found else "cpu"
 jnp.ones = broken
 """,
