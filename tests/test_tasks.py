@@ -173,6 +173,7 @@ def test_the_record_of_a_fit(fitted, place):
         "sample_seconds",
         "sampled_galaxies",
         "peak_memory_bytes",
+        "memory",
         "validation",
         "test",
         "honesty",

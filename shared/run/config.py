@@ -34,7 +34,7 @@ HAS_FIT = (
     "augmentation",
     "training.members",
 )
-HAS_FIT += ("backend", "~backend.steps", "~backend.recompute")
+HAS_FIT += ("backend", "~backend.steps")
 SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
 SAMPLED += ("~posterior.format", "~posterior.columns")
 USES = {
