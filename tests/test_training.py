@@ -224,6 +224,9 @@ def test_the_images_of_the_next_call_are_read_while_this_one_is_at_work(members,
             waiting.append(len(begun))
             return state, np.ones(plan.steps.shape[-1])
 
+        def export_checkpoint(self, state):
+            return first_checkpoint(run.model, run.seed, members)
+
     done = list(calls(Watching(), run, None, images, labelled, 0, 0, 18))
     assert [call.step for call in done] == [6, 12, 18]
     assert waiting == ([1, 2, 2] if members == 1 else [0, 0, 0])
