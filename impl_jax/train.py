@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from shared.method.backend import compiled_once
-from shared.method.batches import PER_GALAXY, Batch, Cutouts, Plan, shard_count, shard_of
+from shared.method.batches import PER_GALAXY, Batch, Cutouts, Plan, shard_of
 from shared.method.fine_tuning import layer_of, tuning_of
 from shared.method.likelihood import likelihood_of
 from shared.network.memory import recomputed_parts
 from shared.network.model import model_of
 from shared.network.network import UNITS, Model, momenta
 from shared.network.weights import Checkpoint, Weights
-from shared.run.spec import BackendSpec, RunSpec
+from shared.run.spec import BackendSpec, RunSpec, shard_count
 
 from .device import (
     cache_images,

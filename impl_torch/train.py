@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 from shared.method.backend import compiled_once
-from shared.method.batches import Batch, Cutouts, Plan, shard_count, shard_of
+from shared.method.batches import Batch, Cutouts, Plan, shard_of
 from shared.method.fine_tuning import layer_of, tuning_of
 from shared.method.likelihood import likelihood_of
 from shared.network.memory import recomputed_parts
 from shared.network.model import model_of
 from shared.network.network import UNITS, Model, momenta
 from shared.network.weights import Checkpoint, Weights
-from shared.run.spec import BackendSpec, RunSpec
+from shared.run.spec import BackendSpec, RunSpec, shard_count
 
 from .device import (
     cache_images,
@@ -198,7 +198,7 @@ def sums(run: RunSpec, encoded: Callable, weights: dict, moments: dict, shard: B
     x = apply_views(run, shard.images, (shard.affine, shard.crop, shard.contrast))
     running, kept = as_trained(run, model, moments, shard)
     trained = {name: weights[name] for name in tuning_of(run.model, run.training).rates}
-    named = {**{name: value.detach() for name, value in weights.items()}, **trained}
+    named = {n: value if n in trained else value.detach() for n, value in weights.items()}
     units, found = encoded(named, x, running, kept)
     logits = answer_logits(model, named, units, kept)
     loss = torch.sum(votes_nll(likelihood, logits, shard.votes, shard.ranks))

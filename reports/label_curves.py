@@ -39,7 +39,7 @@ SHAPE = {
 
 
 class Point(NamedTuple):
-    """A measure after so many labels: its mean over seeds, and half of its 90 % interval (Student's t)."""
+    """A measure after so many labels: its mean over seeds, and half of its interval (Student's t), usually of 90 %."""
 
     mean: float
     half: float
@@ -90,12 +90,12 @@ def curves(runs: list[dict], problem: str, measure: str) -> dict[str, dict[int, 
     }
 
 
-def point(values: list[float]) -> Point:
-    """The mean of `values` and half of its 90 % interval; NaN of a single one."""
+def point(values: list[float], confidence: float = 0.9) -> Point:
+    """The mean of `values` and half of its interval, NaN of a single one."""
     count = len(values)
     half = np.nan
     if count > 1:
-        half = t.ppf(0.95, count - 1) * np.std(values, ddof=1) / count**0.5
+        half = t.ppf((1 + confidence) / 2, count - 1) * np.std(values, ddof=1) / count**0.5
     return Point(float(np.mean(values)), float(half), count)
 
 
@@ -112,13 +112,13 @@ def rows(runs: list[dict], problem: str, measure: str, form: str = ".3f") -> lis
     table = [["labels", *starts, "seeds"]]
     for labels in sorted({labels for some in found.values() for labels in some}):
         points = [found[start].get(labels) for start in starts]
-        cells = ["" if one is None else shown(one, form) for one in points]
+        cells = ["" if one is None else interval_text(one, form) for one in points]
         seeds = sorted({one.seeds for one in points if one is not None})
         table.append([f"{labels:,}", *cells, " to ".join(map(str, {seeds[0], seeds[-1]}))])
     return table
 
 
-def shown(one: Point, form: str) -> str:
+def interval_text(one: Point, form: str) -> str:
     """A point as text."""
     return f"{one.mean:{form}}" + ("" if np.isnan(one.half) else f" ± {one.half:{form}}")
 

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
 
 from reports import comparisons, row
 from reports import conclusions as timed
 from reports.examples import PICTURE, picture
 from reports.figures import in_file
-from reports.label_curves import curve_rows
+from reports.label_curves import curve_rows, interval_text, point
 from reports.runs import TITLES, read_runs
 from reports.savings import (
     BASELINE,
@@ -725,8 +724,7 @@ def figure() -> str:
 
 def mean_and_interval(values: list[float]) -> str:
     """The mean of `values` and its 95 % interval (Student's t)."""
-    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    return f"{np.mean(values):.3f} ± {half:.3f}"
+    return interval_text(point(values, 0.95), ".3f")
 
 
 def markdown(rows: list[list[str]]) -> str:

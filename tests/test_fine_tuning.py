@@ -13,13 +13,13 @@ from fake import Fake, Stopped, galaxies, noise
 from fake import run_of as compose_run
 from quick import ONE_FRAMEWORK
 
-from shared.method.batches import adam_scales, batch_size, draw_plan, learning_rates, shard_count
+from shared.method.batches import adam_scales, batch_size, draw_plan, learning_rates
 from shared.method.fine_tuning import blocks, layer_of, tuning_of
 from shared.method.training import BEST, CHECKPOINT, fit
 from shared.network.model import model_of
 from shared.network.weights import load_weights, model_shapes
 from shared.proof import reference
-from shared.run.spec import RunSpec, from_config
+from shared.run.spec import RunSpec, from_config, shard_count
 from trizoo import compose
 
 ROOT = Path(__file__).parent.parent

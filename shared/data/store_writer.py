@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +59,12 @@ class StoreWriter:
         """Write `pixels` uint8 (y, x, channel) at `row`, from any thread; their CRC-32."""
         file, place = self.files[row // self.rows], row % self.rows
         data = pixels.tobytes()
-        write_at(file, data, len(npy_header(0, self.channels)) + place * self.bytes)
+        write_at(file, data, len(images_header(0, self.channels)) + place * self.bytes)
         return zlib.crc32(data)
 
     def pixels(self, row: int) -> bytes:
         """The pixels at `row`."""
-        start = len(npy_header(0, self.channels)) + row % self.rows * self.bytes
+        start = len(images_header(0, self.channels)) + row % self.rows * self.bytes
         return os.pread(self.files[row // self.rows].fileno(), self.bytes, start)
 
     def note(self, row: int, facts: dict) -> None:
@@ -113,7 +114,7 @@ class StoreWriter:
         """Those of the `noted` rows whose pixels are as they were written."""
         if not noted:
             return {}
-        start = len(npy_header(0, self.channels))
+        start = len(images_header(0, self.channels))
 
         def there(row: int) -> bool:
             file, place = self.files[row // self.rows], row % self.rows
@@ -126,7 +127,7 @@ class StoreWriter:
     def _copy(self, kept: np.ndarray, whole: Path) -> None:
         files, start = (
             write_shards(whole, len(kept), self.channels),
-            len(npy_header(0, self.channels)),
+            len(images_header(0, self.channels)),
         )
         try:
             for place, row in enumerate(kept.tolist()):
@@ -142,7 +143,7 @@ def write_shards(folder: Path, galaxies: int, channels: int) -> list:
     files, rows = [], shard_rows(channels)
     for number in range(max(1, -(-galaxies // rows))):
         count = min(rows, galaxies - number * rows)
-        head = npy_header(count, channels)
+        head = images_header(count, channels)
         path = folder / shard_name(number)
         path.touch()
         file = path.open("r+b", buffering=0)
@@ -162,14 +163,29 @@ def write_at(file, data: bytes, place: int) -> None:
         left, place = left[written:], place + written
 
 
-def npy_header(galaxies: int, channels: int) -> bytes:
-    """The start of a .npy file, of one length: numpy leaves room for the first axis to grow."""
-    shape = (galaxies, SIZE, SIZE, channels)
+def images_header(galaxies: int, channels: int) -> bytes:
+    """The start of a .npy file of images, of one length: numpy leaves room for the first axis to grow."""
+    return npy_header("|u1", (galaxies, SIZE, SIZE, channels))
+
+
+def npy_header(kind: str, shape: tuple[int, ...]) -> bytes:
+    """The start of a .npy file of numbers of a `kind`, as numpy.dtype.str has it."""
     file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": "|u1", "fortran_order": False, "shape": shape}
-    )
+    facts = {"descr": kind, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, facts)
     return file.getvalue()
+
+
+def journal_lines(path: Path, data: bytes, shape: dict) -> Iterator[tuple[dict, int]]:
+    """Each line of a journal's `data`, and its length in bytes; none from the first on that is damaged."""
+    for line in data.splitlines(keepends=True):
+        try:
+            facts = parse_json(line, shape, str(path), "delete it")
+        except ValueError:
+            return
+        if not line.endswith(b"\n"):
+            return
+        yield facts, len(line)
 
 
 def _read_journal(path: Path, galaxies: int) -> tuple[dict[int, dict], int]:
@@ -178,15 +194,11 @@ def _read_journal(path: Path, galaxies: int) -> tuple[dict[int, dict], int]:
     Nothing is believed from the first line on that is damaged: its galaxies are read again.
     """
     data, done, length = path.read_bytes() if path.exists() else b"", {}, 0
-    for line in data.splitlines(keepends=True):
-        try:
-            facts = parse_json(line, LINE, str(path), "delete it")
-        except ValueError:
-            break
+    for facts, size in journal_lines(path, data, LINE):
         row = facts.pop("row")
-        if not (line.endswith(b"\n") and 0 <= row < galaxies):
+        if not 0 <= row < galaxies:
             break
-        done[row], length = facts, length + len(line)
+        done[row], length = facts, length + size
     return done, length
 
 

@@ -12,7 +12,6 @@ from shared.method.likelihood import likelihood_of, ranks
 from shared.method.views import STEPS_PER_CALL, Views, draw_views
 from shared.run import keys
 from shared.run.spec import RunSpec, TrainingSpec
-from shared.run.spec import shard_count as shard_count
 
 IN_CACHE = 8  # stored images that are averaged together
 HELD = 4 << 30  # bytes of images that a framework keeps on a GPU
@@ -152,6 +151,11 @@ class Labelled(NamedTuple):
     def take(self, chosen: np.ndarray) -> "Labelled":
         """Those of the places `chosen`."""
         return Labelled(*(array[chosen] for array in self))
+
+    def some(self, most: int, purpose: str) -> "Labelled":
+        """At most so many of them: always the same for a `purpose`."""
+        order = np.argsort(keys.galaxy_hash(map(str, self.hashes), purpose))
+        return self.take(np.sort(order[:most]))
 
 
 class Plan(NamedTuple):

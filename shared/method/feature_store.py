@@ -8,7 +8,6 @@ no such line, or another checksum, is computed anew.
 """
 
 import hashlib
-import io
 import json
 import time
 import zlib
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shared.data.store_writer import write_at
+from shared.data.store_writer import COMMIT, journal_lines, npy_header, write_at
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts
 from shared.method.ensemble import Ensemble, alone, member_start
@@ -32,12 +31,11 @@ from shared.network.network import moment_shapes, to_json, weight_shapes
 from shared.network.weights import Checkpoint
 from shared.run.locks import file_lock
 from shared.run.progress import SHORT, say, span, track
-from shared.run.records import flush, make_folder, parse_json, sync
+from shared.run.records import flush, make_folder, sync
 from shared.run.spec import RunSpec, digest
 
 FOLDER = "features"  # in a store's own
 FORMAT = 1  # raise it when the same settings would make other features
-COMMIT = 2.0  # seconds between writings of the journal
 LINE = {
     "chunk": int,
     "crc32": int,
@@ -59,10 +57,7 @@ class FeatureFile:
     @property
     def header(self) -> bytes:
         """The start of the .npy file."""
-        file = io.BytesIO()
-        facts = {"descr": self.kind.str, "fortran_order": False, "shape": self.shape}
-        np.lib.format.write_array_header_1_0(file, facts)
-        return file.getvalue()
+        return npy_header(self.kind.str, self.shape)
 
     def rows(self, chunk: int) -> np.ndarray:
         """The store's rows of a chunk."""
@@ -150,14 +145,10 @@ class FeatureFile:
         if not data.startswith(self.first):
             return {}, 0
         sums, length, chunks = {}, len(self.first), -(-self.shape[0] // self.chunk)
-        for line in data[length:].splitlines(keepends=True):
-            try:
-                facts = parse_json(line, LINE, str(self.journal), "delete it")
-            except ValueError:
+        for facts, size in journal_lines(self.journal, data[length:], LINE):
+            if not 0 <= facts["chunk"] < chunks:
                 break
-            if not (line.endswith(b"\n") and 0 <= facts["chunk"] < chunks):
-                break
-            sums[facts["chunk"]], length = facts["crc32"], length + len(line)
+            sums[facts["chunk"]], length = facts["crc32"], length + size
         return sums, length
 
 

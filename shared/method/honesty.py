@@ -19,7 +19,6 @@ from shared.method.metrics import mean
 from shared.method.mixture import count_chances
 from shared.method.tree_metrics import alike, central, question_nll
 from shared.method.trees import Samples
-from shared.run.keys import galaxy_hash
 from shared.run.spec import WITHOUT_LINEAR_HEAD, RunSpec
 
 HONEST, SURE, UNSURE = "honest", "too sure", "too unsure"
@@ -30,12 +29,6 @@ BLIND = 0.05  # a gap at 90 % that few galaxies cannot tell
 FEW = 1000  # validation galaxies, at most
 LEARNED = 5000  # training galaxies, at most, of the constant
 FARTHEST = 12.0  # of a constant's logits from 0
-
-
-def some_of(part: Labelled, most: int) -> Labelled:
-    """At most so many galaxies of `part`, always the same."""
-    order = np.argsort(galaxy_hash(map(str, part.hashes), "honesty"))
-    return part.take(np.sort(order[:most]))
 
 
 def honesty(run: RunSpec, samples: Samples, part: Labelled, train: Labelled | None) -> dict:
@@ -54,7 +47,7 @@ def honesty(run: RunSpec, samples: Samples, part: Labelled, train: Labelled | No
     told = worst(questions)
     against = None
     if train is not None:
-        before, after = nlls(likelihood, samples, part.votes, some_of(train, LEARNED).votes)
+        before, after = nlls(likelihood, samples, part.votes, train.some(LEARNED, "honesty").votes)
         against = gain(before, after) | {"constant": mean(before), "nll": mean(after)}
     return {"galaxies": len(part.rows), **told, "gain": against, "questions": questions}
 

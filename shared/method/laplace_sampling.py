@@ -25,7 +25,6 @@ from shared.method.sampling import embed_galaxies
 from shared.method.tree_metrics import question_nll
 from shared.network.model import model_of
 from shared.network.weights import load_arrays, member, merge_members, save_weights
-from shared.run.keys import galaxy_hash
 from shared.run.progress import say
 from shared.run.spec import RunSpec
 
@@ -99,8 +98,7 @@ def last_layers(
     `validation` galaxies, at most FEW of them, choose weights and scale; there may be none.
     """
     likelihood, members = likelihood_of(run), run.training.members
-    order = np.argsort(galaxy_hash(map(str, validation.hashes), "laplace"))
-    validation = validation.take(np.sort(order[:FEW]))
+    validation = validation.some(FEW, "laplace")
     weights = backend.export_weights(state)
     networks = [member(weights, number) if members > 1 else weights for number in range(members)]
     known, held_out = (

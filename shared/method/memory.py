@@ -10,13 +10,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from shared.method.backend import Backend
-from shared.method.batches import shard_count
 from shared.network.memory import forward_peak, peak_of, plain_peak
 from shared.network.model import model_of
 from shared.network.network import activations
 from shared.network.weights import parameters
 from shared.run import memory
-from shared.run.spec import RunSpec, parse_size
+from shared.run.spec import RunSpec, parse_size, shard_count
 
 
 class Cost(NamedTuple):

@@ -72,10 +72,8 @@ def calls(
     While the framework is at one call, the images of the next are read (not of an ensemble, whose members read their
     own).
     """
-    length, batch = (
-        call_length(last - origin, run.backend.steps),
-        batch_size(run.training, len(labelled.rows)),
-    )
+    length = call_length(last - origin, run.backend.steps)
+    batch = batch_size(run.training, len(labelled.rows))
     lesser = within_memory(run, batch)
     if run.backend.memory is not None:
         say(said(lesser, batch))

@@ -18,12 +18,12 @@ from weakref import finalize
 import numpy as np
 
 from shared.method.backend import Backend
-from shared.method.batches import Cutouts, Plan, shard_count
+from shared.method.batches import Cutouts, Plan
 from shared.method.crew import Crew
 from shared.method.views import Views
 from shared.network.weights import PARTS, Checkpoint, Weights
 from shared.run.channel import Channel, Message
-from shared.run.spec import BackendSpec, RunSpec, from_config, to_config
+from shared.run.spec import BackendSpec, RunSpec, from_config, shard_count, to_config
 
 
 class Remote:

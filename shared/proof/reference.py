@@ -11,7 +11,6 @@ import numpy as np
 from scipy.special import entr, gammaln, logsumexp, xlog1py, xlogy
 
 from shared.data.schema import slices
-from shared.method.batches import shard_count
 from shared.method.fine_tuning import layer_of, tuning_of
 from shared.method.likelihood import YES_OR_NO, Likelihood
 from shared.method.scoring import States
@@ -25,7 +24,7 @@ from shared.proof.network import forward
 from shared.proof.network import gradients as backward
 from shared.run import keys
 from shared.run.questions import Leads, Questions, layers
-from shared.run.spec import ModelSpec, RunSpec, TrainingSpec
+from shared.run.spec import ModelSpec, RunSpec, TrainingSpec, shard_count
 
 
 def apply_views(run: RunSpec, images: np.ndarray, views: Views) -> np.ndarray:

@@ -49,6 +49,8 @@ def labelled_parts(run: RunSpec, store: Store, hashes: np.ndarray) -> dict[str, 
             f"none of the {training} training galaxies of {store.folder} has "
             f"minimum_votes={run.minimum_votes} votes on {run.question}; lower it, or give more galaxies"
         )
+    if run.split.labels is None:
+        return parts
     # not index 0, by which active learning draws those that it begins with
     drawn = shuffled(run, "start", parts["train"], 1)[: run.split.labels]
     return parts | {"train": parts["train"].take(np.sort(drawn))}

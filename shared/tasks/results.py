@@ -9,7 +9,7 @@ import numpy as np
 from shared.data.store import Store, sha256
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
-from shared.method.honesty import FEW, honesty, some_of
+from shared.method.honesty import FEW, honesty
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate
 from shared.method.sampling import sample_galaxies
@@ -170,7 +170,7 @@ def verdict(
     """How honest the posterior is of `part`, galaxies that were not trained with: see `honesty`; None without any."""
     if not len(part.rows):
         return None
-    few = some_of(part, FEW)
+    few = part.some(FEW, "honesty")
     of_few = (backend, run, state, images, few.rows, few.hashes, run.posterior.samples)
     return honesty(run, together(list(sample(*of_few))), few, train)
 

@@ -30,6 +30,7 @@ FORM = re.compile(r"hub:([\w.-]+/[\w.-]+)((?:/[\w.-]+)*)(?:@([\w./-]+))?")
 DEFAULT = "data"  # the folder of a data set's default configuration
 DONE = "hub.json"  # beside whole and checked files: what they are
 LEAST = 2**20  # bytes that come in WHOLE_ANSWER timeouts, or a file, or the hub is given up
+WORDS = {"dataset": "data set", "model": "model"}
 SHAPE = {
     "repository": str,
     "commit": str,
@@ -203,29 +204,52 @@ def _size(folder: Path | None) -> int:
     return total
 
 
-def _ask(repository: str, below: str, revision: str | None, dataset: DatasetSpec) -> dict[str, Any]:
-    hub, timeout = library(), dataset.service.timeout
-    ask = partial(
-        hub.HfApi(library_name="trizoo").dataset_info,
+def ask(
+    kind: str,
+    repository: str,
+    revision: str | None,
+    timeout: float,
+    key: str,
+    already: Callable[[], str],
+) -> Any:
+    """What the hub says of a `repository` of a `kind`, dataset or model, that `key` names, at a revision.
+
+    Raises ValueError for a repository or revision that is not there; ConnectionError, which says what is here
+    `already`, if the hub cannot be reached.
+    """
+    hub = library()
+    call = partial(
+        getattr(hub.HfApi(library_name="trizoo"), f"{kind}_info"),
         repository,
         revision=revision,
         timeout=timeout,
         files_metadata=True,
     )
     try:
-        (info,) = in_time([ask], 1, timeout, None)
+        return in_time([call], 1, timeout, None)[0]
     except hub.errors.RevisionNotFoundError:
-        raise ValueError(f"{repository} has no revision {revision}; check dataset.images") from None
+        raise ValueError(f"{repository} has no revision {revision}; check {key}") from None
     except hub.errors.RepositoryNotFoundError:
         raise ValueError(
-            f"there is no data set {repository} on the hub, or only for those it knows; check "
-            "dataset.images, or log in with: hf auth login"
+            f"there is no {WORDS[kind]} {repository} on the hub, or only for those it knows; check {key}, or log in "
+            "with: hf auth login"
         ) from None
     except Exception as problem:  # of whichever HTTP library this version of it uses
         raise ConnectionError(
-            f"the hub did not say what is in {repository} ({redacted(str(problem))}); check the "
-            "network. Without one, name a commit that is there already: hub:OWNER/NAME@COMMIT"
+            f"the hub did not say what is in {repository} ({redacted(str(problem))}); check the network. Without one, "
+            f"name a commit that is there already: {already()}"
         ) from problem
+
+
+def _ask(repository: str, below: str, revision: str | None, dataset: DatasetSpec) -> dict[str, Any]:
+    info = ask(
+        "dataset",
+        repository,
+        revision,
+        dataset.service.timeout,
+        "dataset.images",
+        lambda: "hub:OWNER/NAME@COMMIT",
+    )
     sizes = {
         file.rfilename: {"bytes": file.size, "sha256": file.lfs and file.lfs.sha256}
         for file in info.siblings or []

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.data.sources.hub import in_time, library
+from shared.data.sources.hub import ask, in_time, library
 from shared.run.credentials import redacted
 from shared.run.spec import WEIGHT_FILES
 
@@ -45,7 +45,9 @@ def fetch_model(named: str, timeout: float) -> Fetched:
     whole = revision is not None and COMMIT.fullmatch(revision)
     if whole and (file := _kept(hub, repository, revision)) is not None:
         return Fetched(repository, revision, file)
-    commit, sums = _ask(hub, repository, revision, timeout)
+    info = ask("model", repository, revision, timeout, KEY[0], partial(_commits, hub, repository))
+    commit = info.sha
+    sums = {file.rfilename: file.lfs and file.lfs.sha256 for file in info.siblings or []}
     weights = next((name for name in WEIGHT_FILES if name in sums), None)
     if weights is None:
         raise ValueError(
@@ -75,38 +77,17 @@ def _kept(hub, repository: str, commit: str) -> Path | None:
     return Path(files[0]) if files and isinstance(there["config.json"], str) else None
 
 
-def _ask(hub, repository: str, revision: str | None, timeout: float) -> tuple[str, dict]:
-    """The commit that a revision means, and the SHA-256 of each of its files, None where the hub does not say."""
-    ask = partial(
-        hub.HfApi(library_name="trizoo").model_info,
-        repository,
-        revision=revision,
-        timeout=timeout,
-        files_metadata=True,
-    )
-    try:
-        (info,) = in_time([ask], 1, timeout, None)
-    except hub.errors.RevisionNotFoundError:
-        raise ValueError(f"{repository} has no revision {revision}; check model.encoder") from None
-    except hub.errors.RepositoryNotFoundError:
-        raise ValueError(
-            f"there is no model {repository} on the hub, or only for those it knows; check model.encoder, or log in "
-            "with: hf auth login"
-        ) from None
-    except Exception as problem:  # of whichever HTTP library this version of it uses
-        raise ConnectionError(
-            f"the hub did not say what is in {repository} ({redacted(str(problem))}); check the network. Without one, "
-            f"name a commit that is there already: {_commits(hub, repository)}"
-        ) from problem
-    return info.sha, {file.rfilename: file.lfs and file.lfs.sha256 for file in info.siblings or []}
-
-
 def _commits(hub, repository: str) -> str:
     """What names the commits of a repository whose weights are in the cache."""
-    folder = Path(hub.constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}")
+    folder = _folder(hub, repository)
     kept = [path.name for path in sorted(folder.glob("snapshots/*")) if COMMIT.fullmatch(path.name)]
     kept = [commit for commit in kept if _kept(hub, repository, commit) is not None]
     return ", ".join(f"hub:{repository}@{commit}" for commit in kept) or "(none is)"
+
+
+def _folder(hub, repository: str) -> Path:
+    """Where huggingface_hub keeps a repository."""
+    return Path(hub.constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}")
 
 
 def _fetch(hub, repository: str, commit: str, name: str, timeout: float) -> Path:
@@ -118,9 +99,8 @@ def _fetch(hub, repository: str, commit: str, name: str, timeout: float) -> Path
         library_name="trizoo",
         etag_timeout=timeout,
     )
-    folder = Path(hub.constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}")
     try:
-        return Path(in_time([fetch], 1, timeout, folder)[0])
+        return Path(in_time([fetch], 1, timeout, _folder(hub, repository))[0])
     except Exception as problem:
         raise ConnectionError(
             f"{name} of {repository} did not come whole from the hub ({redacted(str(problem))}); the same command goes "
