@@ -36,6 +36,7 @@ ORDER = (  # of the files: from the device to the results
     "acquisition",
     "walks",
     "weights",
+    "workers",
 )
 BEFORE = "imports and names"
 KINDS = {  # classes of the style sheet
@@ -200,7 +201,8 @@ def parts(text: str) -> dict[str, Part]:
 
 def definitions(lines: list[str], node: Definition, within: str) -> dict[str, Part]:
     """`node` by its dotted name, and, if it is a class, its methods after it."""
-    name, inner = within + node.name, node.body[0].lineno - 1  # how many lines are before its body
+    name = within + node.name
+    inner = first_line(lines, node.body[0]) - 1  # how many lines are before its body
     if inner < node.lineno:  # def f(): return 1
         return {name: Part("", "", segment(lines, node))}
     signature = dedented(lines[first_line(lines, node) - 1 : inner])
