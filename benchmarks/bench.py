@@ -46,8 +46,12 @@ class Opened(NamedTuple):
 def bench(run: RunSpec, folder: Path) -> dict:
     """Time every program and task that the run asks for; ValueError for one that is not there."""
     names = run.bench.programs or (run.backend.name,)
-    for name in names:
-        program_of(name)
+    peers = [name for name in names if program_of(name).peer]
+    if peers and run.likelihood.name != "binomial":
+        raise ValueError(
+            f"likelihood.name is {run.likelihood.name}, but {', '.join(peers)} train with the binomial loss: give "
+            "likelihood=binomial, so that all do the same work"
+        )
     for task in run.bench.tasks:
         one_of("bench.tasks", task, (*TASKS, STARTUP))
     with tempfile.TemporaryDirectory() as place:

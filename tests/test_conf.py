@@ -76,8 +76,9 @@ def test_every_experiment_opens_with_its_command_and_cost(file):
         composed(*(re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in words))
 
 
-def test_the_default_is_the_network_and_schedule_of_the_paper():
-    run = composed()
+def test_corrected_is_the_network_and_schedule_of_the_paper():
+    run = composed("mode=corrected")
+    assert (run.likelihood.name, run.posterior.method) == ("binomial", "dropout")
     assert run.model.blocks == ((32, 32), (64, 64), (128,), (128,))
     assert (run.model.image_size, run.model.dense, run.model.dropout) == (128, 128, 0.5)
     assert (run.training.batch_size, run.training.learning_rate) == (256, 1e-3)
@@ -101,7 +102,7 @@ FAITHFUL = {
 
 
 def test_faithful_switches_these_departures_and_no_more():
-    corrected, faithful = trizoo.compose([]), trizoo.compose(["mode=faithful"])
+    corrected, faithful = trizoo.compose(["mode=corrected"]), trizoo.compose(["mode=faithful"])
     assert set(differences(corrected, faithful)) == set(FAITHFUL)
     for key, value in FAITHFUL.items():
         group, name = key.split(".")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ def _round(
 def _learned(backend, run, state, images, labelled, number: int, step: int) -> tuple[Any, float]:
     spec, losses = run.acquisition, []
     steps = spec.first_steps if number == 0 or spec.start == "cold" else spec.round_steps
-    work = calls(backend, run, state, images, labelled, step, step, step + steps)
+    of_round = replace(run, training=replace(run.training, steps=steps))
+    work = calls(backend, of_round, state, images, labelled, step, step, step + steps)
     seen = batch_size(run.training, len(labelled.rows))
     what = f"round {number}, {len(labelled.rows)} galaxies"
     for call in track(

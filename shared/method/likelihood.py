@@ -35,10 +35,7 @@ YES_OR_NO = Likelihood("binomial", "exp", (("", (("no",), ("yes",))),))
 
 def likelihood_of(run: RunSpec) -> Likelihood:
     """That of a run."""
-    name = run.likelihood.name
-    if name == "auto":
-        name = "binomial" if run.questions is None else "dirichlet_multinomial"
-    return Likelihood(name, run.likelihood.concentrations, run.asked)
+    return Likelihood(run.likelihood.name, run.likelihood.concentrations, run.asked)
 
 
 def learned_questions(run: RunSpec) -> tuple[Questions, Leads]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shared.method.backend import Backend
-from shared.method.batches import Cutouts, Labelled, Plan, batch_size
+from shared.method.batches import Cutouts, Labelled, Plan, batch_size, with_steps
 from shared.method.ensemble import draw_plans
 from shared.method.memory import lessened_again, said, within_memory
 from shared.method.start import contents, start_of
@@ -138,9 +138,11 @@ def fit(
     that of the last step. With training.patience the model is that of the best validation, and training ends early when
     so many more have brought no better one.
     """
-    spec, path = run.training, folder / CHECKPOINT
+    spec, path = with_steps(run.training, len(labelled.rows)), folder / CHECKPOINT
     facts = made_of(run, images, labelled)
     start, about = resume_or_start(run, path, facts)
+    if run.training.steps is None:
+        say(f"{len(labelled.rows)} galaxies are trained with in {spec.steps} steps; training.steps=... sets others")
     history = History(*(about.get(name, []) for name in History._fields))
     if start.step > spec.steps:
         raise ValueError(

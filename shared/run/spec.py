@@ -483,9 +483,9 @@ class TrainingSpec:
     """Adam on the mean negative log likelihood of a batch's votes."""
 
     batch_size: int
-    steps: int
+    steps: int | None  # null: by the number of galaxies trained on, see `shared.method.batches.with_steps`
     learning_rate: float
-    schedule: str  # constant | cosine: the rate falls to 0 along half a wave over all steps
+    schedule: str  # constant | cosine: the rate falls to 0 along half a wave over all steps, of active in every round
     warmup: int  # first steps, in which the rate rises in equal parts to `learning_rate`
     # the share of itself that a weight loses in a step at a rate of 1 (AdamW); arrays of one dimension lose nothing
     weight_decay: float
@@ -512,7 +512,8 @@ class TrainingSpec:
 
     def __post_init__(self):
         at_least("training.batch_size", self.batch_size, 1)
-        at_least("training.steps", self.steps, 1)
+        if self.steps is not None:
+            at_least("training.steps", self.steps, 1)
         at_least("training.members", self.members, 1)
         at_least("training.validate_every", self.validate_every, 0)
         at_least("training.checkpoint_every", self.checkpoint_every, 0)
@@ -569,15 +570,15 @@ def shard_count(spec: TrainingSpec, galaxies: int) -> int:
 class LikelihoodSpec:
     """What is taken to draw volunteers' votes, given the network's outputs."""
 
-    # auto: binomial for a yes-or-no question, dirichlet_multinomial for whole questions | binomial (W+20): independent
-    # votes on a yes-or-no question | multinomial: independent votes | dirichlet_multinomial (W+22): votes that scatter
+    # dirichlet_multinomial (W+22), of two answers the beta-binomial: votes that scatter | multinomial: independent votes |
+    # binomial: independent votes on a yes-or-no question (W+20)
     name: str
     concentrations: (
         str  # dirichlet_multinomial: exp, of the outputs | sigmoid: 1 + 100 sigmoid (W+22)
     )
 
     def __post_init__(self):
-        one_of("likelihood.name", self.name, ("auto", *LIKELIHOODS))
+        one_of("likelihood.name", self.name, LIKELIHOODS)
         one_of("likelihood.concentrations", self.concentrations, ("exp", "sigmoid"))
 
 
@@ -785,11 +786,6 @@ class RunSpec:
                 "weights and model.encoder both say where training starts; leave one out: weights=... takes the whole "
                 "network, model.encoder=... its encoder alone"
             )
-        if task == "active" and self.training.schedule != "constant":
-            raise ValueError(
-                f"training.schedule is {self.training.schedule}; active trains on in every round, "
-                "so its rate must be constant"
-            )
         if task == "active" and self.training.patience is not None:
             raise ValueError(
                 f"training.patience is {self.training.patience}; active trains for as many steps as its rounds have: "
@@ -837,9 +833,7 @@ class RunSpec:
                 f"posterior.method is laplace, which is of one linear layer from units to answers, and model.name is "
                 f"{self.model.name}, whose head has several; {fix}"
             )
-        if self.likelihood.name == "binomial" or (
-            self.likelihood.name == "auto" and self.questions is None
-        ):
+        if self.likelihood.name == "binomial":
             raise ValueError(
                 f"posterior.method is laplace and likelihood.name {self.likelihood.name}: the votes on a yes-or-no "
                 "question are taken as independent, and the posterior would be much too sure; give "
