@@ -88,6 +88,14 @@ def batch_norm(operation, weights, given, x):
     return y.astype(x.dtype), {"mean": mean, "variance": variance * count / (count - 1)}
 
 
+def standardise(operation, weights, given, x):
+    """Each channel less its mean, over its standard deviation, by moments given; without, as it is."""
+    if given.moments is None:
+        return x
+    y = (x - given.moments["mean"]) * lax.rsqrt(given.moments["variance"])
+    return y.astype(x.dtype)
+
+
 def layer_norm(operation, weights, given, x):
     """Each pixel's channels, or a galaxy's units, normalised by their own moments."""
     exact = x.astype(weights["scale"].dtype)

@@ -97,6 +97,9 @@ def _layer(operation, shape, kinds: dict, rngs):
         case ops.BatchNorm(epsilon, momentum):
             how = {"epsilon": epsilon, "momentum": 1 - momentum, "use_fast_variance": False}
             return nnx.BatchNorm(shape[-1], **how, **common)
+        case ops.Standardise():
+            plain = {"epsilon": 0.0, "use_bias": False, "use_scale": False}
+            return nnx.BatchNorm(shape[-1], use_running_average=True, **plain, **common)
         case ops.LayerNorm(epsilon):
             return nnx.LayerNorm(shape[-1], epsilon=epsilon, use_fast_variance=False, **common)
         case ops.Scale():

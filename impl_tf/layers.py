@@ -96,6 +96,15 @@ def batch_norm(operation, weights, given, x):
     return y, {"mean": mean, "variance": variance * count / (count - 1)}
 
 
+def standardise(operation, weights, given, x):
+    """Each channel less its mean, over its standard deviation, by moments given; without, as it is."""
+    if given.moments is None:
+        return x
+    exact = tf.cast(x, given.moments["mean"].dtype)
+    y = (exact - given.moments["mean"]) * tf.math.rsqrt(given.moments["variance"])
+    return tf.cast(y, x.dtype)
+
+
 def layer_norm(operation, weights, given, x):
     """Each pixel's channels, or a galaxy's units, normalised by their own moments."""
     affine = (weights["bias"], weights["scale"], operation.epsilon)

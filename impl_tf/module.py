@@ -98,6 +98,9 @@ def _layer(operation, shape, common: dict):
             return layers.Dense(units, **common)
         case ops.BatchNorm(epsilon, momentum):
             return layers.BatchNormalization(momentum=1 - momentum, epsilon=epsilon, **common)
+        case ops.Standardise():
+            plain = {"epsilon": 0.0, "center": False, "scale": False, "trainable": False}
+            return layers.BatchNormalization(**plain, **common)
         case ops.LayerNorm(epsilon):
             return layers.LayerNormalization(epsilon=epsilon, **common)
         case ops.Scale():

@@ -82,6 +82,14 @@ def batch_norm(operation, weights, given, x):
     return y.movedim(1, -1), {"mean": mean, "variance": variance}
 
 
+def standardise(operation, weights, given, x):
+    """Each channel less its mean, over its standard deviation, by moments given; without, as it is."""
+    if given.moments is None:
+        return x
+    y = (x - given.moments["mean"]) * torch.rsqrt(given.moments["variance"])
+    return y.to(x.dtype)
+
+
 def layer_norm(operation, weights, given, x):
     """Each pixel's channels, or a galaxy's units, normalised by their own moments."""
     return F.layer_norm(x, x.shape[-1:], weights["scale"], weights["bias"], operation.epsilon)

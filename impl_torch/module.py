@@ -111,6 +111,8 @@ def _layer(operation, shape):
 def _arrays(operation, shape, kind) -> dict:
     """The weights and constants of an operation that the framework has no layer for."""
     match operation:
+        case ops.Standardise():
+            return {part: torch.ones(shape[-1], dtype=kind) for part in ("mean", "variance")}
         case ops.Scale():
             return {"scale": nn.Parameter(torch.ones(shape[-1], dtype=kind))}
         case ops.Turned(degrees):
@@ -137,6 +139,9 @@ def _apply(operation, shape, own, x, *others):
             return call(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         case ops.StochasticDepth():
             return x * call(torch.ones_like(x[:, :1, :1, :1]))
+        case ops.Standardise():
+            mean, variance = (get(part)[:, None, None] for part in ("mean", "variance"))
+            return (x - mean) * variance.rsqrt()
         case ops.Scale():
             return x * get("scale")[:, None, None]
         case ops.Mean():

@@ -18,6 +18,7 @@ from shared.network.architectures.efficientnet import efficientnet
 from shared.network.architectures.heads import dropout_head, maxout_head
 from shared.network.architectures.resnet import resnet18, resnet50
 from shared.network.architectures.w20 import w20
+from shared.network.model import standardised
 from shared.network.network import (
     Model,
     moment_shapes,
@@ -48,6 +49,8 @@ CASES = {  # an operation, and the shapes of its inputs
     "dense of samples": (ops.Dense(5), (3, 2, 6)),
     "batch norm": (ops.BatchNorm(), IMAGE),
     "batch norm, running": (ops.BatchNorm(), IMAGE),
+    "standardise": (ops.Standardise(), IMAGE),
+    "standardise, running": (ops.Standardise(), IMAGE),
     "layer norm": (ops.LayerNorm(), IMAGE),
     "layer norm of units": (ops.LayerNorm(), UNITS),
     "scale": (ops.Scale(1.0), IMAGE),
@@ -78,6 +81,7 @@ def networks(drop: float = 0.3) -> dict[str, Model]:
     wide = (8, 8, 8, 8, 8, 8, 8, 8, 12)
     return {
         "w20": Model(one, w20(((4, 4), (6,), (6,)), 8), head),
+        "standardised": Model(one, standardised(w20(((4,),), 4)), head),
         "resnet18": Model(one, resnet18((4, 6), (1, 2)), head),
         "resnet50": Model(one, resnet50((4, 4), (2, 1)), head),
         "efficientnet_b0": Model(one, efficientnet(wide, (1, 1, 1, 0, 2, 0, 1), drop), head),

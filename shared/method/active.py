@@ -16,7 +16,7 @@ from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate, truth_rmse
 from shared.method.pool import Galaxies, choose, planned_votes, risk, shuffled, with_answers
 from shared.method.sampling import sample_galaxies
-from shared.method.start import start_of
+from shared.method.start import standardised_start
 from shared.method.training import CHECKPOINT, calls, fingerprint, made_of, resume_or_start
 from shared.method.trees import mean_nll, one_question, sample, together
 from shared.network.weights import save_checkpoint
@@ -48,7 +48,7 @@ def rounds(
     """
     spec, path = run.acquisition, folder / CHECKPOINT
     facts = made_of(run, images, *galaxies.parts)
-    start, about = resume_or_start(run, path, facts)
+    start, about = resume_or_start(run, path, facts, images, galaxies.labelled)
     identity = {"seed": run.seed, "galaxies": facts["galaxies"]}
     done = verified(path, about.get("rounds", []), start, identity)
     if done:
@@ -92,7 +92,7 @@ def _round(
 ) -> tuple[Any, dict]:
     spec, last = run.acquisition, number == run.acquisition.rounds
     if number and spec.start == "cold":
-        state, step = backend.init(run, start_of(run)), 0
+        state, step = backend.init(run, standardised_start(run, images, labelled)), 0
     state, loss = _learned(backend, run, state, images, labelled, number, step)
     backend = _sampler(backend, run, state, images, labelled)
     test = _tested(backend, run, state, images, galaxies)

@@ -207,7 +207,7 @@ def with_steps(spec: TrainingSpec, galaxies: int) -> TrainingSpec:
     """`spec` with as many steps as it says, or else as so many labelled galaxies ask for.
 
     That is 4,500 times the root of their number of images, and at least 800 steps: 800 times each of 32 galaxies, 143
-    times each of 1,000 and 20 times each of 50,000, whatever the batch. Twice as many gained less than 0.02 nat a galaxy.
+    times each of 1,000 and 20 times each of 50,000, whatever the batch.
     """
     if spec.steps is not None:
         return spec

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from shared.network.model import model_of
 from shared.network.network import UNITS, Model, weight_shapes
+from shared.network.operations import Standardise
 from shared.run.spec import ModelSpec, TrainingSpec
 
 BLOCK = re.compile(r"(stage\d+)/(?:(block\d+)|down)")
@@ -18,7 +19,8 @@ class Tuning(NamedTuple):
     decays: dict[
         str, float
     ]  # of those that AdamW shrinks: by which share of themselves, at a rate of 1
-    # the encoder's layers before the first that is trained: they are as at prediction; a head's dropouts always drop
+    # the encoder's layers before the first that is trained: they are as at prediction; a head's dropouts always drop.
+    # And those whose moments never change
     still: frozenset[str]
 
 
@@ -36,6 +38,7 @@ def tuning_of(network: ModelSpec, spec: TrainingSpec) -> Tuning:
         )
     top = max(depth.values())
     layers = [layer.name for layer in model.whole]
+    fixed = {layer.name for layer in model.whole if isinstance(layer.operation, Standardise)}
     first = min(layers.index(layer_of(name)) for name in trained)
     return Tuning(
         {name: spec.layer_decay ** (top - depth[layer_of(name)]) for name in trained},
@@ -44,7 +47,7 @@ def tuning_of(network: ModelSpec, spec: TrainingSpec) -> Tuning:
             for name in trained
             if len(shapes[name]) > 1 and spec.weight_decay
         },
-        frozenset(layers[:first]) - head,
+        frozenset(layers[:first]) - head | fixed,
     )
 
 

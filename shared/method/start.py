@@ -11,10 +11,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import safe_open
 
 from shared.data.sources.hub_models import fetch_model
-from shared.network.model import model_of
+from shared.method.batches import Cutouts, Labelled
+from shared.network.model import INPUT, model_of
 from shared.network.network import weight_shapes
 from shared.network.preprocessing import check_shown, said_of_fit, shown
 from shared.network.pretrained import (
@@ -30,6 +32,7 @@ from shared.run.progress import say
 from shared.run.spec import RunSpec
 
 HUB = "hub:"
+MEASURED = 1000  # galaxies whose pixels are averaged
 
 
 def start_of(run: RunSpec) -> Checkpoint:
@@ -44,6 +47,31 @@ def start_of(run: RunSpec) -> Checkpoint:
         weights=start.weights | merge_members(encoder.weights),
         moments=merge_members(encoder.moments),
     )
+
+
+def standardised_start(run: RunSpec, images: Cutouts, labelled: Labelled) -> Checkpoint:
+    """`start_of`, by whose first layer the pixels of `labelled` galaxies have a mean of 0 and a variance of 1.
+
+    The pixels are those that the network is shown of up to MEASURED galaxies, seen as they are. What has been trained
+    elsewhere is shown what it was trained on.
+    """
+    start, shape = start_of(run), images.images.shape
+    elsewhere = run.model.encoder is not None or (
+        run.task.name == "fit" and run.weights is not None
+    )
+    if not run.model.standardise or elsewhere or len(shape) != 4:
+        return start
+    side = max(1, round(images.size * run.dataset.crop / (sum(run.augmentation.zoom) / 2)))
+    first = (images.size - side) // 2
+    centre = slice(first, first + side)
+    pixels = images[labelled.some(MEASURED, "moments").rows][:, centre, centre].astype(np.int64)
+    white, axes = 255 if run.model.scale == "unit" else 1, (0, 1, 2)
+    mean, squares = pixels.mean(axes), (pixels**2).mean(axes)  # of integers: the same in any order
+    variance = squares - mean**2
+    found = {"mean": mean / white, "variance": np.where(variance > 0, variance, 1) / white**2}
+    measured = {f"{INPUT}/{part}": value.astype(np.float32) for part, value in found.items()}
+    members = merge_members([measured] * run.training.members)
+    return start._replace(moments={**start.moments, **members})
 
 
 def origin(run: RunSpec) -> dict[str, Any]:

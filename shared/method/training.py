@@ -12,7 +12,7 @@ from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled, Plan, batch_size, with_steps
 from shared.method.ensemble import draw_plans
 from shared.method.memory import lessened_again, said, within_memory
-from shared.method.start import contents, start_of
+from shared.method.start import contents, standardised_start
 from shared.network.weights import (
     PARTS,
     Checkpoint,
@@ -140,9 +140,11 @@ def fit(
     """
     spec, path = with_steps(run.training, len(labelled.rows)), folder / CHECKPOINT
     facts = made_of(run, images, labelled)
-    start, about = resume_or_start(run, path, facts)
+    start, about = resume_or_start(run, path, facts, images, labelled)
     if run.training.steps is None:
-        say(f"{len(labelled.rows)} galaxies are trained with in {spec.steps} steps; training.steps=... sets others")
+        say(
+            f"{len(labelled.rows)} galaxies are trained with in {spec.steps} steps; training.steps=... sets others"
+        )
     history = History(*(about.get(name, []) for name in History._fields))
     if start.step > spec.steps:
         raise ValueError(
@@ -203,14 +205,16 @@ def out_of_patience(spec: TrainingSpec, validation: list[list[float]]) -> bool:
     return sum(step > best for step, _ in validation) >= spec.patience
 
 
-def resume_or_start(run: RunSpec, path: Path, facts: dict) -> tuple[Checkpoint, dict]:
-    """The checkpoint at `path` and what was written with it; where `run` starts, and {}, if there is none.
+def resume_or_start(
+    run: RunSpec, path: Path, facts: dict, images: Cutouts, labelled: Labelled
+) -> tuple[Checkpoint, dict]:
+    """The checkpoint at `path` and what was written with it; where `run` starts on `labelled`, and {}, without one.
 
     Raises ValueError, saying what differs, if it was `made_of` anything else than `facts`: files of a dataset can
     change, and files of checkpoints can be moved.
     """
     if not path.exists():
-        return start_of(run), {}
+        return standardised_start(run, images, labelled), {}
     start, about = load_checkpoint(path, run.model, run.training.members)
     if missing := [name for name in facts if name not in about]:
         raise ValueError(

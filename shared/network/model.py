@@ -8,8 +8,11 @@ from shared.network.architectures.efficientnet import efficientnet
 from shared.network.architectures.heads import dropout_head, maxout_head
 from shared.network.architectures.resnet import resnet18, resnet50
 from shared.network.architectures.w20 import w20
-from shared.network.network import Model, Network, shapes
+from shared.network.network import IMAGE, Layer, Model, Network, shapes
+from shared.network.operations import Standardise
 from shared.run.spec import ModelSpec
+
+INPUT = "input"  # the layer that standardises images
 
 
 @cache
@@ -19,7 +22,8 @@ def model_of(spec: ModelSpec) -> Model:
     head = dropout_head(spec.dropout, spec.answers)
     if spec.name == "dieleman":
         head = maxout_head(spec.dropout, spec.answers, units=spec.dense)
-    model = Model(image, encoder(spec), head)
+    body = standardised(encoder(spec)) if spec.standardise else encoder(spec)
+    model = Model(image, body, head)
     if small := [
         name for name, shape in shapes(model.encoder, image).items() if min(shape, default=1) < 1
     ]:
@@ -28,6 +32,16 @@ def model_of(spec: ModelSpec) -> Model:
             "give larger images"
         )
     return model
+
+
+def standardised(network: Network) -> Network:
+    """A network whose image goes through `Standardise` first."""
+    first = Layer(INPUT, Standardise(), (IMAGE,))
+    renamed = (
+        layer._replace(inputs=tuple(INPUT if each == IMAGE else each for each in layer.inputs))
+        for layer in network
+    )
+    return (first, *renamed)
 
 
 def encoder(spec: ModelSpec) -> Network:

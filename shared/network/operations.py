@@ -142,6 +142,18 @@ class BatchNorm(Operation):
 
 
 @dataclass(frozen=True)
+class Standardise(Operation):
+    """(x - mean) / sqrt(variance), with moments that never change, such as those of the pixels trained with.
+
+    Without moments x is left as it is.
+    """
+
+    def moments(self, x: Shape) -> Shapes:
+        """The shapes of the running moments, which are state but no weights."""
+        return {"mean": x[-1:], "variance": x[-1:]}
+
+
+@dataclass(frozen=True)
 class LayerNorm(Operation):
     """(x - mean) / sqrt(variance + epsilon) x scale + bias, with the moments over the channels of each pixel."""
 

@@ -91,6 +91,12 @@ def batch_norm(layer: Layer, own, shape, x: str) -> Part:
     return affine(layer, shape, x, factor, exact["bias"] - exact["mean"] * factor)
 
 
+def standardise(layer: Layer, own, shape, x: str) -> Part:
+    """Each channel less its mean, over its standard deviation."""
+    factor = 1 / np.sqrt(own["variance"].astype(np.float64))
+    return affine(layer, shape, x, factor, -own["mean"] * factor)
+
+
 def layer_norm(layer: Layer, own, shape, x: str) -> Part:
     """Each pixel's channels, or a galaxy's units, normalised by their own moments."""
     name = layer.name

@@ -119,6 +119,14 @@ def batch_norm(operation, weights, given, x):
     return unit * weights["scale"] + weights["bias"], pullback
 
 
+def standardise(operation, weights, given, x):
+    """Each channel less its mean, over its standard deviation, by moments given; without, as it is."""
+    if given.moments is None:
+        return x, lambda d: ((d,), {})
+    deviation = np.sqrt(given.moments["variance"])
+    return (x - given.moments["mean"]) / deviation, lambda d: ((d / deviation,), {})
+
+
 def batch_moments(x):
     """The moments of a batch as the running ones take them: the variance is that of a sample, over n - 1."""
     axes = tuple(range(x.ndim - 1))

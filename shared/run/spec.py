@@ -384,6 +384,9 @@ class ModelSpec:
     dropout: float
     answers: int  # outputs: one for each answer that the run learns (of a yes-or-no question no, then yes)
     scale: str  # unit: pixels enter as 0..1 | raw: as 0..255 (W20's departure 6)
+    # whether pixels enter less the mean of those trained with, over their standard deviation; after another encoder
+    # as it was there
+    standardise: bool = False
     # fit, active: null: first weights of the seed | whose encoder training starts from: a run folder of fit, a file, a
     # folder as timm saves it, or hub:OWNER/NAME[@REVISION]
     encoder: str | None = None
@@ -483,7 +486,9 @@ class TrainingSpec:
     """Adam on the mean negative log likelihood of a batch's votes."""
 
     batch_size: int
-    steps: int | None  # null: by the number of galaxies trained on, see `shared.method.batches.with_steps`
+    steps: (
+        int | None
+    )  # null: by the number of galaxies trained on, see `shared.method.batches.with_steps`
     learning_rate: float
     schedule: str  # constant | cosine: the rate falls to 0 along half a wave over all steps, of active in every round
     warmup: int  # first steps, in which the rate rises in equal parts to `learning_rate`
@@ -570,8 +575,8 @@ def shard_count(spec: TrainingSpec, galaxies: int) -> int:
 class LikelihoodSpec:
     """What is taken to draw volunteers' votes, given the network's outputs."""
 
-    # dirichlet_multinomial (W+22), of two answers the beta-binomial: votes that scatter | multinomial: independent votes |
-    # binomial: independent votes on a yes-or-no question (W+20)
+    # dirichlet_multinomial (W+22), of two answers the beta-binomial: votes that scatter | multinomial: independent
+    # votes | binomial: independent votes on a yes-or-no question (W+20)
     name: str
     concentrations: (
         str  # dirichlet_multinomial: exp, of the outputs | sigmoid: 1 + 100 sigmoid (W+22)
