@@ -10,7 +10,12 @@ from shared.run.keys import galaxy_hash
 from shared.run.spec import RunSpec, from_config
 from trizoo import compose
 
-TINY = ("model.image_size=16", "model.blocks=[[2],[2],[2],[2]]", "model.dense=4")
+TINY = (
+    "mode=corrected",
+    "model.image_size=16",
+    "model.blocks=[[2],[2],[2],[2]]",
+    "model.dense=4",
+)
 
 
 class Stopped(Exception):

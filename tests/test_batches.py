@@ -10,10 +10,12 @@ from shared.method.batches import (
     Cutouts,
     Labelled,
     adam_scales,
+    batch_size,
     chunks,
     draw_plan,
     epoch_order,
     learning_rates,
+    with_steps,
 )
 from shared.method.views import Views, draw_views, reduction, still_views
 from shared.proof import reference
@@ -24,7 +26,8 @@ from trizoo import compose
 
 def run_of(*overrides):
     return from_config(
-        RunSpec, compose(["model.image_size=32", "training.batch_size=8", *overrides])
+        RunSpec,
+        compose(["mode=corrected", "model.image_size=32", "training.batch_size=8", *overrides]),
     )
 
 
@@ -187,9 +190,23 @@ def test_the_rate_of_a_cosine_is_whole_at_first_and_then_falls_to_nothing():
     np.testing.assert_array_equal(flat, 0.4)
 
 
-def test_an_active_run_keeps_its_rate():
-    with pytest.raises(ValueError, match="schedule is cosine; active trains on"):
-        run_of("task=active", "training.schedule=cosine")
+def test_a_cosine_begins_anew_where_training_does():
+    """Its wave is that of a round of active; Adam's moments are as old as the network."""
+    spec = replace(run_of().training, schedule="cosine", steps=60, learning_rate=0.4)
+    at_once, later = (adam_scales(spec, np.arange(60) + origin, origin).T for origin in (0, 300))
+    np.testing.assert_array_equal(at_once[2], later[2])
+    np.testing.assert_array_equal(later[1], 1 / np.sqrt(1 - spec.beta2 ** np.arange(301, 361)))
+
+
+@pytest.mark.parametrize(
+    ("galaxies", "batch", "steps"),
+    [(1, 1, 4500), (32, 32, 800), (1000, 64, 2224), (50_000, 64, 15_723)],
+)
+def test_a_run_trains_as_long_as_its_number_of_galaxies_asks_for(galaxies, batch, steps):
+    spec = run_of("training.batch_size=64", "training.steps=null").training
+    assert batch_size(spec, galaxies) == batch
+    assert with_steps(spec, galaxies).steps == steps
+    assert with_steps(replace(spec, steps=7), galaxies).steps == 7
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])

@@ -29,7 +29,7 @@ run_of = cache(compose_run)
 @cache
 def run_with(*words) -> RunSpec:
     """A run in the usual sizes."""
-    return from_config(RunSpec, compose(list(words)))
+    return from_config(RunSpec, compose(["mode=corrected", *words]))
 
 
 def spec_of(*words):

@@ -14,8 +14,10 @@ from shared.method.likelihood import (
     fractions,
     likelihood_of,
     positive_fraction,
+    positive_share,
     ranks,
 )
+from shared.method.metrics import log_scores
 from shared.proof import likelihood as formulas
 from shared.proof.checks import on_two_questions
 from shared.proof.likelihood import TWO, votes_nll, votes_nll_gradient
@@ -143,7 +145,8 @@ def test_ranks_reach_the_most_votes_and_change_seldom():
 
 def test_a_run_says_what_it_learns():
     one = run("question=bar", "positive=[strong,weak]")
-    assert likelihood_of(one).name == "binomial"
+    assert likelihood_of(one).name == "dirichlet_multinomial"  # of two answers a beta-binomial
+    assert likelihood_of(run("mode=corrected")).name == "binomial"
     assert one.model.answers == 2
     assert one.asked == (("bar", (("no",), ("strong", "weak"))),)
     whole = run("questions=all")
@@ -168,6 +171,18 @@ def test_rho_is_the_fraction_of_the_positive_answers():
     np.testing.assert_allclose(
         positive_fraction(one, two), 1 / (1 + np.exp(two[..., 0] - two[..., 1])), rtol=1e-6
     )
+
+
+def test_what_is_next_to_impossible_is_not_made_impossible():
+    """A logit of 17 is a rho of 1 in float32, and 39 of 40 votes an infinite loss; it is 13.3 nats."""
+    logits = np.array([[[0, 17]]], np.float32)
+    for words in (["mode=corrected"], []):
+        rho = positive_fraction(run(*words), logits)
+        assert 1 - rho.item() == pytest.approx(np.exp(-17), rel=1e-6)
+    score = log_scores(rho, np.array([39]), np.array([40]))
+    np.testing.assert_allclose(score, 17 - np.log(40), rtol=1e-5)
+    shares = np.float32([[[np.exp(-17), 1]]])  # as they are kept
+    assert 1 - positive_share(run(), shares).item() == pytest.approx(np.exp(-17), rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -78,22 +78,29 @@ def concentrations(likelihood: Likelihood, logits: np.ndarray) -> np.ndarray | N
 
 
 def positive_fraction(run: RunSpec, logits: np.ndarray) -> np.ndarray:
-    """rho float32 (...), the fraction of the run's positive answers to its question, of logits (..., answer)."""
-    likelihood, logits = likelihood_of(run), np.asarray(logits)
+    """rho float64 (...), the fraction of the run's positive answers to its question, of logits (..., answer).
+
+    In float32 a logit of 17 would make it 1, by which a single other vote would be impossible.
+    """
+    likelihood, logits = likelihood_of(run), np.asarray(logits, np.float64)
     if likelihood.name == "binomial":
         return expit(logits[..., 1] - logits[..., 0])
-    return positive_share(run, fractions(likelihood, logits)).astype(logits.dtype)
+    return positive_share(run, fractions(likelihood, logits))
 
 
 def positive_share(run: RunSpec, shares: np.ndarray) -> np.ndarray:
-    """The sum (...) of the `shares` (..., answer) of the run's positive answers to its question, at most 1."""
-    positive = np.concatenate(
-        [
-            [question == run.question and set(answers) <= set(run.positive) for answers in outputs]
-            for question, outputs in run.asked
-        ]
+    """float64 (...), what the run's positive answers to its question have of all its `shares` (..., answer).
+
+    Of both sums, so that what is left to the others is right too where they are next to nothing.
+    """
+    outputs = [(question, answers) for question, outputs in run.asked for answers in outputs]
+    own = np.array([question == run.question for question, _ in outputs])
+    positive = np.array([set(answers) <= set(run.positive) for _, answers in outputs])
+    yes, no = (
+        np.asarray(shares)[..., own & counted].sum(-1, dtype=np.float64)
+        for counted in (positive, ~positive)
     )
-    return np.minimum(shares[..., positive].sum(-1), 1)
+    return np.where(yes > no, 1 - no / (yes + no), yes / (yes + no))
 
 
 def ranks(likelihood: Likelihood, votes: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ def sample_galaxies(
     """
     found = sample_logits(backend, run, state, images, rows, hashes, samples)
     parts = [positive_fraction(run, block) for _, block in found]
-    return np.concatenate([np.zeros((0, samples), np.float32), *parts])
+    return np.concatenate([np.zeros((0, samples)), *parts])
 
 
 def sample_logits(

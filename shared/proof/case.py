@@ -12,7 +12,7 @@ import pandas as pd
 
 from shared.data.synthetic import draw_galaxies, render
 from shared.method.backend import open_backend
-from shared.method.batches import Cutouts, Labelled, Plan, draw_plan
+from shared.method.batches import Cutouts, Labelled, Plan, draw_plan, with_steps
 from shared.method.likelihood import likelihood_of
 from shared.method.sampling import sample_galaxies
 from shared.method.views import Views
@@ -32,6 +32,7 @@ class Case:
     """One run's backend, weights and galaxies."""
 
     def __init__(self, run: RunSpec):
+        run = replace(run, training=with_steps(run.training, GALAXIES))
         self.run, self.backend = run, open_backend(run.backend)
         self.start = unlike_any(first_checkpoint(run.model, run.seed), run.seed)
         self.model, self.likelihood = model_of(run.model), likelihood_of(run)
