@@ -619,7 +619,7 @@ def populations() -> list[list[str]]:
     for name, title in POPULATIONS.items():
         for own, kind in ((title, "synthetic"), (SURVEYED.get(name), "surveys")):
             one = found[kind].get(name)
-            for answer, words in (
+            for answer, short in (
                 ("smooth", "smooth"),
                 ("featured-or-disk", "featured"),
                 ("artifact", "artifact"),
@@ -637,7 +637,7 @@ def populations() -> list[list[str]]:
                     shares["std"],
                     *(shares["quantiles"][place] for place in places),
                 )
-                rows.append([*about, words, *(f"{number:.2f}" for number in numbers)])
+                rows.append([*about, short, *(f"{number:.2f}" for number in numbers)])
     return rows
 
 
@@ -646,10 +646,10 @@ def population_baselines() -> list[list[str]]:
     found = population_record()
     rows = [["`dataset.population`", "question", "galaxies", "uniform", "constant", "oracle"]]
     for name, title in POPULATIONS.items():
-        for question, words in (("smooth-or-featured", "smooth"), ("bar", "bar, 10 votes or more")):
+        for question, asked in (("smooth-or-featured", "smooth"), ("bar", "bar, 10 votes or more")):
             one = found["baselines"][name][question]
             numbers = (f"{one[key]:.2f}" for key in ("uniform", "constant", "oracle"))
-            rows.append([title, words, f"{one['galaxies']:,}", *numbers])
+            rows.append([title, asked, f"{one['galaxies']:,}", *numbers])
     return rows
 
 
@@ -667,13 +667,13 @@ def population_scatter() -> str:
     found = population_record()["scatter"]
     w20, twins = found["w20"], found["twins"]
     return (
-        f"Two crowds who were shown the same image differ as independent volunteers do: of the {twins['pairs']} galaxies "
-        f"that GZ DECaLS showed twice, two volunteers' answers have a correlation of {twins['correlation']:.3f} ± "
-        f"{twins['standard_error']:.3f} beyond the galaxy's own fraction. What scatters is what a network cannot tell "
-        "from the image. W+20's own posterior expects a mean square error of the vote fraction of "
-        f"{w20['predicted']:.4f}, and has {w20['mean_square_error']:.4f}. If the variance of its samples is right and "
-        f"the rest scatter, two volunteers' answers have the correlation {w20['least']:.3f}; if all is scatter, "
-        f"{w20['most']:.3f}. Of a Dirichlet it is 1 / (1 + concentration): the concentration is "
+        "Two crowds who were shown the same image differ as independent volunteers do: of the "
+        f"{twins['pairs']} galaxies that GZ DECaLS showed twice, two volunteers' answers have a correlation of "
+        f"{twins['correlation']:.3f} ± {twins['standard_error']:.3f} beyond the galaxy's own fraction. What scatters "
+        "is what a network cannot tell from the image. W+20's own posterior expects a mean square error of the vote "
+        f"fraction of {w20['predicted']:.4f}, and has {w20['mean_square_error']:.4f}. If the variance of its samples "
+        f"is right and the rest scatter, two volunteers' answers have the correlation {w20['least']:.3f}; if all is "
+        f"scatter, {w20['most']:.3f}. Of a Dirichlet it is 1 / (1 + concentration): the concentration is "
         f"{1 / w20['least'] - 1:.0f} to {1 / w20['most'] - 1:.0f}."
     )
 
