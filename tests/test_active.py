@@ -228,9 +228,11 @@ def test_epig_foretells_those_that_are_named():
     chosen = chosen_of(everyone, KNOWN, 0, targets=TEST)
     rho, others = (sampled(run, some._replace(hashes=some.hashes * 0)) for some in (KNOWN, TEST))
     each, foretold = (np.exp(reference.log_votes(some, 3)) for some in (rho, others))
-    both = np.einsum("gtk,htl->ghkl", each, foretold) / 6
-    apart = each.mean(1)[:, None, :, None] * foretold.mean(1)[:, None]
-    scores = (both * np.log(both / apart)).sum((2, 3)).mean(1)
+    apart, shared = each.mean(1)[:, None, :, None] * foretold.mean(1)[:, None], []
+    for star in (foretold, np.roll(foretold, 1, axis=1)):
+        both = np.einsum("gtk,htl->ghkl", each, star) / 6
+        shared.append((both * np.log(both / apart)).sum((2, 3)).mean(1))
+    scores = shared[0] - shared[1]
     np.testing.assert_allclose(chosen.choice.scores, sorted(scores)[::-1], rtol=1e-9)
     within = run_of(*WORDS, *words[:2], "acquisition.targets=4")
     backend = Fake()

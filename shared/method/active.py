@@ -133,7 +133,8 @@ def _round(
             choice.scores,
             near_duplicates(*units),
             chosen.foretold,
-        ),
+        )
+        | {"by_information": choice.by_information},
     }
 
 

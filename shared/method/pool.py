@@ -294,7 +294,8 @@ def with_answers(
         **entry,
         "unanswered": rows[~there].tolist(),
         "pool": found,
-        "composition": asked_composition(
+        "composition": entry["composition"]
+        | asked_composition(
             run.acquisition,
             truth,
             asked,

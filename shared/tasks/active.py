@@ -74,6 +74,9 @@ def summarise_asked(rounds: list[dict]) -> str:
     ranked = [one["foretold"]["spearman"] for one in found if one["foretold"] is not None]
     if ranked := [value for value in ranked if value is not None]:
         told += f"rank correlation of score and loss {np.mean(ranked):.2f}; "
+    if some := [one for one in found if one["by_information"] is not None]:
+        told += f"{sum(one['by_information'] for one in some)} of {sum(one['galaxies'] for one in some)} chosen "
+        told += "by information, the others drawn by their own; "
     return told
 
 

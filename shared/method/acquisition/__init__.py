@@ -55,9 +55,8 @@ class Choice(NamedTuple):
     places: np.ndarray  # int64 (galaxy,) in the pool
     scores: np.ndarray  # float64 (galaxy,)
     probabilities: np.ndarray  # float64 (galaxy,) of being drawn, at its turn, from those left
-    of_pool: np.ndarray | None = (
-        None  # float64 (galaxy,), the first scores of all; None: it is by none
-    )
+    of_pool: np.ndarray | None = None  # float64 (galaxy,), first scores of all; None: by none
+    by_information: int | None = None  # batch_mutual_information: the first so many, others drawn
 
 
 class Draws(NamedTuple):
