@@ -1,6 +1,7 @@
 """Rounds of active learning, with a backend that is exact: who is asked, who is learned from, how it goes on."""
 
 import functools
+import itertools
 import json
 import re
 
@@ -13,7 +14,7 @@ from scipy.stats import spearmanr
 from shared.method.active import initial, rounds
 from shared.method.chain import sealed
 from shared.method.metrics import evaluate, log_scores, truth_rmse
-from shared.method.pool import Galaxies, Samples, Truth, choose, planned_votes, risk
+from shared.method.pool import Galaxies, Samples, Truth, choose, risk
 from shared.method.sampling import embed_galaxies, sample_galaxies
 from shared.method.training import CHECKPOINT, fingerprint
 from shared.method.vote_plan import vote_plan
@@ -400,12 +401,52 @@ def test_votes_are_planned_for_the_last_round_only(tmp_path):
     entries = played(tmp_path, *words, "acquisition.expected_votes=30")
     assert [entry["votes"] for entry in entries[:3]] == [[30] * 5] * 3
     assert 8 < sum(entries[3]["votes"]) <= 10
-    assert set(entries[3]["votes"]) <= {0, 2, 5}
-    run = run_of(*WORDS, *words)
-    chosen = chosen_of(run, KNOWN, 0)
+    assert set(entries[3]["votes"]) <= {2, 5}
+
+
+def best_plan(told, choices, budget):
+    """The most that any plan of votes for all galaxies tells, by enumeration; `told` is of 0 votes and of choices."""
+    plans = itertools.product(range(len(choices)), repeat=len(told))
+    return max(
+        sum(told[galaxy][option] for galaxy, option in enumerate(plan))
+        for plan in plans
+        if sum(choices[option] for option in plan) <= budget
+    )
+
+
+@pytest.mark.parametrize("budget", [1, 3, 6, 11])
+def test_galaxies_and_votes_are_chosen_together_from_all_of_the_pool(budget):
+    """What votes tell is concave, so that the next vote where it tells most is the best for every budget."""
+    words = ("acquisition.vote_choices=[1,2,3]", f"acquisition.vote_budget={budget}")
+    run, pool = run_of(*WORDS, *words, "acquisition.per_round=2"), KNOWN.take(np.arange(7))
+    chosen = chosen_of(run, pool, 3)
+    votes = (0, 1, 2, 3)
+    told = np.array([reference.mutual_information(sampled(run, pool), n) for n in votes]).T
+    assert (np.diff(told, 2) < 0).all()
+    assert chosen.votes.sum() == budget
+    got = told[np.searchsorted(pool.rows, chosen.galaxies.rows), chosen.votes]
+    np.testing.assert_allclose(got.sum(), best_plan(told, votes, budget), rtol=1e-12)
+    np.testing.assert_allclose(chosen.choice.scores, got, rtol=1e-12)
+    assert (np.diff(got) <= 0).all()
+    assert (len(chosen.votes) > 2) == (budget > 6)  # however many a round asks about
+    mixed = pool.take(np.random.default_rng(0).permutation(7))
+    again = chosen_of(run, mixed, 3)
+    assert again.galaxies.rows.tolist() == chosen.galaxies.rows.tolist()
+    assert again.votes.tolist() == chosen.votes.tolist()
+    assert chosen_of(run, pool, 2).votes.tolist() == [40, 40]
+
+
+def test_the_guard_keeps_votes_from_outliers_and_other_acquisitions_choose_whom_to_ask():
+    words = ("acquisition.vote_choices=[2,5]", "acquisition.vote_budget=100")
+    everyone = chosen_of(run_of(*WORDS, *words), KNOWN, 3)
+    guarded = chosen_of(run_of(*WORDS, *words, "acquisition.guard=0.5"), KNOWN, 3)
+    assert len(everyone.votes) > 15 >= len(guarded.votes)
+    assert everyone.votes.sum() > 98 > guarded.votes.sum()
+    run = run_of(*WORDS, *words, "acquisition=random", "acquisition.per_round=5")
+    chosen = chosen_of(run, KNOWN, 3)
+    assert len(chosen.votes) == 5
     told = [reference.mutual_information(chosen.samples.rho, votes) for votes in (2, 5)]
-    plan = vote_plan(np.stack(told, 1), (2, 5), 10)
-    assert planned_votes(Fake(), run.acquisition, chosen).tolist() == plan.tolist()
+    assert chosen.votes.tolist() == vote_plan(np.stack(told, 1), (2, 5), 100).tolist()
 
 
 def test_a_cold_start_begins_every_round_at_the_first_weights(tmp_path):

@@ -18,7 +18,6 @@ from shared.method.pool import (
     Galaxies,
     asked_composition,
     choose,
-    planned_votes,
     risk,
     shuffled,
     with_answers,
@@ -110,7 +109,6 @@ def _round(
     asked, choice = chosen.galaxies, chosen.choice
     both = np.concatenate([asked.rows, labelled.rows])
     units = np.split(embed_galaxies(backend, run, state, images, both), [len(asked.rows)])
-    votes = planned_votes(backend, spec, chosen) if last else chosen.votes
     return state, {
         "number": number,
         "labelled": len(labelled.rows),
@@ -118,7 +116,7 @@ def _round(
         "rows": asked.rows.tolist(),
         "scores": choice.scores.tolist(),
         "chances": choice.probabilities.tolist(),
-        "votes": votes.tolist(),
+        "votes": chosen.votes.tolist(),
         "unanswered": [] if asked.total.all() else None,
         "loss": loss,
         "test": test,

@@ -15,6 +15,9 @@ from shared.method.acquisition import (
     reweightable,
     select,
 )
+from shared.method.acquisition.mutual_information import information
+from shared.method.acquisition.ranking import outliers
+from shared.method.acquisition.states import independent_votes
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
 from shared.method.composition import composition, foretelling
@@ -80,7 +83,7 @@ class Chosen(NamedTuple):
     """The galaxies to label next, the best first, and what the network predicted for them before training on them."""
 
     galaxies: Labelled
-    votes: np.ndarray  # int64 (galaxy,) expected
+    votes: np.ndarray  # int64 (galaxy,) expected, or to ask for by acquisition.vote_budget
     choice: Choice
     samples: Samples
     scored: int  # galaxies that they were chosen from
@@ -106,6 +109,10 @@ def choose(
     seen, all_galaxies, foretold = _seen(backend, run, state, images, galaxies, pool), None, None
     context = _context(backend, run, state, images, galaxies, number)
     choice = select(backend, spec, Draws(run.seed, number), seen, context, spec.per_round)
+    votes = seen.votes[choice.places]
+    budget = None if number < spec.rounds else spec.vote_budget
+    if budget is not None and spec.name == "mutual_information":
+        choice, votes = planned(backend, spec, seen, choice)
     asked = pool.take(choice.places)
     if needs(spec).samples:
         samples = Samples(seen.samples, seen.concentrations)
@@ -116,7 +123,8 @@ def choose(
         samples = samples.take(choice.places)
     else:
         samples = _sampled(backend, run, state, images, asked)
-    votes = seen.votes[choice.places]
+    if budget is not None and spec.name != "mutual_information":
+        votes = vote_plan(votes_tell(backend, spec, samples), spec.vote_choices, budget)
     return Chosen(asked, votes, choice, samples, len(pool.rows), all_galaxies, foretold)
 
 
@@ -219,8 +227,8 @@ def _context(backend, run, state, images, galaxies, number: int) -> Context:
         features = embed_galaxies(backend, run, state, images, labelled.rows)
     if needs(spec).targets and targets is not None:
         targets = targets.take(shuffled(run, "targets", targets, number)[: spec.targets])
-        samples = _sampled(backend, run, state, images, targets).rho
-        votes = expected_votes(spec, targets, labelled)
+        samples, own = _sampled(backend, run, state, images, targets)
+        votes = independent_votes(expected_votes(spec, targets, labelled), own)
     return Context(features, samples, votes)
 
 
@@ -258,15 +266,34 @@ def _collected(backend, run, state, images, galaxies, also: Callable | None) -> 
     return Samples(np.concatenate(rho), None if binomial else np.concatenate(own))
 
 
-def planned_votes(backend: Backend, spec: AcquisitionSpec, chosen: Chosen) -> np.ndarray:
-    """How many votes int64 (galaxy,) to ask for of those `chosen`: as expected, or by acquisition.vote_budget."""
-    if spec.vote_budget is None:
-        return chosen.votes
-    information = [
-        backend.acquire("mutual_information", chosen.samples.rho, votes)
-        for votes in spec.vote_choices
-    ]
-    return vote_plan(np.stack(information, -1), spec.vote_choices, spec.vote_budget)
+def planned(
+    backend: Backend, spec: AcquisitionSpec, seen: Pool, choice: Choice
+) -> tuple[Choice, np.ndarray]:
+    """Whom to ask, and for how many votes int64 (galaxy,) each, within acquisition.vote_budget.
+
+    Galaxies and votes are chosen together, from all of the pool but those that the guard keeps back: each next vote
+    goes where it tells most. What N votes tell about the network is concave in N, as independent votes repeat each
+    other, and so that is the most that so many votes can tell, galaxies taken one by one. A galaxy's score is what its
+    votes tell; the first scores of all are those of `choice`.
+    """
+    by_hash = np.argsort(seen.hashes)  # the pool's order decides nothing
+    nats = votes_tell(backend, spec, Samples(seen.samples, seen.concentrations).take(by_hash))
+    nats[outliers(seen, spec.guard)[by_hash]] = 0
+    votes = vote_plan(nats, spec.vote_choices, spec.vote_budget)
+    asked = np.flatnonzero(votes)
+    scores = nats[asked, np.searchsorted(spec.vote_choices, votes[asked])]
+    order = np.argsort(-scores, kind="stable")
+    asked, scores = asked[order], scores[order]
+    found = Choice(by_hash[asked], scores, np.ones(len(asked)), choice.of_pool)
+    return found, votes[asked]
+
+
+def votes_tell(backend: Backend, spec: AcquisitionSpec, samples: Samples) -> np.ndarray:
+    """What each of acquisition.vote_choices would tell about the network (galaxy, choice), in nats."""
+    galaxies = np.ones(len(samples.rho), np.int64)
+    return np.stack(
+        [information(backend, *samples, votes * galaxies) for votes in spec.vote_choices], -1
+    )
 
 
 def with_answers(

@@ -5,7 +5,7 @@ from scipy.special import entr, xlogy
 
 from shared.method.acquisition import Choice, Needs
 from shared.method.acquisition.ranking import Greedy, draw
-from shared.method.acquisition.states import all_states, log_votes, states
+from shared.method.acquisition.states import all_states, independent_votes, log_votes, states
 from shared.run import keys
 
 NEEDS = Needs(samples=True, joint=True)
@@ -27,6 +27,7 @@ def choose(backend, spec, draws, pool, context, count):
     grows. The gain of a galaxy given one such state is exact, and the mean over states has no bias for a given batch.
     Drawn gains need not fall from turn to turn, as exact ones do, so every galaxy is scored at every turn.
     """
+    pool = pool._replace(votes=independent_votes(pool.votes, pool.concentrations))
     greedy, samples, drawn = Greedy(pool, spec.guard), pool.samples.shape[1], spec.states
     every, some = np.zeros((1, samples)), np.zeros((drawn, samples))  # ln p(counts | sample)
     offset = keys.uniforms(keys.purpose_key(draws.seed, "states"), draws.number, 1)

@@ -4,7 +4,7 @@ import numpy as np
 
 from shared.method.acquisition import Needs
 from shared.method.acquisition.ranking import largest
-from shared.method.acquisition.states import all_states, log_votes
+from shared.method.acquisition.states import all_states, independent_votes, log_votes
 
 NEEDS = Needs(samples=True, joint=True, targets=True)
 MOST_NUMBERS = 2**24  # in the states, at most: 134 MB
@@ -22,6 +22,7 @@ def choose(backend, spec, draws, pool, context, count):
     """
     if (samples := pool.samples.shape[1]) < 2:
         raise ValueError(f"epig has {samples} sample; it needs 2 at least: acquisition.samples=100")
+    pool = pool._replace(votes=independent_votes(pool.votes, pool.concentrations))
     states = target_states(spec, draws, pool, context)
     others = states._replace(posterior=np.roll(states.posterior, 1, axis=1))
     related, by_chance = (
