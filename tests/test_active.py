@@ -1,6 +1,7 @@
 """Rounds of active learning, with a backend that is exact: who is asked, who is learned from, how it goes on."""
 
 import functools
+import itertools
 import json
 import re
 
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 from fake import Fake, Stopped, galaxies, noise
 from fake import run_of as composed
+from scipy.stats import spearmanr
 
 from shared.method.active import initial, rounds
 from shared.method.chain import sealed
 from shared.method.metrics import evaluate, log_scores, truth_rmse
-from shared.method.pool import Galaxies, choose, planned_votes, risk
+from shared.method.pool import Galaxies, Samples, Truth, choose, risk
 from shared.method.sampling import embed_galaxies, sample_galaxies
 from shared.method.training import CHECKPOINT, fingerprint
 from shared.method.vote_plan import vote_plan
@@ -147,10 +149,10 @@ def test_what_a_round_says_of_the_test_galaxies(tmp_path):
     assert untimed([entry["test"]]) == untimed([evaluate(samples, TEST.yes, TEST.total)])
     assert len(losses) == 6
     assert entry["test"]["galaxies"] == 10
-    truth = np.linspace(0, 1, 10)
-    galaxies = cast(run)._replace(truth=truth)
+    truth = np.linspace(0, 1, 52)
+    galaxies = cast(run)._replace(truth=Truth(truth))
     (entry,) = rounds(Fake(), run, IMAGES, galaxies, tmp_path / "truth", catalogue)
-    assert entry["test"]["truth_rmse"] == truth_rmse(samples, truth)
+    assert entry["test"]["truth_rmse"] == truth_rmse(samples, truth[TEST.rows])
     (entry,) = played(tmp_path / "nobody", "acquisition.rounds=0", test=NOBODY)
     assert entry["test"] is None
 
@@ -165,7 +167,7 @@ def test_those_of_the_largest_scores_are_chosen(name):
     places = sorted(range(30), key=lambda place: -scores[place])[:5]
     assert chosen.galaxies.rows.tolist() == places
     np.testing.assert_array_equal(chosen.choice.scores, scores[places])
-    np.testing.assert_array_equal(chosen.samples, samples[places])
+    np.testing.assert_array_equal(chosen.samples.rho, samples[places])
     assert chosen.votes.tolist() == [7] * 5
     assert chosen.choice.probabilities.tolist() == [1] * 5
 
@@ -227,9 +229,11 @@ def test_epig_foretells_those_that_are_named():
     chosen = chosen_of(everyone, KNOWN, 0, targets=TEST)
     rho, others = (sampled(run, some._replace(hashes=some.hashes * 0)) for some in (KNOWN, TEST))
     each, foretold = (np.exp(reference.log_votes(some, 3)) for some in (rho, others))
-    both = np.einsum("gtk,htl->ghkl", each, foretold) / 6
-    apart = each.mean(1)[:, None, :, None] * foretold.mean(1)[:, None]
-    scores = (both * np.log(both / apart)).sum((2, 3)).mean(1)
+    apart, shared = each.mean(1)[:, None, :, None] * foretold.mean(1)[:, None], []
+    for star in (foretold, np.roll(foretold, 1, axis=1)):
+        both = np.einsum("gtk,htl->ghkl", each, star) / 6
+        shared.append((both * np.log(both / apart)).sum((2, 3)).mean(1))
+    scores = shared[0] - shared[1]
     np.testing.assert_allclose(chosen.choice.scores, sorted(scores)[::-1], rtol=1e-9)
     within = run_of(*WORDS, *words[:2], "acquisition.targets=4")
     backend = Fake()
@@ -321,6 +325,34 @@ def test_what_a_round_says_of_the_pool_by_the_network_that_chose(tmp_path):
     assert second["learned"] == fingerprint(KNOWN.take(np.sort(everyone)))
 
 
+def test_what_a_round_says_of_the_galaxies_that_it_asked_about(tmp_path):
+    words = ("acquisition.rounds=1", "acquisition.expected_votes=9")
+    run, truth = run_of(*WORDS, *words), Truth(np.linspace(0, 1, 52), np.arange(52) % 2 == 0)
+    galaxies = cast(run)._replace(truth=truth)
+    first, last = rounds(Fake(), run, IMAGES, galaxies, tmp_path / "a", catalogue)
+    rows, told = first["rows"], first["composition"]
+    assert told["galaxies"] == 5
+    assert told["fractions"]["of"] == "truth"
+    assert told["fractions"]["mean"] == pytest.approx(truth.fractions[rows].mean())
+    assert told["artifacts"] == sum(row % 2 == 0 for row in rows)
+    assert 0 <= told["near_duplicates"] <= 5
+    chosen = chosen_of(run, KNOWN, 0)
+    scores = reference.mutual_information(sampled(run, KNOWN), 9)
+    losses = log_scores(sampled(run, KNOWN), KNOWN.yes, KNOWN.total)
+    ranked = spearmanr(scores, losses).statistic
+    assert chosen.foretold == {"over": "pool", "galaxies": 30, "spearman": pytest.approx(ranked)}
+    assert (told["foretold"]["over"], told["foretold"]["galaxies"]) == ("pool", 22)
+    assert last["composition"]["foretold"] is None  # nobody knows the votes
+    galaxies = cast(run)
+    first, last = rounds(Fake(), run, IMAGES, galaxies, tmp_path / "b", catalogue)
+    assert first["composition"]["fractions"]["of"] == "votes"
+    assert first["composition"]["artifacts"] is last["composition"]["fractions"] is None
+    drawn = played(tmp_path / "random", *words, "acquisition.name=random")
+    assert drawn[0]["composition"]["foretold"] is None  # by no score
+    far = played(tmp_path / "far", *words, "acquisition.name=k_centre")
+    assert far[0]["composition"]["foretold"]["over"] == "asked"
+
+
 @pytest.mark.parametrize("way", ["random", "power", "gibbs", "mixture"])
 def test_lure_tells_the_risk_of_the_pool_where_the_plain_mean_does_not(way):
     words = (f"acquisition={way}", "acquisition.per_round=6", "acquisition.expected_votes=9")
@@ -344,7 +376,7 @@ def test_lure_tells_the_risk_of_the_pool_where_the_plain_mean_does_not(way):
 
 def test_no_risk_is_told_where_draws_cannot_speak_for_all():
     run = run_of(*WORDS, "acquisition=power")
-    samples, chances = sampled(run, KNOWN.take(np.arange(3))), np.full(3, 0.1)
+    samples, chances = Samples(sampled(run, KNOWN.take(np.arange(3))), None), np.full(3, 0.1)
     some = KNOWN.take(np.arange(3))
     told = risk(run.acquisition, some, samples, chances, 10, None)
     assert told["lure_refused"] is None
@@ -352,7 +384,7 @@ def test_no_risk_is_told_where_draws_cannot_speak_for_all():
     partly = risk(run.acquisition, heard, samples, chances, 10, None)
     assert partly["lure"] is None
     assert partly["lure_refused"] == "1 of the 3 galaxies drawn were not answered"
-    losses = log_scores(samples, some.yes, some.total)
+    losses = log_scores(samples.rho, some.yes, some.total)
     assert partly["plain"] == pytest.approx((losses[0] + losses[2]) / 2)
     nobody = risk(run.acquisition, some._replace(total=some.total * 0), samples, chances, 10, None)
     assert nobody["plain"] is nobody["lure"] is None
@@ -369,12 +401,52 @@ def test_votes_are_planned_for_the_last_round_only(tmp_path):
     entries = played(tmp_path, *words, "acquisition.expected_votes=30")
     assert [entry["votes"] for entry in entries[:3]] == [[30] * 5] * 3
     assert 8 < sum(entries[3]["votes"]) <= 10
-    assert set(entries[3]["votes"]) <= {0, 2, 5}
-    run = run_of(*WORDS, *words)
-    chosen = chosen_of(run, KNOWN, 0)
-    told = [reference.mutual_information(chosen.samples, votes) for votes in (2, 5)]
-    plan = vote_plan(np.stack(told, 1), (2, 5), 10)
-    assert planned_votes(Fake(), run.acquisition, chosen).tolist() == plan.tolist()
+    assert set(entries[3]["votes"]) <= {2, 5}
+
+
+def best_plan(told, choices, budget):
+    """The most that any plan of votes for all galaxies tells, by enumeration; `told` is of 0 votes and of choices."""
+    plans = itertools.product(range(len(choices)), repeat=len(told))
+    return max(
+        sum(told[galaxy][option] for galaxy, option in enumerate(plan))
+        for plan in plans
+        if sum(choices[option] for option in plan) <= budget
+    )
+
+
+@pytest.mark.parametrize("budget", [1, 3, 6, 11])
+def test_galaxies_and_votes_are_chosen_together_from_all_of_the_pool(budget):
+    """What votes tell is concave, so that the next vote where it tells most is the best for every budget."""
+    words = ("acquisition.vote_choices=[1,2,3]", f"acquisition.vote_budget={budget}")
+    run, pool = run_of(*WORDS, *words, "acquisition.per_round=2"), KNOWN.take(np.arange(7))
+    chosen = chosen_of(run, pool, 3)
+    votes = (0, 1, 2, 3)
+    told = np.array([reference.mutual_information(sampled(run, pool), n) for n in votes]).T
+    assert (np.diff(told, 2) < 0).all()
+    assert chosen.votes.sum() == budget
+    got = told[np.searchsorted(pool.rows, chosen.galaxies.rows), chosen.votes]
+    np.testing.assert_allclose(got.sum(), best_plan(told, votes, budget), rtol=1e-12)
+    np.testing.assert_allclose(chosen.choice.scores, got, rtol=1e-12)
+    assert (np.diff(got) <= 0).all()
+    assert (len(chosen.votes) > 2) == (budget > 6)  # however many a round asks about
+    mixed = pool.take(np.random.default_rng(0).permutation(7))
+    again = chosen_of(run, mixed, 3)
+    assert again.galaxies.rows.tolist() == chosen.galaxies.rows.tolist()
+    assert again.votes.tolist() == chosen.votes.tolist()
+    assert chosen_of(run, pool, 2).votes.tolist() == [40, 40]
+
+
+def test_the_guard_keeps_votes_from_outliers_and_other_acquisitions_choose_whom_to_ask():
+    words = ("acquisition.vote_choices=[2,5]", "acquisition.vote_budget=100")
+    everyone = chosen_of(run_of(*WORDS, *words), KNOWN, 3)
+    guarded = chosen_of(run_of(*WORDS, *words, "acquisition.guard=0.5"), KNOWN, 3)
+    assert len(everyone.votes) > 15 >= len(guarded.votes)
+    assert everyone.votes.sum() > 98 > guarded.votes.sum()
+    run = run_of(*WORDS, *words, "acquisition=random", "acquisition.per_round=5")
+    chosen = chosen_of(run, KNOWN, 3)
+    assert len(chosen.votes) == 5
+    told = [reference.mutual_information(chosen.samples.rho, votes) for votes in (2, 5)]
+    assert chosen.votes.tolist() == vote_plan(np.stack(told, 1), (2, 5), 100).tolist()
 
 
 def test_a_cold_start_begins_every_round_at_the_first_weights(tmp_path):

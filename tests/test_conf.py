@@ -83,7 +83,7 @@ def test_corrected_is_the_network_and_schedule_of_the_paper():
     assert (run.model.image_size, run.model.dense, run.model.dropout) == (128, 128, 0.5)
     assert (run.training.batch_size, run.training.learning_rate) == (256, 1e-3)
     asked = run.acquisition
-    assert (asked.initial, asked.per_round, asked.rounds, asked.samples) == (256, 128, 25, 15)
+    assert (asked.initial, asked.per_round, asked.rounds, asked.samples) == (256, 128, 25, 120)
     assert (asked.first_steps, asked.round_steps) == (125 * 15, 50 * 15)
     learnable = run.dataset.galaxies * (1 - run.split.validation - run.split.test)
     assert learnable > asked.initial + asked.per_round * asked.rounds

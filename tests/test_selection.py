@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake import Fake, run_of
 from scipy.optimize import linprog
-from scipy.stats import binom, chisquare
+from scipy.stats import betabinom, binom, chisquare, entropy
 
 from shared.method.acquisition import (
     Choice,
@@ -22,7 +22,9 @@ from shared.method.acquisition import (
     reweightable,
     select,
 )
+from shared.method.acquisition.states import independent_votes
 from shared.method.lure import lure
+from shared.method.outliers import distances
 from shared.method.vote_plan import _steps, vote_plan
 from shared.proof import reference
 from shared.run import keys
@@ -275,12 +277,12 @@ def test_few_galaxies_and_none(name):
     changes = {"guard": 0.3, "states": 4}
     choice = chosen(name, pool_of(4), 9, backend=Fake(), **changes)
     assert sorted(choice.places) == [0, 1, 2, 3]
-    assert [array.dtype for array in choice] == [np.int64, np.float64, np.float64]
+    assert [array.dtype for array in choice[:3]] == [np.int64, np.float64, np.float64]
     nobody = chosen(
         name, Pool(*(array if array is None else array[:0] for array in pool_of(4))), 9, **changes
     )
-    assert [array.shape for array in nobody] == [(0,)] * 3
-    assert [array.shape for array in chosen(name, pool_of(4), 0, **changes)] == [(0,)] * 3
+    assert [array.shape for array in nobody[:3]] == [(0,)] * 3
+    assert [array.shape for array in chosen(name, pool_of(4), 0, **changes)[:3]] == [(0,)] * 3
 
 
 @pytest.mark.parametrize("name", ["random", "power", "gibbs", "mixture"])
@@ -292,15 +294,56 @@ def test_rounds_and_seeds_draw_anew(name):
     }
     assert len(ways) == 3
     one, other = (chosen(name, pool, 5, 1, 1, **changes) for _ in range(2))
-    assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(one[:3], other[:3], strict=True))
+
+
+def far(units):
+    """Squared Mahalanobis distances, as Ledoit and Wolf's paper writes its lemma 3.2 to 3.5 down, galaxy by galaxy."""
+    units = units[:, units.std(0) > 0]
+    x = (units - units.mean(0)) / units.std(0)
+    n, p = x.shape
+    sample = sum(np.outer(one, one) for one in x) / n
+    m = np.trace(sample) / p
+    d = np.sum((sample - m * np.eye(p)) ** 2) / p
+    scatter = sum(np.sum((np.outer(one, one) - sample) ** 2) / p for one in x) / n**2
+    b = min(scatter, d)
+    inverse = np.linalg.inv(b / d * m * np.eye(p) + (d - b) / d * sample)
+    return np.array([one @ inverse @ one for one in x])
 
 
 def far_out(units, share):
-    """Whom the guard keeps back, by the diagonal Mahalanobis distance."""
-    units = units[:, units.std(0) > 0]
-    distance = (((units - units.mean(0)) ** 2) @ (1 / units.var(0))).tolist()
-    order = sorted(range(len(units)), key=lambda place: -distance[place])
+    """Whom the guard keeps back."""
+    order = np.argsort(-far(units), kind="stable").tolist()
     return set(order[: round(share * len(units))])
+
+
+@pytest.mark.parametrize("galaxies", [4, 20, 400])
+def test_how_far_out_is_mahalanobis_distance_of_a_shrunk_covariance(galaxies):
+    random = np.random.default_rng(galaxies)
+    units = (
+        random.normal(size=(galaxies, 6)) @ random.normal(size=(6, 6)) * np.geomspace(1e-3, 1e3, 6)
+    )
+    found = distances(units)
+    np.testing.assert_allclose(found, far(units), rtol=1e-9)
+    np.testing.assert_allclose(distances(units * 7 + 100), found, rtol=1e-6)
+    plain = units - units.mean(0)
+    plain = (plain / plain.std(0)) ** 2
+    if galaxies > 6:  # correlations count
+        assert np.abs(found / plain.sum(1) - 1).max() > 0.05
+
+
+def test_how_far_out_needs_neither_many_galaxies_nor_large_memory(monkeypatch):
+    units = np.random.default_rng(0).normal(size=(50, 9)).astype(np.float32)
+    whole = distances(units)
+    monkeypatch.setattr("shared.method.metrics.ELEMENTS", 30)
+    np.testing.assert_allclose(distances(units), whole, rtol=1e-12)
+    assert distances(units[:1]).tolist() == [0]
+    assert distances(units[:0]).tolist() == []
+    two = distances(units[:2])
+    assert np.isfinite(two).all()
+    np.testing.assert_allclose(two[0], two[1], rtol=1e-6)
+    twins = distances(np.hstack([units, units]))
+    assert np.isfinite(twins).all()
 
 
 @pytest.mark.parametrize("name", [name for name in ACQUISITIONS if name != "random"])
@@ -350,6 +393,12 @@ def test_the_guard_leaves_random_places_alone():
     assert plain.tolist() == guarded.tolist()
 
 
+@pytest.fixture
+def all_networks(monkeypatch):
+    """The samples are all networks that there are, so that however few are left, gains are right."""
+    monkeypatch.setattr("shared.method.acquisition.batch_mutual_information.LEFT", 0)
+
+
 def joint_information(samples, votes):
     """I(votes of these galaxies; network), by enumeration of all their joint counts."""
     total = 0.0
@@ -362,7 +411,7 @@ def joint_information(samples, votes):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_batch_is_the_greedy_one_and_its_gains_are_exact(seed):
+def test_a_batch_is_the_greedy_one_and_its_gains_are_exact(seed, all_networks):
     pool = pool_of(5, samples=4, seed=seed)._replace(votes=np.array([1, 3, 2, 4, 2]))
     choice = chosen("batch_mutual_information", pool, 4, states=1000)
     before, taken = 0.0, []
@@ -380,7 +429,7 @@ def test_a_batch_is_the_greedy_one_and_its_gains_are_exact(seed):
     assert choice.probabilities.tolist() == [1] * 4
 
 
-def test_all_joint_counts_up_to_the_limit_and_drawn_ones_beyond_it():
+def test_all_joint_counts_up_to_the_limit_and_drawn_ones_beyond_it(all_networks):
     pool = pool_of(5, samples=4, votes=2)
     for states, expected in ((9, [1, 3, 9, 9, 9]), (8, [1, 3, 8, 8, 8]), (2, [1, 2, 2, 2, 2])):
         backend = Recorder()
@@ -392,7 +441,7 @@ def test_all_joint_counts_up_to_the_limit_and_drawn_ones_beyond_it():
         assert (backend.states[-1].probabilities == 1 / states).all()
 
 
-def test_drawn_joint_counts_come_as_often_as_they_should_and_bias_nothing():
+def test_drawn_joint_counts_come_as_often_as_they_should_and_bias_nothing(all_networks):
     """Two galaxies of two votes: nine joint counts, of which seven are drawn, in many rounds."""
     pool, rounds, often, gains = pool_of(3, samples=3, votes=2), 700, np.zeros(9), []
     exact = chosen("batch_mutual_information", pool, 3, states=9)
@@ -425,7 +474,7 @@ def test_drawn_joint_counts_come_as_often_as_they_should_and_bias_nothing():
     )  # the votes of one tell of the other's
 
 
-def test_samples_are_drawn_evenly():
+def test_samples_are_drawn_evenly(all_networks):
     """Networks that votes tell apart for sure: seven states of three networks hold each of them twice or thrice."""
     pool = pool_of(2)._replace(samples=np.array([[0.0, 0.5, 1.0]] * 2), votes=np.array([900, 900]))
     often = np.zeros(3)
@@ -439,7 +488,7 @@ def test_samples_are_drawn_evenly():
     np.testing.assert_allclose(often / often.sum(), 1 / 3, atol=0.02)
 
 
-def test_batches_of_independent_and_of_equal_galaxies():
+def test_batches_of_independent_and_of_equal_galaxies(all_networks):
     """Four networks, of which one galaxy tells the first bit and another the second: their information adds up."""
     bits = np.array([[0.2, 0.2, 0.7, 0.7], [0.1, 0.6, 0.1, 0.6]])
     pool = pool_of(2)._replace(samples=bits, votes=np.array([4, 4]))
@@ -452,13 +501,94 @@ def test_batches_of_independent_and_of_equal_galaxies():
     np.testing.assert_allclose(first + second, reference.mutual_information(bits[:1], 8), rtol=1e-9)
 
 
-def test_drawn_batches_do_not_double_a_twin_either():
+def test_drawn_batches_do_not_double_a_twin_either(all_networks):
     random = np.random.default_rng(2)
     pool = pool_of(4, votes=40)._replace(samples=random.uniform(0.3, 0.7, (4, 15))[[0, 0, 0, 1]])
     scores = chosen("batch_mutual_information", pool, 4, states=256).scores
     whole = reference.mutual_information(pool.samples[:1], 120)[0]
     other = reference.mutual_information(pool.samples[3:], 40)[0]
     assert whole < scores.sum() < min(whole + other, np.log(15))
+
+
+@pytest.mark.parametrize("name", ["mutual_information", "entropy"])
+def test_beta_binomial_votes_are_scored_as_such(name):
+    pool, own = pool_of(8), np.random.default_rng(7).uniform(3, 60, (8, 6))
+    scores = acquisition(name).scores(Fake(), pool._replace(concentrations=own))
+    for galaxy, (rho, c, n) in enumerate(zip(pool.samples, own, pool.votes.tolist(), strict=True)):
+        each = betabinom.pmf(np.arange(n + 1)[:, None], n, rho * c, (1 - rho) * c)
+        told = entropy(each.mean(1))
+        if name == "mutual_information":
+            told -= np.mean(entropy(each))
+        np.testing.assert_allclose(scores[galaxy], told, rtol=1e-9)
+    certain = pool._replace(concentrations=np.full((8, 6), 1e7))
+    np.testing.assert_allclose(
+        acquisition(name).scores(Fake(), certain), by_reference(name, pool), rtol=1e-5
+    )
+
+
+def test_scattered_votes_tell_as_much_as_fewer_independent_ones():
+    votes = np.array([40, 40, 40, 0, 1, 3])
+    own = np.array([1e9, 10.0, 0.01, 5, 5, 0.1])[:, None] * np.ones(7)
+    assert independent_votes(votes, own).tolist() == [40, 9, 1, 0, 1, 1]
+    assert independent_votes(votes, None) is votes
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 1.5, (60, 1)) + random.normal(0, 0.5, (60, 100))
+    rho, c = 1 / (1 + np.exp(-logits)), np.full((60, 100), 15.0)
+    exact = reference.dirichlet_information(np.stack([rho * c, (1 - rho) * c], -1), 40)
+    fewer = reference.mutual_information(rho, int(independent_votes(np.array([40]), c[:1])[0]))
+    plain = reference.mutual_information(rho, 40)
+    assert abs(fewer.mean() / exact.mean() - 1) < 0.1 < 0.5 < plain.mean() / exact.mean() - 1
+
+
+@pytest.mark.parametrize("name", ["batch_mutual_information", "epig"])
+def test_joint_votes_are_scored_as_so_many_independent_ones(name):
+    pool = pool_of(9, samples=30, votes=40)
+    own = np.full((9, 30), 10.0)
+    one = chosen(name, pool._replace(concentrations=own), 5, backend=Fake())
+    other = chosen(name, pool._replace(votes=np.full(9, 9)), 5, backend=Fake())
+    assert one.places.tolist() == other.places.tolist()
+    np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_a_batch_is_by_information_while_ten_samples_are_left_and_then_drawn():
+    pool, backend = pool_of(30, samples=200, votes=40), Recorder()
+    choice = chosen("batch_mutual_information", pool, 12, backend=backend)
+    told, first = choice.by_information, reference.mutual_information(pool.samples, 40)
+    left = [
+        np.exp(np.mean([entropy(posterior) for posterior in given.posterior]))
+        for given in backend.states
+    ]
+    assert len(left) == told
+    assert min(left) >= 10
+    assert 2 <= told < 6
+    more = Recorder()
+    monkeypatched = chosen("batch_mutual_information", pool, told + 1, backend=more)
+    assert monkeypatched.by_information == told  # the next would be of less than ten
+    assert choice.scores[:told].sum() < np.log(200)
+    rest = choice.places[told:]
+    np.testing.assert_allclose(choice.scores[told:], first[rest], rtol=1e-9)
+    np.testing.assert_allclose(choice.of_pool, first, rtol=1e-9)
+    assert len(set(choice.places.tolist())) == 12
+    other = chosen("batch_mutual_information", pool, 12, number=1, backend=Recorder())
+    assert other.places[0] == choice.places[0]
+    assert set(other.places[told:]) != set(rest)  # drawn
+    sharp = chosen("batch_mutual_information", pool, 12, coldness=1e6, backend=Recorder())
+    by_score = [place for place in np.argsort(-first) if place not in sharp.places[:told]]
+    assert sharp.places[told:].tolist() == by_score[: 12 - told]
+
+
+def test_the_drawn_part_of_a_batch_keeps_to_the_guard():
+    pool = pool_of(20, samples=40, votes=40)
+    choice = chosen("batch_mutual_information", pool, 16, guard=0.2, backend=Recorder())
+    assert choice.by_information < 5
+    assert not set(choice.places) & far_out(pool.features, 0.2)
+
+
+def test_samples_of_one_network_are_not_several():
+    """Forty samples of an ensemble of four without dropout: there are four networks, and no more are ever left."""
+    four = pool_of(20, samples=4, votes=40)
+    many = four._replace(samples=np.tile(four.samples, 10))
+    assert chosen("batch_mutual_information", many, 6, backend=Recorder()).by_information == 1
 
 
 def shared_information(one, other, votes, target_votes):
@@ -476,16 +606,65 @@ def shared_information(one, other, votes, target_votes):
     return np.sum(table * np.log(table / np.outer(table.sum(1), table.sum(0))))
 
 
+def epig_of(pool, targets, votes):
+    """Epig's scores (galaxy,) by joint tables: less the information that the next network's targets share."""
+    return np.array(
+        [
+            np.mean(
+                [
+                    shared_information(rho, star, n, m)
+                    - shared_information(rho, np.roll(star, 1), n, m)
+                    for star, m in zip(targets, votes, strict=True)
+                ]
+            )
+            for rho, n in zip(pool.samples, pool.votes.tolist(), strict=True)
+        ]
+    )
+
+
 def test_epig_is_the_mean_information_about_the_votes_of_named_targets():
     pool, targets = pool_of(6), pool_of(3, seed=1)
     others = Context(None, targets.samples, np.array([2, 6, 3]))
     choice = chosen("epig", pool, 6, others=others, target="targets.csv")
-    expected = [
-        np.mean([shared_information(rho, star, n, m) for star, m in zip(*others[1:], strict=True)])
-        for rho, n in zip(pool.samples, pool.votes.tolist(), strict=True)
-    ]
+    expected = epig_of(pool, *others[1:])
     assert choice.places.tolist() == sorted(range(6), key=lambda place: -expected[place])
-    np.testing.assert_allclose(choice.scores, np.array(expected)[choice.places], rtol=1e-9)
+    np.testing.assert_allclose(choice.scores, expected[choice.places], rtol=1e-8, atol=1e-12)
+
+
+def expected_epig(rho, star, samples):
+    """The mean of epig, and of it uncorrected, over every way to draw so many `samples` of all networks, alike."""
+    pool, votes, found = pool_of(1), np.array([3]), []
+    for drawn in itertools.product(range(len(rho)), repeat=samples):
+        some = pool._replace(samples=rho[None, drawn], votes=votes)
+        context = Context(None, star[None, drawn], votes)
+        score = chosen("epig", some, 1, others=context, target="a.csv").scores[0]
+        found.append([score, shared_information(rho[[*drawn]], star[[*drawn]], 3, 3)])
+    return np.mean(found, 0)
+
+
+@pytest.mark.parametrize("samples", [2, 3, 4])
+def test_epig_of_independent_galaxies_is_nothing_in_the_mean(samples):
+    """Four networks, of which one galaxy tells the first bit and the target the second."""
+    corrected, plain = expected_epig(*np.array([[0.1, 0.1, 0.8, 0.8], [0.2, 0.7] * 2]), samples)
+    assert abs(corrected) < 1e-14
+    assert plain > 0.05
+
+
+def test_the_bias_of_epig_of_related_galaxies_falls_with_samples():
+    rho, star = np.array([0.1, 0.3, 0.8]), np.array([0.2, 0.5, 0.7])
+    truth = shared_information(rho, star, 3, 3)
+    counts = np.array([3, 4, 5, 6])
+    found = np.array([expected_epig(rho, star, samples)[0] for samples in counts])
+    assert (np.diff(found) > 0).all()
+    assert (found > 0).all()
+    assert (found < truth).all()
+    by_count = (truth - found) * counts  # as 1 / samples
+    assert by_count.max() / by_count.min() < 1.3
+
+
+def test_epig_of_one_sample_is_refused():
+    with pytest.raises(ValueError, match=r"epig has 1 sample; .* acquisition.samples=100"):
+        chosen("epig", pool_of(4, samples=1), 2)
 
 
 def test_epig_foretells_random_galaxies_of_the_pool_where_none_are_named():
@@ -497,7 +676,7 @@ def test_epig_foretells_random_galaxies_of_the_pool_where_none_are_named():
     for number in range(90):
         backend = Recorder()
         chosen("epig", pool, 1, number=number, targets=4, backend=backend)
-        (states,) = backend.states
+        states, _ = backend.states
         np.testing.assert_allclose(states.probabilities.sum(), 1)
         found = [
             place

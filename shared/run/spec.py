@@ -651,7 +651,8 @@ class AcquisitionSpec:
     shards: int  # 0: score the whole pool | n: score n random shards of it (departure 9)
     shard_size: int
     vote_choices: tuple[int, ...]  # ask_next.csv: numbers of votes that may be asked for
-    vote_budget: int | None  # ask_next.csv: votes to hand out; null: expected_votes for each galaxy
+    # ask_next.csv: votes to hand out, with mutual_information over the whole pool; null: expected_votes for each galaxy
+    vote_budget: int | None
 
     def __post_init__(self):
         one_of("acquisition.name", self.name, ACQUISITIONS)

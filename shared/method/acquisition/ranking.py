@@ -3,22 +3,15 @@
 import numpy as np
 
 from shared.method.acquisition import Choice, Draws, Pool
+from shared.method.outliers import distances
 
 
 def outliers(pool: Pool, share: float) -> np.ndarray:
-    """`share` of the pool, rounded, bool (galaxy,): those farthest from its mean, each unit in its standard deviations.
-
-    That is the Mahalanobis distance of a diagonal covariance. A unit that is the same for all is left out.
-    """
+    """`share` of the pool, rounded, bool (galaxy,): those whose features lie farthest out."""
     found = np.zeros(len(pool.hashes), bool)
-    if not share:
-        return found
-    distance = np.zeros(len(found))
-    for unit in pool.features.T:
-        if unit.min() < unit.max():
-            unit = unit.astype(np.float64)
-            distance += ((unit - unit.mean()) / unit.std()) ** 2
-    found[np.lexsort((pool.hashes, -distance))[: round(share * len(distance))]] = True
+    if share:
+        far = np.lexsort((pool.hashes, -distances(pool.features)))
+        found[far[: round(share * len(found))]] = True
     return found
 
 
@@ -30,7 +23,7 @@ def best_first(scores: np.ndarray, pool: Pool, guard: float) -> np.ndarray:
 def largest(scores: np.ndarray, pool: Pool, guard: float, count: int) -> Choice:
     """The `count` galaxies of the largest `scores` (galaxy,)."""
     places = best_first(scores, pool, guard)[:count]
-    return Choice(places, scores[places], np.ones(count))
+    return Choice(places, scores[places], np.ones(count), scores)
 
 
 class Greedy:
@@ -39,10 +32,11 @@ class Greedy:
     def __init__(self, pool: Pool, guard: float):
         self.hashes, self.outliers = pool.hashes, outliers(pool, guard)
         self.left = np.ones(len(pool.hashes), bool)
-        self.places, self.scores = [], []
+        self.places, self.scores, self.first = [], [], None
 
     def take(self, scores: np.ndarray) -> int:
         """The place of the largest of `scores` (galaxy,) that is left, an outlier only if nothing else is."""
+        self.first = scores if self.first is None else self.first
         free = self.left & ~self.outliers
         places = np.flatnonzero(free if free.any() else self.left)
         places = places[scores[places] == scores[places].max()]
@@ -55,7 +49,7 @@ class Greedy:
     def choice(self) -> Choice:
         """All that were taken."""
         scores = np.array(self.scores, np.float64)
-        return Choice(np.array(self.places), scores, np.ones(len(scores)))
+        return Choice(np.array(self.places), scores, np.ones(len(scores)), self.first)
 
 
 def draw(
@@ -77,4 +71,4 @@ def draw(
         left = np.logaddexp.accumulate(some[::-1])[::-1]  # ln of the sum from each turn on
         probabilities.append(np.exp(some - left))
     places = order[:count]
-    return Choice(places, scores[places], np.concatenate(probabilities)[:count])
+    return Choice(places, scores[places], np.concatenate(probabilities)[:count], scores)
