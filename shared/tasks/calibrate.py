@@ -22,7 +22,7 @@ from shared.method.calibration import (
 )
 from shared.method.ensemble import open_networks
 from shared.method.honesty import honesty, sentence
-from shared.method.laplace_sampling import with_posterior
+from shared.method.laplace_sampling import load_layers, with_posterior
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import log_score, log_scores
 from shared.method.sampling import sample_galaxies
@@ -49,14 +49,16 @@ def calibrate(run: RunSpec, folder: Path) -> dict:
     hashes = galaxy_hash(store.galaxies["id"])
     learned = learned_from(path, hashes)
     validation, test = held_out(run, store, hashes, learned)
-    backend, images = with_posterior(open_networks(run), run, path), cutouts(run, store)
+    backend, images = open_networks(run), cutouts(run, store)
     about = {"store": str(store.folder), "weights": str(path)}
     about |= {"trained_with_known": learned is not None, "samples": run.posterior.samples}
-    if likelihood_of(run).name == "binomial":
+    if likelihood_of(run).name == "binomial" and run.posterior.method == "dropout":
         measured, summary = by_rate(run, store, backend, start, images, validation, test, folder)
     else:
         of_test = (test.rows, test.hashes, run.posterior.samples)
-        found = together(list(sample(backend, run, backend.init(run, start), images, *of_test)))
+        state = backend.init(run, start)
+        backend = with_posterior(backend, run, state, load_layers(path, run))
+        found = together(list(sample(backend, run, state, images, *of_test)))
         honest = honesty(run, found, test, None)
         measured = {"honesty": honest, "test": trees.measure(run, store, test, found)}
         summary = sentence(run, honest, "test")

@@ -7,7 +7,7 @@ import numpy as np
 from shared.data.prepare import prepare as prepare_store
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import known_features
-from shared.method.laplace_sampling import with_posterior
+from shared.method.laplace_sampling import load_layers, with_posterior
 from shared.network.weights import fitted
 from shared.output.formats import check_formats
 from shared.run.keys import galaxy_hash
@@ -29,7 +29,7 @@ def predict(run: RunSpec, folder: Path) -> dict:
     ids = store.galaxies["id"]
     hashes, rows = galaxy_hash(ids), np.arange(len(ids))
     images = known_features(backend, run, start, images, store.folder, rows) or images
-    backend = with_posterior(backend, run, path)
+    backend = with_posterior(backend, run, state, load_layers(path, run))
     in_training = learned_from(path, hashes)
     parts = voted(run, store, hashes, in_training)
     measured, seconds = write_catalogue(

@@ -21,8 +21,13 @@ from shared.run.spec import RunSpec
 from shared.tasks import trees
 from shared.tasks.inherit import weights_file
 
-METHOD = "Bayesian convolutional network, posterior samples by dropout or an ensemble (Walmsley et al. 2020)"
-LAPLACE = "Convolutional network, posterior by a Laplace approximation of its last layer (Daxberger et al. 2021)"
+METHODS = {  # by posterior.method
+    "dropout": "Bayesian convolutional network, posterior samples by dropout (Walmsley et al. 2020)",
+    "laplace": "Convolutional network, posterior by a Laplace approximation of its last layer (Daxberger et al. 2021)",
+    "ensemble": "Deep ensemble of convolutional networks (Lakshminarayanan et al. 2017)",
+    "ensemble_laplace": "Deep ensemble (Lakshminarayanan et al. 2017) of convolutional networks, each with a Laplace "
+    "approximation of its last layer (Daxberger et al. 2021)",
+}
 DOI = "10.1093/mnras/stz2816"
 CITE = f"trizoo (its CITATION.cff) and the method: Walmsley et al. 2020, MNRAS 491, 1554, doi:{DOI}"
 
@@ -109,7 +114,7 @@ def provenance(run: RunSpec, folder: Path) -> dict[str, Any]:
     if not weights.exists():
         weights = weights_file(run.weights)
     return {
-        "method": LAPLACE if run.posterior.method == "laplace" else METHOD,
+        "method": METHODS[run.posterior.method],
         "doi": DOI,
         "cite": CITE,
         "survey": run.dataset.name,
