@@ -590,6 +590,9 @@ class PosteriorSpec:
     method: str
     samples: int  # per galaxy; of an ensemble, as many of each member
     expected_votes: int  # N of the predicted count interval and of the mutual information
+    # predict: null | a run folder of calibrate, or its recalibration.json: the scale of concentrations and the
+    # conformal intervals that it found
+    calibration: str | None
     galaxies: str  # all | test: whose posterior is written
     format: tuple[
         str, ...
