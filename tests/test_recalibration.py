@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import betabinom
 
 import trizoo
+from benchmarks import calibration as benchmark
 from reports.calibration_pictures import draw
 from shared.data.inputs import places
 from shared.method import conformal, coverage
@@ -349,6 +350,42 @@ def test_who_uses_it_and_what_a_record_keeps_of_it(tmp_path):
     (tmp_path / FILE).write_text("{}")
     config = trizoo.compose(["task=predict", f"posterior.calibration={tmp_path}"])
     assert dict(places(config))["posterior.calibration"] == str(tmp_path / FILE)
+
+
+# The benchmark on W+20's posteriors
+
+VOTES_OF_GALAXIES = 20_000
+
+
+def check_benchmark():
+    """That votes drawn with a known concentration are found to have it, and are covered as is then predicted."""
+    random = np.random.default_rng(0)
+    samples = np.clip(random.beta(5, 3, (400, 1)) + 0.04 * random.standard_normal((400, 40)), 0, 1)
+    galaxy = random.integers(400, size=VOTES_OF_GALAXIES)
+    rho = samples[galaxy, random.integers(40, size=VOTES_OF_GALAXIES)]
+    yes = random.binomial(benchmark.VOTES, random.beta(20 * rho + 1e-9, 20 * (1 - rho) + 1e-9))
+    middle = np.floor(benchmark.VOTES * samples.mean(1) + 1e-9)
+    deviations = np.abs(yes - middle[galaxy]).astype(int)
+    assert benchmark.best_concentration(samples, deviations) == pytest.approx(20, rel=0.1)
+    seen = np.bincount(deviations, minlength=benchmark.VOTES + 1) / VOTES_OF_GALAXIES
+    told = benchmark.near(benchmark.predicted(samples, 20.0), seen)
+    assert told["error"] < 0.03
+    assert told["interval"]["observed"] == pytest.approx(told["interval"]["predicted"], abs=0.02)
+    before = benchmark.near(benchmark.predicted(samples, None), seen)
+    assert before["interval"]["observed"] < before["interval"]["predicted"] - 0.1
+
+
+def test_the_benchmark_finds_a_known_scatter():
+    check_benchmark()
+
+
+def test_the_check_of_the_benchmark_sees_a_mistake(monkeypatch):
+    real = benchmark.predicted
+    monkeypatch.setattr(
+        benchmark, "predicted", lambda samples, own: real(samples, own and own * 1.5)
+    )
+    with pytest.raises(AssertionError):
+        check_benchmark()
 
 
 # The pictures

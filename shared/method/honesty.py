@@ -149,8 +149,7 @@ def sentence(run: RunSpec, found: dict | None, what: str = "validation") -> str:
         return f"honesty unknown: no {what} galaxies"
     level = f"{100 * found['level']:.0f}"
     one, verdict, words = found[level], found["verdict"], []
-    shares = f"{level} % intervals of votes hold {percent(one['observed'])}"
-    words.append(f"{shares}, expected {percent(one['expected'])}")
+    words.append(f"{level} % intervals of votes hold {percent(one['observed'])}")
     if verdict != HONEST:
         words.append(f"use {advice(run)}")
         verdict += f" of {found['question']}" if len(found["questions"]) > 1 else ""
