@@ -173,6 +173,8 @@ def do_here(folder: Path, command: str) -> int:
     if waiting := outcome.get("waiting"):
         print(printable(waiting), flush=True)
         return 0
+    if module := TASKS[run.task.name].draws:
+        import_module(module).draw(folder, config, outcome["results"])
     seconds = time.perf_counter() - start
     record = {
         "command": command,

@@ -36,7 +36,7 @@ from reports.savings import (
     savings_figure,
     words,
 )
-from shared.run.spec import BACKENDS, TABLE_FORMATS
+from shared.run.spec import BACKENDS, POSTERIORS, TABLE_FORMATS
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "reports" / "records"
@@ -422,7 +422,7 @@ def kills() -> list[list[str]]:
 
 
 def posteriors() -> list[list[str]]:
-    """Dropout beside a last layer by Laplace, on test galaxies: `experiment=posteriors`."""
+    """Posteriors side by side, on test galaxies: `experiment=posteriors`."""
     rows = [
         [
             "posterior",
@@ -434,8 +434,10 @@ def posteriors() -> list[list[str]]:
         ]
     ]
     runs = read_runs(RECORDS / "posteriors")
-    for method in ("dropout", "laplace"):
+    for method in POSTERIORS:
         some = [run for run in runs if run.at("run.posterior.method") == method]
+        if not some:
+            continue
         asked = [next(iter(run.at("results.test.tree.questions").values())) for run in some]
         votes = [[*one["answers"].values()][-1]["votes_coverage"] for one in asked]
         expected, observed = (
@@ -460,6 +462,72 @@ def posterior_cost() -> str:
     runs = [run for run in read_runs(RECORDS / "posteriors") if run.at("results.laplace")]
     shares = [run.at("results.laplace.seconds") / run.at("results.train_seconds") for run in runs]
     return f"Last layers took {100 * max(shares):.0f} % of the time of training at most."
+
+
+def w20_recalibrated() -> list[list[str]]:
+    """W+20's own posteriors of smooth galaxies, as stored and recalibrated: `python -m benchmarks.calibration`."""
+    found = json.loads((RECORDS / "calibration.json").read_text())["w20_posteriors"]
+    least, most = min(found["concentrations"]), max(found["concentrations"])
+    rows = [["posterior", "coverage error to 0.2", "at 0.2", "intervals said to hold 90 %", "hold"]]
+    for side, name in (
+        ("as_stored", "as stored"),
+        ("recalibrated", f"with a concentration of {least:.0f} to {most:.0f}"),
+    ):
+        one = found[side]
+        ends = one["interval"]
+        rows.append(
+            [
+                name,
+                f"{100 * one['error']:.1f} %",
+                f"{100 * one['error_within']:.1f} %",
+                f"± {ends['width']} votes, {100 * ends['predicted']:.1f} % predicted",
+                f"{100 * ends['observed']:.1f} %",
+            ]
+        )
+    one = found["conformal"]
+    widths = " or ".join(map(str, sorted(set(one["widths"]))))
+    rows.append(["conformal", "", "", f"± {widths} votes", f"{100 * one['observed']:.1f} %"])
+    return rows
+
+
+def gz2_real() -> list[list[str]]:
+    """NLL and coverage on 500 galaxies of Galaxy Zoo 2, each tried by networks that never saw it."""
+    seeds = json.loads((RECORDS / "calibration.json").read_text())["gz2_votes_32px"]["seeds"]
+    rows = [["posterior", "NLL", "below the constant", "votes in 90 % intervals"]]
+    for name in seeds[0]:
+        some = [seed[name] for seed in seeds]
+        told = name != "constant"
+        rows.append(
+            [
+                f"`{name}`" if told else "a constant that never looks at an image",
+                mean_and_interval([one["nll"] for one in some])
+                if told
+                else f"{some[0]['nll']:.3f}",
+                mean_and_interval([one["gain"]["mean"] for one in some]) if told else "",
+                f"{100 * np.mean([one['votes_in_90'] for one in some]):.1f} %" if told else "",
+            ]
+        )
+    return rows
+
+
+def coverage_by_thirds() -> list[list[str]]:
+    """How often 90 % intervals of votes hold, by the true fraction, of runs of calibrate."""
+    runs = json.loads((RECORDS / "calibration.json").read_text())["runs"]
+    rows = [["posterior", "intervals", "all", "true fraction below 1/3", "between", "above 2/3"]]
+    for run in runs.values():
+        name = f"`{run['likelihood']}`, `{run['method']}`"
+        scale = run["recalibration"]["scale"]
+        after = f"recalibrated ({scale:.2g})"
+        told = (
+            ("as fitted", run["as_fitted"], 3),
+            (after, run["recalibrated"], 3),
+            (f"{after}, conformal", run["recalibrated"], 4),
+        )
+        for intervals, one, place in told:
+            whole = one["conformal"] if place == 4 else dict(one["votes"])[0.9]
+            shares = [whole, *(third[place] for third in one["truth"]["thirds"])]
+            rows.append([name, intervals, *(f"{100 * share:.1f} %" for share in shares)])
+    return rows
 
 
 def survey_cost() -> list[list[str]]:
@@ -866,6 +934,9 @@ TABLES = {
         Made(frozen_features, ("features/features.json",)),
         Made(kills, ("kills/kills.json",)),
         Made(posteriors, ("posteriors",)),
+        Made(coverage_by_thirds, ("calibration.json",)),
+        Made(w20_recalibrated, ("calibration.json",)),
+        Made(gz2_real, ("calibration.json",)),
         Made(survey_cost, ("acquisition.json",)),
         Made(acquired, ("acquired",)),
         Made(surveys, ("surveys", "stores.json")),

@@ -204,7 +204,12 @@ def course(record: Record) -> Course:
 
 
 def within(test: dict) -> float | None:
-    """The relative error of coverage within DEVIATION of the vote fraction, at the mean number of votes."""
+    """The relative error of coverage within DEVIATION of the vote fraction, at each galaxy's own number of votes.
+
+    Records of older versions have one width in votes for all, of which that at the mean number of votes is taken.
+    """
+    if own := [row[3] for row in test.get("fraction_coverage") or [] if row[0] == DEVIATION]:
+        return own[0] if number(own[0]) else None
     if not test.get("galaxies") or not test.get("coverage"):
         return None
     width = math.floor(DEVIATION * test["votes"] / test["galaxies"] + 1e-9)

@@ -32,8 +32,10 @@ def composed(*overrides: str) -> RunSpec:
     """The run that `overrides` spell out; a folder of images is given where one must be."""
     own = any(word.startswith("dataset=") and word not in COMPLETE for word in overrides)
     images = ["dataset.images=photos"] if own else []
-    if "posterior=laplace" in overrides:
+    if any(word.startswith("posterior=") and word.endswith("laplace") for word in overrides):
         images.append("likelihood=dirichlet_multinomial")
+    if any(word.startswith("posterior=ensemble") for word in overrides):
+        images.append("training.members=5")
     return from_config(RunSpec, trizoo.compose([*overrides, *images]))
 
 

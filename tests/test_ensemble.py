@@ -18,7 +18,14 @@ from session_files import made_once
 import trizoo
 from shared.method.backend import compiled_once
 from shared.method.batches import draw_plan
-from shared.method.ensemble import Ensemble, alone, draw_plans, masks, open_networks
+from shared.method.ensemble import (
+    Ensemble,
+    alone,
+    draw_plans,
+    masks,
+    open_networks,
+    without_dropout,
+)
 from shared.method.likelihood import positive_fraction
 from shared.method.sampling import sample_galaxies
 from shared.method.training import CHECKPOINT, fit
@@ -83,6 +90,7 @@ def train(folder, name):
     some, images, views = galaxies(20, 15), noise(40)[20:35], turned(run)
     found["samples"] = sampled(networks, run, state)
     found["augmented"] = sampled(networks, run_of(*words, AUGMENTED), state)
+    found["still"] = sampled(without_dropout(networks, run, state), run, state)
     found["units"] = networks.embed(state, images, views)
     found["no units"] = networks.embed(state, images[:0], still_views(run, 16, 0))
     kept = uniforms(galaxy_keys(5, "posterior", some.hashes), 0, 4 * 5).reshape(15, 5, 4) < 0.5
@@ -196,6 +204,33 @@ def test_samples_units_and_answers_are_those_of_the_specification(trained):
         member, kept = t % MEMBERS, {"dropout": found["kept"][:, t]}
         logits = reference.logits(run.model, networks[member], units[member], kept)
         np.testing.assert_allclose(found["logits"][:, t], logits, rtol=1e-10)
+
+
+def check_still(found, folder):
+    """That samples of posterior=ensemble are those of the members by the specification, in turns, nothing dropped."""
+    run, shown = run_of("model.dropout=0"), noise(40)[20:35]
+    views = still_views(run, 16, 15)
+    for number in range(MEMBERS):
+        weights = load_weights(folder / f"{number}.safetensors", run.model)
+        units = reference.features(run.model, weights, reference.apply_views(run, shown, views))
+        wanted = positive_fraction(run, reference.logits(run.model, weights, units, {}))
+        for sample in range(number, SAMPLES, MEMBERS):
+            np.testing.assert_allclose(found[:, sample], wanted, rtol=1e-10)
+
+
+def test_an_ensembles_own_samples_drop_nothing(trained):
+    folder, found, _ = trained
+    check_still(found["still"], folder)
+    random = np.random.default_rng(0)
+    mistakes = {
+        "dropout is left on": found["samples"],
+        "the members are one after the other": np.sort(found["still"][:, [0, 0, 1, 1, 2, 2]], 1),
+        "one member has all samples": found["still"][:, [0] * SAMPLES],
+        "galaxies change places": random.permutation(found["still"]),
+    }
+    for samples in mistakes.values():
+        with pytest.raises(AssertionError):
+            check_still(samples, folder)
 
 
 def test_views_at_prediction_are_new_for_every_sample_of_every_member(trained):

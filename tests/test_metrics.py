@@ -8,11 +8,13 @@ from scipy.stats import betabinom, binom
 
 from shared.method import metrics
 from shared.method.metrics import (
+    DEVIATIONS,
     accuracy,
     auc,
     confusion,
     coverage,
     evaluate,
+    fraction_coverage,
     log_score,
     log_scores,
     loss,
@@ -136,6 +138,35 @@ def test_coverage_by_brute_force():
         assert table[width][3] == pytest.approx(error, nan_ok=True)
 
 
+def check_fractions(measure):
+    """That `measure` is W+20's coverage within a share of each galaxy's own votes, by brute force."""
+    samples, yes, total = drawn(9, 0.15)
+    assert len({*total.tolist()}) > 1
+    rows = {row[0]: row[1:] for row in measure(samples, yes, total)}
+    assert tuple(rows) == DEVIATIONS
+    for deviation, (predicted, observed, _) in rows.items():
+        found = np.zeros(2)
+        for rho, k, n in zip(samples, yes, total, strict=True):
+            middle = int(n * np.mean(rho) + 1e-9)
+            near = [
+                count for count in range(n + 1) if abs(count - middle) <= int(deviation * n + 1e-9)
+            ]
+            found += sum(np.mean(binom.pmf(count, n, rho)) for count in near), k in near
+        assert (predicted, observed) == pytest.approx(found)
+
+
+def at_the_mean_number_of_votes(samples, yes, total):
+    """The mistake of one width in votes for all galaxies."""
+    table = coverage(samples, yes, total)
+    return [[d, *table[int(d * total.mean())][1:]] for d in DEVIATIONS]
+
+
+def test_coverage_of_fractions_is_at_each_galaxys_own_number_of_votes():
+    check_fractions(fraction_coverage)
+    with pytest.raises(AssertionError):
+        check_fractions(at_the_mean_number_of_votes)
+
+
 @pytest.mark.parametrize("votes", [1, 40, 1000, MOST_VOTES, 2**24, 2**31 - 1])
 def test_any_number_of_votes_is_measured_in_bounded_memory(votes):
     samples = np.array([[0.2, 0.4, 0.31], [0.5, 0.50001, 0.4999], [0.0, 1.0, 0.0], [1e-6, 0, 0]])
@@ -239,9 +270,19 @@ def test_evaluate_gathers_what_the_functions_say():
     assert found["galaxies"] == 3
     assert found["votes"] == 12
     assert found["mean_mutual_information"] == pytest.approx(0.3)
-    for name in ("rmse", "mae", "log_score", "loss", "auc", "accuracy", "confusion", "coverage"):
+    for name in (
+        "rmse",
+        "mae",
+        "log_score",
+        "loss",
+        "auc",
+        "accuracy",
+        "confusion",
+        "coverage",
+        "fraction_coverage",
+    ):
         alone = getattr(metrics, name)(SAMPLES, YES, TOTAL)
-        assert np.array_equal(found[name], alone, equal_nan=name == "coverage"), name
+        assert np.array_equal(found[name], alone, equal_nan="coverage" in name), name
     assert evaluate(SAMPLES, YES, TOTAL)["mean_mutual_information"] is None
 
 
@@ -253,6 +294,7 @@ def test_evaluate_of_galaxies_without_votes():
     assert found["auc"] is None
     assert found["confusion"] == [[0, 0], [0, 0]]
     assert found["coverage"] == []
+    assert [row[1:3] for row in found["fraction_coverage"]] == [[0, 0]] * len(DEVIATIONS)
 
 
 @pytest.mark.parametrize(

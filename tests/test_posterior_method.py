@@ -26,6 +26,7 @@ from shared.method.honesty import (
 )
 from shared.method.laplace_sampling import LastLayers, question_layers
 from shared.method.likelihood import Likelihood, concentrations, fractions
+from shared.method.tree_metrics import central
 from shared.method.trees import Samples
 from shared.network.weights import load_arrays, save_weights
 from shared.output.posterior import read_facts
@@ -35,6 +36,7 @@ from tests.fake import galaxies, run_of
 
 BETA = Likelihood("dirichlet_multinomial", "exp", (("q", (("no",), ("yes",))),))
 WORDS = ("likelihood=dirichlet_multinomial", "posterior=laplace")
+EACH = ("posterior=ensemble_laplace", "training.members=2")
 SMALL = (
     *("backend.threads=1", "backend.chunk=16", "dataset.galaxies=160", "split.validation=0.2"),
     *("model.image_size=16", "model.blocks=[[3],[4]]", "model.dense=6", "training.steps=8"),
@@ -118,9 +120,9 @@ def steeper(*arguments, real=module.slope):
     return real(*arguments) * np.array([1.0, -1.0, 1.0])
 
 
-def nominal(chances, counts, level, real=module.central):
-    """As if counts were not whole: the chance is the level."""
-    return real(chances, counts, level)[0], np.full(len(counts), level)
+def whole(chances, counts, level):
+    """As if a count at the edge of an interval lay in it altogether."""
+    return central(chances, counts, level)[0]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def nominal(chances, counts, level, real=module.central):
         (check_sure, "worst", the_other_way),
         (check_unsure, "worst", the_other_way),
         (check_sure, "binomtest", never_off),
-        (check_honest, "central", nominal),
+        (check_honest, "held", whole),
         (check_constant, "slope", steeper),
     ],
 )
@@ -203,7 +205,7 @@ def test_what_is_advised():
 
 def test_a_question_that_nobody_was_asked_tells_nothing():
     found = intervals(np.full((3, 2, 2), 0.5), None, np.zeros((3, 2), int))
-    assert found["90"] == {"galaxies": 0, "expected": 1.0, "observed": 1.0, "p_value": 1.0}
+    assert found["90"] == {"galaxies": 0, "expected": 0.9, "observed": 0.9, "p_value": 1.0}
 
 
 # The last layers
@@ -295,7 +297,11 @@ def test_samples_of_an_ensemble_take_turns():
         (("posterior=laplace",), "give likelihood=dirichlet_multinomial"),
         (("posterior=laplace", "likelihood=binomial"), "name binomial: the votes"),
         ((*WORDS, "augmentation.at_prediction=true"), "at_prediction is true; set it to false"),
-        ((*WORDS, "posterior.method=ensemble"), "choose one of dropout, laplace"),
+        ((*WORDS, "posterior.method=best"), "choose one of dropout, laplace, ensemble"),
+        (("posterior=ensemble",), r"members is 1; set training\.members=5 in the fit"),
+        (("posterior=ensemble_laplace", WORDS[0]), "members is 1; set"),
+        ((*WORDS, "training.members=2"), r"set posterior\.method=ensemble_laplace"),
+        (("posterior=ensemble_laplace", "training.members=2"), "give likelihood=dirichlet"),
     ],
 )
 def test_runs_that_are_refused(words, error):
@@ -347,6 +353,10 @@ def table(folder):
     return (folder / "posterior.parquet").read_bytes()
 
 
+def read(folder):
+    return pq.read_table(folder / "posterior.parquet")["smooth_or_featured_smooth_mean"].to_numpy()
+
+
 def predict(place, name, weights, *words):
     words = (f"weights={weights}", "dataset.galaxies=160", *SMALL[:2], *words)
     return here(place, "predict", name, *words)[0]
@@ -368,10 +378,7 @@ def test_predict_has_the_samples_of_the_fit(single, place):
     assert table(predict(place, "same", single)) == table(single)
     assert table(predict(place, "fewer", single, "posterior.samples=4")) != table(single)
     dropped = predict(place, "dropped", single, "posterior=dropout", "posterior.samples=12")
-    means = [
-        pq.read_table(one / "posterior.parquet")["smooth_or_featured_smooth_mean"].to_numpy()
-        for one in (dropped, single)
-    ]
+    means = [read(one) for one in (dropped, single)]
     assert np.abs(means[0] - means[1]).max() > 1e-4
 
 
@@ -410,7 +417,7 @@ def test_predictions_that_are_refused(single, place):
 
 
 def test_an_ensemble_has_last_layers_of_each_member(place):
-    folder, _ = fit(place, "ensemble", "training.members=2")
+    folder, _ = fit(place, "ensemble", *EACH)
     arrays, _ = load_arrays(folder / "laplace.safetensors", dict)
     assert {name: array.shape for name, array in arrays.items()} == {
         "member0/drawn": (6, 7, 2),
@@ -420,8 +427,35 @@ def test_an_ensemble_has_last_layers_of_each_member(place):
     assert table(predict(place, "ensembles", folder)) == table(folder)
 
 
+def test_an_ensemble_by_itself_drops_nothing(place):
+    members = ("posterior=ensemble", "training.members=2")
+    folder, told = fit(place, "still", *members, "posterior.samples=2")
+    assert not (folder / "laplace.safetensors").exists()
+    assert "Deep ensemble" in read_facts(folder / "posterior.parquet")["method"]
+    assert table(predict(place, "stills", folder)) == table(folder)
+    # twice as many samples of the same two networks are the same posterior
+    means = [read(one) for one in (predict(place, "four", folder, "posterior.samples=4"), folder)]
+    np.testing.assert_allclose(*means, rtol=1e-6)
+    other = predict(place, "dropping", folder, "posterior.method=dropout", "posterior.samples=2")
+    assert np.abs(read(other) - means[0]).max() > 1e-4
+    _, measured = here(place, "calibrate", "still-calibrated", f"weights={folder}", *SMALL[:2])
+    assert measured["test"]["log_score"] == told["test"]["log_score"]
+
+
+def test_an_ensemble_acquires(place):
+    words = [word for word in SMALL if not word.startswith("training.steps")]
+    small = ["acquisition.initial=20", "acquisition.per_round=4", "acquisition.rounds=1"]
+    small += ["acquisition.first_steps=4", "acquisition.round_steps=2", "acquisition.samples=4"]
+    members = ["posterior=ensemble", "training.members=2", "posterior.samples=2"]
+    _, told = here(place, "active", "active-still", *words, *WORDS[:1], *members, *small)
+    _, dropped = here(
+        place, "active", "active-drop", *words, *WORDS[:1], *members, *small, "posterior=dropout"
+    )
+    assert told["rounds"][0]["digest"] != dropped["rounds"][0]["digest"]
+
+
 def test_features_that_are_kept_are_those_of_the_last_layers(place):
-    words = ("training.trainable=head", "training.members=2")
+    words = ("training.trainable=head", *EACH)
     folder, told = fit(place, "frozen", *words)
     assert told["features"] is not None
     assert table(predict(place, "from-features", folder)) == table(folder)
@@ -432,7 +466,8 @@ def test_calibrate_is_of_the_same_posterior(fitted, place):
     folder, told = here(place, "calibrate", "calibrated", f"weights={single}", *SMALL[:2])
     assert told["honesty"]["galaxies"] == told["test"]["galaxies"]
     assert told["test"]["log_score"] == before["test"]["log_score"]
-    assert {path.name for path in folder.glob("calibration*")} == {"calibration.json"}
+    made = {path.name for path in folder.glob("*calibration*")}
+    assert made == {"calibration.json", "recalibration.json"}
 
 
 def test_active_learning_samples_by_laplace(place):

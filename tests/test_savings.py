@@ -260,6 +260,11 @@ def test_coverage_is_told_within_a_fifth_of_the_votes(votes, expected):
     coverage = [[width, 1.0, 1.0, width / 10] for width in range(41)]
     assert within({"galaxies": 10, "votes": votes, "coverage": coverage}) == pytest.approx(expected)
     assert within({"galaxies": 10, "votes": votes, "coverage": []}) is None
+    own = [[0.1, 1.0, 1.0, 0.5], [0.2, 1.0, 1.0, 0.25], [0.4, 1.0, 1.0, 0.75]]
+    test = {"galaxies": 10, "votes": votes, "coverage": coverage, "fraction_coverage": own}
+    assert within(test) == 0.25
+    own[1][3] = None
+    assert within(test) is None
     assert within({"galaxies": 0}) is None
 
 

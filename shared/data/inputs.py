@@ -20,6 +20,7 @@ READ = {  # of a folder, where a key names one
     "weights": WEIGHT_FILES[:1],
     "model.encoder": WEIGHT_FILES,
     "run": ("posterior.parquet",),
+    "posterior.calibration": ("recalibration.json",),
 }
 NAMED = 3  # images named in a message
 
@@ -67,6 +68,7 @@ def places(config: dict) -> Iterator[tuple[str, str]]:
         "weights": config["weights"],
         "model.encoder": config["model"].get("encoder"),
         "run": config["run"],
+        "posterior.calibration": config["posterior"].get("calibration"),
         "dataset.table": dataset["table"],
         **{f"dataset.joins.{name}.table": join["table"] for name, join in dataset["joins"].items()},
         IMAGES: dataset["images"],

@@ -12,7 +12,7 @@ from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled, batch_size
 from shared.method.chain import network_digest, sealed, verified
 from shared.method.composition import near_duplicates
-from shared.method.laplace_sampling import last_layers, with_laplace
+from shared.method.laplace_sampling import last_layers, with_posterior
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate, truth_rmse
 from shared.method.pool import (
@@ -154,12 +154,12 @@ def _learned(backend, run, state, images, labelled, number: int, step: int) -> t
 
 def _sampler(backend, run, state, images, labelled) -> Backend:
     """What the posterior of `state` is sampled by: of Laplace, last layers by the votes of those `labelled`."""
-    if run.posterior.method == "dropout":
-        return backend
+    if not run.posterior.by_laplace:
+        return with_posterior(backend, run, state, None)
     samples = max(run.posterior.samples, run.acquisition.samples)
     none = labelled.take(np.arange(0))
     layers = last_layers(backend, run, state, images, labelled, none, samples)
-    return with_laplace(backend, layers)
+    return with_posterior(backend, run, state, layers)
 
 
 def _tested(backend, run, state, images, galaxies) -> dict | None:

@@ -161,7 +161,7 @@ def summary_of(measured: dict) -> str:
     before, after, fallen = (measured[name] for name in ("trained", "chosen", "gain"))
     edge = ""
     if after["rate"] in (RATES[0], RATES[-1]):
-        edge = " (the last one tried: it takes another posterior, not another rate)"
+        edge = " (where the scan ends, so that it says little: dropout is not what is wrong)"
     p_values = f"PIT p {before['pit']['p_value']:.2g} -> {after['pit']['p_value']:.2g}"
     by = f"{fallen['mean']:.4f} ± {fallen['error']:.4f}"
     return (

@@ -2,7 +2,8 @@
 
 Member m is the network that a run with seed + m would train alone: its first weights, batches, views and dropout masks
 are those of that seed. Of T samples of the posterior, sample t is member t mod M's own sample t div M, with a dropout
-mask of its own (`masks`), and, with augmentation at prediction, a view of its own.
+mask of its own (`masks`), and, with augmentation at prediction, a view of its own. With posterior=ensemble nothing is
+dropped at prediction (`without_dropout`): a member's samples are all alike, and only members differ.
 
 Members take turns in one compiled program rather than being one program together (`jax.vmap`, `torch.func` with
 stacked weights, a TensorFlow graph with a branch for each). That was tried with 4 members on 2 CPU cores. The processor
@@ -17,7 +18,7 @@ the work is the view, made once for all; networks that are large enough to learn
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -46,7 +47,9 @@ def open_networks(run: RunSpec) -> Backend:
 
 def alone(run: RunSpec, number: int) -> RunSpec:
     """The run that trains member `number` of `run`'s ensemble, and nothing else."""
-    return replace(run, seed=run.seed + number, training=replace(run.training, members=1))
+    one = replace(run.training, members=1)
+    own = replace(run.posterior, method="dropout")  # by which a member by itself is sampled
+    return replace(run, seed=run.seed + number, training=one, posterior=own)
 
 
 def member_start(start: Checkpoint, number: int, members: int) -> Checkpoint:
@@ -185,6 +188,28 @@ class Ensemble:
     def peak_memory(self) -> int:
         """The most bytes held so far, of all members."""
         return self.backend.peak_memory()
+
+
+class WithoutDropout:
+    """Networks that are sampled as they are, nothing dropped: their backend in all but `sample`."""
+
+    def __init__(self, backend: Backend, still: Any):
+        self.backend, self.still = backend, still
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def sample(self, state, images, views, keys, first: int, samples: int) -> np.ndarray:
+        """Logits (galaxy, sample, answer) of the networks that it was made of."""
+        return self.backend.sample(self.still, images, views, keys, first, samples)
+
+
+def without_dropout(backend: Backend, run: RunSpec, state: Any) -> Backend:
+    """`backend`, with samples of the networks of `state` in which nothing is dropped."""
+    still = replace(run, model=replace(run.model, dropout=0.0))
+    return cast(
+        Backend, WithoutDropout(backend, backend.init(still, backend.export_checkpoint(state)))
+    )
 
 
 def _stacked(parts):

@@ -1,10 +1,10 @@
 """Whether a posterior's intervals hold as many galaxies' votes as they say: honest, too sure or too unsure.
 
-Of each answer to a question, central intervals of vote counts are compared with the votes, at two levels. As counts are
-whole, an interval's own chance is more than its level, and is what should be observed. A share is off where it differs
-by more than a tolerance and so many galaxies would seldom differ as much by chance (a binomial test, for all questions
-and levels together). And whether the network knows more than a constant: the best one is a Dirichlet-multinomial of the
-training galaxies' votes, alike for every galaxy, that never looks at an image.
+Of each answer to a question, central intervals of vote counts are compared with the votes, at two levels. Counts are
+whole, and one at the edge of an interval lies in it in part (`tree_metrics.held`), so that the level is what should be
+observed. A share is off where it differs by more than a tolerance and so many galaxies would seldom differ as much by
+chance (a binomial test, for all questions and levels together). And whether the network knows more than a constant: the
+best one, which never looks at an image, is a Dirichlet-multinomial of the training galaxies' votes, alike for all.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from shared.method.curvature import nll, slope
 from shared.method.likelihood import Likelihood, likelihood_of
 from shared.method.metrics import mean
 from shared.method.mixture import count_chances
-from shared.method.tree_metrics import alike, central, question_nll
+from shared.method.tree_metrics import alike, held, question_nll
 from shared.method.trees import Samples
 from shared.run.spec import WITHOUT_LINEAR_HEAD, RunSpec
 
@@ -57,27 +57,27 @@ def intervals(
 ) -> dict[str, dict]:
     """Of each of LEVELS, in per cent, the share of galaxies whose votes lie in their intervals, mean over answers.
 
-    "expected" is the intervals' own chance, "p_value" that of a share so far from it. Arrays are of one question:
+    "expected" is the level, "p_value" the chance of a share so far from it. Arrays are of one question:
     `fractions` (galaxy, sample, answer), `concentrations` (galaxy, sample) and `votes` (galaxy, answer).
     """
     total, answers = votes.sum(1), range(votes.shape[1])
     if len(answers) == 2:  # the other's intervals are this one's
         answers = (1,)
-    held = np.zeros((len(LEVELS), 2, len(votes)))
+    inside = np.zeros((len(LEVELS), len(votes)))
     for rows in alike(total, fractions.shape[1]):
         own = None if concentrations is None else concentrations[rows]
         for answer in answers:
             each = count_chances(fractions[rows][..., answer], int(total[rows[0]]), own)
             for place, level in enumerate(LEVELS):
-                held[place][:, rows] += central(each, votes[rows, answer], level)
+                inside[place, rows] += held(each, votes[rows, answer], level)
     some = total > 0
-    shares = held[..., some].mean(2) / len(answers) if some.any() else np.full(held.shape[:2], 1.0)
+    shares = inside[:, some].mean(1) / len(answers) if some.any() else np.array([*LEVELS])
     count, found = int(some.sum()), {}
-    for level, (observed, expected) in zip(LEVELS, np.clip(shares, 0, 1).tolist(), strict=True):
-        p_value = binomtest(round(observed * count), count, expected).pvalue if count else 1.0
+    for level, observed in zip(LEVELS, np.clip(shares, 0, 1).tolist(), strict=True):
+        p_value = binomtest(round(observed * count), count, level).pvalue if count else 1.0
         found[f"{100 * level:.0f}"] = {
             "galaxies": count,
-            "expected": expected,
+            "expected": level,
             "observed": observed,
             "p_value": float(p_value),
         }
@@ -149,8 +149,7 @@ def sentence(run: RunSpec, found: dict | None, what: str = "validation") -> str:
         return f"honesty unknown: no {what} galaxies"
     level = f"{100 * found['level']:.0f}"
     one, verdict, words = found[level], found["verdict"], []
-    shares = f"{level} % intervals of votes hold {percent(one['observed'])}"
-    words.append(f"{shares}, expected {percent(one['expected'])}")
+    words.append(f"{level} % intervals of votes hold {percent(one['observed'])}")
     if verdict != HONEST:
         words.append(f"use {advice(run)}")
         verdict += f" of {found['question']}" if len(found["questions"]) > 1 else ""
@@ -166,8 +165,8 @@ def sentence(run: RunSpec, found: dict | None, what: str = "validation") -> str:
 def advice(run: RunSpec) -> str:
     """What makes a posterior more honest than that of `run`."""
     words = []
-    if run.posterior.method != "laplace" and run.model.name not in WITHOUT_LINEAR_HEAD:
-        words.append("posterior=laplace")
+    if not run.posterior.by_laplace and run.model.name not in WITHOUT_LINEAR_HEAD:
+        words.append(f"posterior={'ensemble_' * (run.training.members > 1)}laplace")
     if likelihood_of(run).name != "dirichlet_multinomial":
         words.append("likelihood=dirichlet_multinomial")
     return " ".join(words) or "more training and validation galaxies"

@@ -18,6 +18,7 @@ from shared.data.store import sha256
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
 from shared.method.concentration_scale import best_scale, scaled
+from shared.method.ensemble import without_dropout
 from shared.method.laplace import draw, laplace, sample
 from shared.method.last_layer import refit
 from shared.method.likelihood import Likelihood, concentrations, fractions, likelihood_of
@@ -79,9 +80,15 @@ class WithLaplace:
         return self.layers.logits(self.backend.embed(state, images, views), first, samples)
 
 
-def with_laplace(backend: Backend, layers: LastLayers) -> Backend:
-    """`backend`, with samples of `layers`."""
-    return cast(Backend, WithLaplace(backend, layers))
+def with_posterior(
+    backend: Backend, run: RunSpec, state: Any, layers: LastLayers | None
+) -> Backend:
+    """`backend`, sampling the networks of `state` as posterior.method says: by Laplace, of the last `layers`."""
+    if layers is not None:
+        return cast(Backend, WithLaplace(backend, layers))
+    if run.posterior.method == "ensemble":
+        return without_dropout(backend, run, state)
+    return backend
 
 
 def last_layers(
@@ -213,15 +220,17 @@ def save_layers(weights: Path, layers: LastLayers) -> None:
     save_weights(weights.parent / LAPLACE, arrays, about)
 
 
-def load_layers(weights: Path, run: RunSpec) -> LastLayers:
-    """Those that `save_layers` wrote beside `weights`.
+def load_layers(weights: Path, run: RunSpec) -> LastLayers | None:
+    """Those that `save_layers` wrote beside `weights`; None where posterior.method is not of last layers.
 
     Raises ValueError if there are none, or too few of them, or of other weights.
     """
-    path, members = weights.parent / LAPLACE, run.training.members
-    again = "give the folder of a fit with posterior=laplace, or posterior=dropout"
+    if not run.posterior.by_laplace:
+        return None
+    path, members, method = weights.parent / LAPLACE, run.training.members, run.posterior.method
+    again = f"give the folder of a fit with posterior={method}, or posterior=dropout"
     if not path.is_file():
-        raise ValueError(f"posterior.method is laplace, but there is no {path}; {again}")
+        raise ValueError(f"posterior.method is {method}, but there is no {path}; {again}")
     arrays, about = load_arrays(path, FACTS)
     if about["weights_sha256"] != sha256(weights):
         raise ValueError(f"{path} was made of other weights than {weights}; {again}")
@@ -239,10 +248,3 @@ def load_layers(weights: Path, run: RunSpec) -> LastLayers:
     if not all(np.isfinite(layers).all() for layers in drawn):
         raise ValueError(f"{path} holds values that are not finite; {again}")
     return LastLayers(drawn, about["questions"])
-
-
-def with_posterior(backend: Backend, run: RunSpec, weights: Path) -> Backend:
-    """`backend`, sampling as posterior.method says: of laplace, with the last layers beside `weights`."""
-    if run.posterior.method == "dropout":
-        return backend
-    return with_laplace(backend, load_layers(weights, run))

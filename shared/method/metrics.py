@@ -7,7 +7,7 @@ the votes is Walmsley et al. 2020's mixture, p(k | N) = mean over samples of Bin
 `concentrations` (galaxy, sample) are given, of beta-binomials, whose rho scatters about the sample's by them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.special import logsumexp, xlog1py, xlogy
@@ -18,6 +18,7 @@ from shared.method.beta import log_rising, log_ways, parameters
 ELEMENTS = 2**21  # numbers in one piece of work: 16 MB
 EPSILON = 1e-8  # inside the logarithms of W+20's loss
 WIDEST = 1000  # votes, of the intervals whose coverage is told
+DEVIATIONS = (0.05, 0.1, 0.2, 0.4)  # of the vote fraction from the expected one
 BELOW = -1e6  # stands for ln 0: e^BELOW is 0, yet 0 times BELOW is 0 and not NaN
 
 
@@ -56,6 +57,7 @@ def evaluate(
         "accuracy": accuracy(samples, yes, total),
         "confusion": confusion(samples, yes, total),
         "coverage": coverage(samples, yes, total, own),
+        "fraction_coverage": fraction_coverage(samples, yes, total, own),
         "mean_mutual_information": information,
     }
 
@@ -163,29 +165,61 @@ def coverage(
     |k - k_hat| <= width, and observed counts the galaxies where it is so; the relative error,
     |predicted - observed| / observed, is NaN where nothing was observed (W+20, section 4.3).
     """
+    most = np.max(total, initial=-1, where=np.asarray(total) > 0)
+    widths = np.arange(min(most, WIDEST) + 1)
+    names = widths.tolist()
+    return _near(samples, yes, total, concentrations, names, lambda n: widths + 0 * n[:, None])
+
+
+def fraction_coverage(
+    samples: np.ndarray,
+    yes: np.ndarray,
+    total: np.ndarray,
+    concentrations: np.ndarray | None = None,
+) -> list[list[float]]:
+    """How often the vote fraction falls as near the expected one as the posterior says it will.
+
+    As `coverage`, but of DEVIATIONS of the fraction: at each galaxy's own number of votes the width is the votes in
+    that deviation, up to WIDEST.
+    """
+
+    def widths(n: np.ndarray) -> np.ndarray:
+        return np.minimum(np.floor(np.array(DEVIATIONS) * n[:, None] + 1e-9), WIDEST).astype(int)
+
+    return _near(samples, yes, total, concentrations, DEVIATIONS, widths)
+
+
+def _near(
+    samples: np.ndarray,
+    yes: np.ndarray,
+    total: np.ndarray,
+    concentrations: np.ndarray | None,
+    names: Sequence[float],
+    widths: Callable[[np.ndarray], np.ndarray],
+) -> list[list[float]]:
+    """The table of `coverage` whose rows are called `names`, for `widths` (galaxy, row) of total votes (galaxy,)."""
     asked = np.asarray(total) > 0
     samples, k, n = np.asarray(samples)[asked], np.asarray(yes)[asked], np.asarray(total)[asked]
     own = None if concentrations is None else np.asarray(concentrations)[asked]
     k_hat = np.floor(n * mean_rho(samples) + 1e-9).astype(np.int64)  # 1e-9: 19.999... means 20
     most = n.max(initial=-1)
-    widths = np.arange(min(most, WIDEST) + 1)
     counts = np.arange(min(most + 1, 2 * WIDEST) + 1)  # of votes that are within the widest
-    predicted, observed = np.zeros(len(widths)), np.zeros(len(widths), np.int64)
+    predicted, observed = np.zeros(len(names)), np.zeros(len(names), np.int64)
     for piece in pieces(len(n), samples.shape[1] * len(counts)):
-        centre = k_hat[piece, None]
+        centre, width = k_hat[piece, None], widths(n[piece])
         start = np.maximum(centre - WIDEST, 0)
         each = None if own is None else own[piece]
         chances = vote_chances(samples[piece], n[piece], start + counts, each)
         below = np.pad(chances.cumsum(1), ((0, 0), (1, 0)))  # (galaxy, count): the chance of fewer
-        low, high = np.maximum(centre - widths, 0), np.minimum(centre + widths, n[piece, None])
+        low, high = np.maximum(centre - width, 0), np.minimum(centre + width, n[piece, None])
         predicted += (
             np.take_along_axis(below, high + 1 - start, 1)
             - np.take_along_axis(below, low - start, 1)
         ).sum(0)
-        observed += (np.abs(k[piece, None] - centre) <= widths).sum(0)
+        observed += (np.abs(k[piece, None] - centre) <= width).sum(0)
     return [
-        [int(width), float(p), int(o), abs(float(p) - int(o)) / int(o) if o else float("nan")]
-        for width, p, o in zip(widths, predicted, observed, strict=True)
+        [name, float(p), int(o), abs(float(p) - int(o)) / int(o) if o else float("nan")]
+        for name, p, o in zip(names, predicted, observed, strict=True)
     ]
 
 

@@ -263,6 +263,18 @@ def central(chances: np.ndarray, counts: np.ndarray, level: float) -> tuple[np.n
     return (low <= counts) & (counts <= high), reached[at, high + 1] - reached[at, low]
 
 
+def held(chances: np.ndarray, counts: np.ndarray, level: float) -> np.ndarray:
+    """In what part `counts` (galaxy,) lie in the central interval of a `level`, (galaxy,); `coverage` says more.
+
+    Of a perfect posterior the mean is the level itself, though counts are whole.
+    """
+    reached, at = _fewer(chances), np.arange(len(counts))
+    low, high = reached[at, counts], reached[at, counts + 1]
+    tail = (1 - level) / 2
+    part = np.minimum(high, 1 - tail) - np.maximum(low, tail)
+    return np.clip(part / np.maximum(high - low, TINY), 0, 1)
+
+
 def _fewer(chances: np.ndarray) -> np.ndarray:
     """The chance of fewer than each count, of the `chances` (galaxy, count) of counts."""
     return np.pad(chances.cumsum(1), ((0, 0), (1, 0)))

@@ -35,6 +35,16 @@ MEANINGS = {  # of a column by its last part
     "votes_high": Column(
         "", VOTES, "most of the central 90 % of votes, of as many as are expected"
     ),
+    "conformal_low": Column(
+        "",
+        VOTES,
+        "least of the conformal interval of votes, of as many as are expected, which holds those of 90 % of galaxies",
+    ),
+    "conformal_high": Column(
+        "",
+        VOTES,
+        "most of the conformal interval of votes, of as many as are expected, which holds those of 90 % of galaxies",
+    ),
     "asked": Column(
         "", "stat.probability;src.morph", "probability that a volunteer is asked the question"
     ),

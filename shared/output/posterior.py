@@ -80,13 +80,15 @@ def tree_table(
     expected_votes: int,
     in_training: np.ndarray | None,
     walk_information: np.ndarray | None = None,
+    conformal: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """The table of `galaxies` (id, and ra and dec in degrees if the columns are there; see `located`) and all answers.
 
     `fractions` (galaxy, sample, answer) and `concentrations` (galaxy, sample, question) or None are the posterior's
     samples; counts of votes are out of `expected_votes` answers to their question. Nothing is left blank: what the
     answers to a question are worth is told by the chance that it is asked. Numbers are float32, to halve the file.
-    `in_training` (galaxy,) is None where it is not known; `walk_information` (galaxy,), in nats, is left out if None.
+    `in_training` (galaxy,) is None where it is not known; `walk_information` (galaxy,), in nats, and `conformal`, the
+    first and the last count (galaxy, answer) of conformal intervals, are left out if None.
     Raises ValueError for arrays that do not belong together or are no fractions.
     """
     _check_rows(
@@ -111,6 +113,9 @@ def tree_table(
                 columns[f"{prefix}_{name}"] = values[:, column].astype(np.float32)
             columns[f"{prefix}_votes_low"] = low[:, column]
             columns[f"{prefix}_votes_high"] = high[:, column]
+            if conformal is not None:
+                columns[f"{prefix}_conformal_low"] = conformal[0][:, column]
+                columns[f"{prefix}_conformal_high"] = conformal[1][:, column]
     if walk_information is not None:
         columns["walk_information"] = np.asarray(walk_information, np.float32)
     return pd.DataFrame(columns)

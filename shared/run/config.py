@@ -36,10 +36,10 @@ HAS_FIT = (
 )
 HAS_FIT += ("backend", "~backend.steps")
 SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
-SAMPLED += ("~posterior.format", "~posterior.columns")
+SAMPLED += ("~posterior.format", "~posterior.columns", "~posterior.calibration")
 USES = {
     "prepare": ("dataset",),
-    "fit": (*LEARNS, "posterior", "weights"),
+    "fit": (*LEARNS, "posterior", "~posterior.calibration", "weights"),
     "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
     "calibrate": (

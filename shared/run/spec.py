@@ -31,7 +31,7 @@ COMPANION = ".csv-metadata.json"  # says what a CSV file has no place for
 TABLE_COLUMNS = {"full": "posterior", "friendly": "friendly"}  # -> what it begins with
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 SKIES = ("decals", "stripe82")  # surveys whose galaxies and volunteers synthetic ones may be like
-POSTERIORS = ("dropout", "laplace")
+POSTERIORS = ("dropout", "laplace", "ensemble", "ensemble_laplace")
 LIKELIHOODS = ("binomial", "multinomial", "dirichlet_multinomial")
 SCORES = (
     "mutual_information",
@@ -602,10 +602,14 @@ class LikelihoodSpec:
 class PosteriorSpec:
     """What is asked of the trained network."""
 
-    # dropout: units of the head dropped at random (W+20) | laplace: last layers drawn from their own posterior
+    # dropout: units of the head dropped at random (W+20) | laplace: last layers drawn from their own posterior |
+    # ensemble: the networks that training.members trains, without dropout | ensemble_laplace: last layers of each
     method: str
-    samples: int  # per galaxy
+    samples: int  # per galaxy; of an ensemble, as many of each member
     expected_votes: int  # N of the predicted count interval and of the mutual information
+    # predict: null | a run folder of calibrate, or its recalibration.json: the scale of concentrations and the
+    # conformal intervals that it found
+    calibration: str | None
     galaxies: str  # all | test: whose posterior is written
     format: tuple[
         str, ...
@@ -624,6 +628,11 @@ class PosteriorSpec:
         for name in self.format:
             one_of("posterior.format", name, tuple(TABLE_FORMATS))
         one_of("posterior.columns", self.columns, tuple(TABLE_COLUMNS))
+
+    @property
+    def by_laplace(self) -> bool:
+        """Whether samples are last layers drawn from their own posterior."""
+        return self.method in ("laplace", "ensemble_laplace")
 
 
 @dataclass(frozen=True)
@@ -788,8 +797,8 @@ class RunSpec:
             raise ValueError(
                 f"training.batch_size is {self.training.batch_size}; it must be at most 65536"
             )
-        if self.posterior.method == "laplace" and uses(self.task.name, "posterior.method"):
-            self._check_laplace()
+        if uses(self.task.name, "posterior.method"):
+            self._check_posterior()
         members, task = self.training.members, self.task.name
         if task in ("fit", "active"):
             self._check_workers()
@@ -843,23 +852,39 @@ class RunSpec:
                 f"so many cannot share; {fix}, or backend.workers to what divides {shards}"
             )
 
+    def _check_posterior(self) -> None:
+        method, members = self.posterior.method, self.training.members
+        if method.startswith("ensemble") and members == 1:
+            raise ValueError(
+                f"posterior.method is {method}, which is of several networks, and training.members is 1; set "
+                "training.members=5 in the fit, or choose posterior=laplace or posterior=dropout"
+            )
+        if method == "laplace" and members > 1:
+            raise ValueError(
+                f"posterior.method is laplace, which is of one network, and training.members is {members}; set "
+                "posterior.method=ensemble_laplace"
+            )
+        if self.posterior.by_laplace:
+            self._check_laplace()
+
     def _check_laplace(self) -> None:
         fix = "choose another or posterior=dropout"
+        method = f"posterior.method is {self.posterior.method}"
         if self.model.name in WITHOUT_LINEAR_HEAD:
             raise ValueError(
-                f"posterior.method is laplace, which is of one linear layer from units to answers, and model.name is "
+                f"{method}, which is of one linear layer from units to answers, and model.name is "
                 f"{self.model.name}, whose head has several; {fix}"
             )
         if self.likelihood.name == "binomial":
             raise ValueError(
-                f"posterior.method is laplace and likelihood.name {self.likelihood.name}: the votes on a yes-or-no "
+                f"{method} and likelihood.name {self.likelihood.name}: the votes on a yes-or-no "
                 "question are taken as independent, and the posterior would be much too sure; give "
                 "likelihood=dirichlet_multinomial, or posterior=dropout"
             )
         if self.augmentation.at_prediction:
             raise ValueError(
-                "posterior.method is laplace, which is of galaxies as they are, and augmentation.at_prediction is "
-                "true; set it to false, or posterior=dropout"
+                f"{method}, which is of galaxies as they are, and augmentation.at_prediction is true; set it to "
+                "false, or posterior=dropout"
             )
 
     def _check_question(self) -> None:

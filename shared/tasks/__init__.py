@@ -17,6 +17,7 @@ class Task(NamedTuple):
     inherits: tuple[
         str, ...
     ] = ()  # what else it takes from there, unless the command line names it
+    draws: str = ""  # a module whose draw(folder, settings, results) adds pictures to what is left
     cached: bool = True  # not done twice; the others are quick where nothing changed, and their sources may have
 
 
@@ -53,11 +54,15 @@ TASKS = {
         POSTERIOR_FILES,
     ),
     "calibrate": Task(
-        "say whether a fit's posterior is honest, and find its best dropout rate",
+        "say whether a fit's posterior is honest, and mend what can be mended afterwards",
         "shared.tasks.calibrate",
-        ("calibration.json", "calibration.csv"),
+        (
+            *("calibration.json", "calibration.csv", "recalibration.json"),
+            *("pit.svg", "coverage.svg", "fractions.svg", "reliability.svg"),
+        ),
         needs_fit=True,
         inherits=("dataset", "split", "minimum_votes", "training", "posterior", "seed"),
+        draws="reports.calibration_pictures",
     ),
     "active": Task(
         "train, label the galaxies that teach most, repeat",

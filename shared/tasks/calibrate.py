@@ -1,4 +1,4 @@
-"""`trizoo calibrate`: say whether a fit's posterior is honest, and find the best dropout rate of a binomial one."""
+"""`trizoo calibrate`: say whether a fit's posterior is honest, and mend what can be mended without training anew."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from shared.data.prepare import prepare as prepare_store
-from shared.data.store import Store
+from shared.data.store import Store, sha256
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
 from shared.method.calibration import (
@@ -20,12 +20,22 @@ from shared.method.calibration import (
     pit_uniforms,
     summary_of,
 )
+from shared.method.coverage import coverage_of
 from shared.method.ensemble import open_networks
 from shared.method.honesty import honesty, sentence
-from shared.method.laplace_sampling import with_posterior
+from shared.method.laplace_sampling import load_layers, with_posterior
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import log_score, log_scores
+from shared.method.recalibration import (
+    FILE,
+    Recalibration,
+    fit_recalibration,
+    plain,
+    recalibrated,
+    save_recalibration,
+)
 from shared.method.sampling import sample_galaxies
+from shared.method.tree_metrics import pit_uniforms as tree_uniforms
 from shared.method.trees import Samples, sample, together
 from shared.network.weights import Checkpoint, fitted
 from shared.output.oracle import true_chances
@@ -39,31 +49,93 @@ from shared.tasks.results import where
 
 
 def calibrate(run: RunSpec, folder: Path) -> dict:
-    """The task: whether a fit's posterior is honest, by its test galaxies; of a binomial one the best dropout rate too.
+    """The task: whether a fit's posterior is honest, by its test galaxies, and what validation galaxies mend of it.
 
-    The best rate at prediction, and only there, has the lowest NLL on validation galaxies (as Guo et al. 2017
-    choose a temperature); weights stay as they are. Raises ValueError if there are no such galaxies with votes.
+    That is a scale of concentrations for each question and conformal intervals, for predict's posterior.calibration; of
+    a binomial posterior by dropout, the best dropout rate at prediction too (as Guo et al. 2017 choose a temperature).
+    Weights stay as they are. Raises ValueError if there are no such galaxies with votes.
     """
     path, start = fitted(run)
-    store = prepare_store(run.dataset)
+    store, likelihood = prepare_store(run.dataset), likelihood_of(run)
     hashes = galaxy_hash(store.galaxies["id"])
     learned = learned_from(path, hashes)
     validation, test = held_out(run, store, hashes, learned)
-    backend, images = with_posterior(open_networks(run), run, path), cutouts(run, store)
-    about = {"store": str(store.folder), "weights": str(path)}
-    about |= {"trained_with_known": learned is not None, "samples": run.posterior.samples}
-    if likelihood_of(run).name == "binomial":
-        measured, summary = by_rate(run, store, backend, start, images, validation, test, folder)
+    networks, images = open_networks(run), cutouts(run, store)
+    state = networks.init(run, start)
+    backend = with_posterior(networks, run, state, load_layers(path, run))
+
+    def samples_of(part: Labelled) -> Samples:
+        of_part = (backend, run, state, images, part.rows, part.hashes, run.posterior.samples)
+        if likelihood.name == "binomial":  # rounded as a fit rounds it
+            rho = sample_galaxies(*of_part)
+            return Samples(part.rows, np.stack([1 - rho, rho], -1), None)
+        return together(list(sample(*of_part)))
+
+    known, found = samples_of(validation), samples_of(test)
+    mended = fit_recalibration(likelihood, known, validation)
+    save_recalibration(folder / FILE, run, sha256(path), mended)
+    after = recalibrated(likelihood, found, mended)
+    honest = honesty(run, found, test, None)
+    results = {
+        "store": str(store.folder),
+        "weights": str(path),
+        "trained_with_known": learned is not None,
+        "samples": run.posterior.samples,
+        "honesty": honest,
+        "recalibration": plain(mended),
+        "coverage": {
+            "as_fitted": measured(run, store, found, test, None),
+            "recalibrated": measured(run, store, after, test, mended),
+        },
+    }
+    words = [
+        sentence(run, honest, "test"),
+        recalibration_words(run, mended, results["coverage"]),
+    ]
+    if likelihood.name == "binomial" and run.posterior.method == "dropout":
+        rho = (known.fractions[..., 1], found.fractions[..., 1])
+        scan, said = by_rate(run, store, networks, start, images, validation, test, *rho, folder)
+        results |= scan
+        words.append(said)
     else:
-        of_test = (test.rows, test.hashes, run.posterior.samples)
-        found = together(list(sample(backend, run, backend.init(run, start), images, *of_test)))
-        honest = honesty(run, found, test, None)
-        measured = {"honesty": honest, "test": trees.measure(run, store, test, found)}
-        summary = sentence(run, honest, "test")
-    results = about | measured
+        results["test"] = trees.measure(run, store, test, found)
     write_json(folder / "calibration.json", results)
-    results |= {"peak_memory_bytes": backend.peak_memory(), "summary": summary}
+    results |= {"peak_memory_bytes": backend.peak_memory(), "summary": "; ".join(words)}
     return {"where": where(backend), "results": results}
+
+
+def measured(
+    run: RunSpec, store: Store, samples: Samples, part: Labelled, mended: Recalibration | None
+) -> dict[str, dict]:
+    """By question, how often votes and truth of the galaxies of `part` lie where `samples` say."""
+    return coverage_of(
+        likelihood_of(run),
+        samples,
+        part,
+        tree_uniforms(run.seed, part.hashes, part.votes.shape[1]),
+        trees.true_fractions(run, store, part.rows),
+        mended,
+    )
+
+
+def recalibration_words(run: RunSpec, mended: Recalibration, told: dict[str, dict]) -> str:
+    """What is `mended` of the run's own question, and what that was `told` to change, in few words."""
+    name = run.question
+    before, after = (told[side][name] for side in ("as_fitted", "recalibrated"))
+    scale = mended[name].scale
+    if likelihood_of(run).name == "dirichlet_multinomial":
+        scatter = f"concentrations x {scale:.3g}"
+    elif scale is None:
+        scatter = "votes scatter no more than independent ones"
+    else:
+        scatter = (
+            f"votes scatter as with a concentration of {scale:.3g}, for which the likelihood has no term: use "
+            "likelihood=dirichlet_multinomial"
+        )
+    if not before["galaxies"]:
+        return f"recalibrated: {scatter}"
+    held = f"conformal 90 % intervals hold {100 * after['conformal']:.0f} %"
+    return f"recalibrated: {scatter}; NLL {before['nll']:.3f} -> {after['nll']:.3f} nats; {held}"
 
 
 def by_rate(
@@ -74,37 +146,39 @@ def by_rate(
     images: Cutouts,
     validation: Labelled,
     test: Labelled,
+    known: np.ndarray,
+    found: np.ndarray,
     folder: Path,
 ) -> tuple[dict, str]:
-    """The calibration of a binomial posterior with its dropout rate and with the best one, and a line that says it."""
+    """The calibration of a binomial posterior with its dropout rate and with the best one, and a line that says it.
+
+    rho (galaxy, sample) at the rate of training is `known` of validation galaxies and `found` of test galaxies.
+    """
     trained = run.model.dropout
+
+    def rho_at(rate: float, part: Labelled, own: np.ndarray) -> np.ndarray:
+        return own if rate == trained else samples_at(rate, backend, run, start, images, part)
+
     rates = [
         {"rate": rate, "log_score": log_score(samples, validation.yes, validation.total)}
         for rate in sorted({*RATES, trained})
-        for samples in [samples_at(rate, backend, run, start, images, validation)]
+        for samples in [rho_at(rate, validation, known)]
     ]
     chosen = best_rate(rates, trained)
 
     drawn = pit_uniforms(run.seed, test.hashes)
     truth = true_chances(store, run)
     true_rho = None if truth is None else truth[test.rows]
-    samples = {
-        rate: samples_at(rate, backend, run, start, images, test) for rate in {trained, chosen}
-    }
-    measured: dict[str, dict] = {
+    samples = {rate: rho_at(rate, test, found) for rate in {trained, chosen}}
+    told: dict[str, dict] = {
         name: {"rate": rate} | calibration(samples[rate], test.yes, test.total, drawn, true_rho)
         for name, rate in (("trained", trained), ("chosen", chosen))
     }
     scores = [log_scores(samples[rate], test.yes, test.total) for rate in (trained, chosen)]
-    measured["gain"] = gain(*scores)
-
-    rho = samples[trained]
-    found = Samples(test.rows, np.stack([1 - rho, rho], -1), None)
-    honest = honesty(run, found, test, None)
+    told["gain"] = gain(*scores)
     write_csv(folder / "calibration.csv", pd.DataFrame(rates))
     scanned = {"galaxies": len(validation.rows), "rates": rates}
-    summary = f"{sentence(run, honest, 'test')}; {summary_of(measured)}"
-    return {"honesty": honest, "validation": scanned, **measured}, summary
+    return {"validation": scanned, **told}, summary_of(told)
 
 
 def held_out(

@@ -15,7 +15,7 @@ from shared.method.batches import Cutouts, Labelled, batch_size
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
 from shared.method.honesty import sentence
-from shared.method.laplace_sampling import last_layers, save_layers, with_laplace
+from shared.method.laplace_sampling import last_layers, save_layers, with_posterior
 from shared.method.memory import memory_record
 from shared.method.start import origin, start_of
 from shared.method.training import best_step
@@ -50,7 +50,7 @@ def fit(run: RunSpec, folder: Path) -> dict:
         part = parts["validation"]
         if not len(part.rows):
             return None
-        return validation_loss(backend, run, state, images, part)
+        return validation_loss(with_posterior(backend, run, state, None), run, state, images, part)
 
     all_galaxies = run.posterior.galaxies == "all"
     rows = (
@@ -126,10 +126,10 @@ def approximate(
 
     Its last layers are left beside the weights, which are in `folder` already.
     """
-    if run.posterior.method == "dropout":
-        return backend, None
+    if not run.posterior.by_laplace:
+        return with_posterior(backend, run, state, None), None
     begun, known, held_out = time.perf_counter(), parts["train"], parts["validation"]
     layers = last_layers(backend, run, state, images, known, held_out, run.posterior.samples)
     save_layers(folder / "weights.safetensors", layers)
     about = {"seconds": time.perf_counter() - begun, "questions": layers.about}
-    return with_laplace(backend, layers), about
+    return with_posterior(backend, run, state, layers), about

@@ -12,6 +12,7 @@ from shared.method.batches import Cutouts, Labelled
 from shared.method.honesty import FEW, honesty
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate
+from shared.method.recalibration import LEVEL, Recalibration, plain, recalibrated
 from shared.method.sampling import sample_galaxies
 from shared.method.trees import mean_nll, sample, together
 from shared.output.formats import convert
@@ -21,8 +22,13 @@ from shared.run.spec import RunSpec
 from shared.tasks import trees
 from shared.tasks.inherit import weights_file
 
-METHOD = "Bayesian convolutional network, posterior samples by dropout or an ensemble (Walmsley et al. 2020)"
-LAPLACE = "Convolutional network, posterior by a Laplace approximation of its last layer (Daxberger et al. 2021)"
+METHODS = {  # by posterior.method
+    "dropout": "Bayesian convolutional network, posterior samples by dropout (Walmsley et al. 2020)",
+    "laplace": "Convolutional network, posterior by a Laplace approximation of its last layer (Daxberger et al. 2021)",
+    "ensemble": "Deep ensemble of convolutional networks (Lakshminarayanan et al. 2017)",
+    "ensemble_laplace": "Deep ensemble (Lakshminarayanan et al. 2017) of convolutional networks, each with a Laplace "
+    "approximation of its last layer (Daxberger et al. 2021)",
+}
 DOI = "10.1093/mnras/stz2816"
 CITE = f"trizoo (its CITATION.cff) and the method: Walmsley et al. 2020, MNRAS 491, 1554, doi:{DOI}"
 
@@ -38,20 +44,24 @@ def write_catalogue(
     in_training: np.ndarray | None,
     folder: Path,
     parts: dict[str, Labelled],
+    mended: Recalibration | None = None,
 ) -> tuple[dict[str, dict], float]:
     """Write posterior.parquet of the galaxies in `rows` of the store, and the formats that are asked for beside it.
 
-    `hashes` uint64 (galaxy,) of the ids and `in_training` (galaxy,) are of these galaxies. Gives what is measured of
-    each of `parts` that has galaxies among them, and the seconds that sampling took.
+    `hashes` uint64 (galaxy,) of the ids and `in_training` (galaxy,) are of these galaxies. Samples are recalibrated by
+    what was `mended`, if anything. Gives what is measured of each of `parts` that has galaxies among them, and the
+    seconds that sampling took.
     """
     count, path = run.posterior.samples, folder / "posterior.parquet"
     about = facts(run) | provenance(run, folder)
+    if mended:
+        about["recalibration"] = {"level": LEVEL, "questions": plain(mended)}
     inside = {
         name: part.take(np.flatnonzero(np.isin(part.rows, rows))) for name, part in parts.items()
     }
     inside = {name: part for name, part in inside.items() if len(part.rows)}
     begun = time.perf_counter()
-    if likelihood_of(run).name == "binomial":
+    if likelihood_of(run).name == "binomial" and not mended:
         samples = sample_galaxies(backend, run, state, images, rows, hashes, count)
         seconds = time.perf_counter() - begun
         information = _write_yes_or_no(backend, run, store, rows, samples, in_training, path, about)
@@ -61,9 +71,12 @@ def write_catalogue(
         }
     else:
         blocks = sample(backend, run, state, images, rows, hashes, count)
+        if mended:
+            likelihood = likelihood_of(run)
+            blocks = (recalibrated(likelihood, block, mended) for block in blocks)
         keep = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in inside.values())])
         kept = trees.write_posteriors(
-            backend, blocks, run, store, rows, in_training, keep, path, about
+            backend, blocks, run, store, rows, in_training, keep, path, about, mended
         )
         seconds = time.perf_counter() - begun
         measured = {
@@ -109,7 +122,7 @@ def provenance(run: RunSpec, folder: Path) -> dict[str, Any]:
     if not weights.exists():
         weights = weights_file(run.weights)
     return {
-        "method": LAPLACE if run.posterior.method == "laplace" else METHOD,
+        "method": METHODS[run.posterior.method],
         "doi": DOI,
         "cite": CITE,
         "survey": run.dataset.name,

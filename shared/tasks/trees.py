@@ -9,8 +9,9 @@ import pandas as pd
 from shared.data.store import Store
 from shared.method.backend import Backend
 from shared.method.batches import Labelled
-from shared.method.likelihood import learned_questions
+from shared.method.likelihood import learned_questions, likelihood_of
 from shared.method.metrics import evaluate
+from shared.method.recalibration import Recalibration, conformal_intervals
 from shared.method.tree_metrics import evaluate_tree, pit_uniforms
 from shared.method.trees import Samples, one_question, together
 from shared.method.walks import walks_of
@@ -29,10 +30,12 @@ def write_posteriors(
     keep: np.ndarray,
     path: Path,
     about: dict,
+    mended: Recalibration | None,
 ) -> Samples:
     """Write the table of all `blocks` of samples at `path`; gives the samples of the galaxies in the rows `keep`.
 
-    `in_training` (galaxy,) is of the galaxies in `rows`, all those of the blocks; None where it is not known.
+    `in_training` (galaxy,) is of the galaxies in `rows`, all those of the blocks; None where it is not known. With what
+    was `mended`, which the samples have been already, the table has conformal intervals.
     """
     questions, leads = learned_questions(run)
     galaxies, kept = located(store.galaxies), []
@@ -46,6 +49,10 @@ def write_posteriors(
         chosen = np.isin(block.rows, keep)
         own = None if block.concentrations is None else block.concentrations[chosen]
         kept.append(Samples(block.rows[chosen], block.fractions[chosen], own))
+        held = None
+        if mended:
+            total = np.full((len(block.rows), len(questions)), run.posterior.expected_votes)
+            held = conformal_intervals(likelihood_of(run), block, mended, total)
         return tree_table(
             galaxies.iloc[block.rows],
             questions,
@@ -55,6 +62,7 @@ def write_posteriors(
             run.posterior.expected_votes,
             None if in_training is None else in_training[np.searchsorted(rows, block.rows)],
             None if walks is None else backend.walk_information(block.fractions, walks),
+            held,
         )
 
     write_blocks(path, map(table, blocks), about, longest_id(galaxies.iloc[rows]))
