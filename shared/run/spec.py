@@ -786,10 +786,7 @@ class RunSpec:
                 "network, model.encoder=... its encoder alone"
             )
         if task == "active" and self.training.schedule != "constant":
-            raise ValueError(
-                f"training.schedule is {self.training.schedule}; active trains on in every round, "
-                "so its rate must be constant"
-            )
+            self._check_rounds()
         if task == "active" and self.training.patience is not None:
             raise ValueError(
                 f"training.patience is {self.training.patience}; active trains for as many steps as its rounds have: "
@@ -828,6 +825,19 @@ class RunSpec:
             raise ValueError(
                 f"backend.workers is {workers}, but a batch of {galaxies} galaxies is cut into {shards} shards, which "
                 f"so many cannot share; {fix}, or backend.workers to what divides {shards}"
+            )
+
+    def _check_rounds(self) -> None:
+        schedule, steps = self.training.schedule, self.training.steps
+        if self.acquisition.start == "warm":
+            raise ValueError(
+                f"training.schedule is {schedule}; active trains on in every round, so its rate must be constant: "
+                "set it to that, or begin every round anew (acquisition.start=cold)"
+            )
+        if self.acquisition.first_steps != steps:
+            raise ValueError(
+                f"training.schedule is {schedule} over training.steps={steps}, but every round has "
+                f"acquisition.first_steps={self.acquisition.first_steps}; make them equal"
             )
 
     def _check_laplace(self) -> None:
