@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from fake import Fake, Stopped, galaxies, noise
 from fake import run_of as composed
+from scipy.stats import spearmanr
 
 from shared.method.active import initial, rounds
 from shared.method.chain import sealed
 from shared.method.metrics import evaluate, log_scores, truth_rmse
-from shared.method.pool import Galaxies, choose, planned_votes, risk
+from shared.method.pool import Galaxies, Samples, Truth, choose, planned_votes, risk
 from shared.method.sampling import embed_galaxies, sample_galaxies
 from shared.method.training import CHECKPOINT, fingerprint
 from shared.method.vote_plan import vote_plan
@@ -147,10 +148,10 @@ def test_what_a_round_says_of_the_test_galaxies(tmp_path):
     assert untimed([entry["test"]]) == untimed([evaluate(samples, TEST.yes, TEST.total)])
     assert len(losses) == 6
     assert entry["test"]["galaxies"] == 10
-    truth = np.linspace(0, 1, 10)
-    galaxies = cast(run)._replace(truth=truth)
+    truth = np.linspace(0, 1, 52)
+    galaxies = cast(run)._replace(truth=Truth(truth))
     (entry,) = rounds(Fake(), run, IMAGES, galaxies, tmp_path / "truth", catalogue)
-    assert entry["test"]["truth_rmse"] == truth_rmse(samples, truth)
+    assert entry["test"]["truth_rmse"] == truth_rmse(samples, truth[TEST.rows])
     (entry,) = played(tmp_path / "nobody", "acquisition.rounds=0", test=NOBODY)
     assert entry["test"] is None
 
@@ -165,7 +166,7 @@ def test_those_of_the_largest_scores_are_chosen(name):
     places = sorted(range(30), key=lambda place: -scores[place])[:5]
     assert chosen.galaxies.rows.tolist() == places
     np.testing.assert_array_equal(chosen.choice.scores, scores[places])
-    np.testing.assert_array_equal(chosen.samples, samples[places])
+    np.testing.assert_array_equal(chosen.samples.rho, samples[places])
     assert chosen.votes.tolist() == [7] * 5
     assert chosen.choice.probabilities.tolist() == [1] * 5
 
@@ -321,6 +322,34 @@ def test_what_a_round_says_of_the_pool_by_the_network_that_chose(tmp_path):
     assert second["learned"] == fingerprint(KNOWN.take(np.sort(everyone)))
 
 
+def test_what_a_round_says_of_the_galaxies_that_it_asked_about(tmp_path):
+    words = ("acquisition.rounds=1", "acquisition.expected_votes=9")
+    run, truth = run_of(*WORDS, *words), Truth(np.linspace(0, 1, 52), np.arange(52) % 2 == 0)
+    galaxies = cast(run)._replace(truth=truth)
+    first, last = rounds(Fake(), run, IMAGES, galaxies, tmp_path / "a", catalogue)
+    rows, told = first["rows"], first["composition"]
+    assert told["galaxies"] == 5
+    assert told["fractions"]["of"] == "truth"
+    assert told["fractions"]["mean"] == pytest.approx(truth.fractions[rows].mean())
+    assert told["artifacts"] == sum(row % 2 == 0 for row in rows)
+    assert 0 <= told["near_duplicates"] <= 5
+    chosen = chosen_of(run, KNOWN, 0)
+    scores = reference.mutual_information(sampled(run, KNOWN), 9)
+    losses = log_scores(sampled(run, KNOWN), KNOWN.yes, KNOWN.total)
+    ranked = spearmanr(scores, losses).statistic
+    assert chosen.foretold == {"over": "pool", "galaxies": 30, "spearman": pytest.approx(ranked)}
+    assert (told["foretold"]["over"], told["foretold"]["galaxies"]) == ("pool", 22)
+    assert last["composition"]["foretold"] is None  # nobody knows the votes
+    galaxies = cast(run)
+    first, last = rounds(Fake(), run, IMAGES, galaxies, tmp_path / "b", catalogue)
+    assert first["composition"]["fractions"]["of"] == "votes"
+    assert first["composition"]["artifacts"] is last["composition"]["fractions"] is None
+    drawn = played(tmp_path / "random", *words, "acquisition.name=random")
+    assert drawn[0]["composition"]["foretold"] is None  # by no score
+    far = played(tmp_path / "far", *words, "acquisition.name=k_centre")
+    assert far[0]["composition"]["foretold"]["over"] == "asked"
+
+
 @pytest.mark.parametrize("way", ["random", "power", "gibbs", "mixture"])
 def test_lure_tells_the_risk_of_the_pool_where_the_plain_mean_does_not(way):
     words = (f"acquisition={way}", "acquisition.per_round=6", "acquisition.expected_votes=9")
@@ -344,7 +373,7 @@ def test_lure_tells_the_risk_of_the_pool_where_the_plain_mean_does_not(way):
 
 def test_no_risk_is_told_where_draws_cannot_speak_for_all():
     run = run_of(*WORDS, "acquisition=power")
-    samples, chances = sampled(run, KNOWN.take(np.arange(3))), np.full(3, 0.1)
+    samples, chances = Samples(sampled(run, KNOWN.take(np.arange(3))), None), np.full(3, 0.1)
     some = KNOWN.take(np.arange(3))
     told = risk(run.acquisition, some, samples, chances, 10, None)
     assert told["lure_refused"] is None
@@ -352,7 +381,7 @@ def test_no_risk_is_told_where_draws_cannot_speak_for_all():
     partly = risk(run.acquisition, heard, samples, chances, 10, None)
     assert partly["lure"] is None
     assert partly["lure_refused"] == "1 of the 3 galaxies drawn were not answered"
-    losses = log_scores(samples, some.yes, some.total)
+    losses = log_scores(samples.rho, some.yes, some.total)
     assert partly["plain"] == pytest.approx((losses[0] + losses[2]) / 2)
     nobody = risk(run.acquisition, some._replace(total=some.total * 0), samples, chances, 10, None)
     assert nobody["plain"] is nobody["lure"] is None
@@ -372,7 +401,7 @@ def test_votes_are_planned_for_the_last_round_only(tmp_path):
     assert set(entries[3]["votes"]) <= {0, 2, 5}
     run = run_of(*WORDS, *words)
     chosen = chosen_of(run, KNOWN, 0)
-    told = [reference.mutual_information(chosen.samples, votes) for votes in (2, 5)]
+    told = [reference.mutual_information(chosen.samples.rho, votes) for votes in (2, 5)]
     plan = vote_plan(np.stack(told, 1), (2, 5), 10)
     assert planned_votes(Fake(), run.acquisition, chosen).tolist() == plan.tolist()
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from fake import Fake, Stopped, galaxies, noise
 from fake import run_of as composed
-from scipy.stats import hypergeom
+from scipy.stats import hypergeom, spearmanr
 
 import trizoo
 from shared.data.split import split
@@ -242,6 +242,13 @@ def test_what_answers_say_of_the_network_that_asked(tmp_path, survey):
     assert first["pool"]["lure"] == pytest.approx(lure_of(losses, *weights), rel=1e-9)
     assert first["unanswered"] == []
     assert first["digest"] != waiting["digest"]
+    assert waiting["composition"]["foretold"] is waiting["composition"]["fractions"] is None
+    told = first["composition"]
+    ranked = spearmanr(first["scores"], losses).statistic
+    assert told["foretold"] == {"over": "asked", "galaxies": 4, "spearman": pytest.approx(ranked)}
+    assert told["fractions"]["mean"] == pytest.approx(
+        np.mean((1 + np.arange(4)) / (4 + np.arange(4)))
+    )
 
 
 def lure_of(losses, left, probabilities):
@@ -353,17 +360,20 @@ def test_the_catalogue_reveals_what_it_is_told_to_and_test_galaxies_everything(t
     assert (split(store.galaxies["id"].iloc[rows], run.split) == "train").all()
 
 
-def test_the_truth_is_that_of_the_test_galaxies(tmp_path):
+def test_the_truth_is_that_of_all_galaxies(tmp_path):
     store, run = made(60, True, tmp_path), run_of(*WORDS, "oracle=catalogue", "positive=[artifact]")
     galaxies, _ = partition(run, store, tmp_path)
-    assert galaxies.truth is None
+    assert galaxies.truth == (None, None)
     store.galaxies[f"true_{QUESTION}_artifact"] = np.linspace(0, 0.5, GALAXIES)
     galaxies, _ = partition(run, store, tmp_path)
-    np.testing.assert_array_equal(galaxies.truth, galaxies.test.rows * 0.5 / (GALAXIES - 1))
+    np.testing.assert_array_equal(galaxies.truth.fractions, np.linspace(0, 0.5, GALAXIES))
+    store.galaxies["artifact"] = np.arange(GALAXIES) < 3
+    galaxies, _ = partition(run, store, tmp_path)
+    assert galaxies.truth.artifacts.sum() == 3
     two = run_of(*WORDS, "oracle=catalogue", "positive=[artifact,smooth]")
     store.galaxies[f"true_{QUESTION}_smooth"] = 0.25
     both, _ = partition(two, store, tmp_path)
-    np.testing.assert_allclose(both.truth, galaxies.truth + 0.25)
+    np.testing.assert_allclose(both.truth.fractions, galaxies.truth.fractions + 0.25)
 
 
 def test_targets_are_galaxies_of_the_dataset(tmp_path, survey):

@@ -275,12 +275,12 @@ def test_few_galaxies_and_none(name):
     changes = {"guard": 0.3, "states": 4}
     choice = chosen(name, pool_of(4), 9, backend=Fake(), **changes)
     assert sorted(choice.places) == [0, 1, 2, 3]
-    assert [array.dtype for array in choice] == [np.int64, np.float64, np.float64]
+    assert [array.dtype for array in choice[:3]] == [np.int64, np.float64, np.float64]
     nobody = chosen(
         name, Pool(*(array if array is None else array[:0] for array in pool_of(4))), 9, **changes
     )
-    assert [array.shape for array in nobody] == [(0,)] * 3
-    assert [array.shape for array in chosen(name, pool_of(4), 0, **changes)] == [(0,)] * 3
+    assert [array.shape for array in nobody[:3]] == [(0,)] * 3
+    assert [array.shape for array in chosen(name, pool_of(4), 0, **changes)[:3]] == [(0,)] * 3
 
 
 @pytest.mark.parametrize("name", ["random", "power", "gibbs", "mixture"])
@@ -292,7 +292,7 @@ def test_rounds_and_seeds_draw_anew(name):
     }
     assert len(ways) == 3
     one, other = (chosen(name, pool, 5, 1, 1, **changes) for _ in range(2))
-    assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(one[:3], other[:3], strict=True))
 
 
 def far_out(units, share):

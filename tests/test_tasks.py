@@ -560,6 +560,7 @@ def test_the_rounds_of_active_learning(place):
             "seconds",
             "test",
             "pool",
+            "composition",
             "digest",
         }
         assert entry["chances"] == [1] * 6

@@ -10,11 +10,20 @@ import numpy as np
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled, batch_size
 from shared.method.chain import network_digest, sealed, verified
+from shared.method.composition import near_duplicates
 from shared.method.laplace_sampling import last_layers, with_laplace
 from shared.method.likelihood import likelihood_of
 from shared.method.metrics import evaluate, truth_rmse
-from shared.method.pool import Galaxies, choose, planned_votes, risk, shuffled, with_answers
-from shared.method.sampling import sample_galaxies
+from shared.method.pool import (
+    Galaxies,
+    asked_composition,
+    choose,
+    planned_votes,
+    risk,
+    shuffled,
+    with_answers,
+)
+from shared.method.sampling import embed_galaxies, sample_galaxies
 from shared.method.start import start_of
 from shared.method.training import CHECKPOINT, calls, fingerprint, made_of, resume_or_start
 from shared.method.trees import mean_nll, one_question, sample, together
@@ -71,7 +80,7 @@ def rounds(
         answered = None if number == spec.rounds else answers(number + 1, pool, entry["rows"])
         if answered is not None and entry["unanswered"] is None:
             sampler = _sampler(backend, run, state, images, labelled)
-            entry = with_answers(sampler, run, state, images, entry, pool, answered)
+            entry = with_answers(sampler, run, state, images, entry, pool, answered, galaxies.truth)
             done = _kept(path, start, done[:number], entry, facts, identity)
         yield done[number]
         if answered is None:
@@ -99,6 +108,8 @@ def _round(
     now = galaxies._replace(labelled=labelled, pool=wanted)
     chosen = choose(backend, run, state, images, now, number)
     asked, choice = chosen.galaxies, chosen.choice
+    both = np.concatenate([asked.rows, labelled.rows])
+    units = np.split(embed_galaxies(backend, run, state, images, both), [len(asked.rows)])
     votes = planned_votes(backend, spec, chosen) if last else chosen.votes
     return state, {
         "number": number,
@@ -113,6 +124,15 @@ def _round(
         "test": test,
         "pool": risk(
             spec, asked, chosen.samples, choice.probabilities, chosen.scored, chosen.all_galaxies
+        ),
+        "composition": asked_composition(
+            spec,
+            galaxies.truth,
+            asked,
+            chosen.samples,
+            choice.scores,
+            near_duplicates(*units),
+            chosen.foretold,
         ),
     }
 
@@ -142,7 +162,7 @@ def _sampler(backend, run, state, images, labelled) -> Backend:
 
 
 def _tested(backend, run, state, images, galaxies) -> dict | None:
-    test, truth = galaxies.test, galaxies.truth
+    test, truth = galaxies.test, galaxies.truth.fractions
     if not len(test.rows):
         return None
     of_test = (backend, run, state, images, test.rows, test.hashes, run.posterior.samples)
@@ -154,7 +174,11 @@ def _tested(backend, run, state, images, galaxies) -> dict | None:
         samples, own = one_question(run, found)
         measured = evaluate(samples, test.yes, test.total, concentrations=own)
         measured["tree_nll"] = mean_nll(run, test, found)
-    return measured if truth is None else measured | {"truth_rmse": truth_rmse(samples, truth)}
+    return (
+        measured
+        if truth is None
+        else measured | {"truth_rmse": truth_rmse(samples, truth[test.rows])}
+    )
 
 
 def _kept(path, checkpoint, before: list[dict], entry: dict, facts: dict, identity: dict) -> list:

@@ -1,13 +1,25 @@
 """The pool of unlabelled galaxies: what is known of it, the choice from it, and the estimate of its risk."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from shared.method.acquisition import Choice, Context, Draws, Pool, needs, reweightable, select
+from shared.method.acquisition import (
+    Choice,
+    Context,
+    Draws,
+    Pool,
+    acquisition,
+    needs,
+    reweightable,
+    select,
+)
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
+from shared.method.composition import composition, foretelling
 from shared.method.likelihood import (
+    concentrations,
     fractions,
     learned_questions,
     likelihood_of,
@@ -15,7 +27,8 @@ from shared.method.likelihood import (
 )
 from shared.method.lure import lure
 from shared.method.metrics import log_scores, mean
-from shared.method.sampling import embed_galaxies, sample_galaxies, sample_logits
+from shared.method.sampling import embed_galaxies, sample_logits
+from shared.method.trees import LEAST
 from shared.method.vote_plan import vote_plan
 from shared.method.walks import walks_of
 from shared.run import keys
@@ -23,6 +36,13 @@ from shared.run.progress import say
 from shared.run.spec import AcquisitionSpec, RunSpec
 
 UNKNOWN = "their votes are not known yet"
+
+
+class Truth(NamedTuple):
+    """What is known of a store's galaxies beside their votes, as of synthetic ones."""
+
+    fractions: np.ndarray | None = None  # float64 (row,), true rho
+    artifacts: np.ndarray | None = None  # bool (row,), whether it is a star, a trail or the like
 
 
 class Galaxies(NamedTuple):
@@ -33,12 +53,27 @@ class Galaxies(NamedTuple):
     test: Labelled  # held out
     unknown: Labelled  # the last round chooses from these; from the pool, if there are none
     targets: Labelled | None = None  # epig: whose votes to predict; None: the pool's
-    truth: np.ndarray | None = None  # float64 (galaxy,), true rho of the test galaxies
+    truth: Truth = Truth()
 
     @property
     def parts(self) -> tuple[Labelled, ...]:
         """All whose votes, or whose presence, decide a run."""
         return (*self[:4], *(() if self.targets is None else (self.targets,)))
+
+
+class Samples(NamedTuple):
+    """Samples of the posterior of the run's question."""
+
+    rho: np.ndarray  # float (galaxy, sample)
+    concentrations: np.ndarray | None  # float (galaxy, sample) about rho; None: votes are binomial
+
+    def take(self, chosen: np.ndarray) -> "Samples":
+        """Those of the places `chosen`."""
+        return Samples(*(None if array is None else array[chosen] for array in self))
+
+    def losses(self, galaxies: Labelled) -> np.ndarray:
+        """The log score (galaxy,) of the votes of `galaxies`, in nats."""
+        return log_scores(self.rho, galaxies.yes, galaxies.total, self.concentrations)
 
 
 class Chosen(NamedTuple):
@@ -47,9 +82,10 @@ class Chosen(NamedTuple):
     galaxies: Labelled
     votes: np.ndarray  # int64 (galaxy,) expected
     choice: Choice
-    samples: np.ndarray  # (galaxy, sample) of rho
+    samples: Samples
     scored: int  # galaxies that they were chosen from
     all_galaxies: float | None  # mean log score of all of those, where all their votes are known
+    foretold: dict | None  # how their scores went with their losses, likewise
 
 
 def choose(
@@ -67,17 +103,21 @@ def choose(
     spec, pool = run.acquisition, galaxies.pool
     if spec.shards:
         pool = pool.take(shuffled(run, "shards", pool, number)[: spec.shards * spec.shard_size])
-    seen, all_galaxies = _seen(backend, run, state, images, galaxies.labelled, pool), None
-    sampled = needs(spec).samples
-    if sampled and len(pool.rows) and pool.total.all():
-        all_galaxies = mean(log_scores(seen.samples, pool.yes, pool.total))
+    seen, all_galaxies, foretold = _seen(backend, run, state, images, galaxies, pool), None, None
     context = _context(backend, run, state, images, galaxies, number)
     choice = select(backend, spec, Draws(run.seed, number), seen, context, spec.per_round)
     asked = pool.take(choice.places)
-    samples = seen.samples[choice.places]
-    if not sampled:
+    if needs(spec).samples:
+        samples = Samples(seen.samples, seen.concentrations)
+        if len(pool.rows) and pool.total.all():
+            losses = samples.losses(pool)
+            all_galaxies = mean(losses)
+            foretold = foretelling("pool", choice.of_pool, losses)
+        samples = samples.take(choice.places)
+    else:
         samples = _sampled(backend, run, state, images, asked)
-    return Chosen(asked, seen.votes[choice.places], choice, samples, len(pool.rows), all_galaxies)
+    votes = seen.votes[choice.places]
+    return Chosen(asked, votes, choice, samples, len(pool.rows), all_galaxies, foretold)
 
 
 def expected_votes(spec: AcquisitionSpec, galaxies: Labelled, labelled: Labelled) -> np.ndarray:
@@ -101,7 +141,7 @@ def expected_votes(spec: AcquisitionSpec, galaxies: Labelled, labelled: Labelled
 def risk(
     spec: AcquisitionSpec,
     asked: Labelled,
-    samples: np.ndarray,
+    samples: Samples,
     probabilities: np.ndarray,
     scored: int,
     all_galaxies: float | None,
@@ -112,7 +152,7 @@ def risk(
     why it cannot; "all" is `all_galaxies`, the truth that both estimate, where it is known.
     """
     answered = asked.total > 0
-    losses, estimate = log_scores(samples, asked.yes, asked.total), None
+    losses, estimate = samples.losses(asked), None
     refused = _refusal(spec, answered)
     if refused is None:
         try:
@@ -126,6 +166,23 @@ def risk(
         "lure_refused": refused,
         "all": all_galaxies,
     }
+
+
+def asked_composition(
+    spec: AcquisitionSpec,
+    truth: Truth,
+    asked: Labelled,
+    samples: Samples,
+    scores: np.ndarray,
+    duplicates: int,
+    foretold: dict | None,
+) -> dict:
+    """The `composition` of those `asked` about; unless it was `foretold` over the pool, by their own `scores`."""
+    known = asked.total > 0
+    if foretold is None and known.any() and any(acquisition(spec.name).NEEDS):
+        foretold = foretelling("asked", scores[known], samples.losses(asked)[known])
+    own, artifacts = (None if array is None else array[asked.rows] for array in truth)
+    return composition(own, (asked.yes, asked.total), artifacts, duplicates, foretold)
 
 
 def _refusal(spec: AcquisitionSpec, answered: np.ndarray) -> str | None:
@@ -142,17 +199,17 @@ def _refusal(spec: AcquisitionSpec, answered: np.ndarray) -> str | None:
     return None
 
 
-def _seen(backend, run, state, images, labelled, pool) -> Pool:
+def _seen(backend, run, state, images, galaxies, pool) -> Pool:
     needed, features, told = needs(run.acquisition), None, None
-    samples = np.zeros((len(pool.rows), 1))
+    samples = Samples(np.zeros((len(pool.rows), 1)), None)
     if needed.walks:
         samples, told = _walked(backend, run, state, images, pool)
     elif needed.samples:
         samples = _sampled(backend, run, state, images, pool)
     if needed.features:
         features = embed_galaxies(backend, run, state, images, pool.rows)
-    votes = expected_votes(run.acquisition, pool, labelled)
-    return Pool(samples, votes, pool.hashes, features, told)
+    votes = expected_votes(run.acquisition, pool, galaxies.labelled)
+    return Pool(samples.rho, votes, pool.hashes, features, told, samples.concentrations)
 
 
 def _context(backend, run, state, images, galaxies, number: int) -> Context:
@@ -162,27 +219,43 @@ def _context(backend, run, state, images, galaxies, number: int) -> Context:
         features = embed_galaxies(backend, run, state, images, labelled.rows)
     if needs(spec).targets and targets is not None:
         targets = targets.take(shuffled(run, "targets", targets, number)[: spec.targets])
-        samples = _sampled(backend, run, state, images, targets)
+        samples = _sampled(backend, run, state, images, targets).rho
         votes = expected_votes(spec, targets, labelled)
     return Context(features, samples, votes)
 
 
-def _sampled(backend, run, state, images, galaxies) -> np.ndarray:
-    spec, hashes = run.acquisition, galaxies.hashes
-    if needs(spec).joint:
+def _sampled(backend, run, state, images, galaxies) -> Samples:
+    hashes = galaxies.hashes
+    if needs(run.acquisition).joint:
         hashes = np.zeros_like(hashes)  # the same masks for all: a sample is one network
-    return sample_galaxies(backend, run, state, images, galaxies.rows, hashes, spec.samples)
+    return _collected(backend, run, state, images, galaxies._replace(hashes=hashes), None)
 
 
-def _walked(backend, run, state, images, galaxies) -> tuple[np.ndarray, np.ndarray]:
-    """rho (galaxy, sample), and what a volunteer's walk through all questions would tell (galaxy,), in nats."""
+def _walked(backend, run, state, images, galaxies) -> tuple[Samples, np.ndarray]:
+    """Samples, and what a volunteer's walk through all questions would tell (galaxy,), in nats."""
     likelihood, walks = likelihood_of(run), walks_of(*learned_questions(run))
-    count, rows = run.acquisition.samples, galaxies.rows
-    samples, told = np.zeros((len(rows), count), np.float32), np.zeros(len(rows))
-    for block, logits in sample_logits(backend, run, state, images, rows, galaxies.hashes, count):
-        samples[block] = positive_fraction(run, logits)
+    told = np.zeros(len(galaxies.rows))
+
+    def walk(block: slice, logits: np.ndarray) -> None:
         told[block] = backend.walk_information(fractions(likelihood, logits), walks)
-    return samples, told
+
+    return _collected(backend, run, state, images, galaxies, walk), told
+
+
+def _collected(backend, run, state, images, galaxies, also: Callable | None) -> Samples:
+    """Samples of `galaxies`, block by block; `also` is called with each block and its logits."""
+    likelihood, rows, count = likelihood_of(run), galaxies.rows, run.acquisition.samples
+    names, rho = [question for question, _ in run.asked], [np.zeros((0, count), np.float32)]
+    own = list(rho)
+    for block, logits in sample_logits(backend, run, state, images, rows, galaxies.hashes, count):
+        rho.append(positive_fraction(run, logits))
+        if (found := concentrations(likelihood, logits)) is not None:
+            found = np.maximum(found[..., names.index(run.question)], LEAST)
+            own.append(found.astype(logits.dtype))
+        if also is not None:
+            also(block, logits)
+    binomial = concentrations(likelihood, np.zeros(run.model.answers)) is None
+    return Samples(np.concatenate(rho), None if binomial else np.concatenate(own))
 
 
 def planned_votes(backend: Backend, spec: AcquisitionSpec, chosen: Chosen) -> np.ndarray:
@@ -190,7 +263,8 @@ def planned_votes(backend: Backend, spec: AcquisitionSpec, chosen: Chosen) -> np
     if spec.vote_budget is None:
         return chosen.votes
     information = [
-        backend.acquire("mutual_information", chosen.samples, votes) for votes in spec.vote_choices
+        backend.acquire("mutual_information", chosen.samples.rho, votes)
+        for votes in spec.vote_choices
     ]
     return vote_plan(np.stack(information, -1), spec.vote_choices, spec.vote_budget)
 
@@ -203,6 +277,7 @@ def with_answers(
     entry: dict,
     pool: Labelled,
     answered: Labelled,
+    truth: Truth,
 ) -> dict:
     """The round `entry` once galaxies of the `pool` have been `answered`; `state` is the network that chose them."""
     rows = np.array(entry["rows"], np.int64)
@@ -215,7 +290,20 @@ def with_answers(
     asked, probabilities = Labelled(*asked[:2], *counts), np.array(entry["chances"])
     samples, scored = _sampled(backend, run, state, images, asked), entry["pool"]["galaxies"]
     found = risk(run.acquisition, asked, samples, probabilities, scored, entry["pool"]["all"])
-    return {**entry, "unanswered": rows[~there].tolist(), "pool": found}
+    return {
+        **entry,
+        "unanswered": rows[~there].tolist(),
+        "pool": found,
+        "composition": asked_composition(
+            run.acquisition,
+            truth,
+            asked,
+            samples,
+            np.array(entry["scores"]),
+            entry["composition"]["near_duplicates"],
+            entry["composition"]["foretold"],
+        ),
+    }
 
 
 def _places(rows: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -88,7 +88,7 @@ def embed_galaxies(
 
 def finite(values: np.ndarray, what: str) -> np.ndarray:
     """`values` (galaxy, ...) of a network; ValueError if they are not numbers, as a network gives that diverged."""
-    if bad := int((~np.isfinite(values).reshape(len(values), -1).all(1)).sum()):
+    if bad := int((~np.isfinite(values).all(tuple(range(1, values.ndim)))).sum()):
         raise ValueError(
             f"the network gives no finite {what} for {bad} of {len(values)} galaxies: its training diverged; "
             "train anew with a lower training.learning_rate"

@@ -14,7 +14,7 @@ from shared.method.active import Answers, initial, rounds
 from shared.method.batches import Labelled
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
-from shared.method.pool import Galaxies
+from shared.method.pool import Galaxies, Truth
 from shared.method.start import origin, start_of
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
@@ -23,6 +23,9 @@ from shared.run.spreadsheet import from_cell, write_csv
 from shared.tasks.galaxies import cutouts, labelled_parts, parts_with_votes
 from shared.tasks.results import summarise, where
 
+ARTIFACT = (
+    "artifact"  # column of a synthetic store: whether a star, a trail or the like is what is seen
+)
 TEST_GALAXIES = 2500  # at most so many are sampled after each round of active learning, as by W+20
 
 
@@ -57,14 +60,29 @@ def active(run: RunSpec, folder: Path) -> dict:
         "rounds": [round_record(store, entry) for entry in done],
         "peak_memory_bytes": backend.peak_memory(),
         "summary": f"{last['labelled']} galaxies labelled; {summarise(last['test'])}; "
-        f"ask next: {folder / 'ask_next.csv'}",
+        f"{summarise_asked(done)}ask next: {folder / 'ask_next.csv'}",
     }
     return {"where": where(backend), "results": results}
 
 
+def summarise_asked(rounds: list[dict]) -> str:
+    """What all `rounds` asked about: the artifacts' share, and how well scores foretold losses, where it is known."""
+    found, told = [entry["composition"] for entry in rounds], ""
+    if asked := sum(one["galaxies"] for one in found if one["artifacts"] is not None):
+        share = sum(one["artifacts"] or 0 for one in found) / asked
+        told += f"{share:.0%} of the {asked} asked about are artifacts; "
+    ranked = [one["foretold"]["spearman"] for one in found if one["foretold"] is not None]
+    if ranked := [value for value in ranked if value is not None]:
+        told += f"rank correlation of score and loss {np.mean(ranked):.2f}; "
+    return told
+
+
 def round_record(store: Store, entry: dict) -> dict:
     """A round as a record keeps it: galaxies by their ids, "acquired" and "unanswered" (null: no votes yet)."""
-    names = ("labelled", "scores", "chances", "votes", "loss", "seconds", "test", "pool", "digest")
+    names = (
+        *("labelled", "scores", "chances", "votes", "loss", "seconds", "test", "pool"),
+        *("composition", "digest"),
+    )
     ids, unanswered = store.galaxies["id"], entry["unanswered"]
     return {name: entry[name] for name in names} | {
         "acquired": ids.iloc[entry["rows"]].tolist(),
@@ -117,7 +135,7 @@ def with_and_without_votes(run: RunSpec, store: Store) -> Galaxies:
     unlabelled = np.setdiff1d(
         np.flatnonzero(split(store.split_ids, run.split) != "test"), with_votes
     )
-    test, truth = parts["test"], true_chances(store, run)
+    test = parts["test"]
     order = np.argsort(galaxy_hash(ids.iloc[test.rows], "few of test"))
     test = test.take(np.sort(order[:TEST_GALAXIES]))
     targets = None
@@ -128,8 +146,15 @@ def with_and_without_votes(run: RunSpec, store: Store) -> Galaxies:
         rows = named_rows(Path(run.acquisition.target), ids)
         targets = all_galaxies._replace(yes=yes, total=total).take(rows)
         targets = revealed(targets, run.oracle.votes, run.seed)
-    truth = None if truth is None else truth[test.rows]
-    return Galaxies(parts["train"], empty, test, all_galaxies.take(unlabelled), targets, truth)
+    unknown = all_galaxies.take(unlabelled)
+    return Galaxies(parts["train"], empty, test, unknown, targets, truth_of(store, run))
+
+
+def truth_of(store: Store, run: RunSpec) -> Truth:
+    """What is known of synthetic galaxies, all of the store; of any others nothing."""
+    known = ARTIFACT in store.galaxies
+    artifacts = store.galaxies[ARTIFACT].to_numpy(bool) if known else None
+    return Truth(true_chances(store, run), artifacts)
 
 
 def named_rows(path: Path, ids: pd.Series) -> np.ndarray:

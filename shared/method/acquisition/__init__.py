@@ -36,6 +36,9 @@ class Pool(NamedTuple):
     hashes: np.ndarray  # uint64 (galaxy,) of their ids
     features: np.ndarray | None  # float (galaxy, unit)
     walk_information: np.ndarray | None = None  # float64 (galaxy,), in nats
+    concentrations: np.ndarray | None = (
+        None  # float (galaxy, sample) about rho; None: votes are binomial
+    )
 
 
 class Context(NamedTuple):
@@ -52,6 +55,9 @@ class Choice(NamedTuple):
     places: np.ndarray  # int64 (galaxy,) in the pool
     scores: np.ndarray  # float64 (galaxy,)
     probabilities: np.ndarray  # float64 (galaxy,) of being drawn, at its turn, from those left
+    of_pool: np.ndarray | None = (
+        None  # float64 (galaxy,), the first scores of all; None: it is by none
+    )
 
 
 class Draws(NamedTuple):

@@ -32,4 +32,4 @@ def choose(backend, spec, draws, pool, context, count):
         places[turn], left[place] = place, False
         greedy = (1 - spec.share) * (place == best[top])
         probabilities[turn] = spec.share / (len(scores) - turn) + greedy
-    return Choice(places, scores[places], probabilities)
+    return Choice(places, scores[places], probabilities, scores)

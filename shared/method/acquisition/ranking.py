@@ -30,7 +30,7 @@ def best_first(scores: np.ndarray, pool: Pool, guard: float) -> np.ndarray:
 def largest(scores: np.ndarray, pool: Pool, guard: float, count: int) -> Choice:
     """The `count` galaxies of the largest `scores` (galaxy,)."""
     places = best_first(scores, pool, guard)[:count]
-    return Choice(places, scores[places], np.ones(count))
+    return Choice(places, scores[places], np.ones(count), scores)
 
 
 class Greedy:
@@ -39,10 +39,11 @@ class Greedy:
     def __init__(self, pool: Pool, guard: float):
         self.hashes, self.outliers = pool.hashes, outliers(pool, guard)
         self.left = np.ones(len(pool.hashes), bool)
-        self.places, self.scores = [], []
+        self.places, self.scores, self.first = [], [], None
 
     def take(self, scores: np.ndarray) -> int:
         """The place of the largest of `scores` (galaxy,) that is left, an outlier only if nothing else is."""
+        self.first = scores if self.first is None else self.first
         free = self.left & ~self.outliers
         places = np.flatnonzero(free if free.any() else self.left)
         places = places[scores[places] == scores[places].max()]
@@ -55,7 +56,7 @@ class Greedy:
     def choice(self) -> Choice:
         """All that were taken."""
         scores = np.array(self.scores, np.float64)
-        return Choice(np.array(self.places), scores, np.ones(len(scores)))
+        return Choice(np.array(self.places), scores, np.ones(len(scores)), self.first)
 
 
 def draw(
@@ -77,4 +78,4 @@ def draw(
         left = np.logaddexp.accumulate(some[::-1])[::-1]  # ln of the sum from each turn on
         probabilities.append(np.exp(some - left))
     places = order[:count]
-    return Choice(places, scores[places], np.concatenate(probabilities)[:count])
+    return Choice(places, scores[places], np.concatenate(probabilities)[:count], scores)
