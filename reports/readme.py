@@ -598,6 +598,102 @@ def stores_record() -> dict:
     return json.loads((RECORDS / "stores.json").read_text())
 
 
+POPULATIONS = {"plain": "`null`", "decals": "`decals`", "stripe82": "`stripe82`"}
+SURVEYED = {"decals": "GZ DECaLS", "stripe82": "GZ2, Stripe 82"}
+
+
+def populations() -> list[list[str]]:
+    """The votes on smooth-or-featured of each population of synthetic galaxies, beside those of its survey."""
+    found = population_record()
+    places = ("0.05", "0.25", "0.5", "0.75", "0.95")
+    head = [
+        "galaxies",
+        "votes",
+        "artifacts",
+        "answer",
+        "mean",
+        "std",
+        *(f"{100 * float(place):.0f} %" for place in places),
+    ]
+    rows = [["`dataset.population`", *head]]
+    for name, title in POPULATIONS.items():
+        for own, kind in ((title, "synthetic"), (SURVEYED.get(name), "surveys")):
+            one = found[kind].get(name)
+            for answer, short in (
+                ("smooth", "smooth"),
+                ("featured-or-disk", "featured"),
+                ("artifact", "artifact"),
+            ):
+                if one is None:
+                    continue
+                about = ["", "", "", ""]
+                if answer == "smooth":
+                    number, votes = one["galaxies"]["with enough votes"], one["votes"]
+                    spread = f"{votes['mean']:.1f} ± {votes['std']:.1f}"
+                    about = [own, f"{number:,}", spread, f"{100 * one['artifacts']:.1f} %"]
+                shares = one[answer]
+                numbers = (
+                    shares["mean"],
+                    shares["std"],
+                    *(shares["quantiles"][place] for place in places),
+                )
+                rows.append([*about, short, *(f"{number:.2f}" for number in numbers)])
+    return rows
+
+
+def population_baselines() -> list[list[str]]:
+    """What NLL is reached on each population without looking at images, and by whoever knows what they tell."""
+    found = population_record()
+    rows = [["`dataset.population`", "question", "galaxies", "uniform", "constant", "oracle"]]
+    for name, title in POPULATIONS.items():
+        for question, asked in (("smooth-or-featured", "smooth"), ("bar", "bar, 10 votes or more")):
+            one = found["baselines"][name][question]
+            numbers = (f"{one[key]:.2f}" for key in ("uniform", "constant", "oracle"))
+            rows.append([title, asked, f"{one['galaxies']:,}", *numbers])
+    return rows
+
+
+def population_match() -> str:
+    """How near the fractions are to the surveys', in a sentence."""
+    found = population_record()["rms_of_quantiles"]
+    return (
+        "Over all three answers and all quantiles from 2 to 98 % they differ from the survey's by "
+        f"{found['decals']:.3f} (GZ DECaLS) and {found['stripe82']:.3f} (Stripe 82), root mean square."
+    )
+
+
+def population_scatter() -> str:
+    """Where the concentration of crowds comes from, in a few sentences."""
+    found = population_record()["scatter"]
+    w20, twins = found["w20"], found["twins"]
+    return (
+        "Two crowds who were shown the same image differ as independent volunteers do: of the "
+        f"{twins['pairs']} galaxies that GZ DECaLS showed twice, two volunteers' answers have a correlation of "
+        f"{twins['correlation']:.3f} ± {twins['standard_error']:.3f} beyond the galaxy's own fraction. What scatters "
+        "is what a network cannot tell from the image. W+20's own posterior expects a mean square error of the vote "
+        f"fraction of {w20['predicted']:.4f}, and has {w20['mean_square_error']:.4f}. If the variance of its samples "
+        f"is right and the rest scatter, two volunteers' answers have the correlation {w20['least']:.3f}; if all is "
+        f"scatter, {w20['most']:.3f}. Of a Dirichlet it is 1 / (1 + concentration): the concentration is "
+        f"{1 / w20['least'] - 1:.0f} to {1 / w20['most'] - 1:.0f}."
+    )
+
+
+def population_others() -> str:
+    """What is not matched, in a sentence."""
+    found = population_record()["others"]
+    names = {"bar": "bars", "disk-edge-on": "edge-on discs", "has-spiral-arms": "spiral arms"}
+    words = [
+        f"{name} {found[key]['synthetic']:.2f} (survey {found[key]['survey']:.2f})"
+        for key, name in names.items()
+    ]
+    return f"On Stripe 82's other questions mean fractions of 10 votes or more are: {', '.join(words)}."
+
+
+def population_record() -> dict:
+    """The record of `python -m benchmarks.population`."""
+    return json.loads((RECORDS / "population.json").read_text())
+
+
 def formats() -> list[list[str]]:
     """What the formats of a posterior table cost, of as many galaxies as the record of benchmarks.files has."""
     found = json.loads((RECORDS / "files.json").read_text())
@@ -774,6 +870,8 @@ TABLES = {
         Made(acquired, ("acquired",)),
         Made(surveys, ("surveys", "stores.json")),
         Made(stores, ("stores.json",)),
+        Made(populations, ("population.json",)),
+        Made(population_baselines, ("population.json",)),
         Made(formats, ("files.json",)),
         Made(labels_saved, ("labels_saved.json",)),
         Made(transfer_smooth, ("transfer.json",)),
@@ -788,7 +886,11 @@ TABLES = {
 TEXTS = {
     made.make.__name__: made
     for made in map(
-        Made, (checks, conforms, likelihoods, speeds, row_in_words, tree_honesty, posterior_cost)
+        Made,
+        (
+            *(checks, conforms, likelihoods, speeds, row_in_words, tree_honesty, posterior_cost),
+            *(population_match, population_scatter, population_others),
+        ),
     )
 }
 

@@ -127,6 +127,7 @@ def _identity(dataset: DatasetSpec) -> dict:
         "overdispersion",
         "seeing",
         "depth",
+        "population",
     )  # than stores that are there: of no account where they are null
     left_out = (*ELSEWHERE, *(key for key in newer if config[key] is None))
     return {key: value for key, value in config.items() if key not in left_out}
@@ -139,11 +140,13 @@ def _sources(dataset: DatasetSpec, source: Source | None) -> dict:
                 f"dataset.images is null, but dataset.table is {dataset.table}; "
                 "say where the images are"
             )
-        from shared.data import drawing, synthetic, synthetic_tree, synthetic_votes
+        from shared.data import drawing, population, synthetic, synthetic_tree, synthetic_votes
 
         modules = [drawing, synthetic]
         if dataset.overdispersion is not None:
             modules += [synthetic_tree, synthetic_votes]
+        if dataset.population is not None:
+            modules.append(population)
         return {module.__name__: sha256(Path(module.__file__)) for module in modules}
     tables = [dataset.table, *(join.table for join in dataset.joins.values())]
     return {
@@ -194,7 +197,7 @@ def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
 
 def _synthetic(dataset: DatasetSpec) -> tuple[pd.DataFrame, Callable[[dict], np.ndarray]]:
     """The synthetic galaxies of `dataset` with their votes, and what draws the image of one."""
-    from shared.data import synthetic, synthetic_tree
+    from shared.data import population, synthetic, synthetic_tree
 
     telescope = synthetic.Telescope(dataset.seeing or 1.0, dataset.depth or 1.0)
     if dataset.overdispersion is not None:
@@ -208,7 +211,8 @@ def _synthetic(dataset: DatasetSpec) -> tuple[pd.DataFrame, Callable[[dict], np.
                 + "; ".join(f"{q}: {', '.join(a)}" for q, a in synthetic.QUESTIONS.items())
                 + ". Those of dataset.overdispersion=0 vote on any questions"
             )
-    return synthetic.draw_galaxies(dataset.galaxies, dataset.seed, telescope), synthetic.render
+    sky = (telescope, population.POPULATIONS.get(dataset.population))
+    return synthetic.draw_galaxies(dataset.galaxies, dataset.seed, *sky), synthetic.render
 
 
 def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> Path:

@@ -20,6 +20,7 @@ from scipy.special import expit, ndtri
 
 from shared.data import drawing
 from shared.data.cutouts import SIZE
+from shared.data.population import Population
 
 QUESTIONS = {
     "smooth-or-featured": ("smooth", "featured-or-disk", "artifact"),
@@ -28,9 +29,10 @@ QUESTIONS = {
     "has-spiral-arms": ("yes", "no"),
 }
 DRAWS = 32  # uniform numbers that make a galaxy; not all are used
-DRAWN, VOTED, PIXELS = range(3)  # purposes of the random numbers
+DRAWN, VOTED, PIXELS, CROWD = range(4)  # purposes of the random numbers
 VOTES = 40  # mean number of votes on the first question
 FEWEST = 5
+DISCS, ARTIFACTS = 0.7, 0.05  # shares of galaxies that have a disc, and that are spoilt
 
 
 class Telescope(NamedTuple):
@@ -48,19 +50,25 @@ class Telescope(NamedTuple):
 USUAL = Telescope()
 
 
-def draw_galaxies(count: int, seed: int, telescope: Telescope = USUAL) -> pd.DataFrame:
+def draw_galaxies(
+    count: int, seed: int, telescope: Telescope = USUAL, population: Population | None = None
+) -> pd.DataFrame:
     """`count` galaxies: id, seed, number, the drawn parameters, and for every question of QUESTIONS
     the true chance of each answer given that the question is asked (true_QUESTION_ANSWER), the
     votes for each answer (QUESTION_ANSWER) and in all (QUESTION_total), int32.
 
     Whoever says featured is asked whether the disc is edge-on; whoever says it is not is asked
     about the bar and the arms; all by what they see, so that another telescope has other votes.
-    Raises ValueError for a seed that is not one.
+    Those of a `population` scatter: the true chances are those of a galaxy's own crowd, which lie
+    about what its image lets expect (expected_QUESTION_ANSWER) with a Dirichlet's `concentration`;
+    `artifact` says whether a star or a trail spoils the image. Raises ValueError for a seed that
+    is not one.
     """
     if not 0 <= seed < 2**64:
         raise ValueError(f"the seed of galaxies is {seed}; it must be at least 0 and below 2^64")
     uniforms = np.array([_generator(seed, i, DRAWN).random(DRAWS) for i in range(count)])
-    parameters = telescope.through(draw_parameters(uniforms.reshape(count, DRAWS)))
+    sky = (DISCS, ARTIFACTS) if population is None else (population.discs, population.artifacts)
+    parameters = telescope.through(draw_parameters(uniforms.reshape(count, DRAWS), *sky))
     true = chances(visible(parameters))
     columns = {
         "id": [f"synthetic-{seed}-{number}" for number in range(count)],
@@ -68,6 +76,17 @@ def draw_galaxies(count: int, seed: int, telescope: Telescope = USUAL) -> pd.Dat
         "number": np.arange(count),
         **parameters,
     }
+    if population is not None:
+        expected, true = _crowds(true, seed, count, population)
+        columns |= {
+            "artifact": (parameters["star"] > 0) | (parameters["trail"] > 0),
+            "concentration": np.full(count, population.concentration),
+        }
+        columns |= {
+            f"expected_{question}_{answer}": share
+            for question, answers in QUESTIONS.items()
+            for answer, share in zip(answers, expected[question].T, strict=True)
+        }
     for question, answers in QUESTIONS.items():
         for answer, chance in zip(answers, true[question].T, strict=True):
             columns[f"true_{question}_{answer}"] = chance
@@ -156,14 +175,17 @@ def _likely(x: np.ndarray) -> np.ndarray:
     return 0.02 + 0.96 * expit(x)
 
 
-def draw_parameters(uniforms: np.ndarray) -> dict[str, np.ndarray]:
+def draw_parameters(
+    uniforms: np.ndarray, discs: float = DISCS, artifacts: float = ARTIFACTS
+) -> dict[str, np.ndarray]:
     """What makes each galaxy, (galaxy,), of `uniforms` (galaxy, draw); one draw for each parameter,
-    so that a change to one leaves the others alone.
+    so that a change to one leaves the others alone. `discs` and `artifacts` are shares of galaxies.
     """
     u = iter(uniforms.T)
-    disc = next(u) < 0.7
+    disc = next(u) < discs
     rare = next(u)
     spoiling = next(u)
+    stars = rare < artifacts / 2
     return {
         "bulge_share": np.where(disc, 0.6 * next(u) ** 1.5, 1.0),
         "sersic": np.where(disc, 1.0, 2.0) + 3 * next(u),
@@ -190,9 +212,22 @@ def draw_parameters(uniforms: np.ndarray) -> dict[str, np.ndarray]:
         "dust": next(u),
         "psf": 1.1 + 1.1 * next(u),
         "wings": 0.05 + 0.2 * next(u),
-        "star": np.where(rare < 0.025, 200 * np.exp(2.5 * spoiling), 0.0),
-        "trail": np.where((rare >= 0.025) & (rare < 0.05), 10 + 60 * spoiling, 0.0),
+        "star": np.where(stars, 200 * np.exp(2.5 * spoiling), 0.0),
+        "trail": np.where((rare < artifacts) & ~stars, 10 + 60 * spoiling, 0.0),
     }
+
+
+def _crowds(
+    chances: dict[str, np.ndarray], seed: int, count: int, population: Population
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The shares of answers (galaxy, answer) that images let expect, and those of galaxies' own crowds."""
+    expected = population.expected(chances)
+    own = {question: np.empty_like(shares) for question, shares in expected.items()}
+    for i in range(count):
+        one = {question: shares[i] for question, shares in expected.items()}
+        for question, shares in population.crowd(_generator(seed, i, CROWD), one).items():
+            own[question][i] = shares
+    return expected, own
 
 
 def _vote(rng: np.random.Generator, true: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -30,6 +30,7 @@ TABLE_FORMATS = {  # of a posterior table -> what the name of its file, or folde
 COMPANION = ".csv-metadata.json"  # says what a CSV file has no place for
 TABLE_COLUMNS = {"full": "posterior", "friendly": "friendly"}  # -> what it begins with
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+SKIES = ("decals", "stripe82")  # surveys whose galaxies and volunteers synthetic ones may be like
 POSTERIORS = ("dropout", "laplace")
 LIKELIHOODS = ("binomial", "multinomial", "dirichlet_multinomial")
 SCORES = (
@@ -262,6 +263,9 @@ class DatasetSpec:
     # noises, likewise; null: 1. The same galaxies, seen by another survey
     seeing: float | None
     depth: float | None
+    # of synthetic galaxies with the four questions of dataset=synthetic: decals | stripe82, as rare artifacts, vote
+    # fractions and scatter of crowds as there; null: none of a survey
+    population: str | None
     channels: (
         int  # 1: the mean of the colours is stored | 3: the colours; the network sees their mean
     )
@@ -300,6 +304,13 @@ class DatasetSpec:
             if value is not None and (self.images is not None or not 0.1 <= value <= 10):
                 raise ValueError(
                     f"dataset.{name} is {value}; it is of synthetic galaxies alone, and from 0.1 to 10: set it to null"
+                )
+        if self.population is not None:
+            one_of("dataset.population", self.population, SKIES)
+            if self.images is not None or self.overdispersion is not None:
+                raise ValueError(
+                    f"dataset.population is {self.population}; it is of dataset=synthetic alone, whose volunteers "
+                    "answer four questions (on a whole tree, dataset.overdispersion scatters them): set it to null"
                 )
         one_of("dataset.channels", self.channels, (1, 3))
         one_of("dataset.stretch", self.stretch, ("noise", "grz"))
