@@ -23,6 +23,7 @@ from shared.method.acquisition import (
     select,
 )
 from shared.method.lure import lure
+from shared.method.outliers import distances
 from shared.method.vote_plan import _steps, vote_plan
 from shared.proof import reference
 from shared.run import keys
@@ -295,12 +296,53 @@ def test_rounds_and_seeds_draw_anew(name):
     assert all(np.array_equal(*pair) for pair in zip(one[:3], other[:3], strict=True))
 
 
-def far_out(units, share):
-    """Whom the guard keeps back, by the diagonal Mahalanobis distance."""
+def far(units):
+    """Squared Mahalanobis distances, as Ledoit and Wolf's paper writes its lemma 3.2 to 3.5 down, galaxy by galaxy."""
     units = units[:, units.std(0) > 0]
-    distance = (((units - units.mean(0)) ** 2) @ (1 / units.var(0))).tolist()
-    order = sorted(range(len(units)), key=lambda place: -distance[place])
+    x = (units - units.mean(0)) / units.std(0)
+    n, p = x.shape
+    sample = sum(np.outer(one, one) for one in x) / n
+    m = np.trace(sample) / p
+    d = np.sum((sample - m * np.eye(p)) ** 2) / p
+    scatter = sum(np.sum((np.outer(one, one) - sample) ** 2) / p for one in x) / n**2
+    b = min(scatter, d)
+    inverse = np.linalg.inv(b / d * m * np.eye(p) + (d - b) / d * sample)
+    return np.array([one @ inverse @ one for one in x])
+
+
+def far_out(units, share):
+    """Whom the guard keeps back."""
+    order = np.argsort(-far(units), kind="stable").tolist()
     return set(order[: round(share * len(units))])
+
+
+@pytest.mark.parametrize("galaxies", [4, 20, 400])
+def test_how_far_out_is_mahalanobis_distance_of_a_shrunk_covariance(galaxies):
+    random = np.random.default_rng(galaxies)
+    units = (
+        random.normal(size=(galaxies, 6)) @ random.normal(size=(6, 6)) * np.geomspace(1e-3, 1e3, 6)
+    )
+    found = distances(units)
+    np.testing.assert_allclose(found, far(units), rtol=1e-9)
+    np.testing.assert_allclose(distances(units * 7 + 100), found, rtol=1e-6)
+    plain = units - units.mean(0)
+    plain = (plain / plain.std(0)) ** 2
+    if galaxies > 6:  # correlations count
+        assert np.abs(found / plain.sum(1) - 1).max() > 0.05
+
+
+def test_how_far_out_needs_neither_many_galaxies_nor_large_memory(monkeypatch):
+    units = np.random.default_rng(0).normal(size=(50, 9)).astype(np.float32)
+    whole = distances(units)
+    monkeypatch.setattr("shared.method.metrics.ELEMENTS", 30)
+    np.testing.assert_allclose(distances(units), whole, rtol=1e-12)
+    assert distances(units[:1]).tolist() == [0]
+    assert distances(units[:0]).tolist() == []
+    two = distances(units[:2])
+    assert np.isfinite(two).all()
+    np.testing.assert_allclose(two[0], two[1], rtol=1e-6)
+    twins = distances(np.hstack([units, units]))
+    assert np.isfinite(twins).all()
 
 
 @pytest.mark.parametrize("name", [name for name in ACQUISITIONS if name != "random"])

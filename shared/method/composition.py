@@ -1,4 +1,4 @@
-"""What a round asked about: which galaxies they are, and whether their scores foretold the losses that they then had."""
+"""What a round asked about: which galaxies they are, and whether their scores foretold their losses."""
 
 import numpy as np
 from scipy.stats import rankdata

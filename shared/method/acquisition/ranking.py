@@ -3,22 +3,15 @@
 import numpy as np
 
 from shared.method.acquisition import Choice, Draws, Pool
+from shared.method.outliers import distances
 
 
 def outliers(pool: Pool, share: float) -> np.ndarray:
-    """`share` of the pool, rounded, bool (galaxy,): those farthest from its mean, each unit in its standard deviations.
-
-    That is the Mahalanobis distance of a diagonal covariance. A unit that is the same for all is left out.
-    """
+    """`share` of the pool, rounded, bool (galaxy,): those whose features lie farthest out."""
     found = np.zeros(len(pool.hashes), bool)
-    if not share:
-        return found
-    distance = np.zeros(len(found))
-    for unit in pool.features.T:
-        if unit.min() < unit.max():
-            unit = unit.astype(np.float64)
-            distance += ((unit - unit.mean()) / unit.std()) ** 2
-    found[np.lexsort((pool.hashes, -distance))[: round(share * len(distance))]] = True
+    if share:
+        far = np.lexsort((pool.hashes, -distances(pool.features)))
+        found[far[: round(share * len(found))]] = True
     return found
 
 
