@@ -223,7 +223,9 @@ def file_of(outputs: Path, place: Place, arm: str, seed: int) -> Path:
 def begin(place: Place, seed: int) -> Seed:
     """The galaxies of `seed`, of which some random ones are labelled, so that every arm begins alike."""
     run = replace(place.runs[BASELINE], seed=seed)
-    run = replace(run, acquisition=replace(run.acquisition, initial=place.labels[0]))
+    first, *_, last = place.labels
+    schedule = replace(run.acquisition, initial=first, rounds=1, per_round=last - first)
+    run = replace(run, acquisition=schedule)
     with tempfile.TemporaryDirectory() as folder:
         galaxies, _ = partition(run, place.store, Path(folder))
     return Seed(seed, galaxies, {}, {})
