@@ -130,8 +130,8 @@ def savings(pair: Pair, falls: Iterable[float] = FALLS) -> list[Saving]:
     random, other = _needed_labels(pair, falls, np.ones((1, seeds)) / seeds)
     low, high = np.full((2, len(falls)), np.nan)
     if seeds > 1:
-        tail = norm.sf(math.sqrt(seeds / (seeds - 1)) * t.isf((1 - CONFIDENCE) / 2, seeds - 1))
-        again = _needed_labels(pair, falls, _weights(seeds))
+        tail = tail_of(seeds)
+        again = _needed_labels(pair, falls, resampled(seeds))
         low = np.quantile(_saved(*again, np.inf), tail, axis=0, method="lower")
         high = np.quantile(_saved(*again, pair.labels[-1]), 1 - tail, axis=0, method="higher")
     saved = _saved(random, other, pair.labels[-1])
@@ -154,7 +154,12 @@ def _saved(random: np.ndarray, other: np.ndarray, censored: float) -> np.ndarray
     return 1 - np.where(np.isfinite(other), other, censored) / random
 
 
-def _weights(seeds: int) -> np.ndarray:
+def tail_of(seeds: int) -> float:
+    """The share of draws beyond each end of an interval of CONFIDENCE: farther out where there are few seeds."""
+    return float(norm.sf(math.sqrt(seeds / (seeds - 1)) * t.isf((1 - CONFIDENCE) / 2, seeds - 1)))
+
+
+def resampled(seeds: int) -> np.ndarray:
     """The weight (replicate, seed) of each seed in seeds drawn with replacement; the same draws every time."""
     drawn = keys.uniforms(keys.words(seeds), np.arange(REPLICATES), seeds)
     places = (drawn * seeds).astype(int)

@@ -20,7 +20,9 @@ from scipy.special import expit, log_softmax, softmax
 
 from shared.method.beta import log_rising
 from shared.method.likelihood import MOST, Likelihood
+from shared.method.metrics import pieces
 
+AT_ONCE = 2**15  # terms of `rising` that are summed at once: they stay in a processor's cache
 FARTHEST = 300.0  # from 0, of logits whose exp is a concentration: squares are still finite, and beyond nothing changes
 
 
@@ -79,8 +81,10 @@ def concentration(
 def rising(start: np.ndarray, counts: np.ndarray, power: int) -> np.ndarray:
     """The sum of 1 / (start + j)^`power` over j < `counts`."""
     found = np.zeros(np.broadcast_shapes(start.shape, counts.shape))
-    for rank in range(int(np.max(counts, initial=0))):
-        found += np.where(rank < counts, (1 / (start + rank)) ** power, 0)
+    ranks = np.arange(int(np.max(counts, initial=0)))[:, None, None]
+    for piece in pieces(len(found), max(1, found.shape[-1] * len(ranks)), AT_ONCE):
+        terms = (1 / (start[piece] + ranks)) ** power
+        found[piece] = np.where(ranks < counts[piece], terms, 0).sum(0)
     return found
 
 

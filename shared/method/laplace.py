@@ -54,16 +54,19 @@ def laplace(
     kernel: np.ndarray,
     bias: np.ndarray,
     priors: Sequence[float] | None = None,
+    importance: np.ndarray | None = None,
 ) -> Laplace:
     """The posterior about the weights `kernel` (unit, answer) and `bias` (answer,), from the `features` (galaxy, unit)
     and `votes` (galaxy, answer) of training galaxies, given or else with the likeliest precision of each prior.
+
+    Each galaxy counts `importance` (galaxy,) times, or once.
     """
     check(likelihood, features, votes, kernel, bias)
     inputs, weights = inputs_of(features), weights_of(kernel, bias)
     found = []
     for number, at in enumerate(likelihood.slices):
         own = weights[at]
-        blocks = information(likelihood, inputs, votes[:, at].sum(1), own)
+        blocks = information(likelihood, inputs, votes[:, at].sum(1), own, importance)
         prior = likeliest_prior(blocks, own) if priors is None else priors[number]
         found.append(Gaussian(own, prior, precision_roots(blocks, prior)))
     return Laplace(likelihood, tuple(found))
@@ -99,13 +102,19 @@ def sample(drawn: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 
 def information(
-    likelihood: Likelihood, inputs: np.ndarray, total: np.ndarray, weights: np.ndarray
+    likelihood: Likelihood,
+    inputs: np.ndarray,
+    total: np.ndarray,
+    weights: np.ndarray,
+    importance: np.ndarray | None = None,
 ) -> np.ndarray:
     """The Fisher information of a question's `weights` (answer, unit + 1) in `total` (galaxy,) votes: one block of all
-    answers (1, weight, weight), or one of each (answer, weight, weight).
+    answers (1, weight, weight), or one of each (answer, weight, weight). Each galaxy counts `importance` times.
     """
     answers, width = weights.shape
     each = fisher(likelihood, inputs @ weights.T, total)
+    if importance is not None:
+        each = importance[:, None, None] * each
     if weights.size > LARGEST:
         return np.stack([_gram(inputs, each[:, a, a]) for a in range(answers)])
     whole = np.empty((answers, width, answers, width))

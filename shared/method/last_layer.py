@@ -51,6 +51,7 @@ def refit(
     kernel: np.ndarray,
     bias: np.ndarray,
     priors: Sequence[float] | None = None,
+    importance: np.ndarray | None = None,
 ) -> LastLayer:
     """The last layer at the mode of its posterior, and the priors, each given or the likeliest at that mode.
 
@@ -58,33 +59,60 @@ def refit(
     CLOSE to 0 there, or as close as its rounding allows.
     """
     check(likelihood, features, votes, kernel, bias)
-    inputs, weights, found = inputs_of(features), weights_of(kernel, bias), []
+    weights, found = weights_of(kernel, bias), []
+    own = np.ones(len(features)) if importance is None else np.asarray(importance, np.float64)
     for number, at in enumerate(likelihood.slices):
-        some = np.asarray(votes[:, at], np.float64)
+        given = Given(likelihood, inputs_of(features), np.asarray(votes[:, at], np.float64), own)
         if priors is None:
-            weights[at], prior = _mode_and_prior(likelihood, inputs, some, weights[at])
+            weights[at], prior = _mode_and_prior(given, weights[at])
         else:
             prior = priors[number]
-            blocks = information(likelihood, inputs, some.sum(1), weights[at])
-            roots = precision_roots(blocks, prior)
-            weights[at] = _mode(likelihood, inputs, some, weights[at], prior, roots)
+            roots = precision_roots(given.information(weights[at]), prior)
+            weights[at] = _mode(given, weights[at], prior, roots)
         found.append(float(prior))
     return LastLayer(weights[:, :-1].T, weights[:, -1], tuple(found))
 
 
-def _mode_and_prior(
-    likelihood: Likelihood, inputs: np.ndarray, votes: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, float]:
+class Given(NamedTuple):
+    """What a question's weights are fitted to."""
+
+    likelihood: Likelihood
+    inputs: np.ndarray  # (galaxy, unit + 1)
+    votes: np.ndarray  # (galaxy, answer)
+    importance: np.ndarray  # (galaxy,): how many times each counts
+
+    def information(self, weights: np.ndarray) -> np.ndarray:
+        """The Fisher information of the `weights`, in blocks."""
+        total = self.votes.sum(1)
+        return information(self.likelihood, self.inputs, total, weights, self.importance)
+
+    def nll(self, weights: np.ndarray) -> float:
+        """Minus the log-likelihood of all votes."""
+        each = nll(self.likelihood, self.inputs @ weights.T, self.votes)
+        return float((self.importance * each).sum())
+
+    def slope(self, weights: np.ndarray) -> np.ndarray:
+        """The derivative (galaxy, answer) of `nll` by each logit."""
+        found = slope(self.likelihood, self.inputs @ weights.T, self.votes)
+        return self.importance[:, None] * found
+
+    def hessian(self, weights: np.ndarray) -> np.ndarray:
+        """The second derivatives (galaxy, answer, answer) of `nll` by logits."""
+        found = hessian(self.likelihood, self.inputs @ weights.T, self.votes)
+        return self.importance[:, None, None] * found
+
+
+def _mode_and_prior(given: Given, weights: np.ndarray) -> tuple[np.ndarray, float]:
     """The mode of a question's weights, and the precision of the prior that is the likeliest there.
 
     Either is found given the other, in turn; by secants, as plain turns come nearer by a third only.
     """
-    blocks = information(likelihood, inputs, votes.sum(1), weights)
+    blocks = given.information(weights)
     log, past = np.log(likeliest_prior(blocks, weights)), None
     for _ in range(ROUNDS):
         prior = np.exp(log)
-        weights = _mode(likelihood, inputs, votes, weights, prior, precision_roots(blocks, prior))
-        blocks = information(likelihood, inputs, votes.sum(1), weights)
+        weights = _mode(given, weights, prior, precision_roots(blocks, prior))
+        blocks = given.information(weights)
         off = np.log(likeliest_prior(blocks, weights)) - log
         if abs(off) < SETTLED:
             break
@@ -96,28 +124,20 @@ def _mode_and_prior(
     return weights, float(prior)
 
 
-def _mode(
-    likelihood: Likelihood,
-    inputs: np.ndarray,
-    votes: np.ndarray,
-    weights: np.ndarray,
-    prior: float,
-    roots: np.ndarray,
-) -> np.ndarray:
+def _mode(given: Given, weights: np.ndarray, prior: float, roots: np.ndarray) -> np.ndarray:
     """The weights (answer, unit + 1) of the largest posterior, by Newton's steps from `weights`."""
 
     def objective(weights: np.ndarray) -> float:
-        each = nll(likelihood, inputs @ weights.T, votes)
-        return float(each.sum() + prior / 2 * (weights**2).sum())
+        return given.nll(weights) + float(prior / 2 * (weights**2).sum())
 
     value = objective(weights)
     for _ in range(STEPS):
-        each = slope(likelihood, inputs @ weights.T, votes)
-        gradient = each.T @ inputs + prior * weights
-        terms = np.abs(each).T @ np.abs(inputs)
+        each = given.slope(weights)
+        gradient = each.T @ given.inputs + prior * weights
+        terms = np.abs(each).T @ np.abs(given.inputs)
         if (np.abs(gradient) <= np.maximum(CLOSE, ROUNDING * terms)).all():
             return weights
-        step = _newton_step(likelihood, inputs, votes, weights, prior, roots, gradient)
+        step = _newton_step(given, weights, prior, roots, gradient)
         for halvings in range(40):
             new = weights + 0.5**halvings * step
             reached = objective(new)
@@ -132,20 +152,14 @@ def _mode(
 
 
 def _newton_step(
-    likelihood: Likelihood,
-    inputs: np.ndarray,
-    votes: np.ndarray,
-    weights: np.ndarray,
-    prior: float,
-    roots: np.ndarray,
-    gradient: np.ndarray,
+    given: Given, weights: np.ndarray, prior: float, roots: np.ndarray, gradient: np.ndarray
 ) -> np.ndarray:
     """Newton's step by conjugate gradients, which precisions of Cholesky factors `roots` precondition.
 
     Where they meet a direction in which the posterior bends upward they end before it, so the step leads downhill
     and away from saddles (Nocedal and Wright 2006, algorithm 7.1).
     """
-    each = hessian(likelihood, inputs @ weights.T, votes)
+    each, inputs = given.hessian(weights), given.inputs
     step, left = np.zeros_like(weights), -gradient
     solved = _solve(roots, left)
     along, size = solved, (left * solved).sum()

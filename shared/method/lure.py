@@ -30,6 +30,14 @@ def lure(losses: np.ndarray, probabilities: np.ndarray, pool_size: int) -> float
             f"galaxy {turn} was certain to be taken, with {left[turn]} left: a choice that is not drawn says nothing "
             "about those it passes over; use acquisition random, power, gibbs or mixture"
         )
-    rest = pool_size - count
-    weights = 1 + rest / np.maximum(left - 1, 1) * (1 / (left * probabilities) - 1)
-    return float(np.mean(weights * losses))
+    return float(np.mean(lure_weights(probabilities, pool_size) * losses))
+
+
+def lure_weights(probabilities: np.ndarray, pool_size: int) -> np.ndarray:
+    """The weights v (galaxy,) of `lure`, of galaxies drawn from so many, which are 1 of those drawn alike.
+
+    By them a loss of galaxies that were drawn by score is that of the pool (Farquhar et al. 2021, section 4).
+    """
+    left = pool_size - np.arange(len(probabilities))
+    rest = pool_size - len(probabilities)
+    return 1 + rest / np.maximum(left - 1, 1) * (1 / (left * probabilities) - 1)
