@@ -454,6 +454,7 @@ def test_with_the_rate_of_training_it_is_the_posterior_of_the_fit(tmp_path, memb
 
     def done(task, *words):
         words = [f"task={task}", f"outputs={tmp_path}", "backend.threads=1", *words]
+        words += ["mode=corrected"] if task == "fit" else []
         config = trizoo.compose(words)
         config = trizoo.with_fit(config, words) if trizoo.TASKS[task].needs_fit else config
         write_json(tmp_path / task / "run.json", config)

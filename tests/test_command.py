@@ -168,7 +168,7 @@ def test_help_however_it_is_asked_for(words, capsys):
         (["prepare", "posterior.samples=5"], "prepare does not use posterior.samples"),
         (["prepare", "backend=jax"], "prepare does not use backend; "),
         (["predict", "mode=faithful", "weights=nowhere"], "predict does not use mode"),
-        (["fit", "~training.steps", "+oracle.tasks.T0=bar"], "fit does not use oracle.tasks.T0"),
+        (["fit", "~training.beta1", "+oracle.tasks.T0=bar"], "fit does not use oracle.tasks.T0"),
         (["demo", "run=nowhere"], "does not use run"),
         (
             ["fit", "experiment=labels_savd"],
@@ -177,7 +177,7 @@ def test_help_however_it_is_asked_for(words, capsys):
         (["fit", "backend=pytorch"], "no backend pytorch; did you mean torch?"),
         (["-m", "fit", "backend=tf,jaxx"], "no backend jaxx; did you mean jax?"),
         (["task=fitt", "seed=1"], "no task fitt; did you mean fit?"),
-        (["demo", "mode=xyzzy"], "no mode xyzzy; there are corrected, faithful"),
+        (["demo", "mode=xyzzy"], "no mode xyzzy; there are corrected, faithful, today"),
         (
             ["fit", "training.learning_rate=inf"],
             "training.learning_rate is inf; it must be a finite",

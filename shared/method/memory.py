@@ -50,7 +50,9 @@ def training_need(run: RunSpec, batch: int) -> int:
     shard = batch // shard_count(run.training, batch)
     numbers = (peak_of if run.backend.recompute else plain_peak)(model.encoder, model.image)
     pixels = run.model.image_size**2 * run.model.channels
-    images = CALLS * min(run.backend.steps, run.training.steps or run.backend.steps) * batch * pixels
+    images = (
+        CALLS * min(run.backend.steps, run.training.steps or run.backend.steps) * batch * pixels
+    )
     weights = COPIES * run.training.members * parameters(run.model) * item
     return round(cost.fixed + cost.factor * shard * numbers * item + images + weights)
 

@@ -14,13 +14,13 @@ import numpy as np
 from safetensors import deserialize, safe_open
 from safetensors.numpy import save
 
+from shared.network.model import INPUT, model_of
 from shared.network.model import encoder as encoder_network
-from shared.network.model import model_of
 from shared.network.network import moment_shapes, weight_shapes
 from shared.network.pickles import read_pickled, widened
 from shared.network.preprocessing import BESIDE, EXAMPLE, Preprocessing, told
 from shared.network.timm_names import LEFT_OUT, family_of, from_timm, timm_shapes, to_timm
-from shared.network.weights import TRAINED_WITH, Weights, member
+from shared.network.weights import TRAINED_WITH, Weights, init_moments, member
 from shared.run.records import RUN, parse_json, read_json
 from shared.run.spec import WEIGHT_FILES, ModelSpec
 
@@ -137,8 +137,9 @@ def read_encoder(place: Path, spec: ModelSpec, members: int = 1, repository: str
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         said = told(file, about, repository, config)
-        folded = said is not None and _fold(file, sizes, one[0], said)
-        weights, moments = [one[0]] * members, [one[1]] * members
+        given = _normalisation(said, sizes.channels) if spec.standardise else {}
+        folded = said is not None and not given and _fold(file, sizes, one[0], said)
+        weights, moments = [one[0]] * members, [one[1] | given] * members
         found |= {"layout": "timm", "architecture": sizes.architecture, "left_out": left}
     for name, array in (pair for part in weights + moments for pair in part.items()):
         if not np.isfinite(array).all():
@@ -282,20 +283,33 @@ def _fold(file: Path, sizes: Sizes, weights: Weights, said: Preprocessing) -> bo
     if sizes.family != "convnext":
         raise ValueError(
             f"{file} was trained on pixels normalised by mean {list(said.mean)} and std {list(said.std)} "
-            f"({said.source}); in a {sizes.family}, whose first convolution pads, nothing else does the same as pixels "
-            f"from 0 to 1 are. Give a ConvNeXt, one that was trained without, or, if it was, write {BESIDE}: {EXAMPLE}"
+            f"({said.source}), which a {sizes.family}, whose first convolution pads, cannot do by itself; give "
+            f"model.standardise=true, or, if it was trained without, write {BESIDE}: {EXAMPLE}"
         )
-    for values in (said.mean, said.std):
-        if len(values) not in (1, sizes.channels):
-            raise ValueError(
-                f"{said.source} has {len(values)} numbers for {sizes.channels} channels; write one for each in {BESIDE}"
-            )
+    _check_channels(said, sizes.channels)
     kernel, bias = weights["stem/conv/kernel"], weights["stem/conv/bias"]
     wide = kernel.astype(np.float64) / np.array(said.std)[:, None]
     shift = (wide * np.array(said.mean)[:, None]).sum((0, 1, 2))
     weights["stem/conv/kernel"] = wide.astype(kernel.dtype)
     weights["stem/conv/bias"] = (bias - shift).astype(bias.dtype)
     return True
+
+
+def _normalisation(said: Preprocessing | None, channels: int) -> Weights:
+    """The moments of the layer that standardises images, by which they become what an encoder was given."""
+    mean, std = ((0.0,), (1.0,)) if said is None else (said.mean, said.std)
+    if said is not None:
+        _check_channels(said, channels)
+    found = {"mean": mean, "variance": np.square(std)}
+    return {f"{INPUT}/{part}": np.full(channels, value, "<f4") for part, value in found.items()}
+
+
+def _check_channels(said: Preprocessing, channels: int) -> None:
+    for values in (said.mean, said.std):
+        if len(values) not in (1, channels):
+            raise ValueError(
+                f"{said.source} has {len(values)} numbers for {channels} channels; write one for each in {BESIDE}"
+            )
 
 
 def _ours(
@@ -310,6 +324,14 @@ def _ours(
         )
     networks = [arrays] if there == 1 else [member(arrays, number) for number in range(there)]
     model = model_of(spec)
+    if f"{INPUT}/mean" in networks[0] and not spec.standardise:
+        raise ValueError(
+            f"the encoder in {file} was trained on standardised pixels, but model.standardise is false; set it to true"
+        )
+    if spec.standardise:  # where it was not, pixels are left as they are
+        first = init_moments(spec)
+        as_is = {name: first[name] for name in first if name.startswith(f"{INPUT}/")}
+        networks = [as_is | one for one in networks]
     parts = [make(model.encoder, model.image) for make in (weight_shapes, moment_shapes)]
     for name, shape in (parts[0] | parts[1]).items():
         if any(name not in one or one[name].shape != shape for one in networks):
@@ -357,6 +379,12 @@ def timm_files(spec: ModelSpec, weights: Weights, moments: Weights, said: dict) 
     shapes = timm_shapes(spec.name, model.encoder, model.image)
     named = weights | moments
     parts = weight_shapes(model.encoder, model.image) | moment_shapes(model.encoder, model.image)
+    if spec.standardise:
+        del parts[f"{INPUT}/mean"], parts[f"{INPUT}/variance"]
+        mean, std = named[f"{INPUT}/mean"], np.sqrt(named[f"{INPUT}/variance"])
+        said = said | {"mean": mean.tolist(), "std": std.tolist()}
+    each = 1 if spec.standardise else spec.channels
+    white = 255 if said.get("scale") == "raw" else 1
     state = to_timm(family, {part: named[part] for part in parts}, shapes)
     state |= {
         key.replace("running_mean", "num_batches_tracked"): np.zeros((), np.int64)
@@ -378,8 +406,8 @@ def timm_files(spec: ModelSpec, weights: Weights, moments: Weights, said: dict) 
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "crop_mode": "center",
-            "mean": [0.0] * spec.channels,
-            "std": [1 / 255 if said.get("scale") == "raw" else 1.0] * spec.channels,
+            "mean": [value / white for value in said.get("mean", [0.0])] * each,
+            "std": [value / white for value in said.get("std", [1.0])] * each,
             "num_classes": 0,
             "first_conv": STEMS[family].removesuffix(".weight"),
             "classifier": {"convnext": "head.fc", "resnet": "fc"}.get(family, "classifier"),
