@@ -425,17 +425,25 @@ def posteriors() -> list[list[str]]:
     """Posteriors side by side, on test galaxies: `experiment=posteriors`."""
     rows = [
         [
+            "labels",
             "posterior",
+            "seeds",
             "test NLL",
             "RMSE",
             "votes in 90 % intervals",
             "true fractions in 90 % intervals",
             "verdicts",
+            "training (s)",
+            "prediction (s)",
         ]
     ]
     runs = read_runs(RECORDS / "posteriors")
-    for method in POSTERIORS:
-        some = [run for run in runs if run.at("run.posterior.method") == method]
+    for labels, method in product(sorted({run.at("run.split.labels") for run in runs}), POSTERIORS):
+        some = [
+            run
+            for run in runs
+            if (run.at("run.split.labels"), run.at("run.posterior.method")) == (labels, method)
+        ]
         if not some:
             continue
         asked = [next(iter(run.at("results.test.tree.questions").values())) for run in some]
@@ -446,12 +454,18 @@ def posteriors() -> list[list[str]]:
         verdicts = [run.at("results.honesty.verdict") for run in some]
         rows.append(
             [
+                f"{labels:,}",
                 f"`{method}`",
+                str(len(some)),
                 mean_and_interval([run.at("results.test.log_score") for run in some]),
                 mean_and_interval([run.at("results.test.rmse") for run in some]),
                 f"{observed:.1f} %, {expected:.1f} % expected",
                 f"{100 * np.mean([one['truth']['observed'] for one in asked]):.1f} %",
                 ", ".join(f"{verdicts.count(name)} {name}" for name in dict.fromkeys(verdicts)),
+                *(
+                    f"{np.median([run.at(f'results.{part}_seconds') for run in some]):.0f}"
+                    for part in ("train", "sample")
+                ),
             ]
         )
     return rows
