@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable
-from itertools import combinations, product
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ from reports.savings import (
     savings_figure,
     words,
 )
-from shared.run.spec import BACKENDS, POSTERIORS, TABLE_FORMATS
+from shared.run.spec import BACKENDS, TABLE_FORMATS
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "reports" / "records"
@@ -440,14 +440,11 @@ def posteriors() -> list[list[str]]:
         ]
     ]
     runs = read_runs(RECORDS / "posteriors")
-    for labels, method in product(sorted({run.at("run.split.labels") for run in runs}), POSTERIORS):
-        some = [
-            run
-            for run in runs
-            if (run.at("run.split.labels"), run.at("run.posterior.method")) == (labels, method)
-        ]
-        if not some:
-            continue
+    keys = ("run.split.labels", "run.training.members", "run.posterior.method")
+    kinds = sorted({tuple(run.at(key) for key in keys) for run in runs})
+    for kind in kinds:
+        labels, members, method = kind
+        some = [run for run in runs if tuple(run.at(key) for key in keys) == kind]
         asked = [next(iter(run.at("results.test.tree.questions").values())) for run in some]
         votes = [[*one["answers"].values()][-1]["votes_coverage"] for one in asked]
         expected, observed = (
@@ -457,7 +454,7 @@ def posteriors() -> list[list[str]]:
         rows.append(
             [
                 f"{labels:,}",
-                f"`{method}`",
+                f"`{method}`" + (f", {members} members" if members > 1 else ""),
                 str(len(some)),
                 mean_and_interval([run.at("results.test.log_score") for run in some]),
                 mean_and_interval([run.at("results.test.rmse") for run in some]),

@@ -31,7 +31,7 @@ COMPANION = ".csv-metadata.json"  # says what a CSV file has no place for
 TABLE_COLUMNS = {"full": "posterior", "friendly": "friendly"}  # -> what it begins with
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
 SKIES = ("decals", "stripe82")  # surveys whose galaxies and volunteers synthetic ones may be like
-POSTERIORS = ("dropout", "laplace", "ensemble", "ensemble_laplace")
+POSTERIORS = ("dropout", "laplace", "ensemble")
 LIKELIHOODS = ("binomial", "multinomial", "dirichlet_multinomial")
 SCORES = (
     "mutual_information",
@@ -602,8 +602,8 @@ class LikelihoodSpec:
 class PosteriorSpec:
     """What is asked of the trained network."""
 
-    # dropout: units of the head dropped at random (W+20) | laplace: last layers drawn from their own posterior |
-    # ensemble: the networks that training.members trains, without dropout | ensemble_laplace: last layers of each
+    # laplace: last layers drawn from their own posterior | dropout: units of the head dropped at random (W+20), both of
+    # each of training.members in turn | ensemble: these networks themselves, and nothing is dropped
     method: str
     samples: int  # per galaxy; of an ensemble, as many of each member
     expected_votes: int  # N of the predicted count interval and of the mutual information
@@ -632,7 +632,7 @@ class PosteriorSpec:
     @property
     def by_laplace(self) -> bool:
         """Whether samples are last layers drawn from their own posterior."""
-        return self.method in ("laplace", "ensemble_laplace")
+        return self.method == "laplace"
 
 
 @dataclass(frozen=True)
@@ -854,15 +854,10 @@ class RunSpec:
 
     def _check_posterior(self) -> None:
         method, members = self.posterior.method, self.training.members
-        if method.startswith("ensemble") and members == 1:
+        if method == "ensemble" and members == 1:
             raise ValueError(
                 f"posterior.method is {method}, which is of several networks, and training.members is 1; set "
                 "training.members=5 in the fit, or choose posterior=laplace or posterior=dropout"
-            )
-        if method == "laplace" and members > 1:
-            raise ValueError(
-                f"posterior.method is laplace, which is of one network, and training.members is {members}; set "
-                "posterior.method=ensemble_laplace"
             )
         if self.posterior.by_laplace:
             self._check_laplace()

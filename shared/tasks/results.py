@@ -26,8 +26,6 @@ METHODS = {  # by posterior.method
     "dropout": "Bayesian convolutional network, posterior samples by dropout (Walmsley et al. 2020)",
     "laplace": "Convolutional network, posterior by a Laplace approximation of its last layer (Daxberger et al. 2021)",
     "ensemble": "Deep ensemble of convolutional networks (Lakshminarayanan et al. 2017)",
-    "ensemble_laplace": "Deep ensemble (Lakshminarayanan et al. 2017) of convolutional networks, each with a Laplace "
-    "approximation of its last layer (Daxberger et al. 2021)",
 }
 DOI = "10.1093/mnras/stz2816"
 CITE = f"trizoo (its CITATION.cff) and the method: Walmsley et al. 2020, MNRAS 491, 1554, doi:{DOI}"
