@@ -855,7 +855,8 @@ def test_one_key_of_what_is_inherited_leaves_the_others_as_they_were(place):
     words += ["posterior.samples=9", "split.validation=0.3"]
     config = trizoo.with_fit(trizoo.compose(words), words)
     assert (config["dataset"]["images"], config["dataset"]["skip_bad_images"]) == ("photos", True)
-    posterior = {"method": "dropout", "samples": 9, "expected_votes": 7, "galaxies": "all"}
+    posterior = {"method": "laplace", "samples": 9, "expected_votes": 7, "galaxies": "all"}
+    posterior |= {"calibration": None}
     assert config["posterior"] == {**posterior, "format": ["parquet"], "columns": "full"}
     assert config["split"] == {"validation": 0.3, "test": 0.4, "labels": None}
 

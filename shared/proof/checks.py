@@ -113,7 +113,7 @@ def layers(case: Case) -> float:
     """Every layer's activation in training; the worst layer."""
     x, kept, _ = case.batch(0)
     got = case.layers(case.start.weights, case.cutouts)
-    moments = case.weights if case.run.training.moments == "frozen" else None
+    moments = reference.fixed_moments(case.run, doubled(case.start.moments))
     oracle = network.forward(case.model.whole, case.weights, x, moments, kept).values
     return max(relative_error(got[layer.name], oracle[layer.name]) for layer in case.model.whole)
 
@@ -205,7 +205,7 @@ def gradient_of_votes(case: Case) -> float:
 
 def loss(case: Case) -> float:
     """The mean losses of a few batches, all of them before any training."""
-    found = []
+    found, moments = [], reference.fixed_moments(case.run, doubled(case.start.moments))
     for step in range(STEPS):
         one = case.plan._replace(
             **{
@@ -217,7 +217,7 @@ def loss(case: Case) -> float:
         )
         found.append(case.backend.gradients(case.state, case.cutouts, one)[0])
     oracle = [
-        reference.loss(case.run.model, case.weights, *case.batch(step), case.likelihood)
+        reference.loss(case.run.model, case.weights, *case.batch(step), case.likelihood, moments)
         for step in range(STEPS)
     ]
     return relative_error(found, oracle)

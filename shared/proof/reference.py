@@ -94,9 +94,13 @@ def loss(
     kept: dict,
     votes: np.ndarray,
     likelihood: Likelihood = YES_OR_NO,
+    moments: Weights | None = None,
 ) -> float:
-    """The mean over a batch of the votes' negative log-likelihood, in nats, with the moments of the batch."""
-    units = forward(model_of(spec).encoder, weights, x, None, kept).output
+    """The mean over a batch of the votes' negative log-likelihood, in nats, with the moments of the batch.
+
+    Where `moments` has a layer's, it goes by these.
+    """
+    units = forward(model_of(spec).encoder, weights, x, moments, kept).output
     return float(votes_nll(likelihood, logits(spec, weights, units, kept), votes).mean())
 
 
@@ -135,6 +139,12 @@ def gradients(
     )
 
 
+def fixed_moments(run: RunSpec, moments: Weights) -> Weights:
+    """Those of the running `moments` that layers go by in training, in place of the batch's."""
+    still, frozen = tuning_of(run.model, run.training).still, run.training.moments == "frozen"
+    return {name: value for name, value in moments.items() if frozen or layer_of(name) in still}
+
+
 def step_gradients(
     run: RunSpec,
     weights: Weights,
@@ -151,8 +161,7 @@ def step_gradients(
     trained has gradients.
     """
     tuning, count = tuning_of(run.model, run.training), shard_count(run.training, len(votes))
-    frozen = run.training.moments == "frozen"
-    running = {n: value for n, value in moments.items() if frozen or layer_of(n) in tuning.still}
+    running = fixed_moments(run, moments)
     kept = {name: mask for name, mask in kept.items() if name not in tuning.still}
     found = []
     for number in range(count):
