@@ -22,7 +22,13 @@ from shared.method.batches import Cutouts, Labelled, draw_plan
 from shared.method.likelihood import YES_OR_NO, fractions
 from shared.method.sampling import sample_galaxies
 from shared.method.views import reduction, still_views
-from shared.network.weights import first_checkpoint, init_weights, load_weights, save_weights
+from shared.network.weights import (
+    first_checkpoint,
+    init_moments,
+    init_weights,
+    load_weights,
+    save_weights,
+)
 from shared.proof import export, reference
 from shared.proof.case import unlike_any
 from shared.run import keys
@@ -97,6 +103,8 @@ def invented(run):
         if name.endswith("bias"):
             weights[name] = random.normal(0, 0.1, array.shape).astype(np.float32)
     weights["answer/kernel"] *= 3
+    for name, array in init_moments(run.model).items():
+        weights[name] = random.uniform(0.1, 0.3, array.shape).astype(np.float32)
     return weights
 
 
@@ -279,7 +287,7 @@ def exported(tmp_path, *words):
     config = trizoo.compose([*TINY, "positive=[featured-or-disk, artifact]", "model.dropout=0.2"])
     write_json(fit / "run.json", config)
     model = from_config(RunSpec, config).model
-    save_weights(fit / "weights.safetensors", init_weights(model, 0), {"backend": "jax"})
+    save_weights(fit / "weights.safetensors", init_weights(model, 0) | init_moments(model), {"backend": "jax"})
     words = ["task=export", f"weights={fit}", "seed=7", *words]
     run = from_config(RunSpec, trizoo.with_fit(trizoo.compose(words), words))
     return folder, write(run, folder)
