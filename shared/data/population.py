@@ -26,9 +26,7 @@ class Population(NamedTuple):
     artifacts: float  # the share of images that a star or a trail spoils
     clicked: float  # the share of volunteers who say artifact of an image without one
     readiness: float  # to say featured: what is added to the logit
-    concentration: float = (
-        CONCENTRATION  # of the Dirichlet from which a galaxy's own crowd is drawn
-    )
+    concentration: float = CONCENTRATION
 
     def expected(self, chances: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The shares of the answers (galaxy, answer) that an image lets expect, of the plain `chances` of it.

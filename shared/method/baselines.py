@@ -19,9 +19,7 @@ class Baselines(NamedTuple):
     galaxies: int
     uniform: float  # every outcome as likely as any other
     constant: float  # the likeliest Dirichlet-multinomial that is alike for all galaxies
-    oracle: (
-        float  # that of each galaxy's own expected fractions, with the scatter of crowds about them
-    )
+    oracle: float  # that of a galaxy's expected fractions, with the scatter of crowds about them
 
 
 def baselines(
