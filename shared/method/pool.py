@@ -193,6 +193,19 @@ def asked_composition(
     return composition(own, (asked.yes, asked.total), artifacts, duplicates, foretold)
 
 
+def check_weighted(run: RunSpec) -> None:
+    """Raise ValueError for acquisition.weighted where galaxies are not all drawn, with known probabilities."""
+    spec = run.acquisition
+    if not spec.weighted:
+        return
+    if (refused := _refusal(spec, np.ones(1, bool))) is None and spec.shards:
+        refused = f"acquisition.shards is {spec.shards}, so that most galaxies cannot be drawn; set it to 0"
+    if refused is None and run.oracle.name != "catalogue":
+        refused = f"oracle is {run.oracle.name}, who may leave some that were drawn unanswered; set oracle=catalogue"
+    if refused is not None:
+        raise ValueError(f"acquisition.weighted weighs galaxies by how they were drawn: {refused}")
+
+
 def _refusal(spec: AcquisitionSpec, answered: np.ndarray) -> str | None:
     if not reweightable(spec):
         guarded = "; or set acquisition.guard to 0" if spec.guard else ""

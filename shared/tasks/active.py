@@ -14,7 +14,7 @@ from shared.method.active import Answers, initial, rounds
 from shared.method.batches import Labelled
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
-from shared.method.pool import Galaxies, Truth
+from shared.method.pool import Galaxies, Truth, check_weighted
 from shared.method.start import origin, start_of
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
@@ -34,6 +34,7 @@ def active(run: RunSpec, folder: Path) -> dict:
 
     Where volunteers have yet to answer, the outcome has no results, but says under "waiting" what to do.
     """
+    check_weighted(run)
     begun = origin(run)
     store = prepare_store(run.dataset)
     galaxies, answers = partition(run, store, folder)
