@@ -339,8 +339,15 @@ def test_what_a_round_says_of_the_galaxies_that_it_asked_about(tmp_path):
     chosen = chosen_of(run, KNOWN, 0)
     scores = reference.mutual_information(sampled(run, KNOWN), 9)
     losses = log_scores(sampled(run, KNOWN), KNOWN.yes, KNOWN.total)
-    ranked = spearmanr(scores, losses).statistic
-    assert chosen.foretold == {"over": "pool", "galaxies": 30, "spearman": pytest.approx(ranked)}
+    errors = np.abs(sampled(run, KNOWN).mean(1) - KNOWN.yes / KNOWN.total)
+    ranked = {
+        "log_score": pytest.approx(spearmanr(scores, losses).statistic),
+        "error": pytest.approx(spearmanr(scores, errors).statistic),
+    }
+    assert chosen.foretold == {"over": "pool", "galaxies": 30, "spearman": ranked}
+    by_truth = chosen_of(run, KNOWN, 0, truth=truth).foretold["spearman"]["error"]
+    errors = np.abs(sampled(run, KNOWN).mean(1) - truth.fractions[KNOWN.rows])
+    assert by_truth == pytest.approx(spearmanr(scores, errors).statistic)
     assert (told["foretold"]["over"], told["foretold"]["galaxies"]) == ("pool", 22)
     assert last["composition"]["foretold"] is None  # nobody knows the votes
     galaxies = cast(run)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from shared.method.acquisition import Choice
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled, batch_size
 from shared.method.chain import network_digest, sealed, verified
@@ -105,6 +106,11 @@ def training_weights(run: RunSpec, galaxies: Galaxies, done: list[dict]) -> np.n
     return weights[np.argsort(rows)]
 
 
+def mean_score(choice: Choice) -> float | None:
+    """The mean of the pool's scores before any galaxy was chosen, which falls as a posterior contracts."""
+    return None if choice.of_pool is None else float(np.mean(choice.of_pool))
+
+
 def join(one: Labelled, other: Labelled) -> Labelled:
     """The galaxies of both, in the order of the store."""
     both = Labelled(*(np.concatenate(arrays) for arrays in zip(one, other, strict=True)))
@@ -149,7 +155,7 @@ def _round(
             near_duplicates(*units),
             chosen.foretold,
         )
-        | {"by_information": choice.by_information},
+        | {"by_information": choice.by_information, "mean_score": mean_score(choice)},
     }
 
 
