@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake import Fake, Stopped, galaxies, noise
 from fake import run_of as composed
-from scipy.stats import spearmanr
+from scipy.stats import betabinom, spearmanr
 
 from shared.method.active import initial, rounds, training_weights
 from shared.method.chain import sealed
@@ -323,6 +323,20 @@ def test_what_a_round_says_of_the_pool_by_the_network_that_chose(tmp_path):
     assert first["learned"] == fingerprint(galaxies.labelled)
     everyone = galaxies.labelled.rows.tolist() + first["rows"]
     assert second["learned"] == fingerprint(KNOWN.take(np.sort(everyone)))
+
+
+def test_the_log_score_of_a_round_is_of_the_likelihood():
+    run = run_of(*WORDS, "likelihood=dirichlet_multinomial")
+    chosen = chosen_of(run, KNOWN, 0)
+    odds = 1 / (1 / sampled(run, KNOWN).astype(float) - 1)  # Fake's first logit is 0
+    chances = betabinom.pmf(KNOWN.yes[:, None], KNOWN.total[:, None], odds, 1)
+    assert chosen.all_galaxies == pytest.approx(-np.log(chances.mean(1)).mean(), rel=1e-5)
+    places = chosen.galaxies.rows
+    np.testing.assert_allclose(
+        chosen.samples.losses(chosen.galaxies), -np.log(chances.mean(1))[places], rtol=1e-4
+    )
+    told = reference.dirichlet_information(np.stack([np.ones_like(odds), odds], -1), 40)
+    np.testing.assert_allclose(chosen.choice.scores, np.sort(told)[::-1][:5], rtol=1e-4)
 
 
 def test_what_a_round_says_of_the_galaxies_that_it_asked_about(tmp_path):
