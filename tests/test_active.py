@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from fake import Fake, Stopped, galaxies, noise
 from fake import run_of as composed
-from scipy.stats import spearmanr
+from scipy.stats import betabinom, spearmanr
 
-from shared.method.active import initial, rounds
+from shared.method.active import initial, rounds, training_weights
 from shared.method.chain import sealed
 from shared.method.metrics import evaluate, log_scores, truth_rmse
-from shared.method.pool import Galaxies, Samples, Truth, choose, risk
+from shared.method.pool import Galaxies, Samples, Truth, check_weighted, choose, risk
 from shared.method.sampling import embed_galaxies, sample_galaxies
 from shared.method.training import CHECKPOINT, fingerprint
 from shared.method.vote_plan import vote_plan
@@ -325,6 +325,20 @@ def test_what_a_round_says_of_the_pool_by_the_network_that_chose(tmp_path):
     assert second["learned"] == fingerprint(KNOWN.take(np.sort(everyone)))
 
 
+def test_the_log_score_of_a_round_is_of_the_likelihood():
+    run = run_of(*WORDS, "likelihood=dirichlet_multinomial")
+    chosen = chosen_of(run, KNOWN, 0)
+    odds = 1 / (1 / sampled(run, KNOWN).astype(float) - 1)  # Fake's first logit is 0
+    chances = betabinom.pmf(KNOWN.yes[:, None], KNOWN.total[:, None], odds, 1)
+    assert chosen.all_galaxies == pytest.approx(-np.log(chances.mean(1)).mean(), rel=1e-5)
+    places = chosen.galaxies.rows
+    np.testing.assert_allclose(
+        chosen.samples.losses(chosen.galaxies), -np.log(chances.mean(1))[places], rtol=1e-4
+    )
+    told = reference.dirichlet_information(np.stack([np.ones_like(odds), odds], -1), 40)
+    np.testing.assert_allclose(chosen.choice.scores, np.sort(told)[::-1][:5], rtol=1e-4)
+
+
 def test_what_a_round_says_of_the_galaxies_that_it_asked_about(tmp_path):
     words = ("acquisition.rounds=1", "acquisition.expected_votes=9")
     run, truth = run_of(*WORDS, *words), Truth(np.linspace(0, 1, 52), np.arange(52) % 2 == 0)
@@ -339,8 +353,15 @@ def test_what_a_round_says_of_the_galaxies_that_it_asked_about(tmp_path):
     chosen = chosen_of(run, KNOWN, 0)
     scores = reference.mutual_information(sampled(run, KNOWN), 9)
     losses = log_scores(sampled(run, KNOWN), KNOWN.yes, KNOWN.total)
-    ranked = spearmanr(scores, losses).statistic
-    assert chosen.foretold == {"over": "pool", "galaxies": 30, "spearman": pytest.approx(ranked)}
+    errors = np.abs(sampled(run, KNOWN).mean(1) - KNOWN.yes / KNOWN.total)
+    ranked = {
+        "log_score": pytest.approx(spearmanr(scores, losses).statistic),
+        "error": pytest.approx(spearmanr(scores, errors).statistic),
+    }
+    assert chosen.foretold == {"over": "pool", "galaxies": 30, "spearman": ranked}
+    by_truth = chosen_of(run, KNOWN, 0, truth=truth).foretold["spearman"]["error"]
+    errors = np.abs(sampled(run, KNOWN).mean(1) - truth.fractions[KNOWN.rows])
+    assert by_truth == pytest.approx(spearmanr(scores, errors).statistic)
     assert (told["foretold"]["over"], told["foretold"]["galaxies"]) == ("pool", 22)
     assert last["composition"]["foretold"] is None  # nobody knows the votes
     galaxies = cast(run)
@@ -447,6 +468,51 @@ def test_the_guard_keeps_votes_from_outliers_and_other_acquisitions_choose_whom_
     assert len(chosen.votes) == 5
     told = [reference.mutual_information(chosen.samples.rho, votes) for votes in (2, 5)]
     assert chosen.votes.tolist() == vote_plan(np.stack(told, 1), (2, 5), 100).tolist()
+
+
+def test_the_weights_of_training_are_those_of_one_sequence_of_draws(tmp_path):
+    words = ("acquisition=power", "acquisition.guard=0", "acquisition.coldness=2")
+    words += ("acquisition.samples=6", "acquisition.weighted=true")
+    backend, plain = Fake(), Fake()
+    entries = played(tmp_path, *words, backend=backend)
+    run = run_of(*WORDS, *words)
+    labelled = cast(run).labelled.rows
+    found = training_weights(run, cast(run), entries[:2])
+    chances = [1 / (30 - turn) for turn in range(8)] + entries[0]["chances"] + entries[1]["chances"]
+    rows = [*labelled, *entries[0]["rows"], *entries[1]["rows"]]
+    drawn = {
+        row: 1 + (30 - 18) / (30 - m) * (1 / ((30 - m + 1) * q) - 1)
+        for m, (row, q) in enumerate(zip(rows, chances, strict=True), 1)
+    }
+    np.testing.assert_allclose(found, [drawn[row] for row in sorted(rows)], rtol=1e-12)
+    np.testing.assert_allclose([drawn[row] for row in labelled], 1, rtol=1e-12)
+    assert found.min() < 0.6
+    played(tmp_path / "plain", *words[:-1], backend=plain)
+    first, other = (
+        np.concatenate([plan.rows for plan in one.plans[2:4]]) for one in (backend, plain)
+    )
+    known = [*labelled, *entries[0]["rows"]]
+    assert set(np.unique(first)) <= set(known)
+    assert not np.array_equal(first, other)
+    with pytest.raises(Stopped):
+        played(tmp_path / "stopped", *words, backend=Fake(stop=20))
+    assert untimed(played(tmp_path / "stopped", *words)) == untimed(entries)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["acquisition=mutual_information"], "mutual_information chooses with probabilities of 0"),
+        (["acquisition=power", "acquisition.guard=0.1"], "or set acquisition.guard to 0"),
+        (["acquisition=power", "acquisition.shards=2"], "acquisition.shards is 2, .* set it to 0"),
+        (["acquisition=mixture", "oracle=volunteers"], "oracle is volunteers, .* oracle=catalogue"),
+    ],
+)
+def test_galaxies_that_were_not_drawn_cannot_be_weighted(words, told):
+    check_weighted(run_of(*words))
+    with pytest.raises(ValueError, match=f"acquisition.weighted weighs .*{told}"):
+        check_weighted(run_of(*words, "acquisition.weighted=true"))
+    check_weighted(run_of("acquisition=random", "acquisition.weighted=true"))
 
 
 def test_a_cold_start_begins_every_round_at_the_first_weights(tmp_path):

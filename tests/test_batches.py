@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from shared.method.batches import (
     draw_plan,
     epoch_order,
     learning_rates,
+    systematic,
     with_steps,
 )
+from shared.method.lure import lure_weights
 from shared.method.views import Views, draw_views, reduction, still_views
 from shared.proof import reference
 from shared.run.keys import galaxy_hash, galaxy_keys
@@ -281,3 +284,62 @@ def test_a_device_is_given_all_images_once_unless_they_are_too_many(monkeypatch)
     assert plain.parts() is None
     monkeypatch.setattr("shared.method.batches.HELD", 8 * 4)
     assert plain.parts() is not None
+
+
+def offsets(weights):
+    """Every way that `systematic` picks, and its chance: it changes where an edge passes a whole number."""
+    ends = np.unique(np.concatenate([[0, 1], len(weights) * np.cumsum(weights) / sum(weights) % 1]))
+    return [(systematic(weights, a / 2 + b / 2), b - a) for a, b in pairwise(ends) if b - a > 1e-12]
+
+
+@pytest.mark.parametrize("weights", [[1, 1, 1], [3, 1, 0.5, 0.2], [0.1, 7, 0.1, 0.3, 2]])
+def test_galaxies_are_picked_as_often_as_their_weights_say(weights):
+    weights = np.array(weights, float)
+    ways = offsets(weights)
+    np.testing.assert_allclose(sum(chance for _, chance in ways), 1)
+    mean = sum(often * chance for often, chance in ways)
+    shares = len(weights) * weights / weights.sum()
+    np.testing.assert_allclose(mean, shares, rtol=1e-9)
+    for often, _ in ways:
+        assert often.sum() == len(weights)
+        assert (np.abs(often - shares) < 1).all()
+
+
+def test_batches_of_drawn_galaxies_have_the_mean_loss_of_all_without_bias():
+    """Every order of drawing three of five galaxies, and every way of picking them by LURE's weights: in the mean the
+    loss of an epoch is that of all five, but for the sum of weights, which is three in the mean.
+    """
+    losses, preferred = np.array([3.0, -1.0, 0.5, 7.0, 2.0]), np.array([5, 1, 3, 0.5, 2])
+    weighted = plain = total = 0.0
+    for order in permutations(range(5), 3):
+        order, left, chances = [*order], preferred.sum(), []
+        for place in order:
+            chances.append(preferred[place] / left)
+            left -= preferred[place]
+        weights = lure_weights(chances, 5)
+        for often, chance in offsets(weights):
+            mean = losses[order] @ often / 3 * weights.sum() / 3
+            weighted += np.prod(chances) * chance * mean
+        plain += np.prod(chances) * losses[order].mean()
+        total += np.prod(chances) * weights.sum()
+    np.testing.assert_allclose(weighted, losses.mean(), rtol=1e-9)
+    np.testing.assert_allclose(total, 3, rtol=1e-12)
+    assert abs(plain - losses.mean()) > 0.2
+
+
+def test_a_plan_by_weights_has_whole_batches_in_which_galaxies_come_by_them():
+    run, weights = (
+        run_of("training.batch_size=4"),
+        np.array([0.2, 0.3, 0.5, 1, 1, 1, 1.5, 2.5, 3, 1]),
+    )
+    some = labelled(10)
+    plans = [draw_plan(run, some, 16, 0, first, 2, weights) for first in range(0, 800, 2)]
+    shares = weights / weights.sum()
+    for batch in (0, 1):  # of an epoch's ten picks two are left over
+        often = np.mean([np.bincount(plan.rows[batch], minlength=10) for plan in plans], 0)
+        np.testing.assert_allclose(often, 4 * shares, atol=0.15)
+    for plan in plans[:20]:
+        count = np.bincount(plan.rows.ravel(), minlength=10)
+        assert (count <= np.ceil(10 * shares)).all()
+    assert len({tuple(plan.rows.ravel()) for plan in plans[:20]}) == 20
+    assert sorted(epoch_order(0, some.hashes, 5, np.ones(10))) == list(range(10))

@@ -25,15 +25,18 @@ def test_fractions_are_the_true_ones_where_these_are_known_and_else_those_of_vot
     assert none["fractions"] is None
 
 
-def test_a_score_foretells_loss_by_rank():
+def test_a_score_foretells_loss_and_error_by_rank():
     scores, losses = np.array([0.1, 0.5, 0.4, 9.0]), np.array([1.0, 3.0, 2.0, 4e9])
-    told = foretelling("pool", scores, losses)
-    assert told == {"over": "pool", "galaxies": 4, "spearman": pytest.approx(1)}
-    assert foretelling("pool", -scores, losses)["spearman"] == pytest.approx(-1)
-    one_off = foretelling("asked", scores, np.array([1.0, 2.0, 3.0, 4.0]))
-    assert one_off["spearman"] == pytest.approx(0.8)
-    assert foretelling("pool", scores, np.ones(4))["spearman"] is None
-    assert foretelling("pool", scores[:2], losses[:2])["spearman"] is None
+    told = foretelling("pool", scores, losses, -losses)
+    assert told == {
+        "over": "pool",
+        "galaxies": 4,
+        "spearman": {"log_score": pytest.approx(1), "error": pytest.approx(-1)},
+    }
+    one_off = foretelling("asked", scores, np.array([1.0, 2.0, 3.0, 4.0]), np.ones(4))
+    assert one_off["spearman"] == {"log_score": pytest.approx(0.8), "error": None}
+    few = foretelling("pool", scores[:2], losses[:2], losses[:2])
+    assert few["spearman"] == {"log_score": None, "error": None}
 
 
 def test_near_duplicates_are_of_others_that_were_asked_about_or_labelled():

@@ -485,6 +485,21 @@ def test_active_learning_samples_by_laplace(place):
         here(place, "active", other.name, *words)
 
 
+@pytest.mark.parametrize("name", ["power", "epig", "batch_mutual_information"])
+def test_other_acquisitions_go_by_laplace_too(place, name):
+    words = [word for word in SMALL if not word.startswith("training.steps")]
+    words += [f"acquisition={name}", "acquisition.initial=20", "acquisition.per_round=4"]
+    words += ["acquisition.rounds=1", "acquisition.first_steps=4", "acquisition.round_steps=2"]
+    words += ["acquisition.samples=20", "acquisition.targets=5", "acquisition.expected_votes=10"]
+    _, told = here(place, "active", name, *words, *WORDS)
+    first = told["rounds"][0]
+    assert np.isfinite(first["scores"]).all()
+    assert first["composition"]["foretold"]["over"] == "pool"
+    assert -1 <= first["composition"]["foretold"]["spearman"]["error"] <= 1
+    assert (first["composition"]["by_information"] is None) == (name != "batch_mutual_information")
+    assert np.isfinite(first["composition"]["mean_score"])
+
+
 @pytest.mark.parametrize("backend", only([], "torch", "tf", "jax"))
 def test_in_every_framework_by_the_command(place, backend):
     pytest.importorskip({"tf": "tensorflow"}.get(backend, backend))

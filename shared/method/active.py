@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from shared.method.acquisition import Choice
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled, batch_size
 from shared.method.chain import network_digest, sealed, verified
 from shared.method.composition import near_duplicates
 from shared.method.laplace_sampling import last_layers, with_posterior
 from shared.method.likelihood import likelihood_of
+from shared.method.lure import lure_weights
 from shared.method.metrics import evaluate, truth_rmse
 from shared.method.pool import (
     Galaxies,
@@ -65,8 +67,9 @@ def rounds(
     for number in range(spec.rounds + 1):
         if number == len(done):
             begun = time.perf_counter()
+            weights = training_weights(run, galaxies, done) if spec.weighted else None
             state, entry = _round(
-                backend, run, state, images, galaxies, labelled, pool, number, start.step
+                backend, run, state, images, galaxies, labelled, pool, number, start.step, weights
             )
             start = backend.export_checkpoint(state)
             entry |= {"network": network_digest(start), "seconds": time.perf_counter() - begun}
@@ -89,6 +92,26 @@ def rounds(
         pool = pool.take(~np.isin(pool.rows, answered.rows))
 
 
+def training_weights(run: RunSpec, galaxies: Galaxies, done: list[dict]) -> np.ndarray:
+    """How much each galaxy that is labelled after the rounds `done` weighs in training, float64 (galaxy,), by row.
+
+    All draws, the first random ones too, are one sequence of draws from the galaxies there were. With their
+    `lure_weights` the mean loss of the labelled is that of all of these, without bias: what scores prefer is not
+    trained with more often than it occurs (Farquhar, Gal and Rainforth 2021).
+    """
+    first = galaxies.labelled.rows
+    everyone = len(first) + len(galaxies.pool.rows)
+    alike = 1 / (everyone - np.arange(len(first)))
+    rows = np.concatenate([first, *(entry["rows"] for entry in done)])
+    weights = lure_weights(np.concatenate([alike, *(entry["chances"] for entry in done)]), everyone)
+    return weights[np.argsort(rows)]
+
+
+def mean_score(choice: Choice) -> float | None:
+    """The mean of the pool's scores before any galaxy was chosen, which falls as a posterior contracts."""
+    return None if choice.of_pool is None else float(np.mean(choice.of_pool))
+
+
 def join(one: Labelled, other: Labelled) -> Labelled:
     """The galaxies of both, in the order of the store."""
     both = Labelled(*(np.concatenate(arrays) for arrays in zip(one, other, strict=True)))
@@ -96,12 +119,12 @@ def join(one: Labelled, other: Labelled) -> Labelled:
 
 
 def _round(
-    backend, run, state, images, galaxies, labelled, pool, number: int, step: int
+    backend, run, state, images, galaxies, labelled, pool, number: int, step: int, weights
 ) -> tuple[Any, dict]:
     spec, last = run.acquisition, number == run.acquisition.rounds
     if number and spec.start == "cold":
         state, step = backend.init(run, standardised_start(run, images, labelled)), 0
-    state, loss = _learned(backend, run, state, images, labelled, number, step)
+    state, loss = _learned(backend, run, state, images, labelled, number, step, weights)
     backend = _sampler(backend, run, state, images, labelled)
     test = _tested(backend, run, state, images, galaxies)
     wanted = galaxies.unknown if last and len(galaxies.unknown.rows) else pool
@@ -133,15 +156,17 @@ def _round(
             near_duplicates(*units),
             chosen.foretold,
         )
-        | {"by_information": choice.by_information},
+        | {"by_information": choice.by_information, "mean_score": mean_score(choice)},
     }
 
 
-def _learned(backend, run, state, images, labelled, number: int, step: int) -> tuple[Any, float]:
+def _learned(
+    backend, run, state, images, labelled, number: int, step: int, weights
+) -> tuple[Any, float]:
     spec, losses = run.acquisition, []
     steps = spec.first_steps if number == 0 or spec.start == "cold" else spec.round_steps
     of_round = replace(run, training=replace(run.training, steps=steps))
-    work = calls(backend, of_round, state, images, labelled, step, step, step + steps)
+    work = calls(backend, of_round, state, images, labelled, step, step, step + steps, weights)
     seen = batch_size(run.training, len(labelled.rows))
     what = f"round {number}, {len(labelled.rows)} galaxies"
     for call in track(

@@ -216,18 +216,26 @@ def with_steps(spec: TrainingSpec, galaxies: int) -> TrainingSpec:
 
 
 def draw_plan(
-    run: RunSpec, labelled: Labelled, size: int, origin: int, first: int, steps: int
+    run: RunSpec,
+    labelled: Labelled,
+    size: int,
+    origin: int,
+    first: int,
+    steps: int,
+    weights: np.ndarray | None = None,
 ) -> Plan:
     """Steps `first` to `first` + `steps` of training on galaxies that were labelled at step `origin`.
 
-    An epoch goes through the galaxies once, in an order of its own, in whole batches; the few that are left over wait
-    for the next. `size` is the width of the images that are sampled.
+    An epoch goes through the galaxies once, or by their `weights` (galaxy,), in an order of its own, in whole batches;
+    the few that are left over wait for the next. `size` is the width of the images that are sampled.
     """
     batch = batch_size(run.training, len(labelled.rows))
     per_epoch = len(labelled.rows) // batch
     numbers = np.arange(first, first + steps)
     epochs = origin + (numbers - origin) // per_epoch * per_epoch
-    orders = {epoch: epoch_order(run.seed, labelled.hashes, epoch) for epoch in np.unique(epochs)}
+    orders = {
+        epoch: epoch_order(run.seed, labelled.hashes, epoch, weights) for epoch in np.unique(epochs)
+    }
     places = [(number - epoch) * batch for number, epoch in zip(numbers, epochs, strict=True)]
     chosen = np.stack(
         [orders[epoch][at : at + batch] for epoch, at in zip(epochs, places, strict=True)]
@@ -245,10 +253,37 @@ def draw_plan(
     )
 
 
-def epoch_order(seed: int, hashes: np.ndarray, epoch: int) -> np.ndarray:
-    """The order (galaxy,) of an epoch that begins at step `epoch`: by random words of each galaxy's own key."""
-    random = keys.bits(keys.galaxy_keys(seed, "order", hashes), np.uint32(epoch), 2)
-    return np.lexsort((hashes, random[:, 1], random[:, 0]))
+def epoch_order(
+    seed: int, hashes: np.ndarray, epoch: int, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """The order (galaxy,) of an epoch that begins at step `epoch`: by random words of each galaxy's own key.
+
+    With `weights` (galaxy,) above 0 a galaxy comes as often as its weight is times the mean of all, in the mean over
+    epochs, and in each of them to within one. So the mean loss of a batch, and its gradient, are those of the galaxies
+    so weighted, without bias, and no framework needs to know of weights.
+    """
+    own = keys.galaxy_keys(seed, "order", hashes)
+    random = keys.bits(own, np.uint32(epoch), 2)
+    order = np.lexsort((hashes, random[:, 1], random[:, 0]))
+    if weights is None:
+        return order
+    offset = keys.uniforms(keys.purpose_key(seed, "order"), epoch, 1)[0]
+    often = systematic(weights[order], float(offset))
+    picked = np.repeat(order, often)
+    copy = np.arange(len(picked)) - np.repeat(often.cumsum() - often, often)
+    random = keys.bits(own, np.uint32(epoch), 4 + 2 * int(copy.max()))[picked]
+    first, second = (random[np.arange(len(picked)), 2 + 2 * copy + word] for word in (0, 1))
+    return picked[np.lexsort((hashes[picked], second, first))]
+
+
+def systematic(weights: np.ndarray, offset: float) -> np.ndarray:
+    """How often int64 (galaxy,) each is picked, as many in all as there are: for an `offset` that is uniform in [0, 1),
+    in the mean exactly as its share of all `weights` says (systematic resampling).
+    """
+    count = len(weights)
+    edges = count * np.cumsum(weights) / np.sum(weights)
+    picked = np.searchsorted(edges, np.arange(count) + offset, "right")
+    return np.bincount(np.minimum(picked, count - 1), minlength=count)
 
 
 def adam_scales(spec: TrainingSpec, steps: np.ndarray, origin: int = 0) -> np.ndarray:

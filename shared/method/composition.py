@@ -33,15 +33,25 @@ def composition(
     }
 
 
-def foretelling(over: str, scores: np.ndarray, losses: np.ndarray) -> dict:
-    """Spearman's rank correlation of `scores` and `losses` (galaxy,) `over` the galaxies called so.
+def foretelling(over: str, scores: np.ndarray, losses: np.ndarray, errors: np.ndarray) -> dict:
+    """Spearman's rank correlation of `scores` (galaxy,), `over` the galaxies called so, with what they should foretell.
 
-    None where there is none: of fewer than three galaxies, or where all have one score or one loss.
+    "log_score" is that with `losses`, the votes' log scores, and "error" that with `errors`, how far the mean rho was
+    off. The first are larger where volunteers disagree, which no label mends; the second are not.
     """
-    ranks = np.array([rankdata(scores), rankdata(losses)])
-    spread = len(losses) > 2 and (ranks.max(1) > ranks.min(1)).all()
-    found = float(np.corrcoef(ranks)[0, 1]) if spread else None
-    return {"over": over, "galaxies": len(losses), "spearman": found}
+    return {
+        "over": over,
+        "galaxies": len(scores),
+        "spearman": {"log_score": _ranked(scores, losses), "error": _ranked(scores, errors)},
+    }
+
+
+def _ranked(one: np.ndarray, other: np.ndarray) -> float | None:
+    """None where there is none: of fewer than three, or where all of either are equal."""
+    ranks = np.array([rankdata(one), rankdata(other)])
+    if len(one) < 3 or (ranks.max(1) == ranks.min(1)).any():
+        return None
+    return float(np.corrcoef(ranks)[0, 1])
 
 
 def near_duplicates(asked: np.ndarray, labelled: np.ndarray) -> int:

@@ -62,11 +62,17 @@ def member_start(start: Checkpoint, number: int, members: int) -> Checkpoint:
 
 
 def draw_plans(
-    run: RunSpec, labelled: Labelled, size: int, origin: int, first: int, steps: int
+    run: RunSpec,
+    labelled: Labelled,
+    size: int,
+    origin: int,
+    first: int,
+    steps: int,
+    weights: np.ndarray | None = None,
 ) -> Plan:
     """The plan of training by `draw_plan`; of an ensemble, those of its members in one: (member, step, ...)."""
     plans = [
-        draw_plan(alone(run, number), labelled, size, origin, first, steps)
+        draw_plan(alone(run, number), labelled, size, origin, first, steps, weights)
         for number in range(run.training.members)
     ]
     return plans[0] if len(plans) == 1 else _stacked(plans)

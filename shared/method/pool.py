@@ -29,7 +29,7 @@ from shared.method.likelihood import (
     positive_fraction,
 )
 from shared.method.lure import lure
-from shared.method.metrics import log_scores, mean
+from shared.method.metrics import log_scores, mean, mean_rho
 from shared.method.sampling import embed_galaxies, sample_logits
 from shared.method.trees import LEAST
 from shared.method.vote_plan import vote_plan
@@ -78,6 +78,12 @@ class Samples(NamedTuple):
         """The log score (galaxy,) of the votes of `galaxies`, in nats."""
         return log_scores(self.rho, galaxies.yes, galaxies.total, self.concentrations)
 
+    def errors(self, galaxies: Labelled, truth: Truth) -> np.ndarray:
+        """How far (galaxy,) the mean rho of `galaxies` is from the true one, or else from that of their votes."""
+        if truth.fractions is None:
+            return np.abs(mean_rho(self.rho) - galaxies.yes / galaxies.total)
+        return np.abs(mean_rho(self.rho) - truth.fractions[galaxies.rows])
+
 
 class Chosen(NamedTuple):
     """The galaxies to label next, the best first, and what the network predicted for them before training on them."""
@@ -119,7 +125,8 @@ def choose(
         if len(pool.rows) and pool.total.all():
             losses = samples.losses(pool)
             all_galaxies = mean(losses)
-            foretold = foretelling("pool", choice.of_pool, losses)
+            errors = samples.errors(pool, galaxies.truth)
+            foretold = foretelling("pool", choice.of_pool, losses, errors)
         samples = samples.take(choice.places)
     else:
         samples = _sampled(backend, run, state, images, asked)
@@ -188,9 +195,25 @@ def asked_composition(
     """The `composition` of those `asked` about; unless it was `foretold` over the pool, by their own `scores`."""
     known = asked.total > 0
     if foretold is None and known.any() and any(acquisition(spec.name).NEEDS):
-        foretold = foretelling("asked", scores[known], samples.losses(asked)[known])
+        answered, some = asked.take(known), samples.take(known)
+        foretold = foretelling(
+            "asked", scores[known], some.losses(answered), some.errors(answered, truth)
+        )
     own, artifacts = (None if array is None else array[asked.rows] for array in truth)
     return composition(own, (asked.yes, asked.total), artifacts, duplicates, foretold)
+
+
+def check_weighted(run: RunSpec) -> None:
+    """Raise ValueError for acquisition.weighted where galaxies are not all drawn, with known probabilities."""
+    spec = run.acquisition
+    if not spec.weighted:
+        return
+    if (refused := _refusal(spec, np.ones(1, bool))) is None and spec.shards:
+        refused = f"acquisition.shards is {spec.shards}, so that most galaxies cannot be drawn; set it to 0"
+    if refused is None and run.oracle.name != "catalogue":
+        refused = f"oracle is {run.oracle.name}, who may leave some that were drawn unanswered; set oracle=catalogue"
+    if refused is not None:
+        raise ValueError(f"acquisition.weighted weighs galaxies by how they were drawn: {refused}")
 
 
 def _refusal(spec: AcquisitionSpec, answered: np.ndarray) -> str | None:

@@ -66,8 +66,9 @@ def calls(
     origin: int,
     first: int,
     last: int,
+    weights: np.ndarray | None = None,
 ) -> Iterator[Call]:
-    """Steps `first` to `last` on galaxies that were labelled at step `origin`, call by call.
+    """Steps `first` to `last` on galaxies that were labelled at step `origin`, call by call; by `weights` (galaxy,).
 
     While the framework is at one call, the images of the next are read (not of an ensemble, whose members read their
     own).
@@ -85,7 +86,8 @@ def calls(
         end = min(start + length - (start - first) % length, last)
         if start >= last:
             return None
-        return draw_plans(run, labelled, images.size, origin, start, min(most, end - start))
+        most = min(most, end - start)
+        return draw_plans(run, labelled, images.size, origin, start, most, weights)
 
     plan, at, proven = planned(first, lesser.backend.steps), first, set()
     for start in range(first, last, length):

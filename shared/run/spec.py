@@ -662,6 +662,7 @@ class AcquisitionSpec:
     vote_choices: tuple[int, ...]  # ask_next.csv: numbers of votes that may be asked for
     # ask_next.csv: votes to hand out, with mutual_information over the whole pool; null: expected_votes for each galaxy
     vote_budget: int | None
+    weighted: bool  # whether those labelled weigh in training as they were drawn, so that they stand for the pool
 
     def __post_init__(self):
         one_of("acquisition.name", self.name, ACQUISITIONS)

@@ -14,7 +14,7 @@ from shared.method.active import Answers, initial, rounds
 from shared.method.batches import Labelled
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
-from shared.method.pool import Galaxies, Truth
+from shared.method.pool import Galaxies, Truth, check_weighted
 from shared.method.start import origin, start_of
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
@@ -34,6 +34,7 @@ def active(run: RunSpec, folder: Path) -> dict:
 
     Where volunteers have yet to answer, the outcome has no results, but says under "waiting" what to do.
     """
+    check_weighted(run)
     begun = origin(run)
     store = prepare_store(run.dataset)
     galaxies, answers = partition(run, store, folder)
@@ -71,9 +72,10 @@ def summarise_asked(rounds: list[dict]) -> str:
     if asked := sum(one["galaxies"] for one in found if one["artifacts"] is not None):
         share = sum(one["artifacts"] or 0 for one in found) / asked
         told += f"{share:.0%} of the {asked} asked about are artifacts; "
-    ranked = [one["foretold"]["spearman"] for one in found if one["foretold"] is not None]
-    if ranked := [value for value in ranked if value is not None]:
-        told += f"rank correlation of score and loss {np.mean(ranked):.2f}; "
+    for name, what in (("log_score", "log score"), ("error", "error")):
+        ranked = [one["foretold"]["spearman"][name] for one in found if one["foretold"]]
+        if ranked := [value for value in ranked if value is not None]:
+            told += f"rank correlation of score and {what} {np.mean(ranked):.2f}; "
     if some := [one for one in found if one["by_information"] is not None]:
         told += f"{sum(one['by_information'] for one in some)} of {sum(one['galaxies'] for one in some)} chosen "
         told += "by information, the others drawn by their own; "
