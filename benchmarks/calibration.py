@@ -87,7 +87,10 @@ def of_run(folder: Path) -> dict:
     return {
         "likelihood": run["likelihood"]["name"],
         "method": run["posterior"]["method"],
-        "command": record["command"],
+        "dataset": run["dataset"]["name"],
+        "galaxies": run["dataset"]["galaxies"],
+        "split": run["split"],
+        "samples": run["posterior"]["samples"],
         "recalibration": results["recalibration"][run["question"]],
         **{side: told[run["question"]] for side, told in results["coverage"].items()},
     }

@@ -513,9 +513,7 @@ def gz2_real() -> list[list[str]]:
         rows.append(
             [
                 f"`{name}`" if told else "a constant that never looks at an image",
-                mean_and_interval([one["nll"] for one in some])
-                if told
-                else f"{some[0]['nll']:.3f}",
+                mean_and_interval([one["nll"] for one in some]),
                 mean_and_interval([one["gain"]["mean"] for one in some]) if told else "",
                 f"{100 * np.mean([one['votes_in_90'] for one in some]):.1f} %" if told else "",
             ]

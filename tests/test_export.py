@@ -287,7 +287,11 @@ def exported(tmp_path, *words):
     config = trizoo.compose([*TINY, "positive=[featured-or-disk, artifact]", "model.dropout=0.2"])
     write_json(fit / "run.json", config)
     model = from_config(RunSpec, config).model
-    save_weights(fit / "weights.safetensors", init_weights(model, 0) | init_moments(model), {"backend": "jax"})
+    save_weights(
+        fit / "weights.safetensors",
+        init_weights(model, 0) | init_moments(model),
+        {"backend": "jax"},
+    )
     words = ["task=export", f"weights={fit}", "seed=7", *words]
     run = from_config(RunSpec, trizoo.with_fit(trizoo.compose(words), words))
     return folder, write(run, folder)

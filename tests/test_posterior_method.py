@@ -437,6 +437,8 @@ def test_an_ensemble_by_itself_drops_nothing(place):
     np.testing.assert_allclose(*means, rtol=1e-6)
     other = predict(place, "dropping", folder, "posterior.method=dropout", "posterior.samples=2")
     assert np.abs(read(other) - means[0]).max() > 1e-4
+    none = ("posterior.method=dropout", "posterior.samples=2", "model.dropout=0")
+    np.testing.assert_array_equal(read(predict(place, "none", folder, *none)), read(folder))
     _, measured = here(place, "calibrate", "still-calibrated", f"weights={folder}", *SMALL[:2])
     assert measured["test"]["log_score"] == told["test"]["log_score"]
 

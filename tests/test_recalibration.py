@@ -132,7 +132,7 @@ def test_an_honest_posterior_is_measured_honest():
     [
         (coverage, "held", whole),
         (coverage, "held", lambda *given: 1 - held(*given)),
-        (coverage, "quantiles", lambda f, own, levels: np.tile(levels, (len(f), 1))),
+        (coverage, "distribution", lambda f, own, at: at),
         (
             coverage,
             "chances_by_total",

@@ -19,8 +19,8 @@ from shared.method import conformal
 from shared.method.batches import Labelled
 from shared.method.calibration import BINS, LEVELS, between_samples
 from shared.method.likelihood import Likelihood
-from shared.method.metrics import mean
-from shared.method.mixture import quantiles
+from shared.method.metrics import mean, pieces
+from shared.method.mixture import distribution
 from shared.method.recalibration import MIDDLE, Recalibration, chances_by_total
 from shared.method.tree_metrics import central, held, question_nll
 from shared.method.trees import Samples
@@ -183,11 +183,10 @@ def truth_inside(
     if concentrations is None:
         found = [between_samples(fractions, true, level) for level in ALL_LEVELS]
         return np.stack([inside for inside, _ in found]), [expected for _, expected in found]
-    ends = np.array([((1 - level) / 2, (1 + level) / 2) for level in ALL_LEVELS])
-    values = quantiles(fractions, concentrations, tuple(ends.ravel())).T.reshape(
-        len(ends), 2, len(true)
-    )
-    return (values[:, 0] <= true) & (true <= values[:, 1]), list(ALL_LEVELS)
+    reached = np.zeros(len(true))
+    for piece in pieces(len(true), 8 * fractions.shape[1]):
+        reached[piece] = distribution(fractions[piece], concentrations[piece], true[piece])
+    return np.stack([np.abs(reached - 0.5) <= level / 2 for level in ALL_LEVELS]), list(ALL_LEVELS)
 
 
 def reliability(told: Counts) -> list[list[float]]:
