@@ -5,8 +5,9 @@
 does the experiment that docs/labels_saved.md declares: every arm on every question with every seed, all questions of a
 seed before the next seed, in this process. Each leaves a file below the first folder and is not done again, so what was
 stopped goes on; then all that is there is gathered into the second file. Part of it: questions=smooth,bar
-arms=random,laplace_power seeds=4 (the first four) or seeds=1000:1004. A further acquisition is a file of
-shared/method/acquisition and a row of ARMS; a further question is a file of conf/experiment and a row of QUESTIONS.
+arms=random,laplace_power seeds=4 (the first four) or seeds=0:8,1000:1004. Processes of other seeds may share the work.
+A further acquisition is a file of shared/method/acquisition and a row of ARMS; a further question is a file of
+conf/experiment and a row of QUESTIONS.
 
 What is run is the product's own: how galaxies are chosen, last layers and their posterior, LURE's weights, scores. An
 arm differs from random galaxies in nothing but what it labels: the network that is judged is fitted alike.
@@ -135,9 +136,9 @@ def main(words: list[str]) -> int:
         given = dict(word.split("=", 1) for word in words[2:])
         questions = chosen_rows("questions", given, QUESTIONS)
         arms = chosen_rows("arms", given, ARMS)
-        ends = given.pop("seeds", str(SEEDS)).split(":")
+        parts = given.pop("seeds", str(SEEDS)).split(",")
+        seeds = [seed for part in parts for seed in range(*map(int, part.split(":")))]
         more = [f"{key}={value}" for key, value in given.items()]
-        seeds = range(*map(int, ends))
         files, settings = everything(outputs, questions, arms, seeds, more)
         write_json(record, gathered(files, settings))
         print(len(files), "runs in", record)

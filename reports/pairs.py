@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t, ttest_1samp
+from scipy.stats import t, ttest_1samp, ttest_ind
 
+from reports.label_curves import SHAPE, interval_text, point
 from reports.savings import (
     BASELINE,
     Course,
@@ -253,6 +254,40 @@ def asked(path: Path) -> list[list[str]]:
         title = TITLES.get(kind[0], kind[0])
         rows.append([title, words(kind[1]), f"{fraction:.3f}", *shares, correlation])
     return rows
+
+
+def beside_scratch(path: Path, fits: Path) -> list[list[str]]:
+    """The last layer of random galaxies on the encoder, beside whole networks from scratch, whose record is at `fits`.
+
+    Differences are of the means of other seeds, with Welch's interval.
+    """
+    held = read_json(fits, SHAPE, "publish the runs of experiment=pairs_scratch anew")
+    learner = questions(path)["smooth"][BASELINE]
+    scratch: dict[int, list[float]] = {}
+    for run in held["runs"]:
+        scratch.setdefault(run["labels"], []).append(run["measures"]["log_score"])
+    rows = [
+        ["labels", "seeds", "NLL (nats)", *(f"less than with {n:,} from scratch" for n in scratch)]
+    ]
+    for place, labels in enumerate(learner[0].labelled):
+        values = [run.measures[ENDPOINT][place] for run in learner]
+        cells = []
+        for others in scratch.values():
+            test = ttest_ind(values, others, equal_var=False)
+            ends = test.confidence_interval(1 - 2 * LEVEL)
+            middle = np.mean(values) - np.mean(others)
+            cells.append(f"{signed(middle)} ({signed(ends.low)} to {signed(ends.high)})")
+        mean = interval_text(point(values), ".3f")
+        rows.append([f"{labels:,}, on the encoder", str(len(values)), mean, *cells])
+    for labels, values in scratch.items():
+        mean = interval_text(point(values), ".3f")
+        rows.append([f"{labels:,}, from scratch", str(len(values)), mean, *[""] * len(scratch)])
+    return rows
+
+
+def signed(value: float) -> str:
+    """With three digits and a real minus."""
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def share(some: list[dict], name: str, count: float) -> str:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from reports import comparisons, row
+from reports import comparisons, pairs, row
 from reports import conclusions as timed
 from reports.examples import PICTURE, picture
 from reports.figures import in_file
@@ -43,6 +43,7 @@ from shared.run.spec import BACKENDS, TABLE_FORMATS
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "reports" / "records"
 TRANSFER = RECORDS / "transfer.json"
+PAIRS, SCRATCH = RECORDS / "pairs.json", RECORDS / "pairs_scratch.json"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
@@ -947,6 +948,31 @@ def transfer_sdss() -> list[list[str]]:
     return curve_rows(TRANSFER, "sdss_gz1: smooth-or-featured", "auc")
 
 
+def pairs_primary() -> list[list[str]]:
+    """The primary endpoint of the experiment on labels saved, question by question."""
+    return pairs.primary(PAIRS)
+
+
+def pairs_arms() -> list[list[str]]:
+    """The same endpoint of every arm."""
+    return pairs.arms(PAIRS)
+
+
+def pairs_saved() -> list[list[str]]:
+    """Labels that each arm saved at the error random acquisition ends at."""
+    return pairs.savings_of_arms(PAIRS)
+
+
+def pairs_asked() -> list[list[str]]:
+    """What each arm asked about."""
+    return pairs.asked(PAIRS)
+
+
+def pairs_scratch() -> list[list[str]]:
+    """A last layer on an encoder from elsewhere beside whole networks with ten times the labels."""
+    return pairs.beside_scratch(PAIRS, SCRATCH)
+
+
 class Made(NamedTuple):
     """A part of a page: how it is made, and the records it comes from, below reports/records."""
 
@@ -986,6 +1012,11 @@ TABLES = {
         Made(labels_saved, ("labels_saved.json",)),
         Made(transfer_smooth, ("transfer.json",)),
         Made(transfer_sdss, ("transfer.json",)),
+        Made(pairs_primary, ("pairs.json",)),
+        Made(pairs_arms, ("pairs.json",)),
+        Made(pairs_saved, ("pairs.json",)),
+        Made(pairs_asked, ("pairs.json",)),
+        Made(pairs_scratch, ("pairs.json", "pairs_scratch.json")),
         Made(pool_estimates, ("labels_saved.json",)),
         Made(row_of_questions, ("trees/row.json", "trees/fit")),
         Made(row_of_answers, ("trees/row.json", "trees/fit")),

@@ -6,9 +6,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp, ttest_rel
+from scipy.stats import ttest_1samp, ttest_ind, ttest_rel
 
 from benchmarks import pairs as program
+from conf.compose import compose
 from reports import pairs as report
 from reports.savings import Pair, courses_in
 from shared.method.laplace import laplace
@@ -16,6 +17,7 @@ from shared.method.last_layer import refit
 from shared.method.likelihood import Likelihood
 from shared.method.lure import lure, lure_weights
 from shared.run.records import write_json
+from shared.run.spec import RunSpec, from_config
 
 LABELS = np.array([64.0, 128, 256, 512])
 MORE = np.array([64.0, 128, 256, 512, 1280])
@@ -168,6 +170,45 @@ def test_a_galaxy_that_counts_twice_is_two_galaxies():
     one = given(features=units, votes=votes, importance=counts).questions[0]
     two = given(features=units[twice], votes=votes[twice]).questions[0]
     np.testing.assert_allclose(one.roots, two.roots, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", program.QUESTIONS)
+def test_every_arm_of_a_question_is_judged_alike_on_ten_times_the_labels(name, monkeypatch):
+    monkeypatch.setenv("TRIZOO_REAL_DATA", "somewhere")
+    experiment, labels = program.QUESTIONS[name]
+    words = ["task=active", f"experiment={experiment}"]
+    run = from_config(RunSpec, compose([*words, *program.ARMS["random"].words]))
+    assert run.posterior.method == "laplace"
+    assert run.acquisition.start == "cold"
+    assert run.acquisition.guard == 0
+    doublings = np.diff(np.log2(labels[:-1]))
+    np.testing.assert_allclose(doublings, 1)
+    assert labels[-1] >= 2.5 * labels[-2]  # a saving of 60 % is not out of sight
+    if run.dataset.images is None:
+        assert run.split.labels >= 10 * labels[-2]
+
+
+def test_a_last_layer_elsewhere_is_told_beside_whole_networks(tmp_path):
+    noise = 0.01 * np.random.default_rng(5).normal(size=(2, 6, 5))
+    runs = record_of(noise[0] + falls(MORE), noise[1, :, :4])
+    for run in runs:
+        run["problem"] = "smooth"
+    write_json(tmp_path / "pairs.json", {"runs": runs, "settings": {}})
+    fits = [
+        {"problem": "p", "start": "s", "labels": 640, "seed": seed, "seconds": 1.0}
+        | {"measures": {"log_score": 4.0 + 0.01 * seed}}
+        for seed in range(3)
+    ]
+    write_json(tmp_path / "scratch.json", {"runs": fits})
+    rows = report.beside_scratch(tmp_path / "pairs.json", tmp_path / "scratch.json")
+    assert [row[0] for row in rows[1:]] == [
+        *(f"{labels}, on the encoder" for labels in ("64", "128", "256", "512", "1,280")),
+        "640, from scratch",
+    ]
+    values = [run["measures"]["log_score"][0] for run in runs[:6]]
+    test = ttest_ind(values, [4.0, 4.01, 4.02], equal_var=False).confidence_interval(0.9)
+    middle = np.mean(values) - 4.01
+    assert rows[1][3] == f"{middle:.3f} ({test.low:.3f} to {test.high:.3f})"
 
 
 def test_the_experiment_in_small_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
