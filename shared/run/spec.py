@@ -958,7 +958,7 @@ def _read(kind, value, name: str):
         hints = get_type_hints(kind)
         prefix = f"{name}." if name else ""
         for key in value.keys() - hints.keys():
-            raise ValueError(f"no key {prefix}{key}; there are {', '.join(hints)}")
+            raise ValueError(f"no key {prefix}{key}; correct it to one of {', '.join(hints)}")
         for key in hints.keys() - value.keys():
             raise ValueError(
                 f"the key {prefix}{key} is missing; add it as conf/ has it, or begin the run anew"
