@@ -37,6 +37,7 @@ SMALL = (
     "task=conform",
     "backend.precision=float64",
     "backend.threads=1",
+    "mode=corrected",
     "model.image_size=32",
     "model.blocks=[[8,8],[16,16],[32],[32]]",
     "model.dense=32",
@@ -284,14 +285,14 @@ def test_a_fit_does_not_go_on_with_another_question(tmp_path):
     folder = tmp_path / "run"
     images, path = cutouts(run, store), folder / CHECKPOINT
     state, _ = fit(Fake(), run, images, smooth, lambda state: None, folder)
-    assert resume_or_start(run, path, made_of(run, images, smooth))[0].step == state.step == 12
+    assert resume_or_start(run, path, made_of(run, images, smooth), images, smooth)[0].step == state.step == 12
     for one, labelled in ((other, bar), (turned, featured)):
         with pytest.raises(
             ValueError, match=r"another run \(it differs in .*positive.* again=true"
         ):
-            resume_or_start(one, path, made_of(one, images, labelled))
+            resume_or_start(one, path, made_of(one, images, labelled), images, labelled)
     with pytest.raises(ValueError, match=r"votes have changed since .* again=true"):
-        resume_or_start(run, path, made_of(run, images, featured))
+        resume_or_start(run, path, made_of(run, images, featured), images, featured)
 
 
 def test_a_folder_does_not_take_a_run_of_another_question(tmp_path):

@@ -42,6 +42,9 @@ SMALL = (
     "backend.chunk=16",
     "backend.steps=4",
     "dataset.galaxies=120",
+    "likelihood=binomial",  # what the method of the paper leaves
+    "training=adam",
+    "model.standardise=false",
     "model.image_size=16",
     "model.blocks=[[4],[4],[4],[4]]",
     "model.dense=16",
@@ -506,7 +509,8 @@ def test_every_key_that_a_task_reads_is_among_those_that_it_uses(place, fitted, 
         read.clear()
         do = getattr(import_module(trizoo.TASKS[task].module), task)
         do(run, place / f"{task} read")
-        assert {key for key in read if not uses(task, key)} == set(), task
+        own = {"training.steps"} if task == "active" else set()  # of a round, which it sets itself
+        assert {key for key in read if not uses(task, key)} == own, task
         assert len(read) > 20, task
 
 

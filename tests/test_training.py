@@ -201,8 +201,9 @@ def test_a_checkpoint_that_says_less_or_is_of_a_later_step_is_refused(tmp_path):
 def test_a_run_begins_at_the_weights_of_its_seed(tmp_path):
     for seed in (0, 1):
         run = run_of(f"seed={seed}")
-        facts = made_of(run, noise(3), galaxies(0, 3))
-        start, about = resume_or_start(run, tmp_path / CHECKPOINT, facts)
+        shown = (noise(3), galaxies(0, 3))
+        facts = made_of(run, *shown)
+        start, about = resume_or_start(run, tmp_path / CHECKPOINT, facts, *shown)
         assert about == {}
         assert start.step == 0
         kernel = first_checkpoint(run.model, seed).weights["hidden/kernel"]
