@@ -199,6 +199,7 @@ def test_the_record_of_a_fit(fitted, place):
             "accuracy",
             "confusion",
             "coverage",
+            "fraction_coverage",
             "mean_mutual_information",
         }
         assert results[name]["mean_mutual_information"] > 0
