@@ -285,7 +285,11 @@ def test_a_fit_does_not_go_on_with_another_question(tmp_path):
     folder = tmp_path / "run"
     images, path = cutouts(run, store), folder / CHECKPOINT
     state, _ = fit(Fake(), run, images, smooth, lambda state: None, folder)
-    assert resume_or_start(run, path, made_of(run, images, smooth), images, smooth)[0].step == state.step == 12
+    assert (
+        resume_or_start(run, path, made_of(run, images, smooth), images, smooth)[0].step
+        == state.step
+        == 12
+    )
     for one, labelled in ((other, bar), (turned, featured)):
         with pytest.raises(
             ValueError, match=r"another run \(it differs in .*positive.* again=true"

@@ -156,6 +156,7 @@ def test_the_worst_question_of_a_tree_is_named():
         "dataset=synthetic_tree",
         "questions=[smooth-or-featured,bar]",
         "question=smooth-or-featured",
+        "likelihood=dirichlet_multinomial",
     )
     names = [name for name, _ in run.asked]
     sizes = [len(answers) for _, answers in run.asked]

@@ -131,7 +131,13 @@ def test_a_run_that_trained(tmp_path, disk, task):
     folder = done(tmp_path, task)
     names = {"run.json", "record.json", "checkpoint.safetensors"}
     names |= {
-        "fit": {"weights.safetensors", "losses.parquet", "split.parquet", "posterior.parquet"},
+        "fit": {
+            "weights.safetensors",
+            "laplace.safetensors",
+            "losses.parquet",
+            "split.parquet",
+            "posterior.parquet",
+        },
         "active": {"ask_next.csv"},
     }[task]
     assert {path.name for path in folder.iterdir()} == names

@@ -41,7 +41,8 @@ ROOT = Path(__file__).parent.parent
 SMALL = [
     *("dataset.galaxies=120", "questions=all", "model.image_size=32", "model.blocks=[[4],[6]]"),
     *("model.dense=8", "training.steps=8", "training.batch_size=16", "backend.steps=4"),
-    *("backend.chunk=16", "posterior.samples=4", "backend.precision=float64"),
+    *("backend.chunk=16", "posterior=dropout", "posterior.samples=4"),
+    "backend.precision=float64",
 ]
 ASKS = [
     *("acquisition=walk_information", "acquisition.initial=40", "acquisition.per_round=8"),

@@ -55,11 +55,11 @@ def standardised_start(run: RunSpec, images: Cutouts, labelled: Labelled) -> Che
     The pixels are those that the network is shown of up to MEASURED galaxies, seen as they are. What has been trained
     elsewhere is shown what it was trained on.
     """
-    start, shape = start_of(run), images.images.shape
+    start = start_of(run)
     elsewhere = run.model.encoder is not None or (
         run.task.name == "fit" and run.weights is not None
     )
-    if not run.model.standardise or elsewhere or len(shape) != 4:
+    if not run.model.standardise or elsewhere or not isinstance(images, Cutouts):
         return start
     side = max(1, round(images.size * run.dataset.crop / (sum(run.augmentation.zoom) / 2)))
     first = (images.size - side) // 2
