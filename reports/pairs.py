@@ -3,9 +3,15 @@
 Of a seed what counts is the area between the acquisition's curve and that of random galaxies over log2(labels), in nats
 of NLL, divided by its length (trapezoids). Over seeds it is a paired t test; p values are Holm's (1979), over the
 questions; and that a difference is too small to matter is shown by two one-sided tests (Schuirmann 1987).
+
+    python -m reports.pairs reports/records/pairs.json SCRATCH
+
+prints the tables of the page, and, with the record SCRATCH that `python -m reports.label_curves` leaves of
+experiment=pairs_scratch, that of an encoder from elsewhere beside ten times the labels.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -250,7 +256,7 @@ def asked(path: Path) -> list[list[str]]:
         fraction = np.average([v for one in some for v in one["fraction"]], weights=count)
         shares = [share(some, name, sum(count)) for name in ("artifacts", "near_duplicates")]
         told = [v for one in some for v in one["foretold"] if v is not None]
-        correlation = f"{np.mean(told):.2f}" if told else ""
+        correlation = signed(np.mean(told), 2) if told else ""
         title = TITLES.get(kind[0], kind[0])
         rows.append([title, words(kind[1]), f"{fraction:.3f}", *shares, correlation])
     return rows
@@ -285,9 +291,9 @@ def beside_scratch(path: Path, fits: Path) -> list[list[str]]:
     return rows
 
 
-def signed(value: float) -> str:
-    """With three digits and a real minus."""
-    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+def signed(value: float, digits: int = 3) -> str:
+    """With a real minus."""
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def share(some: list[dict], name: str, count: float) -> str:
@@ -309,3 +315,10 @@ def chance(p: float) -> str:
 
 def _percent(value: float) -> str:
     return "?" if math.isinf(value) else f"{100 * value:.0f}".replace("-", "\N{MINUS SIGN}")
+
+
+if __name__ == "__main__":
+    record, *more = map(Path, sys.argv[1:])
+    tables = [make(record) for make in (primary, arms, savings_of_arms, asked)]
+    for table in [*tables, *(beside_scratch(record, fits) for fits in more)]:
+        print(*("  ".join(row) for row in table), "", sep="\n")

@@ -43,7 +43,7 @@ from shared.run.spec import BACKENDS, TABLE_FORMATS
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "reports" / "records"
 TRANSFER = RECORDS / "transfer.json"
-PAIRS, SCRATCH = RECORDS / "pairs.json", RECORDS / "pairs_scratch.json"
+PAIRS = RECORDS / "pairs.json"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
@@ -968,11 +968,6 @@ def pairs_asked() -> list[list[str]]:
     return pairs.asked(PAIRS)
 
 
-def pairs_scratch() -> list[list[str]]:
-    """A last layer on an encoder from elsewhere beside whole networks with ten times the labels."""
-    return pairs.beside_scratch(PAIRS, SCRATCH)
-
-
 class Made(NamedTuple):
     """A part of a page: how it is made, and the records it comes from, below reports/records."""
 
@@ -1016,7 +1011,6 @@ TABLES = {
         Made(pairs_arms, ("pairs.json",)),
         Made(pairs_saved, ("pairs.json",)),
         Made(pairs_asked, ("pairs.json",)),
-        Made(pairs_scratch, ("pairs.json", "pairs_scratch.json")),
         Made(pool_estimates, ("labels_saved.json",)),
         Made(row_of_questions, ("trees/row.json", "trees/fit")),
         Made(row_of_answers, ("trees/row.json", "trees/fit")),
