@@ -481,11 +481,12 @@ def honest() -> str:
     on_real = 100 * np.mean([seed["laplace"]["votes_in_90"] for seed in real])
     errors = [100 * stored[side]["error"] for side in ("as_stored", "recalibrated")]
     return (
-        f"On synthetic galaxies, whose true vote fractions are known, 90 % intervals of the default hold {few} of them "
-        f"after 64 labels and {many} after 4,096; on 500 real galaxies of Galaxy Zoo 2 they hold {on_real:.0f} % of the "
-        f"votes. W+20's own method, a binomial with dropout, is much too sure: there they hold {100 * truth:.0f} % of the "
-        f"fractions and {100 * votes:.0f} % of the votes, and the coverage error of the posteriors that W+20 published, "
-        f"{errors[0]:.0f} % by their measure, falls to {errors[1]:.0f} % once one number for the scatter of votes is added."
+        "On synthetic galaxies, whose true vote fractions are known, 90 % intervals of the default hold "
+        f"{few} of them after 64 labels and {many} after 4,096; on 500 real galaxies of Galaxy Zoo 2 they hold "
+        f"{on_real:.0f} % of the votes. W+20's own method, a binomial with dropout, is much too sure: there they hold "
+        f"{100 * truth:.0f} % of the fractions and {100 * votes:.0f} % of the votes, and the coverage error of the "
+        f"posteriors that W+20 published, {errors[0]:.0f} % by their measure, falls to {errors[1]:.0f} % once one number "
+        "for the scatter of votes is added."
     )
 
 
