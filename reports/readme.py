@@ -485,8 +485,8 @@ def honest() -> str:
         f"{few} of them after 64 labels and {many} after 4,096; on 500 real galaxies of Galaxy Zoo 2 they hold "
         f"{on_real:.0f} % of the votes. W+20's own method, a binomial with dropout, is much too sure: there they hold "
         f"{100 * truth:.0f} % of the fractions and {100 * votes:.0f} % of the votes, and the coverage error of the "
-        f"posteriors that W+20 published, {errors[0]:.0f} % by their measure, falls to {errors[1]:.0f} % once one number "
-        "for the scatter of votes is added."
+        f"posteriors that W+20 published, {errors[0]:.0f} % by their measure, falls to {errors[1]:.0f} % once one "
+        "number for the scatter of votes is added."
     )
 
 
