@@ -208,7 +208,8 @@ def test_a_last_layer_elsewhere_is_told_beside_whole_networks(tmp_path):
     values = [run["measures"]["log_score"][0] for run in runs[:6]]
     test = ttest_ind(values, [4.0, 4.01, 4.02], equal_var=False).confidence_interval(0.9)
     middle = np.mean(values) - 4.01
-    assert rows[1][3] == f"{middle:.3f} ({test.low:.3f} to {test.high:.3f})"
+    numbers = f"{middle:.3f} ({test.low:.3f} to {test.high:.3f})"
+    assert rows[1][3] == numbers.replace("-", "\N{MINUS SIGN}")
 
 
 def test_the_experiment_in_small_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
