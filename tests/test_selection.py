@@ -253,7 +253,7 @@ def test_random_is_the_largest_random_numbers_of_the_round():
 def test_equal_scores_go_by_the_hash():
     pool = pool_of(20)
     by_hash = sorted(range(20), key=lambda place: pool.hashes[place])
-    for name in (*SCORES, "batch_mutual_information", "k_centre"):
+    for name in (*SCORES, "k_centre"):
         alike = pool._replace(
             features=np.ones((20, 3)), samples=np.full((20, 6), 0.5), walk_information=np.ones(20)
         )
