@@ -23,6 +23,7 @@ from reports.examples import PICTURE, picture
 from reports.figures import in_file
 from reports.label_curves import curve_rows, interval_text, point
 from reports.pairs import holm
+from reports.posteriors import HEADS, by_kind, cells
 from reports.runs import TITLES, read_runs
 from reports.savings import (
     BASELINE,
@@ -424,60 +425,29 @@ def kills() -> list[list[str]]:
     return rows
 
 
+POSTERIORS, OTHERS = (RECORDS / name for name in ("posteriors.json", "posteriors_other.json"))
+
+
 def posteriors() -> list[list[str]]:
     """Posteriors side by side, on test galaxies: `experiment=posteriors`."""
     rows = []
-    for kind, some in by_kind("posteriors", "split.labels", "training.members", "posterior.method"):
-        labels, members, method = kind
-        costs = [
-            [run.at(f"results.{part}_seconds") for run in some] for part in ("train", "sample")
-        ]
+    for (labels, members, method), some in by_kind(POSTERIORS, "labels", "members", "method"):
+        costs = [[run[f"{part}_seconds"] for run in some] for part in ("train", "sample")]
         name = f"`{method}`" + (f", {members} members" if members > 1 else "")
         rows.append(
-            [f"{labels:,}", name, *measured(some), *(f"{np.median(cost):.0f}" for cost in costs)]
+            [f"{labels:,}", name, *cells(some), *(f"{np.median(cost):.0f}" for cost in costs)]
         )
-    return [["labels", "posterior", *MEASURED, "training (s)", "prediction (s)"], *rows]
+    return [["labels", "posterior", *HEADS, "training (s)", "prediction (s)"], *rows]
 
 
 def posteriors_other() -> list[list[str]]:
     """The same with 512 labels in other frameworks, of another question, and with other concentrations."""
-    keys = ("question", "backend.name", "likelihood.concentrations", "posterior.method")
+    keys = ("question", "backend", "concentrations", "rate", "method")
     rows = [
-        [question, TITLES[backend], f"`{form}`", f"`{method}`", *measured(some)]
-        for (question, backend, form, method), some in by_kind("posteriors_other", *keys)
+        [question, TITLES[backend], f"`{form}`", f"{rate:g}", f"`{method}`", *cells(some)]
+        for (question, backend, form, rate, method), some in by_kind(OTHERS, *keys)
     ]
-    return [["question", "framework", "concentrations", "posterior", *MEASURED], *rows]
-
-
-MEASURED = ["seeds", "test NLL", "constant's", "RMSE", "votes in 90 % intervals"]
-MEASURED += ["true fractions in 90 % intervals", "verdicts"]
-
-
-def by_kind(place: str, *keys: str) -> list[tuple[tuple, list]]:
-    """The runs of a folder of records that have the same settings `keys`, in their order."""
-    found: dict[tuple, list] = {}
-    for run in read_runs(RECORDS / place):
-        found.setdefault(tuple(run.at(f"run.{key}") for key in keys), []).append(run)
-    return sorted(found.items())
-
-
-def measured(runs: list) -> list[str]:
-    """How good the posteriors of fits are, and how honest: the cells of MEASURED."""
-    asked = [next(iter(run.at("results.test.tree.questions").values())) for run in runs]
-    votes = [[*one["answers"].values()][-1]["votes_coverage"] for one in asked]
-    expected, observed = (
-        100 * np.mean([one[side] for one in votes]) for side in ("expected", "observed")
-    )
-    verdicts = [run.at("results.honesty.verdict") for run in runs]
-    return [
-        str(len(runs)),
-        mean_and_interval([run.at("results.test.log_score") for run in runs]),
-        f"{np.mean([run.at('results.honesty.gain.constant') for run in runs]):.2f}",
-        mean_and_interval([run.at("results.test.rmse") for run in runs]),
-        f"{observed:.1f} %, {expected:.1f} % expected",
-        f"{100 * np.mean([one['truth']['observed'] for one in asked]):.1f} %",
-        ", ".join(f"{verdicts.count(name)} {name}" for name in dict.fromkeys(verdicts)),
-    ]
+    return [["question", "framework", "concentrations", "rate", "posterior", *HEADS], *rows]
 
 
 def honest() -> str:
@@ -496,20 +466,17 @@ def honest() -> str:
 
 def held_by_default() -> list[str]:
     """The true fractions in 90 % intervals of the default posterior, with 64 labels and with 4,096."""
-    shares: dict[int, list[float]] = {64: [], 4096: []}
-    for run in read_runs(RECORDS / "posteriors"):
-        labels = run.at("run.split.labels")
-        kind = (run.at("run.posterior.method"), run.at("run.training.members"))
-        if kind == ("laplace", 1) and labels in shares:
-            asked = next(iter(run.at("results.test.tree.questions").values()))
-            shares[labels].append(asked["truth"]["observed"])
-    return [f"{100 * np.mean(some):.0f} %" for some in shares.values()]
+    found = dict(by_kind(POSTERIORS, "labels", "members", "method"))
+    shares = [[run["truth"] for run in found[labels, 1, "laplace"]] for labels in (64, 4096)]
+    return [f"{100 * np.mean(some):.0f} %" for some in shares]
 
 
 def posterior_cost() -> str:
     """What last layers cost, in a sentence."""
-    runs = [run for run in read_runs(RECORDS / "posteriors") if run.at("results.laplace")]
-    shares = [run.at("results.laplace.seconds") / run.at("results.train_seconds") for run in runs]
+    (runs,) = by_kind(POSTERIORS)
+    shares = [
+        run["laplace_seconds"] / run["train_seconds"] for run in runs[1] if run["laplace_seconds"]
+    ]
     return f"Last layers took {100 * max(shares):.0f} % of the time of training at most."
 
 
@@ -962,9 +929,7 @@ def figure() -> str:
 
 
 def mean_and_interval(values: list[float]) -> str:
-    """The mean of `values` and its 95 % interval (Student's t); of a single one itself."""
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
+    """The mean of `values` and its 95 % interval (Student's t)."""
     return interval_text(point(values, 0.95), ".3f")
 
 
@@ -1030,8 +995,8 @@ TABLES = {
         Made(networks, ("networks/networks.json",)),
         Made(frozen_features, ("features/features.json",)),
         Made(kills, ("kills/kills.json",)),
-        Made(posteriors, ("posteriors",)),
-        Made(posteriors_other, ("posteriors_other",)),
+        Made(posteriors, ("posteriors.json",)),
+        Made(posteriors_other, ("posteriors_other.json",)),
         Made(coverage_by_thirds, ("calibration.json",)),
         Made(w20_recalibrated, ("calibration.json",)),
         Made(gz2_real, ("calibration.json",)),
