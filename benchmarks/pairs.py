@@ -34,7 +34,7 @@ from shared.method.ensemble import open_networks
 from shared.method.feature_store import frozen_features
 from shared.method.features import Features
 from shared.method.laplace import draw, laplace
-from shared.method.laplace_sampling import LastLayers, with_laplace
+from shared.method.laplace_sampling import LastLayers, WithLaplace
 from shared.method.last_layer import refit
 from shared.method.likelihood import likelihood_of
 from shared.method.lure import lure_weights
@@ -303,7 +303,7 @@ def learned(place: Place, seed: Seed, labelled: Labelled, importance: np.ndarray
         posterior = laplace(*given, mode.kernel, mode.bias, mode.priors, importance)
         count = max(run.posterior.samples, run.acquisition.samples)
         drawn = draw(posterior, count, seed.number).astype(np.float32)
-        seed.layers[name] = with_laplace(place.backend, LastLayers((drawn,), {}))
+        seed.layers[name] = WithLaplace(place.backend, LastLayers((drawn,), {}))
     return seed.layers[name]
 
 
@@ -376,7 +376,7 @@ def told(place: Place, arm: str, galaxies: Galaxies, chosen: Chosen) -> dict:
         "fraction": found["fractions"]["mean"],
         "artifacts": found["artifacts"],
         "near_duplicates": found["near_duplicates"],
-        "foretold": (found["foretold"] or {}).get("spearman"),
+        "foretold": ((found["foretold"] or {}).get("spearman") or {}).get("log_score"),
     }
 
 

@@ -2,19 +2,19 @@
 
 import numpy as np
 import pytest
-from fake import Fake, galaxies, noise, run_of
 from scipy.special import expit
 from scipy.stats import spearmanr
 
 from shared.method.acquisition import Context, Draws, Pool, select
 from shared.method.laplace import draw, laplace, sample
-from shared.method.laplace_sampling import LastLayers, with_laplace
+from shared.method.laplace_sampling import LastLayers, WithLaplace
 from shared.method.last_layer import refit
 from shared.method.likelihood import Likelihood, concentrations, fractions
 from shared.method.pool import Galaxies, choose
 from shared.method.sampling import embed_galaxies
 from shared.network.weights import first_checkpoint
 from shared.run.keys import galaxy_hash
+from tests.fake import Fake, galaxies, noise, run_of
 
 BETA = Likelihood("dirichlet_multinomial", "exp", (("q", (("no",), ("yes",))),))
 LABELS = (8, 64, 512)
@@ -78,7 +78,7 @@ def test_a_sample_of_last_layers_is_one_network_for_all_galaxies(name):
     run, pool = run_of(*words, "acquisition.per_round=6", "acquisition.targets=4"), galaxies(0, 20)
     random, images = np.random.default_rng(0), noise(20)
     drawn = random.normal(size=(12, 4, 2)).astype(np.float32)
-    state, backend = first_checkpoint(run.model, 0), with_laplace(Fake(), LastLayers((drawn,), {}))
+    state, backend = first_checkpoint(run.model, 0), WithLaplace(Fake(), LastLayers((drawn,), {}))
     empty = pool.take(np.arange(0))
     chosen = choose(backend, run, state, images, Galaxies(pool, pool, empty, empty), 0)
     units = embed_galaxies(Fake(), run, state, images, chosen.galaxies.rows)
