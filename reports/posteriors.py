@@ -52,7 +52,9 @@ def one(run) -> dict:
         "verdict": run.at("results.honesty.verdict"),
         "votes": votes["observed"],
         "votes_expected": votes["expected"],
-        "truth": asked["truth"]["observed"],
+        "truth": (asked.get("truth") or {}).get("observed"),  # of synthetic galaxies
+        "auc": run.at("results.test.auc"),
+        "accuracy": run.at("results.test.accuracy"),
         "train_seconds": run.at("results.train_seconds"),
         "sample_seconds": run.at("results.sample_seconds"),
         "laplace_seconds": run.at("results.laplace.seconds"),
