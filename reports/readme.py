@@ -474,13 +474,12 @@ def held_by_default() -> list[str]:
 def real_today() -> str:
     """How well today's defaults do on real galaxies, in a sentence."""
     ((_, runs),) = by_kind(RECORDS / "sdss_today.json")
-    auc, nll, right = (
-        interval_text(point([run[key] for run in runs], 0.95), ".3f")
-        for key in ("auc", "nll", "accuracy")
+    auc, nll = (
+        interval_text(point([run[key] for run in runs], 0.95), ".3f") for key in ("auc", "nll")
     )
     return (
-        f"These are by W+20's method. Today's defaults, with a smaller network at 32 pixels, come to an area of {auc}, "
-        f"an NLL of {nll} and an accuracy of {right} ({len(runs)} seeds, PyTorch, `experiment=sdss_today`)."
+        f"This is W+20's method; today's defaults, at 32 pixels, reach an area of {auc} and an NLL of {nll} "
+        f"({len(runs)} seeds, PyTorch, `experiment=sdss_today`)."
     )
 
 
