@@ -361,6 +361,54 @@ def test_normalisation_before_a_stem_with_padding_is_refused(tmp_path, name):
         read_encoder(place, spec_of(name))
 
 
+@pytest.mark.parametrize(
+    "name", ["resnet18, narrow", "efficientnet_b0, narrow", "convnext, narrow"]
+)
+def test_normalisation_becomes_the_moments_of_standardised_pixels_and_goes_back(tmp_path, name):
+    """Before zeros are padded, as where it was trained; and timm's config.json has it again."""
+    spec = replace(spec_of(name), standardise=True)
+    channels = spec.channels
+    said = {key: IMAGENET[key][:channels] for key in ("mean", "std")}
+    before = read_encoder(timm_file(tmp_path / "plain", name), spec_of(name))
+    encoder = read_encoder(timm_file(tmp_path / "other", name, said=said), spec)
+    assert not encoder.about["folded"]
+    wanted = features(name, before, (images(name) - said["mean"]) / said["std"])
+    found = proof.forward(
+        model_of(spec).encoder, encoder.weights[0], images(name), encoder.moments[0]
+    )
+    assert relative_error(found.output, wanted) < 1e-6
+    assert relative_error(features(name, before), wanted) > 1e-3
+    if spec.name != "efficientnet_b0":  # which timm has in its own sizes alone
+        files = timm_files(spec, encoder.weights[0], encoder.moments[0], ONES)
+        config = json.loads(files["config.json"])["pretrained_cfg"]
+        np.testing.assert_allclose(config["mean"], said["mean"], rtol=1e-6)
+        np.testing.assert_allclose(config["std"], said["std"], rtol=1e-6)
+
+
+def test_an_encoder_of_ours_is_shown_pixels_standardised_as_it_was(tmp_path):
+    name = "convnext, narrow"
+    plain = read_encoder(timm_file(tmp_path / "timm", name), spec_of(name))
+    wide, own = replace(spec_of(name), standardise=True), timm_file(tmp_path / "own", name)
+    arrays = {
+        key: array.astype("<f4") for key, array in (plain.weights[0] | plain.moments[0]).items()
+    }
+    save_file(arrays, own / "model.safetensors")
+    moments = read_encoder(own, wide).moments[0]  # it was not, so they are left as they are
+    assert [moments[f"input/{part}"].tolist() for part in ("mean", "variance")] == [
+        [0] * 3,
+        [1] * 3,
+    ]
+    of_pixels = {"input/mean": np.full(3, 0.1, "<f4"), "input/variance": np.full(3, 0.2, "<f4")}
+    save_file(arrays | of_pixels, own / "model.safetensors")
+    np.testing.assert_array_equal(
+        read_encoder(own, wide).moments[0]["input/mean"], np.float32([0.1] * 3)
+    )
+    with pytest.raises(
+        ValueError, match=r"standardised pixels, but model\.standardise is false; set it"
+    ):
+        read_encoder(own, spec_of(name))
+
+
 def test_zoobots_are_known_whatever_timms_config_says(tmp_path):
     name = "convnext, narrow"
     place = timm_file(tmp_path / "zoobot-encoder-convnext_nano", name, said=None)

@@ -12,11 +12,14 @@ from PIL import Image
 from safetensors import safe_open
 
 import trizoo
-from shared.method.start import contents, origin, start_of
+from shared.method.batches import Cutouts
+from shared.method.start import contents, origin, standardised_start, start_of
 from shared.network.weights import first_checkpoint, load_weights, member
 from shared.run.records import write_json
 from shared.run.spec import RunSpec, from_config
 from shared.tasks.folder import run_folder
+from tests.fake import galaxies, noise
+from tests.fake import run_of as run_of_fake
 from tests.test_pretrained import ONES, timm_file
 
 pytest.importorskip("torch")
@@ -349,3 +352,27 @@ def test_by_the_command(place, tmp_path, capfd):
     shutil.copytree(place / "colour", encoder)
     assert trizoo.main(words) == 2
     assert "since then has changed: model.encoder" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_pixels_are_standardised_by_those_trained_with(members):
+    """By their centre, as the network is shown it: not by those of other galaxies, nor by what is cut off."""
+    words = ("model.standardise=true", f"training.members={members}", "augmentation.zoom=[2,2]")
+    run, images, some = run_of_fake(*words), noise(30), galaxies(3, 8)
+    found = standardised_start(run, images, some).moments
+    shown = images[some.rows][:, 4:12, 4:12] / 255
+    prefix = "member1/" if members > 1 else ""
+    np.testing.assert_allclose(found[f"{prefix}input/mean"], [shown.mean()], rtol=1e-6)
+    np.testing.assert_allclose(found[f"{prefix}input/variance"], [shown.var()], rtol=1e-6)
+    raw = standardised_start(run_of_fake(*words, "model.scale=raw"), images, some).moments
+    np.testing.assert_allclose(raw[f"{prefix}input/mean"], [255 * shown.mean()], rtol=1e-6)
+
+
+def test_pixels_that_are_all_alike_or_not_to_be_standardised_are_left_as_they_are():
+    flat = Cutouts(np.full((4, 16, 16, 1), 51, np.uint8), 1)
+    found = standardised_start(run_of_fake("model.standardise=true"), flat, galaxies(0, 4)).moments
+    assert [found["input/mean"].tolist(), found["input/variance"].tolist()] == [
+        pytest.approx([0.2]),
+        pytest.approx([1 / 255**2]),
+    ]
+    assert standardised_start(run_of_fake(), flat, galaxies(0, 4)).moments == {}
