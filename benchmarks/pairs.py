@@ -376,7 +376,7 @@ def told(place: Place, arm: str, galaxies: Galaxies, chosen: Chosen) -> dict:
         "fraction": found["fractions"]["mean"],
         "artifacts": found["artifacts"],
         "near_duplicates": found["near_duplicates"],
-        "foretold": ((found["foretold"] or {}).get("spearman") or {}).get("log_score"),
+        "foretold": found["foretold"] and found["foretold"]["spearman"]["log_score"],
     }
 
 

@@ -123,6 +123,11 @@ def interval_text(one: Point, form: str) -> str:
     return f"{one.mean:{form}}" + ("" if np.isnan(one.half) else f" ± {one.half:{form}}")
 
 
+def mean_and_interval(values: list[float]) -> str:
+    """The mean of `values` and its 95 % interval (Student's t), as text."""
+    return interval_text(point(values, 0.95), ".3f")
+
+
 if __name__ == "__main__":
     made = gathered(Path(sys.argv[1]))
     write_json(Path(sys.argv[2]), made)

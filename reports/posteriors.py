@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.label_curves import interval_text, point
+from reports.label_curves import mean_and_interval
 from reports.runs import read_runs
 from shared.run.records import read_json, write_json
 
@@ -79,18 +79,13 @@ def cells(runs: list[dict]) -> list[str]:
     verdicts = [run["verdict"] for run in runs]
     return [
         str(len(runs)),
-        spread([run["nll"] for run in runs]),
+        mean_and_interval([run["nll"] for run in runs]),
         f"{mean['constant']:.2f}",
-        spread([run["rmse"] for run in runs]),
+        mean_and_interval([run["rmse"] for run in runs]),
         f"{100 * mean['votes']:.1f} %, {100 * mean['votes_expected']:.1f} % expected",
         f"{100 * mean['truth']:.1f} %",
         ", ".join(f"{verdicts.count(name)} {name}" for name in dict.fromkeys(verdicts)),
     ]
-
-
-def spread(values: list[float]) -> str:
-    """The mean of `values` and its 95 % interval (Student's t); of a single one itself."""
-    return f"{values[0]:.3f}" if len(values) == 1 else interval_text(point(values, 0.95), ".3f")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from reports import comparisons, pairs, row
 from reports import conclusions as timed
 from reports.examples import PICTURE, picture
 from reports.figures import in_file
-from reports.label_curves import curve_rows, interval_text, point
+from reports.label_curves import curve_rows, mean_and_interval
 from reports.pairs import holm
 from reports.posteriors import HEADS, by_kind, cells
 from reports.runs import TITLES, read_runs
@@ -474,9 +474,7 @@ def held_by_default() -> list[str]:
 def real_today() -> str:
     """How well today's defaults do on real galaxies, in a sentence."""
     ((_, runs),) = by_kind(RECORDS / "sdss_today.json")
-    auc, nll = (
-        interval_text(point([run[key] for run in runs], 0.95), ".3f") for key in ("auc", "nll")
-    )
+    auc, nll = (mean_and_interval([run[key] for run in runs]) for key in ("auc", "nll"))
     return (
         f"This is W+20's method; today's defaults, at 32 pixels, reach an area of {auc} and an NLL of {nll} "
         f"({len(runs)} seeds, PyTorch, `experiment=sdss_today`)."
@@ -938,11 +936,6 @@ def figure() -> str:
     """The figure of labels saved, as SVG."""
     caption = "Error against labels, and labels saved at equal error, with 90 % intervals over paired seeds"
     return in_file(savings_figure("labels-saved", caption, questions()).svg)
-
-
-def mean_and_interval(values: list[float]) -> str:
-    """The mean of `values` and its 95 % interval (Student's t)."""
-    return interval_text(point(values, 0.95), ".3f")
 
 
 def markdown(rows: list[list[str]]) -> str:

@@ -196,18 +196,22 @@ class Ensemble:
         return self.backend.peak_memory()
 
 
-class WithoutDropout:
-    """Networks that are sampled as they are, nothing dropped: their backend in all but `sample`."""
+class SampledOtherwise:
+    """Networks that are sampled in another way: a backend in all but `sample`, which each kind brings."""
 
-    def __init__(self, backend: Backend, still: Any):
-        self.backend, self.still = backend, still
+    def __init__(self, backend: Backend, how: Any):
+        self.backend, self.how = backend, how
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
 
+
+class WithoutDropout(SampledOtherwise):
+    """Networks that are sampled as they are, nothing dropped; `how` is their state, of a rate of 0."""
+
     def sample(self, state, images, views, keys, first: int, samples: int) -> np.ndarray:
         """Logits (galaxy, sample, answer) of the networks that it was made of."""
-        return self.backend.sample(self.still, images, views, keys, first, samples)
+        return self.backend.sample(self.how, images, views, keys, first, samples)
 
 
 def without_dropout(backend: Backend, run: RunSpec, state: Any) -> Backend:

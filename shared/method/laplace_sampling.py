@@ -18,7 +18,7 @@ from shared.data.store import sha256
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
 from shared.method.concentration_scale import best_scale, scaled
-from shared.method.ensemble import without_dropout
+from shared.method.ensemble import SampledOtherwise, without_dropout
 from shared.method.laplace import draw, laplace, sample
 from shared.method.last_layer import refit
 from shared.method.likelihood import Likelihood, concentrations, fractions, likelihood_of
@@ -66,18 +66,12 @@ class LastLayers(NamedTuple):
         return turns.reshape(len(units), own * members, -1)[:, first:end]
 
 
-class WithLaplace:
-    """Networks whose samples are of drawn last layers: their backend in all but `sample`."""
-
-    def __init__(self, backend: Backend, layers: LastLayers):
-        self.backend, self.layers = backend, layers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.backend, name)
+class WithLaplace(SampledOtherwise):
+    """Networks whose samples are of drawn last layers; `how` is these, LastLayers."""
 
     def sample(self, state, images, views, keys, first: int, samples: int) -> np.ndarray:
         """Logits (galaxy, sample, answer); all galaxies meet the same samples, whatever their `keys`."""
-        return self.layers.logits(self.backend.embed(state, images, views), first, samples)
+        return self.how.logits(self.backend.embed(state, images, views), first, samples)
 
 
 def with_posterior(

@@ -15,6 +15,7 @@ from shared.run.questions import Leads, Questions
 from shared.run.spec import RunSpec
 
 MOST = 100.0  # a concentration of W+22's sigmoid is between 1 and 1 + MOST
+LEAST = 1e-30  # of a concentration that float32 would make 0
 
 
 class Likelihood(NamedTuple):

@@ -22,6 +22,7 @@ from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
 from shared.method.composition import composition, foretelling
 from shared.method.likelihood import (
+    LEAST,
     concentrations,
     fractions,
     learned_questions,
@@ -31,7 +32,6 @@ from shared.method.likelihood import (
 from shared.method.lure import lure
 from shared.method.metrics import log_scores, mean, mean_rho
 from shared.method.sampling import embed_galaxies, sample_logits
-from shared.method.trees import LEAST
 from shared.method.vote_plan import vote_plan
 from shared.method.walks import walks_of
 from shared.run import keys

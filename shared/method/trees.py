@@ -7,12 +7,10 @@ import numpy as np
 
 from shared.method.backend import Backend
 from shared.method.batches import Cutouts, Labelled
-from shared.method.likelihood import concentrations, fractions, likelihood_of, positive_share
+from shared.method.likelihood import LEAST, concentrations, fractions, likelihood_of, positive_share
 from shared.method.sampling import sample_logits
 from shared.method.tree_metrics import question_nll
 from shared.run.spec import RunSpec
-
-LEAST = 1e-30  # of a concentration that float32 would make 0
 
 
 class Samples(NamedTuple):

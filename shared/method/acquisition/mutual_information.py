@@ -5,9 +5,9 @@ import numpy as np
 from shared.method.acquisition import Needs
 from shared.method.acquisition.ranking import largest
 from shared.method.beta import parameters
+from shared.method.likelihood import LEAST
 
 NEEDS = Needs(samples=True)
-LEAST = 1e-30  # of a Dirichlet's concentrations, which float32 would make 0
 
 
 def scores(backend, pool):
