@@ -200,7 +200,9 @@ def test_what_is_said():
 
 def test_what_is_advised():
     assert advice(run_of()) == "posterior=laplace likelihood=dirichlet_multinomial"
-    assert advice(run_of("likelihood=dirichlet_multinomial")) == "posterior=laplace"
+    for members in (1, 2):
+        words = ("likelihood=dirichlet_multinomial", f"training.members={members}")
+        assert advice(run_of(*words)) == "posterior=laplace"
     assert advice(run_of(*WORDS)) == "more training and validation galaxies"
 
 

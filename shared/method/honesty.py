@@ -166,7 +166,7 @@ def advice(run: RunSpec) -> str:
     """What makes a posterior more honest than that of `run`."""
     words = []
     if not run.posterior.by_laplace and run.model.name not in WITHOUT_LINEAR_HEAD:
-        words.append(f"posterior={'ensemble_' * (run.training.members > 1)}laplace")
+        words.append("posterior=laplace")
     if likelihood_of(run).name != "dirichlet_multinomial":
         words.append("likelihood=dirichlet_multinomial")
     return " ".join(words) or "more training and validation galaxies"
