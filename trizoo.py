@@ -17,6 +17,7 @@ from pathlib import Path
 
 from conf.compose import CONF, compose, hydra_words, key_of, run_all, with_fit
 from shared.run.config import check_used, uses
+from shared.run.engine import read_part, run_parts
 from shared.run.errors import TRACEBACK, complain, open_streams
 from shared.run.launch import (
     ALLOCATOR,
@@ -29,12 +30,14 @@ from shared.run.launch import (
     run_child,
     settings,
 )
+from shared.run.locks import file_lock
 from shared.run.progress import printable
-from shared.run.records import host, read_run, sweep, write_json
-from shared.run.spec import RunSpec, from_config, to_config
+from shared.run.records import host, make_folder, read_run, sweep, write_json
+from shared.run.spec import EngineSpec, RunSpec, from_config, to_config
 from shared.tasks import TASKS
-from shared.tasks.folder import RECORD, clear, finished, folder_lock, run_folder, write_config
+from shared.tasks.folder import LOCK, RECORD, clear, finished, folder_lock, run_folder, write_config
 
+CLOUD = "have a task done by a rented machine: writes SkyPilot's file, and says hours and dollars first"
 DEMO = "all of it, small, in all three frameworks, on galaxies it draws itself (minutes)"
 HELP = """\
 trizoo: how smooth is this galaxy, and which one should volunteers look at next?
@@ -50,6 +53,7 @@ examples:
   trizoo -m fit backend=tf,torch,jax seed=0,1,2   a sweep: every combination, one after the other
   trizoo -m fit seed=0,1,2,3 hydra/launcher=parallel   two at once; never for timing
   trizoo fit backend.workers=2 backend.threads=1  one run by two processes; docs/workers.md has many machines
+  trizoo -m fit seed=0,1,2,3 hydra/launcher=slurm  each a job of a cluster; docs/scale.md has clouds, too
   trizoo fit --cfg job                            show the run, do not do it
 
 A run that is done is not done twice (again=true does it anew); one that was stopped goes on where
@@ -70,6 +74,8 @@ def main(words: list[str] | None = None) -> int:
     try:
         if words[:1] == ["--run"] and len(words) > 1:
             status = run_here(Path(words[1]), *parse_child(words[2:]))
+        elif words[:1] and (pipe := re.fullmatch(r"--part=(\d+)", words[0])):
+            status = do_part(*read_part(int(pipe[1])))
         elif words[:1] and (address := re.fullmatch(r"--worker[= ](.+)", " ".join(words))):
             status = be_worker(address[1])
         else:
@@ -90,6 +96,10 @@ def from_words(words: list[str]) -> int:
     if not words or words[0] == "help" or {"-h", "--help"} & set(words):
         print(help_text(), end="")
         return 0
+    if words[0] == "cloud":
+        from conf.cloud_job import cloud
+
+        return cloud(words[1:])
     words = hydra_words(words)
     if words[0] == "task=demo":
         if flags := [word for word in words if word.startswith("-")]:
@@ -100,7 +110,7 @@ def from_words(words: list[str]) -> int:
 
 def help_text() -> str:
     """What `trizoo --help` prints."""
-    helps = {name: task.help for name, task in TASKS.items()} | {"demo": DEMO}
+    helps = {name: task.help for name, task in TASKS.items()} | {"cloud": CLOUD, "demo": DEMO}
     tasks = "\n".join(f"  {name:9} {what}" for name, what in helps.items())
     return HELP.format(tasks=tasks, conf=CONF)
 
@@ -153,6 +163,7 @@ def run_here(folder: Path, command: str, parent: int | None = None) -> int:
         end_with_parent(parent)
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt_once)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a cluster's warning, which is for whoever began this
     try:
         return do_here(folder, command)
     except Exception as error:
@@ -191,6 +202,15 @@ def do_here(folder: Path, command: str) -> int:
     return outcome.get("status", 0)
 
 
+def do_part(config: dict, command: str) -> int:
+    """Do the run of `config`, a part that an engine gave out, when nobody else is at work on it; its exit status."""
+    folder = run_folder(config)
+    make_folder(folder)
+    with file_lock(folder / LOCK, waiting=lambda: None):
+        pass
+    return launch(config, command)
+
+
 def be_worker(address: str) -> int:
     """Be a worker of a run that waits at `address`, HOST:PORT; the exit status."""
     from shared.method.crew import work
@@ -212,9 +232,35 @@ def run_one(config: dict, overrides: list[str], named: list[str]) -> int:
     try:
         check_used(task, [key_of(word) for word in named])
         config = with_fit(config, overrides) if TASKS[task].needs_fit else config
-        return launch(config, shlex.join(["trizoo", task, *words]))
+        command = shlex.join(["trizoo", task, *words])
+        if config["engine"]["name"] != "none":
+            return by_engine(config, command)
+        return launch(config, command)
     except Exception as error:
         return complain(error)
+
+
+def by_engine(config: dict, command: str) -> int:
+    """Have the parts of a prediction that are missing done by its engine, then the rest of it here; the exit status."""
+    parts = config.get("parts")
+    if config["task"]["name"] != "predict" or parts is None or config["part"] is not None:
+        raise ValueError(
+            f"engine.name is {config['engine']['name']}, which does all parts of a prediction; say how many, as in "
+            "trizoo predict parts=64, and no part"
+        )
+    config = to_config(from_config(RunSpec, config))
+    engine = from_config(EngineSpec, config["engine"])
+    config["engine"]["name"] = "none"  # each part is done where it is
+    missing = range(parts)
+    if not config["again"]:
+        records = run_folder(config).glob(f"part-*-of-{parts:05}/{RECORD}")
+        done = {int(file.parent.name.split("-")[1]) for file in records}
+        missing = [part for part in missing if part not in done]
+    if missing:
+        statuses = run_parts((config | {"part": k} for k in missing), len(missing), engine, command)
+        if status := max(statuses):
+            return status
+    return launch(config | {"again": False}, command)
 
 
 def demo(overrides: list[str]) -> int:

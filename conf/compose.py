@@ -136,6 +136,41 @@ def compose(overrides: list[str]) -> dict:
         raise ValueError(str(error)) from error
 
 
+def compose_cloud(overrides: list[str]) -> dict:
+    """The plain config of a rented machine: a file of cloud/, and what `overrides` change in it."""
+    from hydra import compose as compose_config
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+
+    for word in overrides:
+        credentials.refuse(word.partition("=")[0], word)
+    check_choices(overrides)
+    chosen = [word.removeprefix("cloud=") for word in overrides if word.startswith("cloud=")]
+    changes = [readable(word, False) for word in overrides if not word.startswith("cloud=")]
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose_config(f"cloud/{[*chosen, 'aws'][0]}", changes)
+    except HydraException as error:
+        raise ValueError(str(error)) from error
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(composed)["cloud"]
+
+
+def read_yaml(file: Path) -> dict:
+    """What a YAML file holds."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.load(file))
+
+
+def to_yaml(values: dict) -> str:
+    """Nested plain data as YAML."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(values))
+
+
 def plain(config) -> dict:
     """Nested plain data of a Hydra config; raises ValueError for a key that still waits for its value."""
     from omegaconf import OmegaConf

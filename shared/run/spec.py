@@ -745,6 +745,47 @@ class BenchSpec:
 
 
 @dataclass(frozen=True)
+class SlurmSpec:
+    """What a worker of Dask asks of Slurm."""
+
+    partition: str | None  # the queue; null: the cluster's usual one
+    account: str | None  # who is charged; null: the user's usual one
+    time: str  # HOURS:MINUTES:SECONDS that it may take
+    memory: str  # 32GB
+    cores: int
+    options: tuple[str, ...]  # any other of sbatch's: --gres=gpu:1
+
+    def __post_init__(self):
+        if not re.fullmatch(r"(\d+-)?\d+:[0-5]\d:[0-5]\d", self.time):
+            raise ValueError(
+                f"engine.slurm.time is {self.time!r}; give HOURS:MINUTES:SECONDS, such as '24:00:00'"
+            )
+        parse_size("engine.slurm.memory", self.memory)
+        at_least("engine.slurm.cores", self.cores, 1)
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """Who does the parts of a prediction."""
+
+    name: str  # none: this machine, one after the other | dask: the workers of Dask
+    scheduler: (
+        str | None
+    )  # dask: null: processes of this machine | HOST:PORT of a scheduler that runs | slurm: jobs of Slurm
+    workers: int  # dask: processes of this machine, or jobs of Slurm; a scheduler that runs has its own
+    slurm: SlurmSpec
+
+    def __post_init__(self):
+        one_of("engine.name", self.name, ("none", "dask"))
+        at_least("engine.workers", self.workers, 1)
+        address = r"slurm|(\w+://)?[^\s/]+:[1-9]\d{0,4}"
+        if self.scheduler is not None and not re.fullmatch(address, self.scheduler):
+            raise ValueError(
+                f"engine.scheduler is {self.scheduler!r}; give HOST:PORT, slurm, or null for this machine's processes"
+            )
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """What to do."""
 
@@ -776,6 +817,7 @@ class RunSpec:
     dataset: DatasetSpec
     match: MatchSpec
     conform: ConformSpec
+    engine: EngineSpec
     split: SplitSpec
     model: ModelSpec
     augmentation: AugmentationSpec
