@@ -165,10 +165,17 @@ def read_yaml(file: Path) -> dict:
 
 
 def to_yaml(values: dict) -> str:
-    """Nested plain data as YAML."""
-    from omegaconf import OmegaConf
+    """Nested plain data as YAML, in which texts of several lines stay so."""
+    import yaml  # of OmegaConf
 
-    return OmegaConf.to_yaml(OmegaConf.create(values))
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def written(dumper: Dumper, text: str):
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, "|" if "\n" in text else None)
+
+    Dumper.add_representer(str, written)
+    return yaml.dump(values, Dumper=Dumper, sort_keys=False, width=1000)
 
 
 def plain(config) -> dict:
