@@ -40,7 +40,12 @@ SAMPLED += ("~posterior.format", "~posterior.columns", "~posterior.calibration")
 USES = {
     "prepare": ("dataset",),
     "fit": (*LEARNS, "posterior", "~posterior.calibration", "weights"),
-    "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
+    "predict": (
+        *HAS_FIT,
+        *("seed", "dataset", "posterior", "~posterior.galaxies"),
+        *("parts", "part", "stream"),
+    ),
+    "gather": ("run",),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
     "calibrate": (
         *HAS_FIT,
@@ -98,6 +103,7 @@ ALWAYS = ("task", "experiment", "outputs", "folder", "again", "hydra")
 ALWAYS += ("backend.threads", "backend.python", "backend.environment")
 ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read
     "dataset.stores",
+    "stream",
     "backend.python",
     "backend.memory",
     "backend.recompute",
