@@ -32,10 +32,20 @@ from shared.run.launch import (
 )
 from shared.run.locks import file_lock
 from shared.run.progress import printable
-from shared.run.records import host, make_folder, read_run, sweep, write_json
+from shared.run.records import make_folder, read_run, sweep
 from shared.run.spec import EngineSpec, RunSpec, from_config, to_config
 from shared.tasks import TASKS
-from shared.tasks.folder import LOCK, RECORD, clear, finished, folder_lock, run_folder, write_config
+from shared.tasks.folder import (
+    LOCK,
+    RECORD,
+    clear,
+    finished,
+    folder_lock,
+    part_folder,
+    run_folder,
+    write_config,
+    write_record,
+)
 
 CLOUD = "have a task done by a rented machine: writes SkyPilot's file, and says hours and dollars first"
 DEMO = "all of it, small, in all three frameworks, on galaxies it draws itself (minutes)"
@@ -172,7 +182,7 @@ def run_here(folder: Path, command: str, parent: int | None = None) -> int:
 
 def do_here(folder: Path, command: str) -> int:
     """Do the run that `folder`'s run.json spells out in this process, and write record.json; the exit status."""
-    from shared.data.inputs import inputs, store_inputs
+    from shared.data.inputs import inputs
 
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     config = read_run(folder)
@@ -187,15 +197,7 @@ def do_here(folder: Path, command: str) -> int:
     if module := TASKS[run.task.name].draws:
         import_module(module).draw(folder, config, outcome["results"])
     seconds = time.perf_counter() - start
-    record = {
-        "command": command,
-        "run": config,
-        "inputs": made_of | store_inputs(outcome["results"]),
-        "host": host(),
-        "where": outcome["where"],
-        "started": started,
-    }
-    write_json(folder / RECORD, {**record, "seconds": seconds, "results": outcome["results"]})
+    write_record(folder, command, config, made_of, outcome, started, seconds)
     if summary := outcome["results"].get("summary"):
         print(printable(summary))
     print(printable(f"done in {seconds:.1f} s: {folder}"), flush=True)
@@ -242,8 +244,8 @@ def run_one(config: dict, overrides: list[str], named: list[str]) -> int:
 
 def by_engine(config: dict, command: str) -> int:
     """Have the parts of a prediction that are missing done by its engine, then the rest of it here; the exit status."""
-    parts = config.get("parts")
-    if config["task"]["name"] != "predict" or parts is None or config["part"] is not None:
+    parts = config["parts"]
+    if parts is None or config["part"] is not None:
         raise ValueError(
             f"engine.name is {config['engine']['name']}, which does all parts of a prediction; say how many, as in "
             "trizoo predict parts=64, and no part"
@@ -251,11 +253,11 @@ def by_engine(config: dict, command: str) -> int:
     config = to_config(from_config(RunSpec, config))
     engine = from_config(EngineSpec, config["engine"])
     config["engine"]["name"] = "none"  # each part is done where it is
-    missing = range(parts)
-    if not config["again"]:
-        records = run_folder(config).glob(f"part-*-of-{parts:05}/{RECORD}")
-        done = {int(file.parent.name.split("-")[1]) for file in records}
-        missing = [part for part in missing if part not in done]
+    missing, folder = range(parts), run_folder(config)
+    if config["again"]:
+        (folder / RECORD).unlink(missing_ok=True)
+    else:
+        missing = [k for k in missing if not (part_folder(folder, k, parts) / RECORD).exists()]
     if missing:
         statuses = run_parts((config | {"part": k} for k in missing), len(missing), engine, command)
         if status := max(statuses):

@@ -6,10 +6,11 @@ import shlex
 import pytest
 from PIL import Image
 
-from conf.compose import compose, hydra_words, key_of
+from conf.compose import compose, compose_cloud, hydra_words, key_of
 from reports.examples import PICTURE, fingerprint
 from reports.readme import PAGES, ROOT, TABLES, TEXTS, filled
 from shared.run.channel import split_address
+from shared.run.cloud import CloudSpec
 from shared.run.config import check_used
 from shared.run.spec import RunSpec, from_config
 from shared.tasks import POSTERIOR_FILES, TASKS

@@ -52,8 +52,12 @@ def sample_logits(
     """
     check_prediction(run, samples)
     blocks = _blocks(run, len(rows))
-    for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
-        shown = images.subset(rows[block])
+    wanted = [rows[block] for block in blocks]
+    numbers = track(range(len(blocks)), "sampling", len(rows), weight=lambda one: len(wanted[one]))
+    for number in numbers:
+        if run.stream and number + 1 < len(blocks):  # read while the framework computes
+            images.prefetch(wanted[number + 1])
+        block, shown = blocks[number], images.subset(wanted[number])
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
         if run.augmentation.at_prediction:
             views = list(_random_views(run, images.size, hashes[block], samples))
@@ -101,7 +105,10 @@ def _blocks(run: RunSpec, galaxies: int) -> list[slice]:
 
     On many processors a kernel rounds the last bits of a row by the row's place; see `shared.method.batches.chunks`.
     """
-    size = max(1, images_at_once(run, BLOCK) // run.backend.chunk) * run.backend.chunk
+    most = images_at_once(run, BLOCK) // (
+        2 if run.stream else 1
+    )  # of a stream the next are there, too
+    size = max(1, most // run.backend.chunk) * run.backend.chunk
     return [slice(start, start + size) for start in range(0, galaxies, size)]
 
 

@@ -40,7 +40,12 @@ SAMPLED += ("~posterior.format", "~posterior.columns", "~posterior.calibration")
 USES = {
     "prepare": ("dataset",),
     "fit": (*LEARNS, "posterior", "~posterior.calibration", "weights"),
-    "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies", "engine"),
+    "predict": (
+        *HAS_FIT,
+        *("seed", "dataset", "posterior", "~posterior.galaxies"),
+        *("parts", "part", "stream", "engine"),
+    ),
+    "gather": ("run",),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
     "calibrate": (
         *HAS_FIT,
@@ -99,6 +104,7 @@ ALWAYS += ("backend.threads", "backend.python", "backend.environment")
 ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read
     "dataset.stores",
     "engine",
+    "stream",
     "backend.python",
     "backend.memory",
     "backend.recompute",
