@@ -47,7 +47,9 @@ from shared.tasks.folder import (
     write_record,
 )
 
-CLOUD = "have a task done by a rented machine: writes SkyPilot's file, and says hours and dollars first"
+CLOUD = (
+    "have a task done by a rented machine: writes SkyPilot's file, and says hours and dollars first"
+)
 DEMO = "all of it, small, in all three frameworks, on galaxies it draws itself (minutes)"
 HELP = """\
 trizoo: how smooth is this galaxy, and which one should volunteers look at next?
@@ -173,7 +175,9 @@ def run_here(folder: Path, command: str, parent: int | None = None) -> int:
         end_with_parent(parent)
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt_once)
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a cluster's warning, which is for whoever began this
+    signal.signal(
+        signal.SIGUSR2, signal.SIG_IGN
+    )  # a cluster's warning, which is for whoever began this
     try:
         return do_here(folder, command)
     except Exception as error:

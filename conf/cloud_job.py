@@ -34,13 +34,17 @@ def cloud(words: list[str]) -> int:
     run_words = [word for word in words if word not in own]
     named = [word for word in run_words if word.startswith("task=")]
     if flags := [word for word in words if word.startswith("-")]:
-        raise ValueError(f"cloud takes key=value, not {flags[0]}; a sweep is a job for each of its runs")
+        raise ValueError(
+            f"cloud takes key=value, not {flags[0]}; a sweep is a job for each of its runs"
+        )
     if len(named) != 1:
         raise ValueError("say which task the rented machine is to do: trizoo cloud task=fit ...")
     task = named[0].removeprefix("task=")
     known_task(task)
     if outputs := [word for word in run_words if key_of(word) in ("outputs", "folder")]:
-        raise ValueError(f"leave {outputs[0]} out: the outputs of a rented machine are in cloud.bucket")
+        raise ValueError(
+            f"leave {outputs[0]} out: the outputs of a rented machine are in cloud.bucket"
+        )
     settings, prices = from_config(CloudSpec, compose_cloud(own)), read_yaml(CONF / "prices.yaml")
     words = hydra_words([task, *(word for word in run_words if word not in named)])[1:]
     config = compose([f"task={task}", *words])
@@ -56,13 +60,17 @@ def cloud(words: list[str]) -> int:
     make_folder(file.parent)
     write_whole(file, lambda beside: beside.write_text(to_yaml(made), "utf-8"))
     print(printable(f"{file}\n{estimate(config, settings, prices)}"))
-    print(f"at most {settings.hours:g} hours and {most:.2f} dollars, storage and traffic not counted")
+    print(
+        f"at most {settings.hours:g} hours and {most:.2f} dollars, storage and traffic not counted"
+    )
     if not settings.launch:
         print(printable(f"to launch it: sky jobs launch {file}, or cloud.launch=true"))
         return 0
     sky = shutil.which("sky")
     if sky is None:
-        raise ValueError("cloud.launch=true needs SkyPilot's command sky; pip install skypilot in its own environment")
+        raise ValueError(
+            "cloud.launch=true needs SkyPilot's command sky; pip install skypilot in its own environment"
+        )
     return subprocess.call([sky, "jobs", "launch", "--yes", "--detach-run", str(file)])
 
 

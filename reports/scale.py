@@ -15,7 +15,7 @@ RECORDS = Path(__file__).parent / "records"
 MILLION, HOUR = 1_000_000, 3600.0
 SIZE = 128  # pixels across, of the network's images
 SAMPLES = 30
-# PyTorch and JAX on the H200 were timed in TF32 and bfloat16 alone. The maker says 67 TFLOP/s in float32 and 495 in TF32.
+# The H200 was timed in TF32 and bfloat16 alone. Its maker says 67 TFLOP/s in float32 and 495 in TF32.
 FLOAT32 = 67 / 495
 
 

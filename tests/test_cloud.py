@@ -16,7 +16,9 @@ from shared.run.launch import ROOT
 from shared.run.spec import from_config
 
 PRICES = read_yaml(trizoo.CONF / "prices.yaml")
-SKYPILOT = "SkyPilot, in an environment of its own whose interpreter TRIZOO_SKYPILOT names, is not there"
+SKYPILOT = (
+    "SkyPilot, in an environment of its own whose interpreter TRIZOO_SKYPILOT names, is not there"
+)
 
 
 def rented(*words: str) -> CloudSpec:
@@ -36,7 +38,9 @@ def written(place: Path, *words: str) -> dict:
     return read_yaml(file)
 
 
-@pytest.mark.parametrize(("cloud", "infra", "store"), [("aws", "aws", "s3"), ("google", "gcp", "gcs")])
+@pytest.mark.parametrize(
+    ("cloud", "infra", "store"), [("aws", "aws", "s3"), ("google", "gcp", "gcs")]
+)
 def test_a_job_is_written_that_begins_the_same_command_again(place, capfd, cloud, infra, store):
     made = written(place, "task=active", "experiment=w20", "seed=2", f"cloud={cloud}")
     said = capfd.readouterr().out
@@ -65,7 +69,12 @@ def test_a_run_that_no_record_tells_of_is_bounded_all_the_same(place, capfd):
     made = written(
         place,
         *("task=fit", "model=resnet18", "dataset=folder", "dataset.images=/data/photos"),
-        *("cloud.data=s3://photos", "cloud.hours=3", "cloud.image=me/trizoo:torch", "cloud.disk=50"),
+        *(
+            "cloud.data=s3://photos",
+            "cloud.hours=3",
+            "cloud.image=me/trizoo:torch",
+            "cloud.disk=50",
+        ),
     )
     said = capfd.readouterr().out
     assert "expected: unknown" in said
@@ -162,9 +171,7 @@ def test_the_containers_recipe_is_linted():
     linter = os.environ.get("TRIZOO_HADOLINT") or shutil.which("hadolint")
     if linter is None:
         pytest.skip("hadolint, which TRIZOO_HADOLINT can name, is not there")
-    done = subprocess.run(
-        [linter, ROOT / "docker" / "Dockerfile"], capture_output=True, text=True
-    )
+    done = subprocess.run([linter, ROOT / "docker" / "Dockerfile"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
 

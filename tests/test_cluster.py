@@ -91,7 +91,11 @@ def test_slurm_is_given_one_array_of_jobs_that_a_job_which_dies_does_not_end(
     slurm, monkeypatch, capfd
 ):
     words = ["-m", "show", "outputs=out", "dataset=synthetic,synthetic_tree"]
-    words += ["hydra/launcher=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.setup=[hostname]"]
+    words += [
+        "hydra/launcher=slurm",
+        "hydra.launcher.partition=gpu",
+        "hydra.launcher.setup=[hostname]",
+    ]
     words += ["hydra.launcher.gpus_per_node=1", "+hydra.launcher.additional_parameters.nice=100"]
     monkeypatch.setenv("LOST", "1")
     assert trizoo.main(words) == 2

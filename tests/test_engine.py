@@ -20,7 +20,9 @@ WITHOUT = "the workers of Dask need the package distributed"
 
 
 def engine(*words: str) -> EngineSpec:
-    return from_config(EngineSpec, trizoo.compose(["task=predict", "engine=dask", *words])["engine"])
+    return from_config(
+        EngineSpec, trizoo.compose(["task=predict", "engine=dask", *words])["engine"]
+    )
 
 
 def parts(place: Path, *seeds: int) -> list[dict]:
@@ -148,7 +150,10 @@ def scheduler(place):
         f"from shared.run import engine\nengine.program = lambda: [{str(place / 'stub.py')!r}]\n"
     )
     file = place / "scheduler.json"
-    dask, said = [sys.executable, "-m", "distributed.cli.dask_scheduler"], (place / "said").open("w")
+    dask, said = (
+        [sys.executable, "-m", "distributed.cli.dask_scheduler"],
+        (place / "said").open("w"),
+    )
     one = subprocess.Popen(
         [*dask, f"--scheduler-file={file}", "--host=127.0.0.1", "--port=0", "--no-dashboard"],
         stdout=said,
@@ -174,13 +179,15 @@ def scheduler(place):
 
 
 def test_a_scheduler_that_is_lost_ends_it_in_a_line(place, scheduler):
-    address, process, worker = scheduler
+    address, process, _ = scheduler
     driver = drive(place, [0, 11], f"engine.scheduler={address}")
     wait_until(lambda: any(seed == "11" for seed, *_ in calls(place)))
     process.kill()
     _, error = driver.communicate(timeout=120)
     assert driver.returncode == 1
-    assert error.strip().splitlines()[-1].startswith("the scheduler of Dask is lost; the same command")
+    assert (
+        error.strip().splitlines()[-1].startswith("the scheduler of Dask is lost; the same command")
+    )
     assert "Traceback" not in error
     wait_until(lambda: not any(alive(int(process)) for _, process, _ in calls(place)))
 
@@ -195,10 +202,10 @@ def test_parts_of_another_machine_end_with_the_command_that_wanted_them(place, s
     assert worker.poll() is None
 
 
-def test_a_scheduler_that_is_not_there_is_refused(place, monkeypatch, unused="127.0.0.1:9"):
+def test_a_scheduler_that_is_not_there_is_refused(place, monkeypatch):
     monkeypatch.setattr("shared.run.engine.ANSWERS", 1)
     with pytest.raises(ValueError, match=r"no scheduler of Dask answers at 127\.0\.0\.1:9"):
-        run_parts([], 0, engine(f"engine.scheduler={unused}"), "trizoo part")
+        run_parts([], 0, engine("engine.scheduler=127.0.0.1:9"), "trizoo part")
 
 
 def test_processes_of_one_machine_share_its_cores(monkeypatch):

@@ -83,7 +83,9 @@ def test_commands_compose(line, monkeypatch):
         split_address(words[2])
         return
     if words[1] == "cloud":
-        from_config(CloudSpec, compose_cloud([word for word in words if word.startswith("cloud")][1:]))
+        from_config(
+            CloudSpec, compose_cloud([word for word in words if word.startswith("cloud")][1:])
+        )
         words = [word.removeprefix("task=") for word in words if not word.startswith("cloud")]
     overrides = [word for word in hydra_words(words[1:]) if word != "-m"]
     if "task=demo" in overrides:

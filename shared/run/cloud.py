@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from shared.run.launch import ROOT, in_checkout
 from shared.run.spec import at_least, one_of
 
-CLOUDS = {"aws": ("aws", "s3"), "google": ("gcp", "gcs")}  # -> what SkyPilot calls it, and its buckets
+CLOUDS = {
+    "aws": ("aws", "s3"),
+    "google": ("gcp", "gcs"),
+}  # -> what SkyPilot calls it, and its buckets
 WITH_CUDA = {"tf": "tensorflow[and-cuda]", "torch": "torch", "jax": "jax[cuda13]"}
 
 
@@ -36,11 +39,15 @@ class CloudSpec:
 
     def __post_init__(self):
         one_of("cloud.name", self.name, tuple(CLOUDS))
-        if self.bucket is None or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", self.bucket):
+        if self.bucket is None or not re.fullmatch(
+            r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", self.bucket
+        ):
             raise ValueError(
                 f"cloud.bucket is {self.bucket}; name the bucket that keeps the outputs: 3 to 63 of a-z, 0-9, - and ."
             )
-        if self.accelerators is not None and not re.fullmatch(r"[\w-]+:[1-9]\d*", self.accelerators):
+        if self.accelerators is not None and not re.fullmatch(
+            r"[\w-]+:[1-9]\d*", self.accelerators
+        ):
             raise ValueError(
                 f"cloud.accelerators is {self.accelerators!r}; give KIND:COUNT, such as H100:1, or null"
             )
@@ -56,7 +63,9 @@ class CloudSpec:
         if self.price is not None:
             return self.price
         if self.accelerators is None:
-            raise ValueError("cloud.price is null, and machines without accelerators have no price; give cloud.price")
+            raise ValueError(
+                "cloud.price is null, and machines without accelerators have no price; give cloud.price"
+            )
         kind, count = self.accelerators.split(":")
         offers = [prices["spot"][self.name]] if self.spot else []
         for offer in (*offers, prices["on_demand"][self.name]):
@@ -71,8 +80,8 @@ class CloudSpec:
         most = self.hours * self.price_per_hour(prices)
         if most > self.dollars:
             raise ValueError(
-                f"cloud.hours is {self.hours:g}, which may cost {most:.2f} dollars, and cloud.dollars {self.dollars:g}; "
-                "lower the one or raise the other"
+                f"cloud.hours is {self.hours:g}, which may cost {most:.2f} dollars, and cloud.dollars "
+                f"{self.dollars:g}; lower the one or raise the other"
             )
         return most
 

@@ -52,14 +52,15 @@ def run_parts(configs: Iterable[dict], count: int, engine: EngineSpec, command: 
     What failed is named, and the others are done. Raises OSError if the scheduler is lost, KeyboardInterrupt after
     Ctrl-C; in both cases the parts end, and the same command goes on with those that are missing.
     """
-    statuses, busy, begun = [0] * count, 0.0, time.perf_counter()
+    statuses, busy = [0] * count, 0.0
     with opened(engine) as client:
+        begun = time.perf_counter()
         workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]) or engine.workers)
         for number, done in track(_done(client, configs, engine, command), "parts", count, "parts"):
             statuses[number], busy = done.status, busy + done.seconds
             if done.status:
                 say(f"part {number}: exit {done.status}: {done.said}")
-    seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
     if count:
         share = busy / (seconds * workers)
         say(
@@ -106,7 +107,9 @@ def _ended(future) -> Done:
     if (error := future.exception()) is None:
         return Done(*future.result())
     if isinstance(error, ImportError) or "deserialization" in str(error):
-        return Done(2, "the scheduler or a worker cannot import trizoo; start both where it is", 0.0)
+        return Done(
+            2, "the scheduler or a worker cannot import trizoo; start both where it is", 0.0
+        )
     return Done(2, " ".join(f"{type(error).__name__}: {error}".split())[:300], 0.0)
 
 

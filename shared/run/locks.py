@@ -28,8 +28,8 @@ def file_lock(path: Path, waiting: Callable[[], object] | None = None) -> Iterat
 
     With `waiting`, which is called once if another process holds it, it is waited for. Whoever holds it may remove the
     file. On a file system without locks, a file in the user's temporary folder is locked in its place. Whoever watches
-    is told what that does not keep apart, and likewise where locks are seen on this machine alone. Raises OSError if `path` cannot be opened, FileNotFoundError if its
-    folder is gone.
+    is told what that does not keep apart, and likewise where locks are seen on this machine alone. Raises OSError if
+    `path` cannot be opened, FileNotFoundError if its folder is gone.
     """
     descriptor = _hold(path, waiting)
     _warn(path)
@@ -73,8 +73,8 @@ def _warn(path: Path) -> None:
 
         _warned.add(folder)
         say(
-            f"{folder} is on a file system ({kind}) whose locks other machines do not see: let no other machine work in "
-            "it meanwhile"
+            f"{folder} is on a file system ({kind}) whose locks other machines do not see: let no other machine work "
+            "in it meanwhile"
         )
 
 

@@ -772,7 +772,9 @@ class EngineSpec:
     scheduler: (
         str | None
     )  # dask: null: processes of this machine | HOST:PORT of a scheduler that runs | slurm: jobs of Slurm
-    workers: int  # dask: processes of this machine, or jobs of Slurm; a scheduler that runs has its own
+    workers: (
+        int  # dask: processes of this machine, or jobs of Slurm; a scheduler that runs has its own
+    )
     slurm: SlurmSpec
 
     def __post_init__(self):
