@@ -14,8 +14,6 @@ from PIL import Image
 
 import trizoo
 from shared.data import streaming
-from shared.output.columns import describe_columns
-from shared.output.formats import hats
 from shared.run.config import uses
 from shared.run.records import read_json, write_json
 from shared.run.spec import RunSpec, from_config
@@ -257,23 +255,6 @@ def test_a_stream_reads_what_is_asked_for_and_keeps_nothing():
     assert images[2:4].shape == (2, 256, 256, 1)
     assert images[5].shape == (256, 256, 1)
     assert asked == [[3, 1], [2, 3], [5]]
-
-
-def test_hats_of_several_tables_is_that_of_all(tmp_path, monkeypatch):
-    pytest.importorskip("cdshealpix")
-    from test_formats import FACTS, table
-
-    monkeypatch.setattr(hats, "ROWS", 20)
-    whole = table([f"g{number}" for number in range(300)])
-    columns = describe_columns(whole.column_names)
-    hats.write(tmp_path / "one", whole, columns, FACTS)
-    pieces = [whole.slice(start, 70) for start in range(0, 300, 70)] + [whole.slice(0, 0)]
-    assert hats.write_tables(tmp_path / "many", iter(pieces), columns, FACTS) == 1
-    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
-    assert files
-    for file in files:
-        if (tmp_path / "one" / file).is_file():
-            assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "many" / file).read_bytes()
 
 
 @pytest.mark.parametrize(
