@@ -4,6 +4,7 @@ import json
 import shutil
 import tarfile
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,6 @@ from PIL import Image
 
 import trizoo
 from shared.data import streaming
-from shared.output.columns import describe_columns
-from shared.output.formats import hats
 from shared.run.config import uses
 from shared.run.records import read_json, write_json
 from shared.run.spec import RunSpec, from_config
@@ -81,9 +80,8 @@ def gathered(folder, where):
 @pytest.mark.parametrize("galaxies", [0, 1, 7, 8, 100, 101])
 @pytest.mark.parametrize("parts", [1, 2, 5, 64])
 def test_every_row_is_in_one_part_which_begins_with_a_chunk(galaxies, parts):
-    words = ["task=predict", f"parts={parts}", "backend.chunk=8"]
-    runs = [trizoo.compose([*words, f"part={part}"]) for part in range(parts)]
-    rows = [part_rows(from_config(RunSpec, run), galaxies) for run in runs]
+    run = SimpleNamespace(parts=parts, backend=SimpleNamespace(chunk=8))
+    rows = [part_rows(SimpleNamespace(part=part, **vars(run)), galaxies) for part in range(parts)]
     assert [row for some in rows for row in some] == list(range(galaxies))
     assert all(some.start % 8 == 0 or not some for some in rows)
 
@@ -177,7 +175,7 @@ def test_a_galaxy_that_is_there_twice_is_named(parts, monkeypatch):
     gathering.check_once(files)
     monkeypatch.setattr(gathering, "AT_ONCE", 50)  # several passes
     gathering.check_once(files)
-    with pytest.raises(ValueError, match="32 galaxies are there twice: synthetic-0-0, "):
+    with pytest.raises(ValueError, match=r"galaxies are there twice, synthetic-0-0, .* for some; "):
         gathering.check_once([*files, files[0]])
 
 
@@ -208,7 +206,7 @@ def test_images_that_cannot_be_used_are_left_out_of_a_stream_and_told(
     place, fitted, photos, capsys
 ):
     words = words_of(photos, fitted)
-    with pytest.raises(FileNotFoundError, match="there is no image g05 .*skip_bad_images"):
+    with pytest.raises(FileNotFoundError, match=r"there is no image g05 .*skip_bad_images"):
         here(place, "predict", "stopped", *words, "stream=true")
     skip = "dataset.skip_bad_images=true"
     folder, outcome = here(place, "predict", "s", *words, "stream=true", skip)
@@ -229,7 +227,7 @@ def test_images_that_cannot_be_used_are_left_out_of_a_stream_and_told(
 
 def test_a_damaged_image_stops_a_stream_unless_it_may_be_left_out(place, fitted, photos):
     some = "dataset.select.id=[g12,g13]"
-    with pytest.raises(ValueError, match="galaxy g13 .*: image g13.png: "):
+    with pytest.raises(ValueError, match=r"galaxy g13 .*: image g13\.png: "):
         here(place, "predict", "d", *words_of(photos, fitted), "stream=true", f"+{some}")
 
 
@@ -238,7 +236,7 @@ def test_a_packed_archive_is_not_streamed(place, fitted, photos, tmp_path):
         archive.add(photos / "g00.png", "g00.png")
     words = (f"weights={fitted}", "dataset=folder", f"dataset.images={tmp_path / 'photos.tar.gz'}")
     with pytest.raises(
-        ValueError, match="packed as a whole.* unpack it to a .tar, or make a store"
+        ValueError, match=r"packed as a whole.* unpack it to a \.tar, or make a store"
     ):
         here(place, "predict", "packed", *words, "stream=true")
 
@@ -257,23 +255,6 @@ def test_a_stream_reads_what_is_asked_for_and_keeps_nothing():
     assert images[2:4].shape == (2, 256, 256, 1)
     assert images[5].shape == (256, 256, 1)
     assert asked == [[3, 1], [2, 3], [5]]
-
-
-def test_hats_of_several_tables_is_that_of_all(tmp_path, monkeypatch):
-    pytest.importorskip("cdshealpix")
-    from test_formats import FACTS, table
-
-    monkeypatch.setattr(hats, "ROWS", 20)
-    whole = table([f"g{number}" for number in range(300)])
-    columns = describe_columns(whole.column_names)
-    hats.write(tmp_path / "one", whole, columns, FACTS)
-    pieces = [whole.slice(start, 70) for start in range(0, 300, 70)] + [whole.slice(0, 0)]
-    assert hats.write_tables(tmp_path / "many", iter(pieces), columns, FACTS) == 1
-    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
-    assert files
-    for file in files:
-        if (tmp_path / "one" / file).is_file():
-            assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "many" / file).read_bytes()
 
 
 @pytest.mark.parametrize(

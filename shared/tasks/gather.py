@@ -137,8 +137,8 @@ def check_once(files: list[Path]) -> None:
         if len(twice := np.unique(hashes[1:][hashes[1:] == hashes[:-1]])):
             names = [name for file in files for name in _named(file, twice)]
             raise ValueError(
-                f"{len(twice)} galaxies are there twice: {', '.join(sorted(set(names))[:NAMED])}; their parts are not "
-                "of one table, so predict again with another folder=..."
+                f"galaxies are there twice, {', '.join(sorted(set(names))[:NAMED])} for some; their parts are not of "
+                "one table, so predict again with another folder=..."
             )
 
 
