@@ -21,6 +21,7 @@ from shared.run.engine import read_part, run_parts
 from shared.run.errors import TRACEBACK, complain, open_streams
 from shared.run.launch import (
     ALLOCATOR,
+    GOES_ON,
     bind_cores,
     child_environment,
     end_with_parent,
@@ -263,7 +264,12 @@ def by_engine(config: dict, command: str) -> int:
     else:
         missing = [k for k in missing if not (part_folder(folder, k, parts) / RECORD).exists()]
     if missing:
-        statuses = run_parts((config | {"part": k} for k in missing), len(missing), engine, command)
+        configs = (config | {"part": part} for part in missing)
+        try:
+            statuses = run_parts(configs, len(missing), engine, command)
+        except KeyboardInterrupt:
+            print(f"\ntrizoo: stopped; {GOES_ON}", file=sys.stderr)
+            raise
         if status := max(statuses):
             return status
     return launch(config | {"again": False}, command)

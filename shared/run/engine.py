@@ -55,7 +55,7 @@ def run_parts(configs: Iterable[dict], count: int, engine: EngineSpec, command: 
     statuses, busy = [0] * count, 0.0
     with opened(engine) as client:
         begun = time.perf_counter()
-        workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]) or engine.workers)
+        workers = max(1, len(client.nthreads()) or engine.workers)
         for number, done in track(_done(client, configs, engine, command), "parts", count, "parts"):
             statuses[number], busy = done.status, busy + done.seconds
             if done.status:
@@ -149,7 +149,8 @@ def opened(engine: EngineSpec):
             )
         elif engine.scheduler == "slurm":
             cluster = slurm_cluster(engine)
-            cluster.scale(jobs=engine.workers)
+            # not `scale`, which submits no other job for one that has ended, at its time say
+            cluster.adapt(minimum_jobs=engine.workers, maximum_jobs=engine.workers)
         try:
             address = cluster or engine.scheduler
             client = distributed.Client(address, timeout=ANSWERS)
