@@ -7,8 +7,8 @@ From Python:
     run.posterior
 
 Functions take the keys of the command line, `trizoo TASK key=value ...`, as keyword arguments. Either way Hydra
-composes a run from conf/, the run is written as run.json into a folder of its own, and a fresh process does it: threads,
-allocator and framework are settled before anything is imported, and nothing leaks from run to run.
+composes a run from conf/, the run is written as run.json into a folder of its own, and a fresh process does it:
+threads, allocator and framework are settled before anything is imported, and nothing leaks from run to run.
 """
 
 import os
@@ -120,10 +120,10 @@ def fit(*words: str | Mapping[str, Any], **keys: Any) -> Run:
 
         run = trizoo.fit(dataset="folder", images="photos", table="votes.csv", backend="jax", steps=800)
 
-    A key is named in full (`**{"training.steps": 800}`, `training={"steps": 800}`), or by its last part: that of one key
-    of dataset, model or training, or if there is none of one key of this task. None, True, lists and paths mean what
-    null, true, [..] and texts do on the command line. Words of a command line ("training.steps=800"), and dicts of keys,
-    may come first.
+    A key is named in full (`**{"training.steps": 800}`, `training={"steps": 800}`), or by its last part: that of one
+    key of dataset, model or training, or if there is none of one key of this task. None, True, lists and paths mean
+    what null, true, [..] and texts do on the command line. Words of a command line ("training.steps=800"), and dicts of
+    keys, may come first.
 
     A process of its own does the run; what it prints is printed here. The same call again returns at once if the run is
     done, and goes on with it if it was stopped, by Ctrl-C or a notebook's stop button. Raises Error, a ValueError, for

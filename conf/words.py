@@ -44,7 +44,8 @@ def full_name(task: str, name: str) -> str:
     """
     top = get_type_hints(RunSpec)
     groups = {place.name for place in CONF.iterdir() if place.is_dir()}
-    if re.search(r"[./@]", name) or name in {*top, *groups}:
+    own = re.search(r"[./@]", name) or name in {*top, *groups}
+    if own and (uses(task, name) or not re.fullmatch(r"\w+", name)):
         return name
     inside = [
         f"{group}.{field.name}"
@@ -53,7 +54,10 @@ def full_name(task: str, name: str) -> str:
         for field in fields(kind)
     ]
     meant = [key for key in inside if key.endswith(f".{name}")]
-    meant = [key for key in meant if uses(task, key)] or meant
+    used = [key for key in meant if uses(task, key)]
+    if own and not used:  # that the task does not use it is said later
+        return name
+    meant = used or meant
     meant = [key for key in meant if key.startswith(FIRST)] or meant
     if len(meant) == 1:
         return meant[0]

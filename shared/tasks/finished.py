@@ -29,12 +29,12 @@ class Run(os.PathLike):
             )
 
     def __fspath__(self) -> str:
-        return str(self.folder)
+        here = Path.cwd()
+        inside = self.folder.is_relative_to(here)
+        return str(self.folder.relative_to(here) if inside else self.folder)
 
     def __repr__(self) -> str:
-        inside = self.folder.is_relative_to(Path.cwd())
-        shown = self.folder.relative_to(Path.cwd()) if inside else self.folder
-        return f"trizoo.Run({str(shown)!r})"
+        return f"trizoo.Run({os.fspath(self)!r})"
 
     @cached_property
     def record(self) -> dict:
