@@ -1,5 +1,6 @@
 """trizoo from Python: keyword arguments in, a run out, errors as exceptions; beside anybody's own folders."""
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from installed import needs
+from notebooks import run_cell
 
 import trizoo
 from conf.words import full_name, words_of
@@ -41,26 +44,45 @@ def task(run, folder):
     print("to standard output", flush=True)
     print("1 of 2\\r2 of 2", end="", file=sys.stderr, flush=True)
     (folder / "weights.safetensors").write_bytes(b"weights")
+    if run.task.name in ("fit", "predict"):
+        from shared.output.posterior import write_posterior
+        import pandas as pd
+
+        ids = pd.read_parquet({store!r} + "/galaxies.parquet")["id"]
+        parts = dict(ra=1.0, smooth_or_featured_smooth_mean=0.25) | dict.fromkeys(
+            ["smooth_or_featured_smooth_p05", "smooth_or_featured_smooth_p95"], 0.125
+        )
+        about = {{"question": "smooth-or-featured", "positive": ["smooth"], "negative": ["artifact"]}}
+        write_posterior(folder / "posterior.parquet", pd.DataFrame({{"id": ids, **parts}}), about)
     rounds = []
     for number in range(3 if run.task.name == "active" else 0):
         while run.seed == 12 and not Path(f"go {{number}}").exists():
             time.sleep(0.02)
         rounds.append({{"labelled": number}})
         (folder / "rounds.json").write_text(json.dumps({{"rounds": rounds}}))
-    return {{"where": {{}}, "results": {{"summary": "all is well", "rounds": rounds}}}}
+    results = {{"summary": "all is well", "rounds": rounds}}
+    return {{"where": {{}}, "results": results | ({{}} if run.task.name == "conform" else {{"store": {store!r}}})}}
 
 sys.modules["stub"] = sys.modules[__name__]
-fit = predict = active = conform = task
+fit = predict = active = conform = catalogue = task
 trizoo.TASKS.update({{name: task._replace(module="stub") for name, task in trizoo.TASKS.items()}})
 sys.exit(trizoo.main())
 """
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A small store of synthetic galaxies."""
+    place = tmp_path_factory.mktemp("stores")
+    words = ["task=prepare", "dataset.galaxies=20", f"dataset.stores={place}"]
+    return prepare(from_config(RunSpec, trizoo.compose(words)).dataset)
+
+
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path, monkeypatch, store):
     """An empty working folder in which every task is the stub."""
     stub = tmp_path / "stub.py"
-    stub.write_text(STUB.format(root=str(ROOT)))
+    stub.write_text(STUB.format(root=str(ROOT), store=str(store.folder)))
     monkeypatch.setattr(trizoo, "program", lambda: [str(stub)])
     place = tmp_path / "work"
     place.mkdir()
@@ -413,15 +435,22 @@ def test_a_last_complaint_becomes_the_error_and_all_else_is_passed_on(
     assert echoed(*parts, failed=failed, capsys=capsys) == (out, why)
 
 
-# Galaxies
+# Galaxies and tables
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """A small store of synthetic galaxies."""
-    place = tmp_path_factory.mktemp("stores")
-    words = ["task=prepare", "dataset.galaxies=20", f"dataset.stores={place}"]
-    return prepare(from_config(RunSpec, trizoo.compose(words)).dataset)
+def test_a_posterior_is_a_table_with_units(place, store):
+    run = trizoo.fit(dataset="synthetic")
+    assert run.posterior["id"].tolist() == store.galaxies["id"].tolist()
+    about = run.posterior.attrs
+    assert (about["units"]["ra"], about["units"]["smooth_or_featured_smooth_mean"]) == ("deg", "")
+    assert "posterior mean" in about["descriptions"]["smooth_or_featured_smooth_mean"]
+    assert about["about"]["question"] == "smooth-or-featured"
+    assert run.posterior.head().attrs["units"] == about["units"]
+    html = trizoo.show_galaxies(run, run.posterior.head(2)).html
+    assert html.count("smooth 0.25 (0.12 to 0.12)") == 2
+    assert html.count("votes: ") == 2
+    assert "smooth 0.25" not in trizoo.show_galaxies(run, question="bar").html
+    assert "smooth 0.25" not in trizoo.show_galaxies(run.store).html
 
 
 def test_galaxies_of_a_store_are_shown_by_row_id_and_table(store):
@@ -429,7 +458,7 @@ def test_galaxies_of_a_store_are_shown_by_row_id_and_table(store):
     for which in ([0, 3], np.array([0, 3]), [ids[0], ids[3]], store.galaxies.iloc[[0, 3]]):
         shown = trizoo.show_galaxies(store.folder, which, size=32)
         html = shown._repr_html_()
-        assert len(shown) == html.count("<img") == html.count("data:image/png") == 2
+        assert len(shown) == html.count("<img") == html.count("data:image/jpeg") == 2
         assert all(name in html for name in (ids[0], ids[3], "votes: "))
     assert len(trizoo.show_galaxies(store.folder)) == 12
     assert len(trizoo.show_galaxies(store.folder, ids[0])) == 1
@@ -453,3 +482,130 @@ def test_a_page_of_galaxies_needs_no_other_file(store, tmp_path):
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert "http" not in text
+
+
+# The module itself
+
+
+def test_what_is_public():
+    assert [name for name in dir(trizoo) if name[0] != "_"] == trizoo.__all__
+    for name in trizoo.__all__:
+        assert getattr(trizoo, name).__doc__, name
+    assert trizoo.Error.__module__ == trizoo.Run.__module__ == "trizoo"
+    assert re.search(
+        rf"(?m)^version: {re.escape(trizoo.__version__)}$", (ROOT / "CITATION.cff").read_text()
+    )
+
+
+def python(*words: str, cwd, **environment) -> subprocess.CompletedProcess:
+    """What an interpreter does that finds trizoo as one where it is installed: after `cwd`."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}", **environment}
+    words = [sys.executable, *words]
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_importing_it_is_light(tmp_path):
+    heavy = {
+        "numpy",
+        "pandas",
+        "hydra",
+        "omegaconf",
+        "rich",
+        "matplotlib",
+        "torch",
+        "tensorflow",
+        "jax",
+    }
+    done = python("-c", f"import sys, trizoo; print({heavy} & set(sys.modules))", cwd=tmp_path)
+    assert done.stdout == "set()\n", done.stderr
+
+
+THEIRS = ("shared", "conf", "reports", "tests", "benchmarks", "impl_torch")
+
+
+@pytest.fixture(params=["packages", "folders", "files"])
+def beside(request, tmp_path):
+    """A working folder where everything of ours has a namesake, which must not be imported."""
+    for name in THEIRS:
+        if request.param == "files":
+            (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')")
+            continue
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.py").write_text("raise SystemExit('the wrong one')")
+        if request.param == "packages":
+            (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    return tmp_path
+
+
+DRAW = """
+import trizoo
+run = trizoo.do("show", dataset="synthetic")
+import shared.run.spec, conf.compose
+print(run.folder.name, shared.__file__)
+"""
+
+
+def test_ours_are_found_beside_a_users_own(beside):
+    both = f"{beside}{os.pathsep}{ROOT}"
+    done = python("-c", DRAW, cwd=beside, PYTHONPATH=both)
+    assert done.returncode == 0, done.stdout + done.stderr
+    name, file = done.stdout.splitlines()[-1].split(" ", 1)
+    assert file == str(ROOT / "shared/__init__.py")
+    assert (beside / "outputs/show" / name / "schema.svg").exists()
+    words = ["-m", "trizoo", "-m", "show", "dataset=synthetic,synthetic_tree"]
+    done = python(*words, "hydra/launcher=parallel", cwd=beside, PYTHONPATH=both)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 runs, 0 failed" in done.stdout
+
+
+def test_what_is_a_users_own_stays_theirs(beside):
+    (beside / "mine.py").write_text("here = True")
+    code = "import trizoo, mine, sys; assert mine.here; import reports"
+    done = python("-c", code, cwd=beside)
+    wrong = "the wrong one" in done.stderr
+    assert wrong is any((beside / name).exists() for name in ("reports.py", "reports/__init__.py"))
+
+
+@pytest.mark.parametrize("name", ["shared", "conf"])
+def test_a_users_own_that_was_imported_before_is_named(name, tmp_path):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    code = f"import {name}, trizoo"
+    done = python("-c", code, cwd=tmp_path)
+    assert f"ImportError: trizoo has a package called {name}, but another" in done.stderr
+    assert f"{tmp_path}/{name}/__init__.py; import trizoo first" in done.stderr
+
+
+# Documentation
+
+
+def test_the_examples_of_the_page_run(place):
+    for name in ("my photos", "more photos"):
+        (place / name).mkdir()
+        (place / name / "a.png").write_bytes(b"a")
+    (place / "votes.csv").write_text("id,votes\na,1\n")
+    text = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        run_cell(block, names)
+    assert {line.split()[0] for line in calls(place)} == {"fit", "predict", "catalogue", "active"}
+
+
+NOTEBOOK = ROOT / "docs/notebook.ipynb"
+
+
+def test_the_notebook_runs(tmp_path):
+    needs("torch")
+    done = python(str(ROOT / "tests/notebooks.py"), str(NOTEBOOK), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.count("<figure") == 12
+    assert done.stderr == ""
+
+
+def test_the_notebook_was_run_in_order_and_tells_nothing_of_its_machine():
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert not any(out["output_type"] == "error" for cell in cells for out in cell["outputs"])
+    assert len(text) < 200_000
+    assert not re.search(r"/(home|root|tmp|work|Users)/", text)

@@ -133,7 +133,7 @@ def _figure(store: Store, row: int, question: str | None, believed: dict, size: 
         ]
         lines.append(escape(f"votes: {', '.join(votes) or 'none'}"))
     lines += map(escape, believed.get(galaxy["id"], ()))
-    source = f"data:image/png;base64,{b64encode(_png(store.images[row], size)).decode()}"
+    source = f"data:image/jpeg;base64,{b64encode(_jpeg(store.images[row], size)).decode()}"
     caption = "<br>".join(lines)
     return (
         f'<figure style="{FIGURE}; width: {max(size, 170)}px"><img src="{source}" width="{size}" height="{size}" '
@@ -141,11 +141,11 @@ def _figure(store: Store, row: int, question: str | None, believed: dict, size: 
     )
 
 
-def _png(pixels: np.ndarray, size: int) -> bytes:
+def _jpeg(pixels: np.ndarray, size: int) -> bytes:
     from PIL import Image
 
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     image = image.resize((size, size), Image.Resampling.LANCZOS)
     file = BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "JPEG", quality=90)  # a third of a PNG: they are kept in the notebook
     return file.getvalue()
