@@ -26,7 +26,7 @@ from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 HERE = Path(__file__).resolve().parent
@@ -85,6 +85,9 @@ from shared.run.spec import RunSpec, from_config, to_config
 from shared.tasks import ROUNDS, TASKS
 from shared.tasks.finished import Run
 from shared.tasks.folder import RECORD, clear, finished, folder_lock, run_folder, write_config
+
+if TYPE_CHECKING:
+    from shared.output.pictures import Pictures
 
 __version__ = "0.1.0"
 __all__ = [
@@ -176,7 +179,7 @@ def show_galaxies(
     *,
     question: str | None = None,
     size: int = 128,
-):
+) -> "Pictures":
     """Show galaxies of a run, or of a store, with their votes and posterior: an object that a notebook shows as images.
 
         trizoo.show_galaxies(run, run.posterior.nlargest(8, "mutual_information"))

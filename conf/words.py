@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from conf.compose import CONF, nearest, takes_text
 from shared.run.config import uses
+from shared.run.errors import short
 from shared.run.spec import RunSpec
 
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)  # a text that Hydra takes for one as it stands
@@ -97,8 +98,8 @@ def value_text(value: Any) -> str:
     if hasattr(value, "tolist"):  # NumPy's numbers and arrays, a column of pandas
         return value_text(value.tolist())
     raise ValueError(
-        f"{value!r} is a {type(value).__name__}; give a text, a path, a number, True, False, None, or a list or a dict "
-        "of these"
+        f"{short(repr(value))} is a {type(value).__name__}; give a text, a path, a number, True, False, None, or a "
+        "list or a dict of these"
     )
 
 

@@ -135,6 +135,7 @@ def test_a_short_name_means_one_key(task, short, key):
         ({"channels": 3}, "channels could be dataset.channels or model.channels; name it in full"),
         ({"images": "x", "dataset": {"images": "y"}}, "dataset.images is given twice"),
         ({"images": print}, "dataset.images: <built-in function print> is a builtin_function"),
+        ({"table": pd.DataFrame({"id": []})}, "is a DataFrame; give a text, a path"),
         ({"dataset": {"select": {1: ["x"]}}}, "1 is the name of an entry; it must be a text"),
     ],
 )
