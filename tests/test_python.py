@@ -20,12 +20,13 @@ from notebooks import run_cell
 import trizoo
 from conf.words import full_name, words_of
 from shared.data.prepare import prepare
+from shared.output.posterior import write_posterior
 from shared.run.echo import Echo
 from shared.run.launch import ROOT
 from shared.run.spec import RunSpec, from_config
 
 STUB = """
-import json, os, signal, sys, time
+import json, os, shutil, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 import trizoo
@@ -45,20 +46,12 @@ def task(run, folder):
     print("1 of 2\\r2 of 2", end="", file=sys.stderr, flush=True)
     (folder / "weights.safetensors").write_bytes(b"weights")
     if run.task.name in ("fit", "predict"):
-        from shared.output.posterior import write_posterior
-        import pandas as pd
-
-        ids = pd.read_parquet({store!r} + "/galaxies.parquet")["id"]
-        parts = dict(ra=1.0, smooth_or_featured_smooth_mean=0.25) | dict.fromkeys(
-            ["smooth_or_featured_smooth_p05", "smooth_or_featured_smooth_p95"], 0.125
-        )
-        about = {{"question": "smooth-or-featured", "positive": ["smooth"], "negative": ["artifact"]}}
-        write_posterior(folder / "posterior.parquet", pd.DataFrame({{"id": ids, **parts}}), about)
+        shutil.copy({posterior!r}, folder)
     rounds = []
     for number in range(3 if run.task.name == "active" else 0):
         while run.seed == 12 and not Path(f"go {{number}}").exists():
             time.sleep(0.02)
-        rounds.append({{"labelled": number}})
+        rounds.append({{"labelled": number, "acquired": ["a"]}})
         (folder / "rounds.json").write_text(json.dumps({{"rounds": rounds}}))
     results = {{"summary": "all is well", "rounds": rounds}}
     return {{"where": {{}}, "results": results | ({{}} if run.task.name == "conform" else {{"store": {store!r}}})}}
@@ -78,11 +71,25 @@ def store(tmp_path_factory):
     return prepare(from_config(RunSpec, trizoo.compose(words)).dataset)
 
 
+@pytest.fixture(scope="module")
+def posterior(store, tmp_path_factory):
+    """A table of posteriors of the galaxies of the store."""
+    path = tmp_path_factory.mktemp("table") / "posterior.parquet"
+    of_smooth = {"mean": 0.25, "p05": 0.125, "p95": 0.5}
+    table = store.galaxies[["id"]].assign(ra=1.0)
+    table = table.assign(
+        **{f"smooth_or_featured_smooth_{part}": of_smooth[part] for part in of_smooth}
+    )
+    about = {"question": "smooth-or-featured", "positive": ["smooth"], "negative": ["artifact"]}
+    write_posterior(path, table, about)
+    return path
+
+
 @pytest.fixture
-def place(tmp_path, monkeypatch, store):
+def place(tmp_path, monkeypatch, store, posterior):
     """An empty working folder in which every task is the stub."""
     stub = tmp_path / "stub.py"
-    stub.write_text(STUB.format(root=str(ROOT), store=str(store.folder)))
+    stub.write_text(STUB.format(root=str(ROOT), store=str(store.folder), posterior=str(posterior)))
     monkeypatch.setattr(trizoo, "program", lambda: [str(stub)])
     place = tmp_path / "work"
     place.mkdir()
@@ -373,7 +380,7 @@ def test_rounds_come_as_they_are_done(place):
         assert next(rounds)["labelled"] == number
         assert not Path("mine/record.json").exists()
     Path("go 2").touch()
-    assert rounds.run.record["results"]["rounds"] == [{"labelled": n} for n in range(3)]
+    assert rounds.run.record["results"]["rounds"][2] == {"labelled": 2, "acquired": ["a"]}
     assert next(rounds, None) is None
     assert [one["labelled"] for one in trizoo.active(seed=12, folder="mine")] == [0, 1, 2]
     assert len(calls(place)) == 1
@@ -448,7 +455,7 @@ def test_a_posterior_is_a_table_with_units(place, store):
     assert about["about"]["question"] == "smooth-or-featured"
     assert run.posterior.head().attrs["units"] == about["units"]
     html = trizoo.show_galaxies(run, run.posterior.head(2)).html
-    assert html.count("smooth 0.25 (0.12 to 0.12)") == 2
+    assert html.count("smooth 0.25 (0.12 to 0.50)") == 2
     assert html.count("votes: ") == 2
     assert "smooth 0.25" not in trizoo.show_galaxies(run, question="bar").html
     assert "smooth 0.25" not in trizoo.show_galaxies(run.store).html
