@@ -41,11 +41,12 @@ class OwnPackages:
     def claim(cls, *names: str) -> None:
         """Have `names` mean our packages from now on; ImportError if one means another already."""
         for module in (sys.modules[name] for name in names if name in sys.modules):
-            places = [module.__file__] if getattr(module, "__file__", None) else module.__path__
+            file = getattr(module, "__file__", None)
+            places = [file] if file else list(getattr(module, "__path__", ()))
             if not any(HERE in Path(place).resolve().parents for place in places):
                 raise ImportError(
                     f"trizoo has a package called {module.__name__}, but another has been imported already, from "
-                    f"{next(iter(places), 'nowhere')}; import trizoo first, in a fresh interpreter (restart the "
+                    f"{', '.join(places) or 'nowhere'}; import trizoo first, in a fresh interpreter (restart the "
                     f"kernel): from then on {module.__name__} is trizoo's there"
                 )
         cls.names += names
@@ -237,17 +238,18 @@ class Rounds:
     @staticmethod
     def _go_on(task, words, keys) -> Iterator[dict]:
         with begun(task, words, keys) as (folder, child, echo):
-            yield {"folder": folder.absolute()}
-            seen, over = 0, child is None
-            while True:
+            folder = folder.absolute()  # whatever becomes the working folder between rounds
+            yield {"folder": folder}
+            if child is None:
+                yield from Run(folder).record["results"]["rounds"]
+                return
+            seen, over = 0, False
+            while not over:
+                over = _ended_within(child, 0.2)
                 found = rounds_so_far(folder)
                 yield from found[seen:]
                 seen = len(found)
-                if over:
-                    break
-                over = _ended_within(child, 0.2)
-            if child is not None:
-                check_ended(child.returncode, echo, folder)
+            check_ended(child.returncode, echo, folder)
 
 
 _under_way: "WeakSet[Rounds]" = WeakSet()
@@ -256,13 +258,11 @@ PIPED = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subpr
 
 
 def rounds_so_far(folder: Path) -> list[dict]:
-    """The records of the rounds that active learning in `folder` has done."""
-    try:
-        return read_json(folder / ROUNDS, {"rounds": [dict]}, "begin anew with again=true")[
-            "rounds"
-        ]
-    except FileNotFoundError:
+    """The records of the rounds that active learning at work in `folder` has done."""
+    path = folder / ROUNDS
+    if not path.is_file():
         return []
+    return read_json(path, {"rounds": [dict]}, "begin anew with again=true")["rounds"]
 
 
 def _ended_within(child: subprocess.Popen, seconds: float) -> bool:
