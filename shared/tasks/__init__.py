@@ -26,6 +26,7 @@ POSTERIOR_FILES = tuple(  # the posterior table in each format
     for stem in TABLE_COLUMNS.values()
     for ending in (*TABLE_FORMATS.values(), COMPANION)
 )
+ROUNDS = "rounds.json"  # of active: the rounds so far
 TASKS = {
     "prepare": Task("read images and votes into a store", "shared.tasks.prepare", cached=False),
     "fit": Task(
@@ -72,7 +73,7 @@ TASKS = {
     "active": Task(
         "train, label the galaxies that teach most, repeat",
         "shared.tasks.active",
-        ("checkpoint.safetensors", "ask_next.csv"),
+        ("checkpoint.safetensors", ROUNDS, "ask_next.csv"),
     ),
     "bench": Task("time training, prediction and posterior sampling", "benchmarks.bench"),
     "conform": Task(

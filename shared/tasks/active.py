@@ -18,8 +18,10 @@ from shared.method.pool import Galaxies, Truth, check_weighted
 from shared.method.start import origin, start_of
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
+from shared.run.records import write_json
 from shared.run.spec import RunSpec
 from shared.run.spreadsheet import from_cell, write_csv
+from shared.tasks import ROUNDS
 from shared.tasks.galaxies import cutouts, labelled_parts, parts_with_votes
 from shared.tasks.results import summarise, where
 
@@ -46,7 +48,10 @@ def active(run: RunSpec, folder: Path) -> dict:
         needed = np.unique(np.concatenate([part.rows for part in galaxies.parts]))
         given = (backend, run, start_of(run), images, store.folder, needed)
         images, features = frozen_features(*given)
-    done = list(rounds(backend, run, images, galaxies, folder, answers))
+    done = []
+    for entry in rounds(backend, run, images, galaxies, folder, answers):
+        done.append(entry)
+        write_json(folder / ROUNDS, {"rounds": [round_record(store, one) for one in done]})
     last = done[-1]
     if last["number"] < run.acquisition.rounds:
         return {"waiting": waiting(run, folder, last["number"] + 1, len(last["rows"]))}
