@@ -6,12 +6,12 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from shared.run import credentials
 from shared.run.config import at, count_answers, put
@@ -27,6 +27,13 @@ RunOne = Callable[
 
 CONF = Path(__file__).resolve().parent
 NAMES = (*TASKS, "demo")
+SHORT_NAMES = {  # of the keys that everybody with images of their own needs
+    "images": "dataset.images",
+    "table": "dataset.table",
+    "label": "dataset.columns.label",
+    "dataset.label": "dataset.columns.label",
+}
+NO_FIELDS = ("experiment", "mode", "start", "hydra")  # words of the command line that no run keeps
 HYDRA_FLAGS_THAT_SHOW = ("--hydra-help", "--info", "-i", "--cfg", "-c", "--shell-completion", "-sc")
 HYDRA_FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd")
 
@@ -55,9 +62,59 @@ def hydra_words(words: list[str]) -> list[str]:
     named = any(word.startswith("task=") for word in overrides)
     if not (tasks or named or set(flags) & set(HYDRA_FLAGS_THAT_SHOW)):
         raise ValueError(f"name a task first: {', '.join(NAMES)}")
+    if set(flags) & {"--shell-completion", "-sc"}:  # whose query=bash is no key
+        return [f"task={task}" for task in tasks] + overrides + flags
+    overrides = spelled_out(overrides, tasks)
+    check_keys(overrides)
     sweep = bool({"-m", "--multirun"} & set(flags)) or "hydra.mode=MULTIRUN" in overrides
     overrides = [readable(word, sweep) for word in overrides]
     return [f"task={task}" for task in tasks] + overrides + flags
+
+
+def spelled_out(overrides: list[str], tasks: list[str]) -> list[str]:
+    """`overrides` of one of `tasks` with the full names of keys, for those of SHORT_NAMES.
+
+    Who names images or a table, but no dataset, means dataset=folder, unless the task takes its dataset from a fit.
+    """
+    long = []
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        long.append(SHORT_NAMES.get(key, key) + equals + value)
+    own = any(
+        word.startswith(("dataset.images=", "dataset.table=")) and not word.endswith("=null")
+        for word in long
+    )
+    settled = any(word.startswith(("dataset=", "experiment=")) for word in long)
+    inherited = any("dataset" in TASKS[task].inherits for task in tasks if task in TASKS)
+    return ["dataset=folder", *long] if own and not (settled or inherited) else long
+
+
+def check_keys(overrides: Iterable[str]) -> None:
+    """Raise ValueError, naming the nearest, for an override of a key that no run has."""
+    for key in map(key_of, overrides):
+        if kind_of(key) is None and key.partition(".")[0].partition("/")[0] not in NO_FIELDS:
+            raise ValueError(f"no key {short(key)}; {nearest_key(key)}")
+
+
+def nearest_key(key: str) -> str:
+    """Which key of a run was meant by `key`: one whose last part is the same, or one written much alike."""
+    names = [*all_keys(), *SHORT_NAMES, *NO_FIELDS]
+    last = key.rpartition(".")[2]
+    near = get_close_matches(key, names, n=1, cutoff=0.8)
+    near = near or [name for name in names if name.rpartition(".")[2] == last][:3]
+    near = near or get_close_matches(key, names, n=1, cutoff=0.6)
+    if not near:
+        lasts = {name.rpartition(".")[2]: name for name in reversed(names)}
+        near = [lasts[found] for found in get_close_matches(last, lasts, n=1, cutoff=0.75)]
+    return f"did you mean {' or '.join(near)}?" if near else "`trizoo TASK --help` lists all keys"
+
+
+def all_keys(kind: type = RunSpec, prefix: str = "") -> Iterator[str]:
+    """The full names of all keys and groups of a run."""
+    for name, inner in get_type_hints(kind).items():
+        yield prefix + name
+        if is_dataclass(inner):
+            yield from all_keys(inner, f"{prefix}{name}.")
 
 
 def readable(word: str, sweep: bool) -> str:
@@ -95,7 +152,12 @@ def readable(word: str, sweep: bool) -> str:
 
 def takes_text(key: str) -> bool:
     """Whether the value of `key` of a run is one text."""
-    kind = RunSpec
+    return kind_of(key) is str
+
+
+def kind_of(key: str) -> Any:
+    """The type of `key` of a run, without its None; None where a run has no such key."""
+    kind: Any = RunSpec
     for name in key.split("."):
         if is_dataclass(kind):
             kind = get_type_hints(kind).get(name)
@@ -103,7 +165,7 @@ def takes_text(key: str) -> bool:
             kind = get_args(kind)[1] if get_origin(kind) is dict else None
         if type(None) in get_args(kind):
             kind = get_args(kind)[0]
-    return kind is str
+    return kind
 
 
 def known_task(word: str) -> str:

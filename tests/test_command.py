@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -233,7 +234,37 @@ def test_what_is_hydras_stays_hydras(monkeypatch):
         ValueError, match=r"question=\(x\),y cannot be read .*'question=\"\(x\),y\"'"
     ):
         trizoo.hydra_words(sweep)
-    assert trizoo.hydra_words(sweep[:-1]) == ["task=fit", *sweep[2:-1], "-m"]
+    folder = ["task=fit", "dataset=folder"]
+    assert trizoo.hydra_words(sweep[:-1]) == [*folder, *sweep[2:-1], "-m"]
+
+
+def test_short_names_mean_a_folder_of_ones_own():
+    long = ["dataset.images=photos", "dataset.table=votes.csv", "dataset.columns.label=type"]
+    for short in (long, ["images=photos", "table=votes.csv", "label=type"]):
+        assert trizoo.hydra_words(["fit", *short]) == ["task=fit", "dataset=folder", *long]
+    words = ["dataset=gz2", "dataset.images=photos"]
+    assert trizoo.hydra_words(["fit", "dataset=gz2", "images=photos"]) == ["task=fit", *words]
+    assert trizoo.hydra_words(["calibrate", "images=photos"]) == ["task=calibrate", words[1]]
+    assert trizoo.hydra_words(["fit", "images=null"]) == ["task=fit", "dataset.images=null"]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("training.step", "training.steps?"),
+        ("dataset.column.id", "dataset.columns.id?"),
+        ("trainning.steps", "training.steps?"),
+        ("learning_rate", "training.learning_rate?"),
+        ("+dataset.colums.ra", "dataset.columns.ra?"),
+        ("~posterior.sample", "posterior.samples?"),
+        ("image", "images?"),
+        ("expriment", "experiment?"),
+        ("xyzzy", "lists all keys"),
+    ],
+)
+def test_a_misspelt_key_gets_the_nearest(key, meant):
+    with pytest.raises(ValueError, match=f"no key {key.lstrip('+~')}; .*{re.escape(meant)}"):
+        trizoo.hydra_words(["fit", f"{key}=1"])
 
 
 def test_a_path_with_signs_of_hydras_comes_through_the_command_line(place):
