@@ -136,7 +136,7 @@ def _values(path: Path, number: int, places: list[int]) -> np.ma.MaskedArray:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        whole = votable.parse(path, columns=np.array(places), table_number=number, verify="ignore")
+        whole = votable.parse(path, columns=places, table_number=number, verify="ignore")
         return whole.get_table_by_index(number).array
 
 

@@ -161,17 +161,22 @@ class ColumnsSpec:
     file: str | None  # null: the image of galaxy ID is ID.jpg, .jpeg, .png or .fits
     ra: str | None
     dec: str | None
-    label: str | None  # a class per galaxy (then dataset.classes says what each class answers)
-    count: str | None  # votes per answer, a pattern of {question} and {answer}
-    fraction: (
+    # the unit of ra and dec, where the table gives none: deg | rad | h, hours of ra beside degrees of dec; null: deg
+    place_unit: str | None
+    label: (
         str | None
-    )  # where count is null: votes / all votes on the question; votes = round(fraction x total)
-    total: str | None  # votes per question, a pattern of {question}; null: the sum over the answers
+    )  # a class per galaxy; dataset.classes says what each answers, or null: the classes are the answers
+    count: str | None  # votes per answer, a pattern of {question} and {answer}
+    # instead of counts: votes / all votes on the question, a pattern; votes = round(fraction x total)
+    fraction: str | None
+    # votes per question, a pattern of {question}; null: the sum over the answers, or beside fractions a usual name
+    total: str | None
     assumed_votes: int | None  # total, for every question, of fractions without any: an assumption
     # question -> what {question} is in the table, then what each {answer} is, in order; none: the same as here
     names: dict[str, tuple[str, ...]]
 
     def __post_init__(self):
+        one_of("dataset.columns.place_unit", self.place_unit, (None, "deg", "rad", "h"))
         if self.assumed_votes is not None:
             votes_within("dataset.columns.assumed_votes", self.assumed_votes, 1)
 
@@ -238,10 +243,9 @@ class DatasetSpec:
     # the address of a cutout service, of {ra} {dec} {scale} {width} {id}
     images: str | None
     licence: str | None  # of the images, as far as known; kept in the store
-    table: str | None  # CSV, Parquet or FITS; null: no labels, ids are file stems
-    table_hdu: (
-        str | None
-    )  # of a table in FITS: the number or name of its HDU; null: the first that holds a table
+    table: str | None  # CSV, Parquet, FITS, VOTable or XLSX; null: no labels, ids are file stems
+    # the number or name of an HDU of a FITS file, a table of a VOTable, a sheet of a workbook; null: the first table
+    table_hdu: str | None
     joins: dict[str, JoinSpec]
     columns: ColumnsSpec
     select: dict[str, tuple[str, ...]]  # a column -> the values of the galaxies that are taken
@@ -249,9 +253,8 @@ class DatasetSpec:
     leads: dict[
         str, dict[str, tuple[str, ...]]
     ]  # question -> earlier question -> those of its answers after which it is asked; none: asked of everybody
-    classes: (
-        dict[str, tuple[str, ...]] | None
-    )  # answer -> values of columns.label that give it one vote
+    # answer -> values of columns.label that give it one vote; null: each value is an answer
+    classes: dict[str, tuple[str, ...]] | None
     galaxies: (
         int | None
     )  # at most so many, drawn by a hash of their id that is not the split's; synthetic: how many
