@@ -780,7 +780,7 @@ def test_a_votable_gives_values_units_and_what_is_missing(tmp_path):
             "elsewhere",
         ),
         ("<VOTABLE", '<!DOCTYPE a [<!ENTITY b "c">]><VOTABLE', "declares entities"),
-        ("</TABLEDATA></DATA>", "", "cannot be read"),
+        ("</TABLEDATA></DATA>", "", "mismatched tag"),
         ("TABLEDATA", "FITS", "its rows are written as FITS; save it"),
     ],
 )

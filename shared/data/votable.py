@@ -55,15 +55,14 @@ def open_votable(path: Path, number: str | None) -> Table:
     }
 
     def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
-        places = sorted(names.index(name) for name in (*text, *numbers))
-        for one in places:
-            _check_single(names[one], part.fields[one])
-        values = _values(path, place - 1, places)
-        found = {
-            names[one]: _column(values[key])
-            for one, key in zip(places, values.dtype.names, strict=True)
-        }
-        return pa.table({name: found[name] for name in (*text, *numbers)})
+        places = {name: names.index(name) for name in (*text, *numbers)}
+        for name, one in places.items():
+            _check_single(name, part.fields[one])
+        # astropy would look for these columns in every table
+        wanted = sorted(places.values()) if len(parts) == 1 else list(range(len(names)))
+        values = _values(path, place - 1, None if len(parts) > 1 else wanted)
+        keys = dict(zip(wanted, values.dtype.names, strict=True))
+        return pa.table({name: _column(values[keys[one]]) for name, one in places.items()})
 
     return Table(str(path), names, read, units, say_parts(path, tables, number, "table"), "VOTable")
 
@@ -130,8 +129,8 @@ def _check_single(name: str, one: dict) -> None:
         raise not_one(name, f"{size} values")
 
 
-def _values(path: Path, number: int, places: list[int]) -> np.ma.MaskedArray:
-    """The columns at `places` of the table of that `number`, from 0, as astropy reads them."""
+def _values(path: Path, number: int, places: list[int] | None) -> np.ma.MaskedArray:
+    """The columns at `places`, or all, of the table of that `number`, from 0, as astropy reads them."""
     from astropy.io import votable  # slow to import, and only this needs it
 
     with warnings.catch_warnings():

@@ -65,20 +65,20 @@ def _opened(path: Path) -> Iterator:
 
 
 def _rows(path: Path, sheet) -> Iterator[tuple]:
-    """The rows of a sheet, as far as they may go: a single cell at its end asks for millions of empty ones."""
+    """The rows of a sheet that hold something, as far as they may go: one cell at its end asks for millions."""
     left = most_bytes(path) // CELL
     for row in sheet.iter_rows(values_only=True):
         left -= 1 + len(row)
         if left < 0:
             raise too_large(path)
-        yield row
+        if any(value is not None for value in row):
+            yield row
 
 
 def _names(rows: Iterator[tuple]) -> list[str]:
-    """The columns' names: the first of `rows` that is not empty."""
+    """The columns' names: the first of `rows`."""
     for row in rows:
-        if any(value is not None for value in row):
-            return ["" if value is None else str(value) for value in row]
+        return ["" if value is None else str(value) for value in row]
     raise Unusable("its sheet is empty", "name another in dataset.table_hdu")
 
 
