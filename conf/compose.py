@@ -19,6 +19,7 @@ from shared.run.errors import complain, short
 from shared.run.spec import RunSpec
 from shared.tasks import TASKS
 from shared.tasks.inherit import inherit
+from shared.tasks.table import with_classes, with_places
 
 RunOne = Callable[
     [dict, list[str], list[str]], int
@@ -190,13 +191,16 @@ def compose(overrides: list[str]) -> dict:
     check_choices(overrides)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return plain(compose_config("config", overrides))
+            return plain(compose_config("config", overrides), overrides)
     except HydraException as error:
         raise ValueError(str(error)) from error
 
 
-def plain(config) -> dict:
-    """Nested plain data of a Hydra config; raises ValueError for a key that still waits for its value."""
+def plain(config, overrides: list[str]) -> dict:
+    """Nested plain data of a Hydra config that `overrides` composed, with what the run's table settles.
+
+    Raises ValueError for a key that still waits for its value.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -209,6 +213,7 @@ def plain(config) -> dict:
     for name in ("questions", "positive"):
         if isinstance(made.get(name), str):
             made[name] = [made[name]]  # questions=all
+    made = with_classes(made, [key_of(override) for override in overrides])
     if at(made, "model.answers", ...) is None:
         put(made, "model.answers", count_answers(made))
     return made
@@ -219,7 +224,7 @@ def with_fit(config: dict, overrides: list[str]) -> dict:
     from omegaconf import OmegaConf
 
     usual = {"dataset": OmegaConf.load(CONF / "dataset" / "folder.yaml")}
-    return inherit(config, [key_of(override) for override in overrides], usual)
+    return with_places(inherit(config, [key_of(override) for override in overrides], usual))
 
 
 def key_of(override: str) -> str:
@@ -260,7 +265,7 @@ def run_all(words: list[str], run_one: RunOne) -> int:
 
             overrides = list(HydraConfig.get().overrides.task)
             try:
-                status = run_one(plain(config), overrides, named)
+                status = run_one(plain(config, overrides), overrides, named)
             except Exception as error:
                 status = complain(error)
             done.append((status, overrides))

@@ -826,9 +826,7 @@ def test_what_a_spreadsheet_has_damaged_is_refused(tmp_path):
 
 def test_a_workbook_that_unpacks_to_much_is_refused(tmp_path, monkeypatch):
     spec = workbook(tmp_path, ("id", "bar_yes", "bar_no"), ("a", 1, 2), *[()] * 50, ("b", 1, 2))
-    assert (
-        len(read_catalogue(dataclasses.replace(spec, columns=columns(id="id", count=None)))) == 53
-    )
+    assert read_catalogue(spec)["bar_total"].tolist() == [3, 3]
     monkeypatch.setattr("shared.data.workbook.most_bytes", lambda path: 20 * 64)
     refuses(spec, "unpack to more than a table of that size may")
 
