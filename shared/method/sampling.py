@@ -52,7 +52,10 @@ def sample_logits(
     """
     check_prediction(run, samples)
     blocks = _blocks(run, len(rows))
-    for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
+    how = f" x {samples} samples"
+    for block in track(
+        blocks, "sampling", len(rows), weight=lambda block: len(rows[block]), how=how
+    ):
         shown = images.subset(rows[block])
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
         if run.augmentation.at_prediction:
