@@ -15,7 +15,17 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
-from conf.compose import CONF, compose, hydra_words, key_of, run_all, with_fit
+from conf.compose import (
+    CONF,
+    complete,
+    compose,
+    hydra_words,
+    key_of,
+    known_task,
+    run_all,
+    task_help,
+    with_fit,
+)
 from shared.run.config import check_used, uses
 from shared.run.errors import TRACEBACK, complain, open_streams
 from shared.run.launch import (
@@ -45,8 +55,8 @@ usage: trizoo TASK [key=value ...]
 
 examples:
   trizoo fit experiment=demo backend=jax          tf, torch or jax; the results are in outputs/demo/fit/...
-  trizoo fit dataset=folder dataset.images=photos dataset.table=votes.csv
-  trizoo predict weights=outputs/fit/NAME dataset=folder dataset.images=photos
+  trizoo fit images=photos table=votes.csv        your own galaxies, and their votes
+  trizoo predict weights=outputs/fit/NAME images=photos
   trizoo -m fit backend=tf,torch,jax seed=0,1,2   a sweep: every combination, one after the other
   trizoo -m fit seed=0,1,2,3 hydra/launcher=parallel   two at once; never for timing
   trizoo fit backend.workers=2 backend.threads=1  one run by two processes; docs/workers.md has many machines
@@ -54,8 +64,8 @@ examples:
 
 A run that is done is not done twice (again=true does it anew); one that was stopped goes on where
 it stopped. predict, calibrate and export see galaxies as the fit of their weights did, unless a key
-such as dataset.crop=0.5 is named. Every key and its choices: {conf}
-Hydra's own help: trizoo --hydra-help
+such as dataset.crop=0.5 is named. The keys of a task: trizoo fit --help; of all: {conf}
+Completion in bash: eval "$(trizoo -sc install=bash)"; Hydra's own help: trizoo --hydra-help
 """
 
 
@@ -88,7 +98,11 @@ def from_words(words: list[str]) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     if not words or words[0] == "help" or {"-h", "--help"} & set(words):
-        print(help_text(), end="")
+        asked = [word for word in words if word[0] != "-" and word != "help" and "=" not in word]
+        print(help_text(known_task(asked[0]) if asked else None), end="")
+        return 0
+    if words[:2] in (["-sc", "query=bash"], ["--shell-completion", "query=bash"]):
+        print(complete())
         return 0
     words = hydra_words(words)
     if words[0] == "task=demo":
@@ -98,9 +112,12 @@ def from_words(words: list[str]) -> int:
     return run_all(words, run_one)
 
 
-def help_text() -> str:
-    """What `trizoo --help` prints."""
+def help_text(task: str | None = None) -> str:
+    """What `trizoo --help` prints, or `trizoo TASK --help`."""
     helps = {name: task.help for name, task in TASKS.items()} | {"demo": DEMO}
+    if task is not None:
+        what = f"trizoo {task}: {helps[task]}"
+        return f"{what}\n\nusage: trizoo {task} [key=value ...]   (key [default] what it means)\n\n{task_help(task)}"
     tasks = "\n".join(f"  {name:9} {what}" for name, what in helps.items())
     return HELP.format(tasks=tasks, conf=CONF)
 

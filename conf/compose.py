@@ -1,5 +1,6 @@
 """From the words of a command line to the configuration of a run, by Hydra; of a sweep, to those of each run."""
 
+import io
 import json
 import os
 import re
@@ -7,14 +8,14 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from shared.run import credentials
-from shared.run.config import at, count_answers, put
+from shared.run.config import USES, at, count_answers, put, uses
 from shared.run.errors import complain, short
 from shared.run.spec import RunSpec
 from shared.tasks import TASKS
@@ -70,6 +71,66 @@ def hydra_words(words: list[str]) -> list[str]:
     sweep = bool({"-m", "--multirun"} & set(flags)) or "hydra.mode=MULTIRUN" in overrides
     overrides = [readable(word, sweep) for word in overrides]
     return [f"task={task}" for task in tasks] + overrides + flags
+
+
+def task_help(task: str) -> str:
+    """The keys of a task, with what they mean and their defaults."""
+    from shared.run.explain import explained
+
+    of = "fit" if task == "demo" else task  # which does fit, active and report
+    choices = {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in CONF.iterdir()
+        if folder.is_dir()
+    }
+    words = [f"task={of}"]
+    return explained(of, compose(words), choices, SHORT_NAMES)
+
+
+PATHS = ("dataset.images", "dataset.table", "weights", "run", "folder", "outputs", "match.store")
+
+
+def complete() -> str:
+    """What a shell may offer for the line in COMP_LINE: tasks, then keys that the task uses and their values."""
+    line = os.environ.get("COMP_LINE", "")
+    *before, word = line.split(" ")[1:] or [""]
+    task = next(
+        (one.removeprefix("task=") for one in before if one.removeprefix("task=") in NAMES), None
+    )
+    if task is None:
+        return " ".join(name for name in ("help", *NAMES) if name.startswith(word))
+    key, equals, value = word.partition("=")
+    if equals and SHORT_NAMES.get(key, key) in PATHS:
+        place, begun = os.path.split(value)
+        folder = Path(place or ".").expanduser()
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        names = [file.name + "/" * file.is_dir() for file in found if file.name.startswith(begun)]
+        return " ".join(f"{key}={os.path.join(place, name)}" for name in names)  # noqa: PTH118
+    task = "fit" if task == "demo" else task
+    words = [
+        f"task={task}",
+        *(one for one in before if one and one[0] != "-" and one != task),
+        word,
+    ]
+    os.environ["COMP_LINE"] = " ".join(["trizoo", *words])
+    offered = io.StringIO()
+    with redirect_stdout(offered), suppress(SystemExit):
+        run_all(["--shell-completion", "query=bash"], lambda *_: 0)
+    found = offered.getvalue().split()
+    if not equals:
+        found = [name for name in found if used_in(task, name.rstrip("=."))]
+        found = [  # lists are given whole
+            f"{name[:-1]}=" if get_origin(kind_of(name[:-1])) is tuple else name for name in found
+        ]
+        found += [
+            f"{name}=" for name in SHORT_NAMES if name.startswith(word) and used_in(task, "dataset")
+        ]
+    return " ".join(found)
+
+
+def used_in(task: str, key: str) -> bool:
+    """Whether `task` uses `key`, or one of the keys in it."""
+    return uses(task, key) or any(name.startswith(f"{key}.") for name in USES[task])
 
 
 def spelled_out(overrides: list[str], tasks: list[str]) -> list[str]:

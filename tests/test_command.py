@@ -11,13 +11,16 @@ import subprocess
 import sys
 import time
 import types
+from dataclasses import is_dataclass
 from importlib.util import find_spec
+from typing import get_type_hints
 
 import pyarrow
 import pytest
 
 import trizoo
 from shared.run import launch
+from shared.run.explain import keys_of, meanings
 from shared.run.launch import ROOT
 from shared.run.records import unfinished
 from shared.run.spec import RunSpec, from_config
@@ -134,10 +137,58 @@ def test_help_imports_nothing_heavy():
     assert "--hydra-help" in done.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["help"], ["fit", "--help"], ["-h"]])
+@pytest.mark.parametrize("words", [[], ["help"], ["--help"], ["-h"]])
 def test_help_however_it_is_asked_for(words, capsys):
     assert trizoo.main(words) == 0
     assert capsys.readouterr().out == trizoo.help_text()
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+@pytest.mark.parametrize("task", [*trizoo.TASKS, "demo"])
+def test_the_help_of_a_task_lists_its_keys(task, columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert trizoo.main([task, "--help"]) == 0
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert lines[0].startswith(f"trizoo {task}: ")
+    assert max(map(len, lines[3:])) <= columns
+    listed = {line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "}
+    wanted = set(keys_of("fit" if task == "demo" else task))
+    assert wanted <= listed
+    assert "outputs" in listed
+    if task == "fit":
+        assert "steps in all; null: 4,500" in " ".join(text.split())
+        assert "[0.002]" in text
+        assert "(short: images=)" in text
+        assert trizoo.main(["help", "fit"]) == 0
+        assert capsys.readouterr().out == text
+
+
+def test_every_key_says_what_it_means():
+    silent = [key for key, text in meanings().items() if not text]
+    groups = {name for name, kind in get_type_hints(RunSpec).items() if is_dataclass(kind)}
+    groups |= {f"dataset.{name}" for name in ("columns", "service", "service.scale")}
+    assert set(silent) - groups == {"task.name", "acquisition.rounds", "bench.batch_size"}
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("trizoo pre", "prepare predict"),
+        ("trizoo fit training.ste", "training.steps="),
+        ("trizoo fit backend=t", "backend=tf backend=torch"),
+        ("trizoo -m predict weights=a posterior.for", "posterior.format="),
+        ("trizoo catalogue posterior.sam", ""),
+        ("trizoo fit ima", "images="),
+        ("trizoo fit images=ph", "images=photos/"),
+    ],
+)
+def test_a_shell_completes(line, offered, place, capsys, monkeypatch):
+    (place / "photos").mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("COMP_LINE", line)
+    assert trizoo.main(["-sc", "query=bash"]) == 0
+    assert capsys.readouterr().out.strip() == offered
 
 
 @pytest.mark.parametrize(
