@@ -228,6 +228,10 @@ def run_one(config: dict, overrides: list[str], named: list[str]) -> int:
     words = [override for override in overrides if not override.startswith("task=")]
     try:
         check_used(task, [key_of(word) for word in named])
+        if not TASKS[task].writes:
+            tell = getattr(import_module(TASKS[task].module), task)
+            print(printable(tell(config)), end="")
+            return 0
         config = with_fit(config, overrides) if TASKS[task].needs_fit else config
         return launch(config, shlex.join(["trizoo", task, *words]))
     except Exception as error:

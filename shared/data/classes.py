@@ -81,7 +81,7 @@ def _check(path: str, column: str, known: Mapping[str, int], classes: dict) -> N
             ", ".join(f"{way!r} {known[way]:,}" for way in ways) for ways in several.values()
         )
         grouped = ",".join(
-            f"{_quoted(ways[0])}:[{','.join(map(_quoted, ways))}]" for ways in alike.values()
+            f"{quoted(ways[0])}:[{','.join(map(quoted, ways))}]" for ways in alike.values()
         )
         raise ValueError(
             f"classes in the column {column} of {path} differ in case, spaces or hyphens alone: {told}. Make them "
@@ -93,6 +93,6 @@ def _number(text: str) -> bool:
     return not isinstance(as_value(text), str)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """As Hydra reads it as this text, in a list or a group."""
     return text if re.fullmatch(r"[A-Za-z][\w-]*", text) else '"' + text.replace('"', '\\"') + '"'

@@ -13,8 +13,9 @@ def with_classes(config: dict, named: Sequence[str]) -> dict:
     Only where dataset.classes leaves them open, or is among the keys `named` on the command line with classes that the
     question of the dataset has not. Questions named there are kept: they say which classes are answers.
     """
-    dataset = config["dataset"]
-    if at(dataset, "columns.label") is None or not uses(config["task"]["name"], "dataset.columns"):
+    dataset, task = config["dataset"], config["task"]["name"]
+    open_here = at(dataset, "columns.label") is not None and uses(task, "dataset.columns")
+    if not open_here or task == "inspect":  # which says itself what it finds
         return config
     questions, classes = dataset["questions"], dataset["classes"]
     chosen = [key.split(".", 2)[2] for key in named if key.startswith("dataset.questions.")]
