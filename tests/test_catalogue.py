@@ -18,7 +18,8 @@ from shared.data import tables
 from shared.data.catalogue import list_catalogue, read_catalogue
 from shared.data.split import split
 from shared.run.keys import galaxy_hash
-from shared.run.spec import JoinSpec, RunSpec, ScaleSpec, from_config
+from shared.run.spec import DatasetSpec, JoinSpec, RunSpec, ScaleSpec, from_config
+from shared.tasks.table import with_places
 
 IDS = ["587722984435351614", "587722984435351615", "587722984435351613"]  # alike as floats
 QUESTION = {"bar": ("yes", "no")}
@@ -1163,6 +1164,114 @@ def test_classes_that_cannot_be_meant_are_refused(tmp_path):
     refuses(labelled(tmp_path, classes={"maybe": ("7",)}), "has 'maybe'", "answers yes, no")
     refuses(labelled(tmp_path, classes=None), "dataset.columns.label and dataset.classes belong")
     refuses(dataset(tmp_path, classes=CLASSES), "belong together; give both or neither")
+
+
+def inferred(tmp_path, *lines, words=(), name="t.csv"):
+    csv(tmp_path, *lines, name=name)
+    own = ["fit", f"images={tmp_path}", f"table={tmp_path / name}", "label=class", *words]
+    return composed(*trizoo.hydra_words(own))
+
+
+def test_a_label_alone_makes_its_classes_the_answers(tmp_path, capsys):
+    lines = ["id,class", "a,spiral", "b,round", "c,", "d,edge on ", "e,round", "f,N/A", "g,-99"]
+    run = inferred(tmp_path, *lines)
+    said = (
+        "classes of class in {}: 'edge on' 1, 'round' 2, 'spiral' 1; 3 galaxies have none and are"
+    )
+    assert said.format(tmp_path / "t.csv") in capsys.readouterr().err
+    assert run.dataset.questions == {"class": ("edge on", "round", "spiral")}
+    assert (run.question, run.positive, run.questions) == ("class", ("edge on",), ("class",))
+    assert run.model.answers == 3
+    found = read_catalogue(run.dataset)
+    assert found["id"].tolist() == ["a", "b", "d", "e"]
+    assert found["class_round"].tolist() == [0, 1, 0, 1]
+    run = inferred(tmp_path, *lines, words=["positive=[round]", "question=class"])
+    assert (run.positive, run.questions, run.model.answers) == (("round",), None, 2)
+    words = ["+dataset.questions.shape=[spiral,round]"]
+    run = inferred(tmp_path, *lines, words=words)
+    assert run.dataset.questions == {"shape": ("spiral", "round")}
+    assert read_catalogue(run.dataset)["id"].tolist() == ["a", "b", "e"]
+    assert "'edge on' 1" in capsys.readouterr().err
+
+
+def test_classes_that_are_numbers_compare_as_numbers(tmp_path):
+    run = inferred(tmp_path, "id,class", "a,0.0", "b,0", "c,1.0", "d,1", "e,10")
+    assert run.dataset.classes == {"0": ("0", "0.0"), "1": ("1", "1.0"), "10": ("10",)}
+    assert read_catalogue(run.dataset)["class_0"].tolist() == [1, 1, 0, 0, 0]
+
+
+def test_classes_that_may_be_one_are_for_the_user_to_say(tmp_path):
+    lines = ["id,class", "a,Smooth", "b,smooth", "c,SB", "d,Sb", "e,edge-on", "f,edge_on"]
+    with pytest.raises(ValueError, match="differ in case, spaces or hyphens alone") as refused:
+        inferred(tmp_path, *lines)
+    assert "'Smooth' 1, 'smooth' 1; 'SB' 1, 'Sb' 1; 'edge-on' 1, 'edge_on' 1" in str(refused.value)
+    words = ["dataset.classes={smooth:[Smooth,smooth],SB:[SB],Sb:[Sb],edge-on:[edge-on,edge_on]}"]
+    run = inferred(tmp_path, *lines, words=words)
+    assert run.dataset.questions == {"class": ("smooth", "SB", "Sb", "edge-on")}
+    assert read_catalogue(run.dataset)["class_edge-on"].tolist() == [0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["id,type", "a,x"], "has no column 'class', which dataset.columns.label names"),
+        (["id,class", "a,x", "b,x"], "has one class ('x'); there is nothing to tell apart"),
+        (["id,class", "a,", "b,nan"], "has no classes"),
+        (
+            ["id,class", *(f"a,{i}" for i in range(41))],
+            "has 41 different values, '0', '1', '2' for",
+        ),
+    ],
+)
+def test_what_is_no_column_of_classes_is_refused(tmp_path, lines, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        inferred(tmp_path, *lines)
+
+
+# Places without votes
+
+
+def positions(tmp_path, capsys, head, **changes):
+    csv(tmp_path, head, *(f"g{i}{',1' * head.count(',')}" for i in range(3)))
+    config = trizoo.compose(["task=predict", "dataset=folder", "dataset.images=photos"])
+    config["dataset"]["table"] = str(tmp_path / "t.csv")
+    made = with_places(config)["dataset"]
+    return from_config(DatasetSpec, made), capsys.readouterr().err
+
+
+def test_predict_takes_a_table_of_places_alone(tmp_path, capsys):
+    spec, told = positions(tmp_path, capsys, "id,RAJ2000,DEJ2000")
+    assert "is taken for ids, places from RAJ2000 and DEJ2000, no votes, since" in told
+    assert read_catalogue(spec).columns.tolist() == ["id", "file", "ra", "dec"]
+    votes = ",".join(f"smooth-or-featured_{a}" for a in ("smooth", "featured-or-disk", "artifact"))
+    spec, told = positions(tmp_path, capsys, f"id,{votes}")
+    assert not told
+    assert read_catalogue(spec)["smooth-or-featured_total"].tolist() == [3] * 3
+    spec, told = positions(tmp_path, capsys, "id,smooth-or-featured_smooth")
+    refuses(spec, "no column 'smooth-or-featured_featured-or-disk'")
+
+
+@pytest.mark.parametrize(("unit", "ra", "dec"), [("h", 15, 1), ("rad", 57.29578, 57.29578)])
+def test_the_unit_of_places_can_be_said(tmp_path, unit, ra, dec):
+    csv(tmp_path, "id,ra,dec,bar_yes,bar_no", "a,1,1,3,4")
+    spec = dataset(tmp_path, columns=columns(ra="ra", dec="dec", place_unit=unit))
+    np.testing.assert_allclose(read_catalogue(spec)[["ra", "dec"]], [[ra, dec]], rtol=1e-6)
+    table = Table({"id": ["a"], "ra": [90.0], "dec": [1.0], "bar_yes": [3], "bar_no": [4]})
+    table["ra"].unit = table["dec"].unit = "deg"
+    table.write(tmp_path / "t.fits")
+    assert read_catalogue(dataclasses.replace(spec, table=str(tmp_path / "t.fits")))["ra"][1] == 90
+
+
+@pytest.mark.parametrize(("most", "unit"), [(24, "h"), (2 * np.pi, "rad"), (360, None)])
+def test_places_that_may_be_in_another_unit_are_told(tmp_path, capsys, most, unit):
+    share = np.linspace(0, 1, 40)
+    dec = share - 0.5 if unit == "rad" else 100 * share - 50
+    rows = [f"g{i},{most * share[i]},{dec[i]},1,2" for i in range(40)]
+    csv(tmp_path, "id,ra,dec,bar_yes,bar_no", *rows)
+    read_catalogue(dataset(tmp_path, columns=columns(ra="ra", dec="dec")))
+    told = capsys.readouterr().err
+    assert (f"set dataset.columns.place_unit={unit}" in told) == (unit is not None)
+    assert bool(told) == (unit is not None)
 
 
 # Shares
