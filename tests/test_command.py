@@ -195,7 +195,7 @@ def test_a_shell_completes(line, offered, place, capsys, monkeypatch):
     ("words", "message"),
     [
         (["fitt"], "no task fitt; did you mean fit?"),
-        (["xyzzy"], "no task xyzzy; there are prepare"),
+        (["xyzzy"], "no task xyzzy; there are inspect"),
         (["backend=jax"], "name a task first"),
         (["-m", "backend=jax,tf"], "name a task first"),
         (["fit", "jax"], "jax is not key=value"),
