@@ -22,16 +22,22 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from shared.data.table import (
+    TEXT,
+    Table,
+    Unusable,
+    choose_part,
+    most_bytes,
+    not_one,
+    say_parts,
+    too_large,
+)
+from shared.data.votable import open_votable
+from shared.data.workbook import open_workbook
 from shared.run.progress import say
 
 MOST_FIELDS = 999  # columns of a table in FITS, by its standard
 MOST_UNITS = 200  # HDUs of a FITS file that are looked at
-
-# What a table may need in memory: so many times its file, but that many bytes it always may, and more than the most
-# never. The largest catalogue of votes, 8.7 million galaxies of DESI, needs a tenth of the most. Text needs about
-# eight times its length: a cell may be a digit and a comma.
-UNPACKED, ALWAYS, MOST_BYTES = 500, 64 * 2**20, 32 * 2**30
-TEXT = 8
 
 HEAD = 2**20  # bytes of a CSV file by which its layout is told
 MARKS = {  # the first bytes of a text, and its encoding; that of UTF-32 begins like one of UTF-16
@@ -41,25 +47,6 @@ MARKS = {  # the first bytes of a text, and its encoding; that of UTF-32 begins 
     b"\xfe\xff": "utf-16",
 }
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
-
-
-class Table(NamedTuple):
-    """An open table."""
-
-    path: str
-    names: Sequence[str]
-    read: Callable[[Sequence[str], Sequence[str]], pa.Table]  # columns of text, columns of numbers
-    units: Mapping[str, str] = {}  # of the columns that the file gives one
-    note: str = ""  # what else the file holds, where a column is missing
-    kind: str = ""  # the format, in words
-
-
-class Unusable(ValueError):
-    """A file that is whole, but not of use; `advice` is the fix."""
-
-    def __init__(self, what: str, advice: str):
-        super().__init__(what)
-        self.advice = advice
 
 
 def open_table(path: str, key: str, hdu: str | None = None) -> Table:
@@ -145,18 +132,6 @@ def reading(path: Path | str) -> Iterator[None]:
         advice = "if it is damaged or cut short, fetch it again"
         advice = problem.advice if isinstance(problem, Unusable) else advice
         raise ValueError(f"{path} cannot be read ({reason}); {advice}") from problem
-
-
-def most_bytes(path: Path) -> int:
-    """How many bytes of memory the table at `path` may need."""
-    return min(MOST_BYTES, max(ALWAYS, UNPACKED * path.stat().st_size))
-
-
-def too_large(path: Path) -> Unusable:
-    return Unusable(
-        f"its {path.stat().st_size:,} bytes unpack to more than a table of that size may",
-        "write it anew with fewer rows or columns, or not packed",
-    )
 
 
 def _unpacked(path: Path, most: int) -> Iterator[bytes]:
@@ -458,13 +433,6 @@ def _plain(path: Path, column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.string()) if pa.types.is_binary(column.type) else column
 
 
-def not_one(name: str, what: object) -> Unusable:
-    return Unusable(
-        f"column {name!r} holds {what} in each row, not one value",
-        "name another column in dataset.columns, or write one value in each row",
-    )
-
-
 # FITS
 
 
@@ -515,39 +483,6 @@ def _open_fits(path: Path, hdu: str | None) -> Table:
     return Table(str(path), names, read, units, note, "FITS")
 
 
-def choose_part(tables: Mapping[int, str], hdu: str | None, what: str) -> int:
-    """The number of that of the `tables` of a file, each a `what`, that `hdu` names; None: the first."""
-    if not tables:
-        raise Unusable("it holds no table", "name a file of a table")
-    if hdu is None:
-        return min(tables)
-    alike = [number for number, name in tables.items() if name.lower() == hdu.strip().lower()]
-    alike += [number for number in tables if str(number) == hdu.strip()]
-    if not alike:
-        raise Unusable(
-            f"dataset.table_hdu is {hdu}, but its tables are {list_parts(tables, what)}", "name one"
-        )
-    return alike[0]
-
-
-def list_parts(tables: Mapping[int, str], what: str) -> str:
-    """The tables of a file, each a `what`, by number and name."""
-    return ", ".join(
-        f"{what} {n} ({name})" if name else f"{what} {n}" for n, name in tables.items()
-    )
-
-
-def say_parts(path: Path, tables: Mapping[int, str], hdu: str | None, what: str) -> str:
-    """What to add where a column is missing; says so where a file has several tables and none is chosen by `hdu`."""
-    if len(tables) < 2:
-        return ""
-    if hdu is None:
-        say(
-            f"{path} has tables in {list_parts(tables, what)}: the first is read, or that of dataset.table_hdu"
-        )
-    return f"; dataset.table_hdu names another table: {list_parts(tables, what)}"
-
-
 def _check_fits(unit, length: int) -> None:
     """Raise ValueError if the header of a table in FITS, of a file of `length` bytes, cannot be true."""
     header = unit.header
@@ -588,18 +523,6 @@ def _from_fits(unit, name: str, null: object) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values, mask=mask)])
 
 
-def _open_votable(path: Path, hdu: str | None) -> Table:
-    from shared.data.votable import open_votable
-
-    return open_votable(path, hdu)
-
-
-def _open_workbook(path: Path, hdu: str | None) -> Table:
-    from shared.data.workbook import open_workbook
-
-    return open_workbook(path, hdu)
-
-
 _KINDS: dict[str, Callable[..., Table]] = {
     ".csv": _open_csv,
     ".csv.gz": _open_csv,
@@ -610,10 +533,10 @@ _KINDS: dict[str, Callable[..., Table]] = {
     ".parquet": _open_parquet,
     ".fits": _open_fits,
     ".fits.gz": _open_fits,
-    ".vot": _open_votable,
-    ".votable": _open_votable,
-    ".xml": _open_votable,
-    ".xlsx": _open_workbook,
+    ".vot": open_votable,
+    ".votable": open_votable,
+    ".xml": open_votable,
+    ".xlsx": open_workbook,
 }
 
 

@@ -12,7 +12,7 @@ from xml.parsers import expat
 import numpy as np
 import pyarrow as pa
 
-from shared.data.tables import (
+from shared.data.table import (
     Table,
     Unusable,
     choose_part,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from shared.data.tables import (
+from shared.data.table import (
     TEXT,
     Table,
     Unusable,
