@@ -169,8 +169,9 @@ def _learned(
     work = calls(backend, of_round, state, images, labelled, step, step, step + steps, weights)
     seen = batch_size(run.training, len(labelled.rows))
     what = f"round {number}, {len(labelled.rows)} galaxies"
+    total, how = steps * seen, f" in {steps:,} steps"
     for call in track(
-        work, what, steps * seen, "images", weight=lambda call: len(call.losses) * seen
+        work, what, total, "images", weight=lambda call: len(call.losses) * seen, how=how
     ):
         state = call.state
         losses += call.losses.tolist()

@@ -1,6 +1,7 @@
 """Samples of the posterior, or the features, of any number of galaxies, in a stream."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,10 @@ def sample_logits(
     """
     check_prediction(run, samples)
     blocks = _blocks(run, len(rows))
-    for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
+    how = f" x {samples} samples"
+    for block in track(
+        blocks, "sampling", len(rows), weight=lambda block: len(rows[block]), how=how
+    ):
         shown = images.subset(rows[block])
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
         if run.augmentation.at_prediction:
@@ -99,10 +103,13 @@ def finite(values: np.ndarray, what: str) -> np.ndarray:
 def _blocks(run: RunSpec, galaxies: int) -> list[slice]:
     """The galaxies in blocks of whole chunks, so that a galaxy's place in its chunk is the same without blocks.
 
-    On many processors a kernel rounds the last bits of a row by the row's place; see `shared.method.batches.chunks`.
+    The first two are of one chunk each, so that it is soon told how long all of them take. On many processors a kernel
+    rounds the last bits of a row by the row's place; see `shared.method.batches.chunks`.
     """
-    size = max(1, images_at_once(run, BLOCK) // run.backend.chunk) * run.backend.chunk
-    return [slice(start, start + size) for start in range(0, galaxies, size)]
+    chunk = run.backend.chunk
+    size = max(1, images_at_once(run, BLOCK) // chunk) * chunk
+    starts = [*range(0, min(2 * chunk, galaxies), chunk), *range(2 * chunk, galaxies, size)]
+    return [slice(start, end) for start, end in pairwise([*starts, galaxies])]
 
 
 def _random_views(run: RunSpec, size: int, hashes: np.ndarray, samples: int) -> Iterator:

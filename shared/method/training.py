@@ -163,8 +163,9 @@ def fit(
     work = calls(backend, run, state, images, labelled, 0, start.step, last)
     seen = batch_size(spec, len(labelled.rows))
     total = (last - start.step) * seen
+    how = f" in {last - start.step:,} steps"
     for call in track(
-        work, "training", total, "images", weight=lambda call: len(call.losses) * seen
+        work, "training", total, "images", weight=lambda call: len(call.losses) * seen, how=how
     ):
         before, state = call.step - len(call.losses), call.state
         history.losses.extend(call.losses.tolist())

@@ -18,6 +18,7 @@ class Task(NamedTuple):
         str, ...
     ] = ()  # what else it takes from there, unless the command line names it
     draws: str = ""  # a module whose draw(folder, settings, results) adds pictures to what is left
+    writes: bool = True  # into a folder of its own; the others only print
     cached: bool = True  # not done twice; the others are quick where nothing changed, and their sources may have
 
 
@@ -28,6 +29,12 @@ POSTERIOR_FILES = tuple(  # the posterior table in each format
 )
 ROUNDS = "rounds.json"  # of active: the rounds so far
 TASKS = {
+    "inspect": Task(
+        "say what images and a table hold, and the command to go on with",
+        "shared.tasks.inspect",
+        writes=False,
+        cached=False,
+    ),
     "prepare": Task("read images and votes into a store", "shared.tasks.prepare", cached=False),
     "fit": Task(
         "train the network, then write every galaxy's posterior",
