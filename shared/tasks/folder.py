@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -75,7 +76,12 @@ def clear(folder: Path, task: str) -> None:
             f"{folder} holds what volunteers were asked and said ({', '.join(asks[:3])}{', ...' * (len(asks) > 3)}), "
             "which again=true would lose; give another folder=..., or move these folders away yourself"
         )
-    for name in (RECORD, *TASKS[task].leaves):
+    remove(folder, (RECORD, *TASKS[task].leaves))
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove the files and folders of these `names` in `folder`, as far as they are there."""
+    for name in names:
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
         (folder / name).unlink(missing_ok=True)
