@@ -26,6 +26,13 @@ POSTERIOR_FILES = tuple(  # the posterior table in each format
     for stem in TABLE_COLUMNS.values()
     for ending in (*TABLE_FORMATS.values(), COMPANION)
 )
+NETWORK_FILES = (  # of a network whose training has ended
+    "weights.safetensors",
+    "laplace.safetensors",
+    "split.parquet",
+    *POSTERIOR_FILES,
+)
+VOTES_FILE = "votes.parquet"  # the votes that active learning has learned from
 TASKS = {
     "prepare": Task("read images and votes into a store", "shared.tasks.prepare", cached=False),
     "fit": Task(
@@ -34,11 +41,8 @@ TASKS = {
         (
             "checkpoint.safetensors",
             "best.safetensors",
-            "weights.safetensors",
-            "laplace.safetensors",
             "losses.parquet",
-            "split.parquet",
-            *POSTERIOR_FILES,
+            *NETWORK_FILES,
         ),
     ),
     "predict": Task(
@@ -67,7 +71,7 @@ TASKS = {
     "active": Task(
         "train, label the galaxies that teach most, repeat",
         "shared.tasks.active",
-        ("checkpoint.safetensors", "ask_next.csv"),
+        ("checkpoint.safetensors", "ask_next.csv", *NETWORK_FILES, VOTES_FILE),
     ),
     "bench": Task("time training, prediction and posterior sampling", "benchmarks.bench"),
     "conform": Task(

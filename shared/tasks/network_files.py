@@ -18,13 +18,12 @@ from shared.network.weights import TRAINED_WITH, save_weights
 from shared.run.keys import galaxy_hash
 from shared.run.records import write_whole
 from shared.run.spec import RunSpec
-from shared.tasks import POSTERIOR_FILES
+from shared.tasks import NETWORK_FILES, VOTES_FILE
 from shared.tasks.folder import remove
 from shared.tasks.galaxies import write_split
 from shared.tasks.results import facts, verdict, write_catalogue
 
-WEIGHTS, VOTES = "weights.safetensors", "votes.parquet"
-NETWORK_FILES = (WEIGHTS, "laplace.safetensors", "split.parquet", *POSTERIOR_FILES)
+WEIGHTS = NETWORK_FILES[0]
 
 
 def write_network_files(
@@ -45,7 +44,7 @@ def write_network_files(
     older network in `folder` go first, and the weights of a new one come before what is made of them: what is there is
     of one network at any time. Gives what a record keeps.
     """
-    remove(folder, NETWORK_FILES)
+    remove(folder, (*NETWORK_FILES, VOTES_FILE))
     write_split(store, parts, folder)
     weights = backend.export_weights(state) | {TRAINED_WITH: np.sort(parts["train"].hashes)}
     own = {
@@ -109,4 +108,4 @@ def write_votes(run: RunSpec, store: Store, labelled: Labelled, folder: Path) ->
         for answer, votes in zip(answers, labelled.votes[:, at].T, strict=True):
             table[f"{question}_{answer}"] = votes
         table[f"{question}_total"] = labelled.votes[:, at].sum(1)
-    write_whole(folder / VOTES, lambda beside: table.to_parquet(beside, index=False))
+    write_whole(folder / VOTES_FILE, lambda beside: table.to_parquet(beside, index=False))
