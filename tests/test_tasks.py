@@ -567,6 +567,7 @@ def test_the_rounds_of_active_learning(place):
             "pool",
             "composition",
             "digest",
+            "worth",
         }
         assert entry["chances"] == [1] * 6
         assert entry["test"]["truth_rmse"] > 0

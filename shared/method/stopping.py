@@ -3,7 +3,7 @@
 The learning curve so far is fitted by NLL(n) = floor + drop n^-power, the law that learning curves follow over most of
 their length (Hestness et al. 2017, arXiv:1712.00409). For each power of a grid the rest is linear: its least squares
 and Student's t say how much NLL the next labels take away, and powers weigh as they are likely by the curve (their
-marginal likelihood, of flat priors and a scale-free one of the noise). Beside it stands what the network itself expects
+marginal likelihood, with flat priors and Jeffreys' of the noise). Beside it stands what the network itself expects
 still to be learned: the mean mutual information of the pool, votes against weights, which no number of labels exceeds.
 """
 
@@ -43,7 +43,8 @@ def next_gain(labels: Sequence[int], nlls: Sequence[float], batch: int) -> Gain 
         rest = y - y.mean() - slope * centred
         variance = max(rest @ rest / freedom, (ROUNDING * max(np.abs(y).max(), 1)) ** 2)
         per_slope = 1 - ((n[-1] + batch) / n[-1]) ** -power
-        evidence = -0.5 * np.log(spread) - 0.5 * freedom * np.log(variance)
+        # a prior that is flat in the fall from first to last, whatever the power
+        evidence = np.log(np.ptp(falls)) - 0.5 * np.log(spread) - 0.5 * freedom * np.log(variance)
         fits.append((slope * per_slope, np.sqrt(variance / spread) * per_slope, evidence))
     means, errors, evidence = np.array(fits).T
     weights = np.exp(evidence - evidence.max())
@@ -73,9 +74,9 @@ def worth(
     """Whether `batch` more labels are worth their votes, as a record keeps it: after rounds with so many `labels`.
 
     `nlls` are of test galaxies (None: there are none), `information` what the pool's votes are expected to tell of the
-    network (None: no score told it), both in nats per galaxy. A batch is worth its votes if it lowers the NLL by `least`
-    or more: surely so, or surely not so, by the whole interval of the gain; where the curve does not tell, not so if
-    all that the network expects still to learn is less.
+    network (None: no score told it), both in nats per galaxy. A batch is worth its votes if it lowers the NLL by
+    `least` or more, and is called so, or not so, by the whole interval of the gain; where the curve does not tell, it is
+    not worth them if all that the network expects still to learn is less.
     """
     known = [(n, nll) for n, nll in zip(labels, nlls, strict=True) if nll is not None]
     gain = next_gain(*zip(*known, strict=True), batch) if known else None
@@ -109,7 +110,9 @@ def sentence(found: dict) -> str:
             f"({LEVEL:.0%}: {gain['low']:.3f} to {gain['high']:.3f}), and {least:g} is asked for"
         ]
     elif found["rounds"]:
-        reasons = [f"{found['rounds']} rounds are too few for a learning curve, which takes {FEWEST}"]
+        reasons = [
+            f"{found['rounds']} rounds are too few for a learning curve, which takes {FEWEST}"
+        ]
     else:
         reasons = ["without test galaxies that have votes there is no learning curve"]
     if left is not None:

@@ -97,13 +97,14 @@ USES = {
 # Where a run is kept, and the process that does it: every task has these, and none of them is what a run is.
 ALWAYS = ("task", "experiment", "outputs", "folder", "again", "hydra")
 ALWAYS += ("backend.threads", "backend.python", "backend.environment")
-ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read
+ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read, advice
     "dataset.stores",
     "backend.python",
     "backend.memory",
     "backend.recompute",
     "backend.workers",
     "backend.address",
+    "acquisition.least_gain",
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",

@@ -663,6 +663,9 @@ class AcquisitionSpec:
     # ask_next.csv: votes to hand out, with mutual_information over the whole pool; null: expected_votes for each galaxy
     vote_budget: int | None
     weighted: bool  # whether those labelled weigh in training as they were drawn, so that they stand for the pool
+    least_gain: (
+        float  # nats of test NLL by which a batch is to lower it, to be called worth its votes
+    )
 
     def __post_init__(self):
         one_of("acquisition.name", self.name, ACQUISITIONS)
@@ -685,6 +688,7 @@ class AcquisitionSpec:
         if not 0 <= self.share <= 1:
             raise ValueError(f"acquisition.share is {self.share}; it must be from 0 to 1")
         in_unit("acquisition.guard", self.guard)
+        at_least("acquisition.least_gain", self.least_gain, 0)
         choices = self.vote_choices
         if not choices or choices[0] < 1 or list(choices) != sorted(set(choices)):
             raise ValueError(

@@ -16,6 +16,7 @@ from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
 from shared.method.pool import Galaxies, Truth, check_weighted
 from shared.method.start import origin, start_of
+from shared.method.stopping import sentence, worth
 from shared.method.training import CHECKPOINT
 from shared.network.weights import load_arrays, load_checkpoint
 from shared.output.formats import check_formats
@@ -71,8 +72,11 @@ def active(run: RunSpec, folder: Path) -> dict:
         given = (run, backend.init(run, start), store, images, parts, about, folder)
         network = write_network_files(backend, *given)
         write_votes(run, store, labelled, folder)
+    stopping = [worth_of(run, done[: number + 1]) for number in range(len(done))]
+    advice = sentence(stopping[-1])
     if waits:
-        return {"waiting": waiting(run, folder, last["number"] + 1, len(last["rows"]))}
+        asked = waiting(run, folder, last["number"] + 1, len(last["rows"]))
+        return {"waiting": f"{asked}; {advice}"}
     asked = store.galaxies.iloc[last["rows"]][["id", "ra", "dec"]]
     asked = asked.assign(score=last["scores"], chance=last["chances"], votes=last["votes"])
     asked.insert(0, "rank", np.arange(1, len(asked) + 1))
@@ -81,11 +85,14 @@ def active(run: RunSpec, folder: Path) -> dict:
         "store": str(store.folder),
         **begun,
         **({"features": features} if features else {}),
-        "rounds": [round_record(store, entry) for entry in done],
+        "rounds": [
+            round_record(store, entry) | {"worth": found}
+            for entry, found in zip(done, stopping, strict=True)
+        ],
         "network": network,
         "peak_memory_bytes": backend.peak_memory(),
         "summary": f"{last['labelled']} galaxies labelled; {summarise(last['test'])}; "
-        f"{summarise_asked(done)}ask next: {folder / 'ask_next.csv'}",
+        f"{summarise_asked(done)}{advice}; ask next: {folder / 'ask_next.csv'}",
     }
     return {"where": where(backend), "results": results}
 
@@ -110,6 +117,21 @@ def held_out(run: RunSpec, store: Store, labelled: Labelled) -> dict[str, Labell
         name: parts[name].take(~np.isin(parts[name].rows, labelled.rows))
         for name in ("validation", "test")
     }
+
+
+def worth_of(run: RunSpec, done: list[dict]) -> dict:
+    """Whether one more batch is worth its votes after the rounds `done`, as a record keeps it."""
+    spec = run.acquisition
+    tests = [entry["test"] or {} for entry in done]
+    score = spec.of if spec.name in ("power", "gibbs", "mixture") else spec.name
+    informed = score in ("mutual_information", "batch_mutual_information")
+    return worth(
+        [entry["labelled"] for entry in done],
+        [found.get("tree_nll", found.get("log_score")) for found in tests],
+        [entry["composition"]["mean_score"] if informed else None for entry in done],
+        spec.per_round,
+        spec.least_gain,
+    )
 
 
 def summarise_asked(rounds: list[dict]) -> str:
