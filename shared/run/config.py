@@ -42,6 +42,11 @@ USES = {
     "fit": (*LEARNS, "posterior", "~posterior.calibration", "weights"),
     "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
+    "votes": (
+        "run",
+        "oracle",
+        *("~oracle.name", "~oracle.votes", "~oracle.project", "~oracle.show"),
+    ),
     "calibrate": (
         *HAS_FIT,
         "seed",
@@ -59,6 +64,7 @@ USES = {
         "~posterior.calibration",
         "acquisition",
         "oracle",
+        *("~oracle.exports", "~oracle.galaxy", "~oracle.questions"),
     ),
     "bench": (
         *(
@@ -109,6 +115,12 @@ ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how an
     "oracle.answers",
     "oracle.project",
     "oracle.workflow",
+    "oracle.version",
+    "oracle.weighting",
+    "oracle.show",
+    "oracle.exports",
+    "oracle.galaxy",
+    "oracle.questions",
 )
 
 

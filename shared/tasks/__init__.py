@@ -73,6 +73,12 @@ TASKS = {
         "shared.tasks.active",
         ("checkpoint.safetensors", "ask_next.csv", *NETWORK_FILES, VOTES_FILE),
     ),
+    "votes": Task(
+        "count what volunteers said, in a run or any Zooniverse export: a table of votes",
+        "shared.tasks.votes",
+        ("votes.csv",),
+        cached=False,
+    ),
     "bench": Task("time training, prediction and posterior sampling", "benchmarks.bench"),
     "conform": Task(
         "check a framework, or another program's answers, against the specification",

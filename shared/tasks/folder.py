@@ -37,7 +37,7 @@ def run_folder(config: dict) -> Path:
     words = [about, config["backend"]["name"], seed]
     if task in ("prepare", "show", "match"):
         words = [config["dataset"]["name"]]
-    elif task == "catalogue":
+    elif task in ("catalogue", "votes"):
         source = Path(config["run"] or "").resolve()
         words = [source.parent.name if source.is_file() else source.name]
     elif task == "kit":
