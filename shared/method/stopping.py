@@ -75,8 +75,8 @@ def worth(
 
     `nlls` are of test galaxies (None: there are none), `information` what the pool's votes are expected to tell of the
     network (None: no score told it), both in nats per galaxy. A batch is worth its votes if it lowers the NLL by
-    `least` or more, and is called so, or not so, by the whole interval of the gain; where the curve does not tell, not so
-    if all that the network expects still to learn is less.
+    `least` or more: that the whole interval of its gain must say, or deny. Where it does neither, a batch is not worth
+    them if all that the network expects still to learn is less.
     """
     known = [(n, nll) for n, nll in zip(labels, nlls, strict=True) if nll is not None]
     gain = next_gain(*zip(*known, strict=True), batch) if known else None

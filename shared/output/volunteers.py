@@ -72,6 +72,11 @@ def count_exports(paths: Sequence[Path], oracle: OracleSpec) -> tuple[pd.DataFra
         )
     found = _counted(found, oracle, notes)
     questions = oracle.questions or worded_questions(found)
+    if not questions:
+        raise ValueError(
+            f"no task of the {len(found)} classifications that count was answered in two ways or more; name the "
+            "questions with all their answers, such as '+oracle.questions={bar: [yes,no]}'"
+        )
     _check_oracle(oracle, questions)
     galaxies = list(dict.fromkeys(one.galaxy for one in found))
     check_digits("the exports' subjects", pa.chunked_array([pa.array(galaxies, pa.string())]))

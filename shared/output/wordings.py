@@ -26,18 +26,23 @@ def _letters(text: str) -> str:
     return "".join(c for c in folded(text) if c.isalnum())
 
 
-def _bare(text: str) -> str:
-    """`text` as `folded`, without the spaces and the punctuation that do not tell answers apart.
-
-    4+, <4, -4 and 4? are not 4, and 1-2 is not 12; Can't tell. is cant-tell.
-    """
+def _spaced(text: str) -> str:
+    """`text` as `folded`, with spaces for the punctuation that does not tell answers apart."""
     text = re.sub(r"(?<!\w)-(?=\d)", "\u2212", folded(text))  # a minus, which is no hyphen
     kept = "".join(
         c if c.isalnum() or c in TELLING or unicodedata.category(c) == "Sm" else " "
         for c in text
         if c not in APOSTROPHES
     )
-    return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(kept.split()))
+    return " ".join(kept.split())
+
+
+def _bare(text: str) -> str:
+    """`text` without the spaces and the punctuation that do not tell answers apart.
+
+    4+, <4, -4 and 4? are not 4, and 1-2 is not 12; Can't tell. is cant-tell.
+    """
+    return re.sub(r"(?<!\d) | (?!\d)", "", _spaced(text))
 
 
 def worded_questions(classifications: list[Classification]) -> dict[str, tuple[str, ...]]:
@@ -56,7 +61,7 @@ def worded_questions(classifications: list[Classification]) -> dict[str, tuple[s
     for pair in sorted(texts.keys() - other):
         question = "-".join(re.findall(r"\w+", folded(pair[1]) or pair[0]))
         for text in sorted(texts[pair]):
-            answer = _bare(text).replace(" ", "-")
+            answer = _spaced(text).replace(" ", "-")
             if not answer or questions[question].setdefault(answer, text) != text:
                 raise ValueError(
                     f"task {_named(pair)} was answered {text!r}, for which there is no name of its own; name all "
