@@ -189,8 +189,21 @@ def _manifest(asked: Path) -> list[dict[str, str]]:
 
 def asked_galaxies(folder: Path) -> dict[str, str]:
     """The id of every galaxy that was asked about, in order, by what a classification says of it."""
+    return _as_uploaded([from_cell(row[GALAXY]) for row in _asked(folder)])
+
+
+def asked_places(folder: Path) -> dict[str, tuple[float, float]]:
+    """Right ascension and declination, in degrees, of every galaxy that was asked about, where manifests have them."""
+    return {
+        from_cell(row[GALAXY]): (float(row["!ra"]), float(row["!dec"]))
+        for row in _asked(folder)
+        if row.get("!ra") and row.get("!dec")
+    }
+
+
+def _asked(folder: Path) -> list[dict[str, str]]:
     asks = sorted(folder.glob("ask-*"), key=lambda asked: (len(asked.name), asked.name))
-    return _as_uploaded([from_cell(row[GALAXY]) for asked in asks for row in _manifest(asked)])
+    return [row for asked in asks for row in _manifest(asked)]
 
 
 def _as_uploaded(names: Sequence[str]) -> dict[str, str]:

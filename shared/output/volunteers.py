@@ -21,7 +21,7 @@ import pyarrow as pa
 from shared.data.ids import check_digits
 from shared.output.agreement import outliers
 from shared.output.exports import Classification, find_exports, read_classifications
-from shared.output.subject_sets import GALAXY, asked_galaxies
+from shared.output.subject_sets import GALAXY, asked_galaxies, asked_places
 from shared.output.wordings import (
     folded,
     known_words,
@@ -40,7 +40,10 @@ FIELDS = 12  # of metadata, named in a message
 def count_votes(
     folder: Path, oracle: OracleSpec, questions: Mapping[str, Sequence[str]]
 ) -> pd.DataFrame:
-    """What volunteers said of every galaxy that the run in `folder` asked about: see `count`."""
+    """What volunteers said of every galaxy that the run in `folder` asked about: see `count`.
+
+    The table begins with ra and dec, in degrees, where any are known.
+    """
     galaxies = asked_galaxies(folder)
 
     def galaxy_of(subject: dict) -> str | None:
@@ -52,7 +55,7 @@ def count_votes(
     found = read_classifications(exports, galaxy_of, "nothing that was asked about", notes)
     table = count(_counted(found, oracle, notes), list(galaxies.values()), oracle, questions, notes)
     table.attrs["messages"] = unread + table.attrs["messages"]
-    return table
+    return _located(table, asked_places(folder))
 
 
 def count_exports(paths: Sequence[Path], oracle: OracleSpec) -> tuple[pd.DataFrame, dict]:
@@ -81,12 +84,17 @@ def count_exports(paths: Sequence[Path], oracle: OracleSpec) -> tuple[pd.DataFra
     galaxies = list(dict.fromkeys(one.galaxy for one in found))
     check_digits("the exports' subjects", pa.chunked_array([pa.array(galaxies, pa.string())]))
     table = count(found, galaxies, oracle, questions, notes)
-    if places := {name: place for name, place in subjects.places.items() if name in table.index}:
-        at = pd.DataFrame.from_dict(places, "index", np.float64, ["ra", "dec"])
-        messages = table.attrs["messages"]
-        table = pd.concat([at.reindex(table.index), table], axis=1).rename_axis("id")
-        table.attrs["messages"] = messages
-    return table, questions
+    return _located(table, subjects.places), questions
+
+
+def _located(table: pd.DataFrame, places: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
+    """`table`, by id, after columns ra and dec, if the `places` of any of its galaxies are known."""
+    if not any(name in places for name in table.index):
+        return table
+    at = np.array([places.get(name, (np.nan, np.nan)) for name in table.index])
+    table.insert(0, "dec", at[:, 1])
+    table.insert(0, "ra", at[:, 0])
+    return table
 
 
 class Subjects:

@@ -1,5 +1,8 @@
 """`trizoo votes`: what people said of galaxies, in a run that asked or in any Zooniverse export, as a vote table."""
 
+import json
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,8 @@ from shared.run.spec import OracleSpec, RunSpec, completed, from_config, to_conf
 from shared.run.spreadsheet import write_csv
 
 VOTES = "votes.csv"
+USUAL = "smooth-or-featured"  # the question of dataset=folder
+PLAIN = re.compile(r"[A-Za-z][\w-]*|\d+", re.ASCII)  # what needs no quotes of Hydra's
 Counted = tuple[pd.DataFrame, dict[str, tuple[str, ...]]]  # votes by galaxy, and the questions
 
 
@@ -40,22 +45,38 @@ def votes(run: RunSpec, folder: Path) -> dict:
     for line in table.attrs["messages"]:
         say(line)
     totals = [f"{question}_total" for question in questions]
-    table = table[table[totals].sum(1) > 0]
+    table = table[table[totals].to_numpy().any(1)]
     if table.empty:
         raise ValueError(
             "nobody has answered a question yet; put in an export with classifications"
         )
     write_csv(folder / VOTES, table.reset_index())
-    asked = ", ".join(f"{name}: [{', '.join(some)}]" for name, some in questions.items())
+    command = shlex.join(fit_words(folder / VOTES, questions))
     results = {
         "galaxies": len(table),
         "votes": {name: int(table[f"{name}_total"].sum()) for name in questions},
         "questions": {name: list(some) for name, some in questions.items()},
         "messages": table.attrs["messages"],
-        "summary": f"{len(table)} galaxies, {int(table[totals].to_numpy().sum())} votes: {folder / VOTES}; fit takes "
-        f"it as dataset.table={folder / VOTES} '+dataset.questions={{{asked}}}'",
+        "summary": f"{len(table)} galaxies, {int(table[totals].to_numpy().sum())} votes; to learn from them: "
+        f"trizoo fit dataset=folder dataset.images=... {command}",
     }
     return {"where": {}, "results": results}
+
+
+def fit_words(table: Path, questions: dict[str, tuple[str, ...]]) -> list[str]:
+    """The words of a command that learns the first of `questions` from the votes in `table`."""
+    words = [f"dataset.table={table}"]
+    if USUAL not in questions:
+        words.append(f"~dataset.questions.{USUAL}")
+    for name, answers in questions.items():
+        plus = "" if name == USUAL else "+"
+        some = ",".join(
+            answer if PLAIN.fullmatch(answer) else json.dumps(answer) for answer in answers
+        )
+        words.append(f"{plus}dataset.questions.{name}=[{some}]")
+    question, (answer, *_) = next(iter(questions.items()))
+    answer = answer if PLAIN.fullmatch(answer) else json.dumps(answer)
+    return [*words, f"question={question}", f"positive=[{answer}]"]
 
 
 def counted_of(folder: Path, oracle: OracleSpec) -> Counted:
