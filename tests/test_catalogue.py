@@ -635,6 +635,111 @@ def test_commas_in_numbers_are_told(tmp_path, vote):
     refuses(dataset(tmp_path), "galaxy a (row 1 of", f"bar_yes = {vote} ({message})")
 
 
+# VOTables and workbooks
+
+
+VOTABLE = """<?xml version="1.0"?>
+<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE>
+<TABLE name="other"><FIELD name="key" datatype="int"/><DATA><TABLEDATA/></DATA></TABLE>
+<TABLE name="votes" nrows="2">
+<FIELD name="id" datatype="char" arraysize="*"/>
+<FIELD name="spectrum" datatype="float" arraysize="3"/>
+<FIELD name="ra" datatype="double" unit="h"/>
+<FIELD name="bar_yes" datatype="short"><VALUES null="-9"/></FIELD>
+<FIELD name="bar_no" datatype="short"><VALUES null="-9"/></FIELD>
+<DATA><TABLEDATA>
+<TR><TD>a</TD><TD>1 2 3</TD><TD>12</TD><TD>3</TD><TD>4</TD></TR>
+<TR><TD>b</TD><TD>1 2 3</TD><TD></TD><TD>-9</TD><TD>-9</TD></TR>
+</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>
+"""
+
+
+def votable(tmp_path, old="", new=""):
+    (tmp_path / "t.vot").write_text(VOTABLE.replace(old, new))
+    return dataset(tmp_path, "t.vot", columns=columns(ra="ra"), table_hdu="votes")
+
+
+def test_a_votable_gives_values_units_and_what_is_missing(tmp_path):
+    found = read_catalogue(votable(tmp_path))
+    assert found["id"].tolist() == ["a", "b"]
+    np.testing.assert_array_equal(found["ra"], [180, np.nan])
+    assert found["bar_total"].tolist() == [7, 0]
+    spec = dataset(tmp_path, "t.vot")
+    refuses(spec, "no column 'id'", "names another table: table 1 (other), table 2 (votes)")
+    refuses(dataclasses.replace(spec, table_hdu="3"), "its tables are table 1 (other), table 2")
+    names = {"bar": ("bar", "yes|spectrum", "no")}
+    of_three = dataclasses.replace(
+        spec, table_hdu="2", columns=columns(count="{answer}", names=names)
+    )
+    refuses(of_three, "'no'", "has 'id', 'spectrum'")
+    of_three = dataclasses.replace(of_three, columns=columns(id="spectrum"))
+    refuses(of_three, "column 'spectrum' holds 3 values in each row, not one value")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('nrows="2"', 'nrows="2000000000000"', "tells of 2000000000000 rows, which are not there"),
+        ('arraysize="3"', 'arraysize="3000000000"', "unpack to more than a table of that size"),
+        (
+            "<TABLEDATA>\n",
+            '<BINARY2><STREAM href="http://x.org/y"/></BINARY2><TABLEDATA>',
+            "elsewhere",
+        ),
+        ("<VOTABLE", '<!DOCTYPE a [<!ENTITY b "c">]><VOTABLE', "declares entities"),
+        ("</TABLEDATA></DATA>", "", "cannot be read"),
+        ("TABLEDATA", "FITS", "its rows are written as FITS; save it"),
+    ],
+)
+def test_what_a_votable_claims_is_not_believed(tmp_path, old, new, message):
+    refuses(votable(tmp_path, old, new), "t.vot cannot be read", *message.split("; "))
+
+
+def workbook(tmp_path, *rows, more=()):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.title = "notes" if more else "votes"
+    for row in more or rows:
+        book.active.append(row)
+    if more:
+        second = book.create_sheet("votes")
+        for row in rows:
+            second.append(row)
+    book.save(tmp_path / "t.xlsx")
+    return dataset(tmp_path, "t.xlsx")
+
+
+def test_a_sheet_of_a_workbook_is_a_table(tmp_path, capsys):
+    rows = [("id ", "bar_yes", None, "bar_no"), ("a", 3, "x", 4.0), (7, 5, None, 6), (None,) * 4]
+    spec = workbook(tmp_path, (), *rows)
+    assert read_catalogue(spec)["id"].tolist() == ["a", "7"]
+    assert read_catalogue(spec)["bar_total"].tolist() == [7, 11]
+    spec = workbook(tmp_path, *rows, more=[("made by", "hand")])
+    capsys.readouterr()
+    refuses(spec, "no column 'id'", "another table: sheet 1 (notes), sheet 2 (votes)")
+    assert "has tables in sheet 1 (notes), sheet 2 (votes): the first" in capsys.readouterr().err
+    for sheet in ("votes", "2"):
+        found = read_catalogue(dataclasses.replace(spec, table_hdu=sheet))
+        assert found["bar_total"].tolist() == [7, 11]
+
+
+def test_what_a_spreadsheet_has_damaged_is_refused(tmp_path):
+    head = ("id", "bar_yes", "bar_no")
+    spec = workbook(tmp_path, head, (float(IDS[0]), 1, 2))
+    refuses(spec, "the id 5.87722984435352E+17, a floating-point number, which has lost digits")
+    refuses(workbook(tmp_path, head, ("#REF!", 1, 2)), "the id #REF!, which names no galaxy")
+    refuses(workbook(tmp_path, head, ("a", "two", 2)), "bar_yes = two")
+
+
+def test_a_workbook_that_unpacks_to_much_is_refused(tmp_path, monkeypatch):
+    spec = workbook(tmp_path, ("id", "bar_yes", "bar_no"), ("a", 1, 2), *[()] * 50, ("b", 1, 2))
+    assert (
+        len(read_catalogue(dataclasses.replace(spec, columns=columns(id="id", count=None)))) == 53
+    )
+    monkeypatch.setattr("shared.data.workbook.most_bytes", lambda path: 20 * 64)
+    refuses(spec, "unpack to more than a table of that size may")
+
+
 # Ids
 
 

@@ -605,6 +605,7 @@ def test_active_learning_leaves_a_network_as_a_fit_does(place):
     files = {path.name for path in folder.iterdir()}
     assert files == {
         *("run.json", "record.json", "checkpoint.safetensors", "ask_next.csv", "votes.parquet"),
+        "rounds.json",
         *("weights.safetensors", "laplace.safetensors", "split.parquet", "posterior.parquet"),
     }
     first = results["rounds"][0]

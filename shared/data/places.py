@@ -11,6 +11,7 @@ from shared.run.spec import DatasetSpec
 # Degrees in a unit, by its first letters; of a right ascension, hours are angles, too.
 ANGLES = {"deg": 1, "°": 1, "d:m:s": 1, "rad": 180 / np.pi, "arcmin": 1 / 60, "arcsec": 1 / 3600}
 HOURS = {"h": 15, "hr": 15, "hour": 15, "hours": 15, "hourangle": 15, "h:m:s": 15, "hms": 15}
+HOURS |= {"15deg": 15, "15 deg": 15}  # as astropy writes them into VOTables
 
 
 def as_degrees(column: Column | None, least: float, most: float, rows: Rows) -> np.ndarray:

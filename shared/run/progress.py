@@ -6,12 +6,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-
-from rich.console import Console
-from rich.text import Text
+from contextlib import contextmanager
 
 EVERY = 10.0  # seconds between lines, where no terminal shows the last one all the time
+IN_PLACE = "TRIZOO_PROGRESS_IN_PLACE"  # set where what is printed goes to a notebook
 SHORT = 2.0  # seconds; work that is done sooner gets no line
 
 
@@ -40,9 +38,9 @@ def track(
 ) -> Iterator:
     """Each of `things` in turn, while showing how many are done, how fast, and the time left.
 
-    A terminal shows it in one line that changes in place; anything else gets a line every `EVERY` seconds. A thing
-    counts `weight`(thing), or 1, once the caller is done with it. `total` is found from `things` where they know
-    their length.
+    A terminal or a notebook shows it in one line that changes in place; anything else gets a line every `EVERY`
+    seconds. A thing counts `weight`(thing), or 1, once the caller is done with it. `total` is found from `things`
+    where they know their length.
     """
     weigh = weight or (lambda thing: 1)
     if total is None and hasattr(things, "__len__"):
@@ -76,20 +74,44 @@ def in_order(function: Callable, things: Iterable) -> Iterator:
 def _tracked(things, what, total, unit, weigh):
     start = last = time.monotonic()
     done = 0
-    at_terminal = sys.stderr.isatty()
-    with Console(stderr=True).status(Text(what)) if at_terminal else nullcontext() as status:
+    with _display(what) as (show, every):
         for thing in things:
             yield thing
             done += weigh(thing)
             now = time.monotonic()
-            if at_terminal:
-                status.update(Text(_line(what, done, total, unit, now - start)))
-            elif now - last >= EVERY:
+            if now - last >= every:
                 last = now
-                say(_line(what, done, total, unit, now - start))
+                show(_line(what, done, total, unit, now - start))
     seconds = time.monotonic() - start
     if seconds >= SHORT:
         say(f"{what}: {done:,} {unit} in {span(seconds)}, {done / seconds:,.4g} {unit}/s")
+
+
+@contextmanager
+def _display(what: str) -> Iterator[tuple[Callable[[str], object], float]]:
+    """What shows a line of progress to whoever watches, and every how many seconds it is to."""
+    if sys.stderr.isatty():
+        from rich.console import Console  # slow to import, and not needed elsewhere
+        from rich.text import Text
+
+        with Console(stderr=True).status(Text(what)) as status:
+            yield lambda line: status.update(Text(line)), 0.0
+    elif os.environ.get(IN_PLACE):
+        width = 0
+
+        def show(line: str) -> None:
+            nonlocal width
+            width = max(width, len(line))
+            print(f"\r{line:{width}}", end="", file=sys.stderr, flush=True)
+
+        try:
+            yield show, 1.0
+        finally:
+            if width:
+                show("")
+                print("\r", end="", file=sys.stderr, flush=True)
+    else:
+        yield say, EVERY
 
 
 def _line(what: str, done: int, total: int | None, unit: str, seconds: float) -> str:

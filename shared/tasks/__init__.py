@@ -33,6 +33,7 @@ NETWORK_FILES = (  # of a network whose training has ended
     *POSTERIOR_FILES,
 )
 VOTES_FILE = "votes.parquet"  # the votes that active learning has learned from
+ROUNDS = "rounds.json"  # of active: the rounds so far
 TASKS = {
     "prepare": Task("read images and votes into a store", "shared.tasks.prepare", cached=False),
     "fit": Task(
@@ -71,7 +72,7 @@ TASKS = {
     "active": Task(
         "train, label the galaxies that teach most, repeat",
         "shared.tasks.active",
-        ("checkpoint.safetensors", "ask_next.csv", *NETWORK_FILES, VOTES_FILE),
+        ("checkpoint.safetensors", ROUNDS, "ask_next.csv", *NETWORK_FILES, VOTES_FILE),
     ),
     "votes": Task(
         "count what volunteers said, in a run or any Zooniverse export: a table of votes",

@@ -22,9 +22,10 @@ from shared.network.weights import load_arrays, load_checkpoint
 from shared.output.formats import check_formats
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
+from shared.run.records import write_json
 from shared.run.spec import RunSpec
 from shared.run.spreadsheet import from_cell, write_csv
-from shared.tasks import VOTES_FILE
+from shared.tasks import ROUNDS, VOTES_FILE
 from shared.tasks.galaxies import cutouts, labelled_parts, parts_with_votes
 from shared.tasks.network_files import (
     WEIGHTS,
@@ -61,7 +62,10 @@ def active(run: RunSpec, folder: Path) -> dict:
         needed = np.unique(np.concatenate(rows))
         given = (backend, run, start_of(run), images, store.folder, needed)
         images, features = frozen_features(*given)
-    done = list(rounds(backend, run, images, galaxies, folder, answers))
+    done = []
+    for entry in rounds(backend, run, images, galaxies, folder, answers):
+        done.append(entry)
+        write_json(folder / ROUNDS, {"rounds": round_records(run, store, done)})
     last = done[-1]
     waits = last["number"] < run.acquisition.rounds
     if not (waits and written_before(folder, last["network"])):
@@ -72,8 +76,7 @@ def active(run: RunSpec, folder: Path) -> dict:
         given = (run, backend.init(run, start), store, images, parts, about, folder)
         network = write_network_files(backend, *given)
         write_votes(run, store, labelled, folder)
-    stopping = [worth_of(run, done[: number + 1]) for number in range(len(done))]
-    advice = sentence(stopping[-1])
+    advice = sentence(worth_of(run, done))
     if waits:
         asked = waiting(run, folder, last["number"] + 1, len(last["rows"]))
         return {"waiting": f"{asked}; {advice}"}
@@ -85,10 +88,7 @@ def active(run: RunSpec, folder: Path) -> dict:
         "store": str(store.folder),
         **begun,
         **({"features": features} if features else {}),
-        "rounds": [
-            round_record(store, entry) | {"worth": found}
-            for entry, found in zip(done, stopping, strict=True)
-        ],
+        "rounds": round_records(run, store, done),
         "network": network,
         "peak_memory_bytes": backend.peak_memory(),
         "summary": f"{last['labelled']} galaxies labelled; {summarise(last['test'])}; "
@@ -117,6 +117,14 @@ def held_out(run: RunSpec, store: Store, labelled: Labelled) -> dict[str, Labell
         name: parts[name].take(~np.isin(parts[name].rows, labelled.rows))
         for name in ("validation", "test")
     }
+
+
+def round_records(run: RunSpec, store: Store, done: list[dict]) -> list[dict]:
+    """The rounds `done` as a record keeps them, each with whether one more batch was worth its votes after it."""
+    return [
+        round_record(store, entry) | {"worth": worth_of(run, done[: number + 1])}
+        for number, entry in enumerate(done)
+    ]
 
 
 def worth_of(run: RunSpec, done: list[dict]) -> dict:
