@@ -92,6 +92,16 @@ def rounds(
         pool = pool.take(~np.isin(pool.rows, answered.rows))
 
 
+def learned_by(galaxies: Galaxies, done: list[dict], answers: Answers) -> Labelled:
+    """What the network of the last of the rounds `done` was trained with: what was labelled when it began."""
+    labelled, pool = galaxies.labelled, galaxies.pool
+    for entry in done[:-1]:
+        answered = answers(entry["number"] + 1, pool, entry["rows"])
+        labelled = labelled if answered is None else join(labelled, answered)
+        pool = pool.take(~np.isin(pool.rows, labelled.rows))
+    return labelled
+
+
 def training_weights(run: RunSpec, galaxies: Galaxies, done: list[dict]) -> np.ndarray:
     """How much each galaxy that is labelled after the rounds `done` weighs in training, float64 (galaxy,), by row.
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from shared.run import credentials
@@ -669,6 +669,9 @@ class AcquisitionSpec:
     # ask_next.csv: votes to hand out, with mutual_information over the whole pool; null: expected_votes for each galaxy
     vote_budget: int | None
     weighted: bool  # whether those labelled weigh in training as they were drawn, so that they stand for the pool
+    least_gain: (
+        float  # nats of test NLL by which a batch is to lower it, to be called worth its votes
+    )
 
     def __post_init__(self):
         one_of("acquisition.name", self.name, ACQUISITIONS)
@@ -691,6 +694,7 @@ class AcquisitionSpec:
         if not 0 <= self.share <= 1:
             raise ValueError(f"acquisition.share is {self.share}; it must be from 0 to 1")
         in_unit("acquisition.guard", self.guard)
+        at_least("acquisition.least_gain", self.least_gain, 0)
         choices = self.vote_choices
         if not choices or choices[0] < 1 or list(choices) != sorted(set(choices)):
             raise ValueError(
@@ -699,6 +703,21 @@ class AcquisitionSpec:
         votes_within("acquisition.vote_choices", choices[-1], 1)
         if self.vote_budget is not None:
             at_least("acquisition.vote_budget", self.vote_budget, 1)
+
+
+@dataclass(frozen=True)
+class ShowSpec:
+    """What volunteers see of a galaxy."""
+
+    # source: drawn from its image file, in colour where that has some | original: the file itself | store: the pixels
+    # that are stored, as the network's views sample them
+    image: str = "source"
+    colour: bool = True  # source: false: grey, the mean of the colours
+    width: int = 512  # source: pixels on the longer side, at most; nothing is enlarged
+
+    def __post_init__(self):
+        one_of("oracle.show.image", self.image, ("source", "original", "store"))
+        at_least("oracle.show.width", self.width, 64)
 
 
 @dataclass(frozen=True)
@@ -717,9 +736,21 @@ class OracleSpec:
     workflow: (
         str | None
     )  # volunteers: the number or the name of the one that counts; null: the only one
+    # volunteers: the version of the workflow that counts, 16.55, or 16: all that begin so; null: every one
+    version: str | None = None
+    # volunteers: none: everybody counts alike | agreement: not those who seldom agree with others
+    weighting: str = "none"
+    show: ShowSpec = ShowSpec()  # volunteers: what they see
+    exports: tuple[str, ...] = ()  # votes: classification exports of any project
+    galaxy: str | None = (
+        None  # votes: the field of a subject's metadata with its galaxy's id; null: !galaxy
+    )
+    # votes: the questions of the exports, each with its answers; none: the tasks as they are worded there
+    questions: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         one_of("oracle.name", self.name, ("catalogue", "volunteers"))
+        one_of("oracle.weighting", self.weighting, ("none", "agreement"))
         if self.votes is not None:
             votes_within("oracle.votes", self.votes, 1)
 

@@ -27,6 +27,13 @@ POSTERIOR_FILES = tuple(  # the posterior table in each format
     for stem in TABLE_COLUMNS.values()
     for ending in (*TABLE_FORMATS.values(), COMPANION)
 )
+NETWORK_FILES = (  # of a network whose training has ended
+    "weights.safetensors",
+    "laplace.safetensors",
+    "split.parquet",
+    *POSTERIOR_FILES,
+)
+VOTES_FILE = "votes.parquet"  # the votes that active learning has learned from
 ROUNDS = "rounds.json"  # of active: the rounds so far
 TASKS = {
     "inspect": Task(
@@ -42,11 +49,8 @@ TASKS = {
         (
             "checkpoint.safetensors",
             "best.safetensors",
-            "weights.safetensors",
-            "laplace.safetensors",
             "losses.parquet",
-            "split.parquet",
-            *POSTERIOR_FILES,
+            *NETWORK_FILES,
         ),
     ),
     "predict": Task(
@@ -75,7 +79,13 @@ TASKS = {
     "active": Task(
         "train, label the galaxies that teach most, repeat",
         "shared.tasks.active",
-        ("checkpoint.safetensors", ROUNDS, "ask_next.csv"),
+        ("checkpoint.safetensors", ROUNDS, "ask_next.csv", *NETWORK_FILES, VOTES_FILE),
+    ),
+    "votes": Task(
+        "count what volunteers said, in a run or any Zooniverse export: a table of votes",
+        "shared.tasks.votes",
+        ("votes.csv",),
+        cached=False,
     ),
     "bench": Task("time training, prediction and posterior sampling", "benchmarks.bench"),
     "conform": Task(
