@@ -91,11 +91,19 @@ from shared.run.launch import (
     wait,
 )
 from shared.run.progress import IN_PLACE, printable
-from shared.run.records import host, read_json, read_run, sweep, write_json
+from shared.run.records import read_json, read_run, sweep
 from shared.run.spec import RunSpec, from_config, to_config
 from shared.tasks import ROUNDS, TASKS
 from shared.tasks.finished import Run
-from shared.tasks.folder import RECORD, clear, finished, folder_lock, run_folder, write_config
+from shared.tasks.folder import (
+    RECORD,
+    clear,
+    finished,
+    folder_lock,
+    run_folder,
+    write_config,
+    write_record,
+)
 
 if TYPE_CHECKING:
     from shared.output.pictures import Pictures
@@ -495,7 +503,7 @@ def run_here(folder: Path, command: str, parent: int | None = None) -> int:
 
 def do_here(folder: Path, command: str) -> int:
     """Do the run that `folder`'s run.json spells out in this process, and write record.json; the exit status."""
-    from shared.data.inputs import inputs, store_inputs
+    from shared.data.inputs import inputs
 
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     config = read_run(folder)
@@ -510,15 +518,7 @@ def do_here(folder: Path, command: str) -> int:
     if module := TASKS[run.task.name].draws:
         import_module(module).draw(folder, config, outcome["results"])
     seconds = time.perf_counter() - start
-    record = {
-        "command": command,
-        "run": config,
-        "inputs": made_of | store_inputs(outcome["results"]),
-        "host": host(),
-        "where": outcome["where"],
-        "started": started,
-    }
-    write_json(folder / RECORD, {**record, "seconds": seconds, "results": outcome["results"]})
+    write_record(folder, command, config, made_of, outcome, started, seconds)
     if summary := outcome["results"].get("summary"):
         print(printable(summary))
     print(printable(f"done in {seconds:.1f} s: {folder}"), flush=True)

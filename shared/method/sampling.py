@@ -53,11 +53,14 @@ def sample_logits(
     """
     check_prediction(run, samples)
     blocks = _blocks(run, len(rows))
-    how = f" x {samples} samples"
-    for block in track(
-        blocks, "sampling", len(rows), weight=lambda block: len(rows[block]), how=how
+    wanted = [rows[block] for block in blocks]
+    numbers, how = range(len(blocks)), f" x {samples} samples"
+    for number in track(
+        numbers, "sampling", len(rows), weight=lambda one: len(wanted[one]), how=how
     ):
-        shown = images.subset(rows[block])
+        if run.stream and number + 1 < len(blocks):  # read while the framework computes
+            images.prefetch(wanted[number + 1])
+        block, shown = blocks[number], images.subset(wanted[number])
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
         if run.augmentation.at_prediction:
             views = list(_random_views(run, images.size, hashes[block], samples))
@@ -107,7 +110,8 @@ def _blocks(run: RunSpec, galaxies: int) -> list[slice]:
     rounds the last bits of a row by the row's place; see `shared.method.batches.chunks`.
     """
     chunk = run.backend.chunk
-    size = max(1, images_at_once(run, BLOCK) // chunk) * chunk
+    most = images_at_once(run, BLOCK) // (1 + run.stream)  # of a stream the next are in memory, too
+    size = max(1, most // chunk) * chunk
     starts = [*range(0, min(2 * chunk, galaxies), chunk), *range(2 * chunk, galaxies, size)]
     return [slice(start, end) for start, end in pairwise([*starts, galaxies])]
 

@@ -41,7 +41,12 @@ USES = {
     "inspect": (*LEARNS, "posterior", "~posterior.calibration"),
     "prepare": ("dataset",),
     "fit": (*LEARNS, "posterior", "~posterior.calibration", "weights"),
-    "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
+    "predict": (
+        *HAS_FIT,
+        *("seed", "dataset", "posterior", "~posterior.galaxies"),
+        *("parts", "part", "stream"),
+    ),
+    "gather": ("run",),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
     "votes": (
         "run",
@@ -106,6 +111,7 @@ ALWAYS = ("task", "experiment", "outputs", "folder", "again", "hydra")
 ALWAYS += ("backend.threads", "backend.python", "backend.environment")
 ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read, advice
     "dataset.stores",
+    "stream",
     "backend.python",
     "backend.memory",
     "backend.recompute",

@@ -808,7 +808,16 @@ class RunSpec:
     folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
     # predict, calibrate, export: a run folder of fit, or a weights.safetensors | fit: such, to train on from
     weights: str | None
-    run: str | None  # catalogue: a run folder of fit or predict, or a posterior.parquet
+    run: (
+        str | None
+    )  # catalogue: a run folder of fit or predict, or a posterior.parquet | gather: of predict in parts
+    parts: (
+        int | None
+    )  # predict: into how many runs the galaxies are cut, each of which may be done anywhere
+    part: (
+        int | None
+    )  # predict: which of them, from 0; null: all that are missing, one after the other
+    stream: bool  # predict: read images as they are wanted, and keep none: no store is made
     format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file | timm: the encoder
     again: bool  # do a finished run anew
     backend: BackendSpec
@@ -831,6 +840,8 @@ class RunSpec:
         if uses(self.task.name, "question"):
             self._check_question()
         at_least("minimum_votes", self.minimum_votes, 1)
+        if uses(self.task.name, "parts"):
+            self._check_parts()
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is {self.seed}; it must be at least 0 and below 2^64")
         if self.training.batch_size > 65536:
@@ -890,6 +901,19 @@ class RunSpec:
             raise ValueError(
                 f"backend.workers is {workers}, but a batch of {galaxies} galaxies is cut into {shards} shards, which "
                 f"so many cannot share; {fix}, or backend.workers to what divides {shards}"
+            )
+
+    def _check_parts(self) -> None:
+        if self.parts is None:
+            if self.part is not None:
+                raise ValueError(
+                    f"part is {self.part}, but parts is null; say of how many: parts=64"
+                )
+            return
+        at_least("parts", self.parts, 1)
+        if self.part is not None and not 0 <= self.part < self.parts:
+            raise ValueError(
+                f"part is {self.part}; of parts={self.parts} it must be from 0 to {self.parts - 1}"
             )
 
     def _check_posterior(self) -> None:

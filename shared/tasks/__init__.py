@@ -60,6 +60,11 @@ TASKS = {
         needs_fit=True,
         inherits=("posterior.method", "posterior.samples"),
     ),
+    "gather": Task(
+        "make one catalogue of the parts of a prediction",
+        "shared.tasks.gather",
+        ("posterior.parquet", "posterior_hats"),
+    ),
     "catalogue": Task(
         "write the table of a finished fit or predict in other formats",
         "shared.tasks.catalogue",
