@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
@@ -60,7 +60,17 @@ class OwnPackages:
 sys.meta_path.insert(0, OwnPackages)
 OwnPackages.claim("shared", "conf")
 
-from conf.compose import CONF, compose, hydra_words, key_of, known_task, run_all, with_fit
+from conf.compose import (
+    CONF,
+    complete,
+    compose,
+    hydra_words,
+    key_of,
+    known_task,
+    run_all,
+    task_help,
+    with_fit,
+)
 from conf.words import words_of
 from shared.run.config import check_used, uses
 from shared.run.echo import Echo
@@ -105,7 +115,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     *("Error", "Rounds", "Run", "active", "calibrate", "catalogue", "do", "fit", "predict"),
-    "show_galaxies",
+    *("inspect", "show_galaxies"),
 ]
 CLOUD = (
     "have a task done by a rented machine: writes SkyPilot's file, and says hours and dollars first"
@@ -120,8 +130,8 @@ usage: trizoo TASK [key=value ...]
 
 examples:
   trizoo fit experiment=demo backend=jax          tf, torch or jax; the results are in outputs/demo/fit/...
-  trizoo fit dataset=folder dataset.images=photos dataset.table=votes.csv
-  trizoo predict weights=outputs/fit/NAME dataset=folder dataset.images=photos
+  trizoo fit images=photos table=votes.csv        your own galaxies, and their votes
+  trizoo predict weights=outputs/fit/NAME images=photos
   trizoo -m fit backend=tf,torch,jax seed=0,1,2   a sweep: every combination, one after the other
   trizoo -m fit seed=0,1,2,3 hydra/launcher=parallel   two at once; never for timing
   trizoo fit backend.workers=2 backend.threads=1  one run by two processes; docs/workers.md has many machines
@@ -130,8 +140,8 @@ examples:
 
 A run that is done is not done twice (again=true does it anew); one that was stopped goes on where
 it stopped. predict, calibrate and export see galaxies as the fit of their weights did, unless a key
-such as dataset.crop=0.5 is named. Every key and its choices: {conf}
-Hydra's own help: trizoo --hydra-help
+such as dataset.crop=0.5 is named. The keys of a task: trizoo fit --help; of all: {conf}
+Completion in bash: eval "$(trizoo -sc install=bash)"; Hydra's own help: trizoo --hydra-help
 """
 
 
@@ -170,8 +180,14 @@ def catalogue(*words: str | Mapping[str, Any], **keys: Any) -> Run:
     return do("catalogue", *words, **keys)
 
 
+def inspect(*words: str | Mapping[str, Any], **keys: Any) -> str:
+    """What is understood of your images and your table, what is missing, and how to go on: a text to print."""
+    config, _ = refusing(composed, "inspect", words, keys)
+    return refusing(told, config)
+
+
 def do(task: str, *words: str | Mapping[str, Any], **keys: Any) -> Run:
-    """Do any task of the command line, such as "export"; as `fit` otherwise."""
+    """Do any task of the command line that leaves a folder, such as "export"; as `fit` otherwise."""
     with begun(task, words, keys) as (folder, child, echo):
         if child is not None and echo is not None:
             check_ended(wait(child), echo, folder)
@@ -297,19 +313,18 @@ def begun(task: str, words: tuple, keys: dict[str, Any]):
     still runs.
     """
     with ExitStack() as stack:
-        try:
+
+        def begin():
             config, command = composed(task, words, keys)
+            if not TASKS[task].writes:
+                raise ValueError(f"{task} leaves no folder; call trizoo.{task} for what it prints")
             place = run_folder(config).absolute()
             for one in [rounds for rounds in _under_way if rounds.folder == place]:
                 one.stop()  # an earlier loop was left, but is still known to somebody: to a traceback, say
             more = {IN_PLACE: "1"} if "ipykernel" in sys.modules else {}
-            folder, child = stack.enter_context(started(config, command, more, **PIPED))
-        except Exception as error:
-            if known := explain(error):
-                raise Error(" ".join(known.split())) from None
-            raise RuntimeError(
-                f"a fault of trizoo ({type(error).__name__}: {error}); please report it with this traceback"
-            ) from error
+            return stack.enter_context(started(config, command, more, **PIPED))
+
+        folder, child = refusing(begin)
         if child is None:
             yield folder, None, None
             return
@@ -318,6 +333,18 @@ def begun(task: str, words: tuple, keys: dict[str, Any]):
         finally:
             if child.poll() is None:
                 end(child, signal.SIGINT)
+
+
+def refusing(function: Callable, *given: Any) -> Any:
+    """What `function` gives; raises Error for what is refused, and RuntimeError for a fault of trizoo."""
+    try:
+        return function(*given)
+    except Exception as error:
+        if known := explain(error):
+            raise Error(" ".join(known.split())) from None
+        raise RuntimeError(
+            f"a fault of trizoo ({type(error).__name__}: {error}); please report it with this traceback"
+        ) from error
 
 
 def composed(task: str, words: tuple, keys: dict[str, Any]) -> tuple[dict, str]:
@@ -381,7 +408,11 @@ def from_words(words: list[str]) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     if not words or words[0] == "help" or {"-h", "--help"} & set(words):
-        print(help_text(), end="")
+        asked = [word for word in words if word[0] != "-" and word != "help" and "=" not in word]
+        print(help_text(known_task(asked[0]) if asked else None), end="")
+        return 0
+    if words[:2] in (["-sc", "query=bash"], ["--shell-completion", "query=bash"]):
+        print(complete())
         return 0
     if sys.path[0] != str(
         HERE
@@ -399,9 +430,12 @@ def from_words(words: list[str]) -> int:
     return run_all(words, run_one)
 
 
-def help_text() -> str:
-    """What `trizoo --help` prints."""
+def help_text(task: str | None = None) -> str:
+    """What `trizoo --help` prints, or `trizoo TASK --help`."""
     helps = {name: task.help for name, task in TASKS.items()} | {"cloud": CLOUD, "demo": DEMO}
+    if task is not None:
+        what = f"trizoo {task}: {helps[task]}"
+        return f"{what}\n\nusage: trizoo {task} [key=value ...]   (key [default] what it means)\n\n{task_help(task)}"
     tasks = "\n".join(f"  {name:9} {what}" for name, what in helps.items())
     return HELP.format(tasks=tasks, conf=CONF)
 
@@ -537,11 +571,20 @@ def run_one(config: dict, overrides: list[str], named: list[str]) -> int:
     """Do the run of `config`, which `overrides` composed; its exit status, 2 where it is refused (see `settled`)."""
     try:
         config, command = settled(config, overrides, named)
+        if not TASKS[config["task"]["name"]].writes:
+            print(printable(told(config)), end="")
+            return 0
         if config["engine"]["name"] != "none":
             return by_engine(config, command)
         return launch(config, command)
     except Exception as error:
         return complain(error)
+
+
+def told(config: dict) -> str:
+    """What a task that only prints has to say of `config`."""
+    task = config["task"]["name"]
+    return getattr(import_module(TASKS[task].module), task)(config)
 
 
 def settled(config: dict, overrides: list[str], named: list[str]) -> tuple[dict, str]:

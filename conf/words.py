@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from conf.compose import CONF, nearest, takes_text
+from conf.compose import CONF, SHORT_NAMES, nearest, takes_text
 from shared.run.config import uses
 from shared.run.errors import short
 from shared.run.spec import RunSpec
@@ -43,6 +43,8 @@ def full_name(task: str, name: str) -> str:
 
     That is the one key that the task uses whose last part it is: of those in groups FIRST, or if there is none of all.
     """
+    if name in SHORT_NAMES:
+        return SHORT_NAMES[name]
     top = get_type_hints(RunSpec)
     groups = {place.name for place in CONF.iterdir() if place.is_dir()}
     own = re.search(r"[./@]", name) or name in {*top, *groups}

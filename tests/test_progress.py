@@ -71,6 +71,15 @@ def test_long_times_are_told_in_minutes_and_hours(clock, capsys):
     assert "in 13 min 20 s" in lines[-1]
 
 
+def test_what_takes_longer_than_half_a_minute_is_planned_once(clock, capsys):
+    run(clock, 3, range(20), unit="images", how=" in 4 steps")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "plan: reading: 20 images in 4 steps, about 1 min 0 s in all"
+    assert "plan" not in "".join(lines[1:])
+    run(clock, 2, range(14))
+    assert "plan" not in capsys.readouterr().err
+
+
 def test_a_terminal_sees_a_line_that_changes_even_within_another(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     for _ in track(range(2), "outer"):

@@ -141,6 +141,8 @@ def _identity(dataset: DatasetSpec) -> dict:
         "population",
     )  # than stores that are there: of no account where they are null
     left_out = (*ELSEWHERE, *(key for key in newer if config[key] is None))
+    if config["columns"]["place_unit"] is None:  # likewise
+        del config["columns"]["place_unit"]
     return {key: value for key, value in config.items() if key not in left_out}
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 EVERY = 10.0  # seconds between lines, where no terminal shows the last one all the time
 IN_PLACE = "TRIZOO_PROGRESS_IN_PLACE"  # set where what is printed goes to a notebook
 SHORT = 2.0  # seconds; work that is done sooner gets no line
+PLANNED = 30.0  # seconds; of longer work it is said as soon as it can be told how long it will take
 
 
 def printable(text: str) -> str:
@@ -35,17 +36,19 @@ def track(
     total: int | None = None,
     unit: str = "galaxies",
     weight: Callable[..., int] | None = None,
+    how: str = "",
 ) -> Iterator:
     """Each of `things` in turn, while showing how many are done, how fast, and the time left.
 
     A terminal or a notebook shows it in one line that changes in place; anything else gets a line every `EVERY`
     seconds. A thing counts `weight`(thing), or 1, once the caller is done with it. `total` is found from `things`
-    where they know their length.
+    where they know their length. What takes longer than `PLANNED` seconds is said to, with `how` it is done, once two
+    things have shown how fast it goes: the first may have been compiled, too.
     """
     weigh = weight or (lambda thing: 1)
     if total is None and hasattr(things, "__len__"):
         total = sum(weigh(thing) for thing in things) if weight else len(things)
-    return _tracked(things, printable(what), total, unit, weigh)
+    return _tracked(things, printable(what), total, unit, weigh, how)
 
 
 def in_order(function: Callable, things: Iterable) -> Iterator:
@@ -71,14 +74,21 @@ def in_order(function: Callable, things: Iterable) -> Iterator:
                 future.cancel()
 
 
-def _tracked(things, what, total, unit, weigh):
+def _tracked(things, what, total, unit, weigh, how):
     start = last = time.monotonic()
-    done = 0
+    done, first, planned = 0, None, total is None
     with _display(what) as (show, every):
         for thing in things:
             yield thing
             done += weigh(thing)
             now = time.monotonic()
+            if first is None:
+                first = (done, now)
+            elif not planned and now - start >= SHORT:
+                planned = True
+                needed = now - start + (total - done) * (now - first[1]) / max(done - first[0], 1)
+                if needed >= PLANNED:
+                    say(f"plan: {what}: {total:,} {unit}{how}, about {span(needed)} in all")
             if now - last >= every:
                 last = now
                 show(_line(what, done, total, unit, now - start))

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -40,7 +41,7 @@ def run_folder(config: dict) -> Path:
     words = [about, config["backend"]["name"], seed]
     if task in ("prepare", "show", "match"):
         words = [config["dataset"]["name"]]
-    elif task in ("catalogue", "gather"):
+    elif task in ("catalogue", "gather", "votes"):
         source = Path(config["run"] or "").resolve()
         words = [source.parent.name if source.is_file() else source.name]
     elif task == "kit":
@@ -84,7 +85,12 @@ def clear(folder: Path, task: str) -> None:
             f"{folder} holds what volunteers were asked and said ({', '.join(asks[:3])}{', ...' * (len(asks) > 3)}), "
             "which again=true would lose; give another folder=..., or move these folders away yourself"
         )
-    for name in (RECORD, *TASKS[task].leaves):
+    remove(folder, (RECORD, *TASKS[task].leaves))
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove the files and folders of these `names` in `folder`, as far as they are there."""
+    for name in names:
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
         (folder / name).unlink(missing_ok=True)
