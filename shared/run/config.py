@@ -37,6 +37,11 @@ HAS_FIT = (
 HAS_FIT += ("backend", "~backend.steps")
 SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
 SAMPLED += ("~posterior.format", "~posterior.columns", "~posterior.calibration")
+SCHEDULE = (  # of rounds of training and asking
+    *("expected_votes", "initial", "per_round", "rounds", "first_steps", "round_steps", "start"),
+    *("target", "vote_choices", "vote_budget", "weighted"),
+)
+LABEL_PAGE = ("label.per_galaxy", "label.host", "label.port")
 USES = {
     "prepare": ("dataset",),
     "fit": (*LEARNS, "posterior", "~posterior.calibration", "weights"),
@@ -58,6 +63,14 @@ USES = {
         *SAMPLED,
         "acquisition",
         "oracle",
+        *LABEL_PAGE,
+    ),
+    "label": (
+        *("seed", "question", "positive", "questions", "likelihood", "dataset", "model"),
+        *("augmentation", "backend", "~backend.steps", "~backend.workers", "~backend.address"),
+        *("posterior", "~posterior.calibration", "~posterior.galaxies", "acquisition"),
+        *(f"~acquisition.{key}" for key in SCHEDULE),
+        "label",
     ),
     "bench": (
         *(
@@ -103,6 +116,7 @@ ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how an
     "backend.recompute",
     "backend.workers",
     "backend.address",
+    "label",
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",

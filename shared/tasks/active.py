@@ -16,6 +16,7 @@ from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
 from shared.method.pool import Galaxies, Truth, check_weighted
 from shared.method.start import origin, start_of
+from shared.output.label_oracle import labellers
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
 from shared.run.spec import RunSpec
@@ -113,7 +114,8 @@ def partition(run: RunSpec, store: Store, folder: Path) -> tuple[Galaxies, Answe
             )
         first = np.isin(np.arange(len(known.rows)), initial(run, known))
         return galaxies._replace(labelled=known.take(first), pool=known.take(~first)), catalogue
-    pool, answers = galaxies.unknown, partial(volunteers, store, run, folder)
+    who = volunteers if run.oracle.name == "volunteers" else labellers
+    pool, answers = galaxies.unknown, partial(who, store, run, folder)
     galaxies, begun = galaxies._replace(pool=pool, unknown=galaxies.pool), galaxies.labelled
     enough_to_ask(run, pool, 0 if len(begun.rows) else run.acquisition.initial)
     if not len(begun.rows):
