@@ -20,7 +20,7 @@ from shared.method.pool import Galaxies, choose
 from shared.network.weights import Checkpoint
 from shared.run.spec import RunSpec
 
-LEAST_PRIOR = 0.1  # precision of the weights' prior: of few labels that agree the likeliest would be next to none
+SPREAD = 2.0, 5.0  # of an output before any label, its standard deviation, at least and at most
 
 
 class Place(NamedTuple):
@@ -46,13 +46,19 @@ class Fit(NamedTuple):
 
 
 def last_layer(place: Place, labelled: Labelled) -> LastLayer:
-    """The last layer at the mode of its posterior, by the votes of those `labelled`."""
+    """The last layer at the mode of its posterior, by the votes of those `labelled`.
+
+    The likeliest precision of the prior is a bad guess of few labels: there seems to be nothing to learn. So outputs
+    have a standard deviation within SPREAD by it. With 20, 50, 100 and 200 labels of synthetic galaxies the mean error
+    (RMSE) is then .204, .195, .170 and .160, and else .238, .211, .178 and .161 (means of 12 seeds).
+    """
     likelihood, units = likelihood_of(place.run), place.features[labelled.rows]
-    found = refit(likelihood, units, labelled.votes, place.kernel, place.bias)
-    priors = tuple(max(prior, LEAST_PRIOR) for prior in found.priors)
-    if priors == found.priors:
-        return found
-    return refit(likelihood, units, labelled.votes, place.kernel, place.bias, priors)
+    given = likelihood, units, labelled.votes, place.kernel, place.bias
+    square = 1 + float((np.asarray(units, np.float64) ** 2).sum(1).mean())
+    high, low = (square / spread**2 for spread in SPREAD)
+    found = refit(*given)
+    priors = tuple(float(np.clip(prior, low, high)) for prior in found.priors)
+    return found if priors == found.priors else refit(*given, priors)
 
 
 def sampled_layers(place: Place, labelled: Labelled, layer: LastLayer, samples: int) -> LastLayers:

@@ -98,6 +98,8 @@ class Room:
                     self.held[who].insert(0, row)
                 self._note(who, row)
                 self._weigh(who, row)
+                target = self.run.label.target if self.kind == "random" else None
+                self.finished |= target is not None and len(self.labelled) >= target
                 self.lock.notify_all()
             return self.state(who) | {"expected": self._expected(who, row)}
 

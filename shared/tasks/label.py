@@ -103,9 +103,12 @@ def learning_place(run: RunSpec, store: Store, galaxies: Labelled) -> tuple[Plac
 def keep_learning(place: Place, room: Room, store: Store, galaxies: Labelled) -> None:
     """Learn from the labels as they come, until it is over; then wait until the pages know."""
     spec, due = place.run.label, place.run.label.first
+    if spec.target is not None and len(room.labelled) >= spec.target:
+        say(f"label.target={spec.target} labels are there already; give a higher one to go on")
+        room.finish()
     while not room.finished:
         count = len(room.labelled)
-        if (spec.target is not None and count >= spec.target) or room.settled():
+        if room.settled():
             room.finish()
         elif count >= due:
             due = count + spec.every
