@@ -82,10 +82,17 @@ def test_votes_of_several_people_add_and_an_undone_one_is_none(open_labels):
     assert counts(open_labels()) == COME_TO
     table = labels_to_votes(labels, QUESTIONS)
     assert table.index.name == "id"
-    assert list(table)[:4] == ["smooth_smooth", "smooth_featured", "smooth_artifact", "smooth_total"]
+    assert list(table)[:4] == [
+        "smooth_smooth",
+        "smooth_featured",
+        "smooth_artifact",
+        "smooth_total",
+    ]
 
 
-def test_a_file_cut_at_any_byte_has_every_whole_line_and_takes_more(open_labels, capsys, monkeypatch):
+def test_a_file_cut_at_any_byte_has_every_whole_line_and_takes_more(
+    open_labels, capsys, monkeypatch
+):
     monkeypatch.setattr(os, "fsync", lambda file: None)  # thousands of times
     labels = open_labels()
     ends = [0]
@@ -119,7 +126,11 @@ def test_an_event_that_is_sent_twice_counts_once_also_after_its_undo(open_labels
 
 def test_a_vote_given_again_replaces_the_first_and_takes_back_what_it_led_to(open_labels):
     labels = open_labels()
-    for one in (vote(1, "smooth", "featured"), vote(2, "bar", "yes"), vote(3, "smooth", "artifact")):
+    for one in (
+        vote(1, "smooth", "featured"),
+        vote(2, "bar", "yes"),
+        vote(3, "smooth", "artifact"),
+    ):
         labels.add(one)
     assert counts(labels) == {"a": {"smooth_artifact": 1, "smooth_total": 1}}
     assert labels.of("ann", 0).counts
@@ -159,7 +170,7 @@ def test_a_file_of_other_questions_or_damaged_inside_is_refused_by_its_line(open
     labels = open_labels()
     labels.add(vote(1, "smooth", "smooth"))
     labels.add(vote(2, "smooth", "smooth", galaxy="ç"))
-    with pytest.raises(ValueError, match="line 2 of .* give the run a folder of its own"):
+    with pytest.raises(ValueError, match=r"line 2 of .* give the run a folder of its own"):
         open_labels(ids=["a"])
     labels = open_labels()
     labels.path.write_bytes(labels.path.read_bytes().replace(b'"key"', b'"kex"', 1))

@@ -38,7 +38,7 @@ FILES = {
 LARGEST = 4096  # bytes of a request's body
 TOKEN, COOKIE = ".label-token", "trizoo_label"  # a file of the run's folder; a cookie
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

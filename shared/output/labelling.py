@@ -9,7 +9,7 @@ import pandas as pd
 
 from shared.method.batches import Labelled
 from shared.method.label_learning import Fit, agreement
-from shared.output.labels import Labels
+from shared.output.labels import KINDS, Labels
 from shared.run.spec import RunSpec
 
 AHEAD = 3  # galaxies that a person holds: the one on the screen, and those whose images are fetched already
@@ -88,8 +88,8 @@ class Room:
         Raises ValueError for what is no event of this run, OSError if it cannot be written.
         """
         with self.lock:
-            if not 0 <= row < len(self.labels.ids):
-                raise ValueError(f"there is no galaxy {row}")
+            if event.get("event") not in KINDS or not 0 <= row < len(self.labels.ids):
+                raise ValueError(f"there is no galaxy {row}, or nobody can say that of it")
             event = {**event, "who": who, "galaxy": self.labels.ids[row]}
             if event["key"] not in self.labels.keys:
                 self.labels.check(event)
@@ -166,6 +166,7 @@ class Room:
             self.labels.add({**event, "chosen": chosen, "expected": expected})
             held.append(row)
             self._note(who, row)
+            self._weigh(who, row)
 
     def _next(self, who: str) -> tuple[int, str] | None:
         """The row that `who` is handed next, and how it was chosen; None if there is none."""

@@ -176,10 +176,14 @@ function show() {
   $("person").hidden = false;
   $("name").textContent = page.who;
   if (over) {
-    $("why").textContent = page.finished ? "Done, thank you" : "No galaxy is left for you";
-    $("what").textContent = page.finished
-      ? "All labels are written. The catalogue is being made; this page may be closed."
-      : "New ones appear here by themselves, if there are any.";
+    const [why, what] = page.finished
+      ? ["Done, thank you", "All labels are written. The catalogue is being made; this page may be closed."]
+      : page.pending.length
+        ? ["Waiting for the server", "What you answered is kept here and sent as soon as it can be reached."]
+        : ["No galaxy is left for you", "New ones appear here by themselves, if there are any."];
+    $("why").textContent = why;
+    $("what").textContent = what;
+    $("back").hidden = page.finished || !page.history.length;
     return;
   }
   const buttons = question.answers.map((text, number) => {
@@ -275,7 +279,7 @@ $("hello").onsubmit = (event) => {
   if (name) begin(name);
 };
 $("rename").onclick = () => { if (!page.pending.length) hello(); };
-$("undo").onclick = undo;
+$("undo").onclick = $("back").onclick = undo;
 $("skip").onclick = skip;
 $("artifact").onclick = artifact;
 $("finish").onclick = async () => {
@@ -290,7 +294,7 @@ $("keys").onchange = () => stored(localStorage, "keys", $("keys").checked ? "yes
 
 addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox], [type=range])");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !$("keys").checked || $("work").hidden) return;
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !$("keys").checked || !$("hello").hidden) return;
   const key = event.key.toLowerCase(), stretch = $("stretch");
   if (/^[0-9]$/.test(key)) answer(key === "0" ? 9 : key - 1);
   else if (key === "u" || key === "backspace") undo();
