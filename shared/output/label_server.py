@@ -195,7 +195,7 @@ def png(pixels: np.ndarray) -> bytes:
     """The PNG file of an image uint8 (y, x, channel)."""
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
-        file, "PNG", compress_level=1
+        file, "PNG", compress_level=0
     )
     return file.getvalue()
 

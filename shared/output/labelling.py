@@ -231,7 +231,7 @@ class Room:
             found.append(
                 {
                     "question": question,
-                    "likeliest": " or ".join(outputs[likeliest]),
+                    "likeliest": called(outputs, likeliest),
                     "share": shares[likeliest],
                     "loss": -float(np.log(max(shares[given], LEAST_CHANCE))),
                     "agrees": given == likeliest,
@@ -242,6 +242,16 @@ class Room:
     def _expected(self, who: str, row: int) -> list[dict]:
         given, shown = self.labels.of(who, row), self.labels.shown.get((who, row), {})
         return self._compared(given.answers, shown.get("expected")) if given.done else []
+
+
+def called(outputs: Sequence[Sequence[str]], number: int) -> str:
+    """What the answers of an output are called: the other one's denied, where these are many and that is one."""
+    own, *others = outputs[number], *(some for i, some in enumerate(outputs) if i != number)
+    return (
+        f"not {others[0][0]}"
+        if len(own) > 1 and list(map(len, others)) == [1]
+        else " or ".join(own)
+    )
 
 
 def with_votes(run: RunSpec, galaxies: Labelled, ids: pd.Series, table: pd.DataFrame) -> Labelled:

@@ -189,7 +189,10 @@ function show() {
   const buttons = question.answers.map((text, number) => {
     const button = document.createElement("button"), key = number < 9 ? `${number + 1}` : number === 9 ? "0" : "";
     button.type = "button";
-    button.append(...(key ? [Object.assign(document.createElement("kbd"), { textContent: key })] : []), words(text));
+    for (const one of text === "artifact" ? [key, "A"] : [key]) {
+      if (one) button.append(Object.assign(document.createElement("kbd"), { textContent: one }));
+    }
+    button.append(words(text));
     if (key) button.setAttribute("aria-keyshortcuts", key);
     button.onclick = () => { answer(number); $("question").focus({ preventScroll: true }); };
     return button;
@@ -200,6 +203,7 @@ function show() {
   $("steps").textContent = steps.join(" · ");
   $("galaxy").textContent = galaxy.id;
   $("undo").disabled = !page.history.length;
+  $("artifact").hidden = question.answers.includes("artifact");
   $("image").setAttribute("aria-label", `Galaxy ${galaxy.id}`);
   $("spoken").textContent = `Galaxy ${galaxy.id}. ${words(question.name)}?`;
   showExpected();
@@ -209,7 +213,7 @@ function show() {
 function showExpected() {
   const said = (page.expected ?? []).map(({ likeliest, share, agrees }) =>
     `${likeliest.replace(/[-_]+/g, " ")} ${Math.round(100 * share)} %${agrees ? "" : " (you differ)"}`);
-  $("expected").textContent = said.length ? `The last one, it was thought: ${said.join(", ")}` : "";
+  $("expected").textContent = said.length ? `Expected of the last one: ${said.join(", ")}` : "";
 }
 
 function showProgress({ labels, target, people, agreement, information }) {
@@ -220,7 +224,7 @@ function showProgress({ labels, target, people, agreement, information }) {
   if (agreement) {
     const percent = (share) => Math.round(100 * share);
     $("share").textContent = `${percent(agreement.share)} %`;
-    $("range").textContent = `${percent(agreement.low)} to ${percent(agreement.high)} %, of ${agreement.answers} answers at random`;
+    $("range").textContent = `${percent(agreement.low)} to ${percent(agreement.high)} %, of ${agreement.answers} random ${agreement.answers > 1 ? "answers" : "answer"}`;
     $("loss").textContent = agreement.loss.toFixed(2) + (agreement.error === null ? "" : ` ± ${agreement.error.toFixed(2)}`);
   }
   if (information) {
