@@ -134,10 +134,12 @@ function enter(event, change) {
   show();
 }
 
-function queue(event) {
+function queue(event) { // what is next on the screen comes first: storing and sending take longer than drawing it
   page.pending.push(event);
-  stored(sessionStorage, "pending", JSON.stringify(page.pending));
-  send();
+  setTimeout(() => {
+    stored(sessionStorage, "pending", JSON.stringify(page.pending));
+    send();
+  });
 }
 
 function answer(number) {
