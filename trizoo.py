@@ -114,8 +114,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    *("Error", "Rounds", "Run", "active", "calibrate", "catalogue", "do", "fit", "predict"),
-    *("inspect", "show_galaxies"),
+    *("Error", "Rounds", "Run", "active", "calibrate", "catalogue", "do", "fit", "inspect"),
+    *("predict", "show_galaxies"),
 ]
 CLOUD = (
     "have a task done by a rented machine: writes SkyPilot's file, and says hours and dollars first"
