@@ -111,6 +111,7 @@ def chart(
     equal: bool = False,
     log: bool = False,
     top: float | None = None,
+    width: float = WIDTH,
 ) -> Markup:
     """`lines` over `axes`, the titles of x and y; `equal` also draws where both are the same.
 
@@ -119,7 +120,7 @@ def chart(
     lines = [finite(line, log) for line in lines]
     left, bottom = 58.0, HEIGHT - 46.0
     make = logarithmic if log else linear
-    across = make([value for line in lines for value in line.x], left, WIDTH - 14)
+    across = make([value for line in lines for value in line.x], left, width - 14)
     bands = [value for line in lines for side in line.band or () for value in side]
     ys = [*(value for line in lines for value in line.y), *bands]
     up = make(ys if top is None else (-top, top), bottom, 12.0)
@@ -129,21 +130,22 @@ def chart(
         ends = [(across.at(value), up.at(value)) for value in (low, high)]
         body.append(_path(ends, stroke=INK, stroke_width=0.8, stroke_dasharray="4 3"))
     body += [part for line in lines for part in _line(line, across, up)]
-    keys, height = _legend(lines)
-    return svg(caption, [*body, *keys], WIDTH, height)
+    keys, height = _legend(lines, width)
+    return svg(caption, [*body, *keys], width, height)
 
 
 def grid(caption: str, rows: list[list[tuple[str, Markup]]]) -> Markup:
-    """Charts in rows, each below its title, as one drawing."""
-    inner, y = [], 0.0
+    """Charts of one width in rows, each below its title, as one drawing."""
+    inner, y, width = [], 0.0, 0.0
     for row in rows:
-        height = max(float(re.search(r'height="(\d+)"', one)[1]) for _, one in row)
+        sizes = [re.search(r'width="(\d+)" height="(\d+)"', one) for _, one in row]
+        width = max(float(size[1]) for size in sizes if size)
         for place, (title, one) in enumerate(row):
-            inner.append(_text(place * WIDTH + 58, y + 14, title, font_weight="600"))
-            at = f'<svg x="{place * WIDTH:.0f}" y="{y + 20:.0f}" '
-            inner.append(Markup(one.replace("<svg ", at, 1)))
-        y += height + 32
-    return svg(caption, inner, WIDTH * max(map(len, rows)), y)
+            inner.append(_text(place * width + 58, y + 14, title, font_weight="600"))
+            at = f'<svg x="{place * width:.0f}" y="{y + 20:.0f}" '
+            inner.append(Markup(str(one).replace("<svg ", at, 1)))
+        y += max(float(size[2]) for size in sizes if size) + 32
+    return svg(caption, inner, width * max(map(len, rows)), y)
 
 
 def svg(caption: str, body: Iterable[Markup], width: float, height: float) -> Markup:
@@ -232,7 +234,7 @@ def _grid(across: Scale, up: Scale, axes: tuple[str, str]) -> Iterable[Markup]:
     yield _text(12, middle, axes[1], **turned)
 
 
-def _legend(lines: list[Line]) -> tuple[list[Markup], float]:
+def _legend(lines: list[Line], width: float) -> tuple[list[Markup], float]:
     """The keys of `lines` below the plot, and where they end."""
     named = dict.fromkeys(line.backend for line in lines)
     keys = [(TITLES.get(name, name), BACKENDS.get(name, OTHER), "-") for name in named if name]
@@ -241,7 +243,7 @@ def _legend(lines: list[Line]) -> tuple[list[Markup], float]:
     parts, x, y = [], 58.0, HEIGHT + 4
     for text, colour, dashes in keys:
         wide = 42 + LETTER * len(text)
-        if x > 58 and x + wide > WIDTH:
+        if x > 58 and x + wide > width:
             x, y = 58.0, y + 18
         look = {"stroke": colour, "stroke_width": 2, "stroke_dasharray": DASHES[dashes]}
         parts.append(_path([(x, y), (x + 20, y)], **look))

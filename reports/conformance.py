@@ -251,7 +251,7 @@ def _equivalence(found: dict) -> list[Markup]:
         {
             "of": compared(name),
             "mean difference (nats)": pair["mean"],
-            "90 % interval": " to ".join(f"{end:+.4f}" for end in pair["interval"]),
+            "90 % interval": "{:+.4f} to {:+.4f}".format(*pair["interval"]),
             "margin": f"± {found['margin']:g}",
             "verdict": "equivalent" if pair["equivalent"] else "NOT shown",
         }

@@ -150,7 +150,7 @@ def honesty(kept: Path) -> str:
 
 
 def inside(found: dict) -> tuple[float | None, ...]:
-    """Of one question, in per cent: the votes that are in their 90 % intervals, those said to be, and true fractions."""
+    """Of one question, in per cent: votes in their 90 % intervals, those said to be, and true fractions."""
     answers = [one["votes_coverage"] for one in (found.get("answers") or {}).values()]
     shares = [
         [one[side] for one in answers if number(one[side])] for side in ("observed", "expected")

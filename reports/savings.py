@@ -350,6 +350,9 @@ def rounded(value: Any) -> Any:
 # The figure
 
 
+PANEL = 250.0  # pixels, the width of one
+
+
 def savings_figure(caption: str, titled: dict[str, dict[str, list[Course]]]) -> Markup:
     """A column for each problem; in it, for RMSE and NLL, the error against labels and the labels saved.
 
@@ -370,7 +373,7 @@ def _errors(title: str, named: dict[str, list[Course]], measure: str) -> Markup:
             middle, low, high = np.array([difference(values) for values in pair.other.T]).T
             of, dashes = ("", "--") if name == BASELINE else (runs[0].about["backend"], "-")
             lines.append(Line(of, pair.labels, middle, (low, high), dashes, words(name)))
-    return chart(title, lines, ("labelled galaxies", MEASURES[measure]))
+    return chart(title, lines, ("labelled galaxies", MEASURES[measure]), width=PANEL)
 
 
 def _saved_along(title: str, named: dict[str, list[Course]], measure: str) -> Markup:
@@ -390,7 +393,9 @@ def _saved_along(title: str, named: dict[str, list[Course]], measure: str) -> Ma
             y = np.clip([100 * one.saving for one in found], -75, 75)
             x = [one.random for one in found]
             lines.append(Line(runs[0].about["backend"], x, y, (low, high), "-", words(name)))
-    return chart(title, lines, ("labels that random galaxies need", "labels saved (%)"), top=75.0)
+    return chart(
+        title, lines, ("labels of random galaxies", "labels saved (%)"), top=75.0, width=PANEL
+    )
 
 
 if __name__ == "__main__":

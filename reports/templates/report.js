@@ -70,7 +70,9 @@ function note(cell, text) {
   const small = document.createElement("small");
   small.className = "vs";
   small.textContent = text;
-  cell.append(small);
+  const bar = cell.querySelector(".bar");
+  if (bar) bar.before(small);
+  else cell.append(small);
 }
 
 function against(cell, ratios) {
