@@ -8,19 +8,20 @@ from reports.runs import Record, RecordSet, beside, files, pairs
 from shared.output.posterior import column_prefix
 
 
-def apart(record_set: RecordSet) -> list[dict]:
-    """How far apart every two posteriors are, of records and of what was published of them."""
+def apart(record_set: RecordSet, most: int | None = None) -> list[dict]:
+    """How far apart every two posteriors are, of records, at `most` so many, and of what was published of them."""
     here = [
         {"backends": [left.backend, right.backend], "seed": left.at("run.seed"), **differences}
-        for left, right, differences in compared(record_set)
+        for left, right, differences in compared(record_set, most)
     ]
     kept = files(record_set, "agreement.json").values()
     return [*here, *(pair for found in kept for pair in found["pairs"])]
 
 
-def compared(record_set: RecordSet) -> list[tuple[Record, Record, dict]]:
-    """Every pair whose posteriors can be compared, and how far they are apart."""
-    found = [(*pair, compare(*pair)) for pair in pairs(record_set.of("fit", "predict"))]
+def compared(record_set: RecordSet, most: int | None) -> list[tuple[Record, Record, dict]]:
+    """Pairs whose posteriors can be compared, and how far they are apart."""
+    both = pairs(record_set.of("fit", "predict"))[:most]
+    found = [(*pair, compare(*pair)) for pair in both]
     return [entry for entry in found if entry[2]]
 
 

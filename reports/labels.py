@@ -91,7 +91,7 @@ def sentence(random: list[Course], other: list[Course]) -> str:
     if not found:
         return ""
     if len(pair.random) < 2:
-        return f"{name} saves {saving_text(found[0])} of the labels, by one seed: more would tell."
+        return f"{name}: {saving_text(found[0])} of the labels saved, by one seed; more would tell."
     _, low, high = difference(pair.other[:, -1] - pair.random[:, -1])
     text = f"{saving_text(found[0])} of the labels"
     if high < 0:

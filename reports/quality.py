@@ -23,7 +23,8 @@ FEW = 2.0  # votes a galaxy, below which intervals of votes hold whatever comes
 LIKELY = 2.6  # standard errors within which a share is the one that was said
 CLOSE = 0.03  # and how far off it may be in any case
 TOLD = 0.85  # the predicted coverage whose nearest is told
-SHOWN = 4  # pictures that are open
+SHOWN = 6  # pictures that are open
+LINES = 3  # of a backend, in a picture
 
 
 def good(record_set: RecordSet) -> list[Markup]:
@@ -57,7 +58,7 @@ def measured(records: list[Record], path: str) -> Measure | None:
 
 
 def _link(record_set: RecordSet, records: list[Record]) -> Markup:
-    return tag("a", record_set.name(records[0]), href=f"#run-{records[0].number}")
+    return tag("a", record_set.name(records[0]), href=f"#run-{records[0].group}")
 
 
 # Honesty
@@ -156,7 +157,7 @@ def honest(record_set: RecordSet) -> list[Markup]:
 
 def _coverage(name: str, records: list[Record], share: Share) -> Markup:
     lines = []
-    for record in records:
+    for record in few(records):
         points = covered(record)
         x, y = ([100 * point[side] for point in points] for side in (0, 1))
         lines.append(Line(record.backend, x, y, marked=True))
@@ -260,32 +261,33 @@ def _at(found: dict, path: str):
 
 def _losses(record_set: RecordSet, fits: list[Record]) -> Markup | None:
     """Loss against step, a picture per question and dataset."""
-    there = [
-        (record, losses)
-        for record in fits
-        if (losses := beside(record, "losses.parquet")) is not None
-    ]
     pictures = []
-    for about, some in gathered(there, lambda pair: pair[0].about).items():
-        lines = []
-        for record, losses in some:
-            window, every = max(1, len(losses) // 50), max(1, -(-len(losses) // 200))
-            smooth = losses["loss"].rolling(window, min_periods=1).mean()
-            known = losses.dropna(subset=["validation_loss"])
-            steps = losses["step"].to_numpy()[::every]
-            lines.append(
-                Line(record.backend, steps, smooth.to_numpy()[::every], None, "-", "training")
-            )
-            if len(known):
-                points = known["step"].to_numpy(), known["validation_loss"].to_numpy()
-                lines.append(Line(record.backend, *points, None, ":", "validation", True))
-        drawn = chart(f"Loss, {about}", lines, ("step", "loss (nats)"))
-        pictures.append(tag("div", figure(drawn, about), class_="item"))
-    return (
-        details("Loss against steps", tag("div", *pictures, class_="pictures"))
-        if pictures
-        else None
-    )
+    for about, some in gathered(fits, attrgetter("about")).items():
+        lines = [line for record in few(some) for line in _loss_lines(record)]
+        if lines:
+            drawn = chart(f"Loss, {about}", lines, ("step", "loss (nats)"))
+            pictures.append(tag("div", figure(drawn, about), class_="item"))
+    grid = tag("div", *pictures, class_="pictures")
+    return details("Loss against steps", grid) if pictures else None
+
+
+def _loss_lines(record: Record) -> Iterable[Line]:
+    losses = beside(record, "losses.parquet")
+    if losses is not None:
+        window, every = max(1, len(losses) // 50), max(1, -(-len(losses) // 150))
+        smooth = losses["loss"].rolling(window, min_periods=1).mean().to_numpy()[::every]
+        steps, known = losses["step"].to_numpy()[::every], losses.dropna(subset=["validation_loss"])
+        yield Line(record.backend, steps, smooth, None, "-", "training")
+        if len(known):
+            points = known["step"].to_numpy(), known["validation_loss"].to_numpy()
+            yield Line(record.backend, *points, None, ":", "validation", True)
+
+
+def few(records: list[Record]) -> list[Record]:
+    """The first of `records`, so many of each backend as can be told apart in a picture."""
+    return [
+        one for some in gathered(records, attrgetter("backend")).values() for one in some[:LINES]
+    ]
 
 
 def fast(record_set: RecordSet) -> list[Markup]:
@@ -319,23 +321,37 @@ def sampling_speed(record: Record) -> float | None:
 
 
 def records(record_set: RecordSet) -> Iterable[Markup]:
-    """Every record: what it was called by, where it lies, how to do it again; and what was left out."""
-    rows = [
-        {
-            "run": tag("span", record_set.name(record), id=f"run-{record.number}"),
-            "task": record.task,
-            "seed": record.at("run.seed"),
-            "folder": tag("code", record.place),
-            "machine": record.computer,
-            "versions": versions(record.at("where") or {}),
-            "commit": record.at("host.commit"),
-            "started": record.at("started"),
-            "time (s)": record.at("seconds"),
-            "command": tag("code", command(record)),
-        }
-        for record in record_set.records
-    ]
-    yield details(f"{len(rows)} records", table("Records, with the command of each", rows))
+    """Every group of records: where they lie, what made them, how to do it again; and what was left out."""
+    rows = []
+    for some in gathered(record_set.records, attrgetter("group")).values():
+        first, places = some[0], [record.place for record in some]
+        rows.append(
+            {
+                "run": tag("span", record_set.name(first), id=f"run-{first.group}"),
+                "task": first.task,
+                "seeds": ", ".join(record.text("run.seed") for record in some),
+                "folder": tag(
+                    "code", places[0] + (f" and {len(some) - 1} more" if some[1:] else "")
+                ),
+                "machine": joined(record.computer for record in some),
+                "versions": joined(versions(record.at("where") or {}) for record in some),
+                "commit": joined(record.text("host.commit") for record in some),
+                "started": first.at("started"),
+                "time (s)": measured(some, "seconds"),
+                "command": tag("code", command(first)),
+            }
+        )
+    count = len(record_set.records)
+    words = tag(
+        "p", "Each record, with its numbers and its own command, is in runs.csv beside this page."
+    )
+    kept = table("Records, with the command of the first seed", rows)
+    yield details(f"{count:,} record{'s' if count > 1 else ''}", words, kept)
     left = [{"file": name, "why": why} for name, why in record_set.left_out.items()]
     if left:
         yield details(f"{len(left)} files left out", table("Left out", left), opened=True)
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Each of `texts` once."""
+    return "; ".join(dict.fromkeys(text for text in texts if text))

@@ -18,7 +18,7 @@ from reports.html import filter_box, section, slug, tag, write_page
 from reports.labels import labels
 from reports.quality import fast, good, honest, records
 from reports.rosetta import PAGE, write_rosetta
-from reports.runs import Record, RecordSet, find_runs, index, named
+from reports.runs import Record, RecordSet, command, find_runs, index, named
 from shared.run.progress import printable, say
 from shared.run.spec import RunSpec
 from shared.run.spreadsheet import write_csv
@@ -97,7 +97,9 @@ def _run_rows(record_set: RecordSet) -> list[dict]:
         about = {"name": record_set.name(record), "folder": record.place, "task": record.task}
         about |= {"backend": record.backend, "seed": record.at("run.seed")}
         about |= {"device": record.at("where.device"), "seconds": record.at("seconds")}
-        rows.append(about | numbers)
+        told = {key: record.at(f"host.{key}") for key in ("processor", "commit")}
+        told |= {"started": record.at("started"), "command": command(record)}
+        rows.append(about | numbers | told)
     return rows
 
 

@@ -32,6 +32,7 @@ KINDS = {  # classes of the style sheet
     "d": (Name.Decorator, Name.Function, Name.Class),
 }
 
+LEXER = PythonLexer(stripnl=False, ensurenl=False)
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -285,7 +286,7 @@ def in_all(codes: list[list[str]]) -> list[tuple[int, ...]]:
 def coloured(lines: list[str], same: set[int]) -> list[Markup]:
     """`lines` with their tokens in spans of the classes of KINDS; those at the places in `same` are dim."""
     pieces: list[list[tuple[str, str]]] = [[]]
-    for token, value in PythonLexer(stripnl=False, ensurenl=False).get_tokens("\n".join(lines)):
+    for token, value in LEXER.get_tokens("\n".join(lines)):
         kind = next((name for name, ones in KINDS.items() if any(token in one for one in ones)), "")
         for number, piece in enumerate(value.split("\n")):
             pieces += [[]] if number else []
