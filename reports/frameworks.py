@@ -242,7 +242,7 @@ def _timings(task: str, alike: list[Pooled]) -> Markup:
     if len({row["network"] for row in rows}) == 1:
         rows = [{key: value for key, value in row.items() if key != "network"} for row in rows]
     forms = {"share of the floor (%)": ".0f", "first call (s)": ".2f"}
-    caption = task_words(task)
+    caption = f"{task_words(task)}, {alike[0].first.place}"
     return table(caption[:1].upper() + caption[1:], rows, forms, "program")
 
 

@@ -1,7 +1,6 @@
 """Numbers as a page tells them: with what they range over, to few digits."""
 
 import math
-import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -65,9 +64,3 @@ def significant(value: float) -> str:
 
 def _decimals(value: float) -> int:
     return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-
-
-def natural(text: str) -> list[tuple[int, float, str]]:
-    """A key that sorts `text` as people do: 64 px before 128 px."""
-    parts = re.findall(r"\d+(?:\.\d+)?|\D+", text)
-    return [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in parts]
