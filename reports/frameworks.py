@@ -259,7 +259,7 @@ def _untimed(record_set: RecordSet) -> list[dict]:
     return list({tuple(row.items()): row for row in rows}.values())
 
 
-def _records(record_set: RecordSet) -> Markup:
+def _records(record_set: RecordSet) -> Markup | None:
     rows = [
         {
             "record": record.place,

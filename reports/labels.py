@@ -29,7 +29,7 @@ from reports.savings import (
 DASHES = ("-", ":", "-.")
 
 
-def labels(record_set: RecordSet) -> list[Markup]:
+def labels(record_set: RecordSet) -> list[Markup | None]:
     """A picture for each simulation, the runs here and those that were published; every saving behind."""
     runs = [record for record in record_set.of("active") if record.at("results.rounds")]
     here = gathered(map(course, runs), attrgetter("problem")).values()

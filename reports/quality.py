@@ -27,7 +27,7 @@ SHOWN = 6  # pictures that are open
 LINES = 3  # of a backend, in a picture
 
 
-def good(record_set: RecordSet) -> list[Markup]:
+def good(record_set: RecordSet) -> list[Markup | None]:
     """Error on test galaxies, for every group of fits; the losses and the trees behind."""
     fits = [record for record in record_set.of("fit") if record.at("results.test")]
     if not fits:
@@ -133,7 +133,7 @@ def covered(record: Record) -> list[tuple[float, float]]:
     ]
 
 
-def honest(record_set: RecordSet) -> list[Markup]:
+def honest(record_set: RecordSet) -> list[Markup | None]:
     """Coverage of fits and the PIT of calibrations as pictures, each with the sentence that says what it means."""
     figures = []
     for records in gathered(record_set.of("fit"), lambda r: (r.setting, r.group)).values():
@@ -290,7 +290,7 @@ def few(records: list[Record]) -> list[Record]:
     ]
 
 
-def fast(record_set: RecordSet) -> list[Markup]:
+def fast(record_set: RecordSet) -> list[Markup | None]:
     """How fast every group of fits was on each machine."""
     fits = [record for record in record_set.of("fit") if record.at("results.images_per_second")]
     rows = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from reports.numbers import NOTHING
 from shared.run.records import parse_json
 from shared.run.spec import digest
 
+Thing = TypeVar("Thing")
 TITLES = {"tf": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
 NOT_IDENTITY = ("folder", "outputs", "again", "dataset.stores")  # where things are kept
 CHOSEN = (  # of an acquisition: how galaxies are chosen, not how many and when
@@ -258,11 +259,11 @@ def without(entries: dict[str, str], names: tuple[str, ...]) -> dict[str, str]:
     return {key: text for key, text in entries.items() if not f"{key}.".startswith(inside)}
 
 
-def gathered(records: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:
-    """`records` by their `key`, in the order of the first of each."""
+def gathered(things: Iterable[Thing], key: Callable[[Thing], Any]) -> dict[Any, list[Thing]]:
+    """`things` by their `key`, in the order of the first of each."""
     found = defaultdict(list)
-    for record in records:
-        found[key(record)].append(record)
+    for thing in things:
+        found[key(thing)].append(thing)
     return dict(found)
 
 

@@ -66,6 +66,8 @@ function choose() {
 
 // Compare with a row: by ratios measured within rounds where there are any, else by the difference in per cent
 
+const COUNTS = ["seeds", "test galaxies", "rounds", "labels"];
+
 function note(cell, text) {
   const small = document.createElement("small");
   small.className = "vs";
@@ -92,11 +94,13 @@ function compare() {
   for (const one of all("tr[data-name]:not([data-ratios])")) {
     const row = [...one.parentElement.rows].find((other) => other.dataset.name === base.value);
     if (!row || row === one || row.dataset.ratios) continue;
+    const heads = [...one.closest("table").tHead.rows[0].cells].map((head) => head.textContent);
     [...one.cells].forEach((cell, place) => {
+      if (COUNTS.includes(heads[place])) return;
       const [mine, other] = [Number(cell.dataset.v), Number(row.cells[place].dataset.v)];
       if (cell.dataset.v && row.cells[place].dataset.v && other) {
         const part = (100 * (mine - other)) / Math.abs(other);
-        note(cell, `${part < 0 ? "−" : "+"}${Math.abs(part).toPrecision(2)} %`);
+        note(cell, `${part < 0 ? "−" : "+"}${Math.abs(part) < 10 ? Math.abs(part).toPrecision(2) : Math.abs(part).toFixed(0)} %`);
       }
     });
   }
