@@ -1,7 +1,14 @@
-"""The command line: `trizoo TASK key=value ...`.
+"""Bayesian networks that learn galaxy shapes from volunteers' votes, and choose the galaxies to ask about next.
 
-Hydra composes a run from conf/, the run is written as run.json into a folder of its own, and a fresh process does
-it: threads, allocator and framework are settled before anything is imported, and nothing leaks from run to run.
+From Python:
+
+    import trizoo
+    run = trizoo.fit(dataset="folder", images="photos", table="votes.csv", backend="jax")
+    run.posterior
+
+Functions take the keys of the command line, `trizoo TASK key=value ...`, as keyword arguments. Either way Hydra
+composes a run from conf/, the run is written as run.json into a folder of its own, and a fresh process does it:
+threads, allocator and framework are settled before anything is imported, and nothing leaks from run to run.
 """
 
 import os
@@ -9,32 +16,103 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
+from importlib.machinery import PathFinder
 from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from conf.compose import CONF, compose, hydra_words, key_of, run_all, with_fit
+HERE = Path(__file__).resolve().parent
+
+
+class OwnPackages:
+    """Finds trizoo's packages beside this file, whatever else has their names: a user's own shared/, say."""
+
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def claim(cls, *names: str) -> None:
+        """Have `names` mean our packages from now on; ImportError if one means another already."""
+        for module in (sys.modules[name] for name in names if name in sys.modules):
+            file = getattr(module, "__file__", None)
+            places = [file] if file else list(getattr(module, "__path__", ()))
+            if not any(HERE in Path(place).resolve().parents for place in places):
+                raise ImportError(
+                    f"trizoo has a package called {module.__name__}, but another has been imported already, from "
+                    f"{', '.join(places) or 'nowhere'}; import trizoo first, in a fresh interpreter (restart the "
+                    f"kernel): from then on {module.__name__} is trizoo's there"
+                )
+        cls.names += names
+
+    @classmethod
+    def find_spec(cls, name: str, path=None, target=None):
+        """The import system's question where `name` is."""
+        return PathFinder.find_spec(name, [str(HERE)]) if name in cls.names else None
+
+
+sys.meta_path.insert(0, OwnPackages)
+OwnPackages.claim("shared", "conf")
+
+from conf.compose import (
+    CONF,
+    complete,
+    compose,
+    hydra_words,
+    key_of,
+    known_task,
+    run_all,
+    task_help,
+    with_fit,
+)
+from conf.words import words_of
 from shared.run.config import check_used, uses
-from shared.run.errors import TRACEBACK, complain, open_streams
+from shared.run.echo import Echo
+from shared.run.errors import FAULT, REFUSED, TRACEBACK, Error, complain, explain, open_streams
 from shared.run.launch import (
     ALLOCATOR,
+    GOES_ON,
     bind_cores,
     child_environment,
+    child_process,
+    end,
     end_with_parent,
     interrupt_once,
+    killed,
     parse_child,
     program,
-    run_child,
     settings,
+    wait,
 )
-from shared.run.progress import printable
-from shared.run.records import host, read_run, sweep, write_json
+from shared.run.progress import IN_PLACE, printable
+from shared.run.records import read_json, read_run, sweep
 from shared.run.spec import RunSpec, from_config, to_config
-from shared.tasks import TASKS
-from shared.tasks.folder import RECORD, clear, finished, folder_lock, run_folder, write_config
+from shared.tasks import ROUNDS, TASKS
+from shared.tasks.finished import Run
+from shared.tasks.folder import (
+    RECORD,
+    clear,
+    finished,
+    folder_lock,
+    run_folder,
+    write_config,
+    write_record,
+)
 
+if TYPE_CHECKING:
+    from shared.output.pictures import Pictures
+
+__version__ = "0.1.0"
+__all__ = [
+    *("Error", "Rounds", "Run", "active", "calibrate", "catalogue", "do", "fit", "predict"),
+    *("inspect", "show_galaxies"),
+]
 DEMO = "all of it, small, in all three frameworks, on galaxies it draws itself (minutes)"
 HELP = """\
 trizoo: how smooth is this galaxy, and which one should volunteers look at next?
@@ -45,8 +123,8 @@ usage: trizoo TASK [key=value ...]
 
 examples:
   trizoo fit experiment=demo backend=jax          tf, torch or jax; the results are in outputs/demo/fit/...
-  trizoo fit dataset=folder dataset.images=photos dataset.table=votes.csv
-  trizoo predict weights=outputs/fit/NAME dataset=folder dataset.images=photos
+  trizoo fit images=photos table=votes.csv        your own galaxies, and their votes
+  trizoo predict weights=outputs/fit/NAME images=photos
   trizoo -m fit backend=tf,torch,jax seed=0,1,2   a sweep: every combination, one after the other
   trizoo -m fit seed=0,1,2,3 hydra/launcher=parallel   two at once; never for timing
   trizoo fit backend.workers=2 backend.threads=1  one run by two processes; docs/workers.md has many machines
@@ -54,9 +132,240 @@ examples:
 
 A run that is done is not done twice (again=true does it anew); one that was stopped goes on where
 it stopped. predict, calibrate and export see galaxies as the fit of their weights did, unless a key
-such as dataset.crop=0.5 is named. Every key and its choices: {conf}
-Hydra's own help: trizoo --hydra-help
+such as dataset.crop=0.5 is named. The keys of a task: trizoo fit --help; of all: {conf}
+Completion in bash: eval "$(trizoo -sc install=bash)"; Hydra's own help: trizoo --hydra-help
 """
+
+
+def fit(*words: str | Mapping[str, Any], **keys: Any) -> Run:
+    """Train the network of `keys`, then write every galaxy's posterior, as `trizoo fit` does.
+
+        run = trizoo.fit(dataset="folder", images="photos", table="votes.csv", backend="jax", steps=800)
+
+    A key is named in full (`**{"training.steps": 800}`, `training={"steps": 800}`), or by its last part: that of one
+    key of dataset, model or training, or if there is none of one key of this task. None, True, lists and paths mean
+    what null, true, [..] and texts do on the command line. Words of a command line ("training.steps=800"), and dicts of
+    keys, may come first.
+
+    A process of its own does the run; what it prints is printed here. The same call again returns at once if the run is
+    done, and goes on with it if it was stopped, by Ctrl-C or a notebook's stop button. Raises Error, a ValueError, for
+    what is refused or failed for a reason that can be put right, and RuntimeError for a fault of trizoo.
+    """
+    return do("fit", *words, **keys)
+
+
+def predict(*words: str | Mapping[str, Any], **keys: Any) -> Run:
+    """Write the posterior of other galaxies with the `weights` of a fit, a Run or its folder; as `fit` otherwise.
+
+    trizoo.predict(weights=run, dataset="folder", images="more photos").posterior
+    """
+    return do("predict", *words, **keys)
+
+
+def calibrate(*words: str | Mapping[str, Any], **keys: Any) -> Run:
+    """Say whether the posterior of the fit of `weights` is honest, and mend what can be mended; as `fit` otherwise."""
+    return do("calibrate", *words, **keys)
+
+
+def catalogue(*words: str | Mapping[str, Any], **keys: Any) -> Run:
+    """Write the table of a finished `run` in other formats, such as format=["fits", "csv"]; as `fit` otherwise."""
+    return do("catalogue", *words, **keys)
+
+
+def inspect(*words: str | Mapping[str, Any], **keys: Any) -> str:
+    """What is understood of your images and your table, what is missing, and how to go on: a text to print."""
+    config, _ = refusing(composed, "inspect", words, keys)
+    return refusing(told, config)
+
+
+def do(task: str, *words: str | Mapping[str, Any], **keys: Any) -> Run:
+    """Do any task of the command line that leaves a folder, such as "export"; as `fit` otherwise."""
+    with begun(task, words, keys) as (folder, child, echo):
+        if child is not None and echo is not None:
+            check_ended(wait(child), echo, folder)
+    return Run(folder)
+
+
+def active(*words: str | Mapping[str, Any], **keys: Any) -> "Rounds":
+    """Train, label the galaxies that teach most, repeat, as `trizoo active` does: its rounds, one by one.
+
+        for record in trizoo.active(dataset="synthetic", backend="torch", rounds=4):
+            print(record["labelled"], record["test"]["rmse"])
+
+    Each is a dict, as the record keeps it, and comes as soon as that round is done, while the run goes on with the
+    next. Leaving the loop stops the run; the same call gives these rounds again, and goes on. Otherwise as `fit`.
+    """
+    return Rounds("active", words, keys)
+
+
+def show_galaxies(
+    run: "Run | Rounds | str | os.PathLike[str]",
+    which: Any = None,
+    *,
+    question: str | None = None,
+    size: int = 128,
+) -> "Pictures":
+    """Show galaxies of a run, or of a store, with their votes and posterior: an object that a notebook shows as images.
+
+        trizoo.show_galaxies(run, run.posterior.nlargest(8, "mutual_information"))
+
+    `which` is a list of ids, or of row numbers of the store, or a table with a column id; None: the first twelve. Shown
+    are the votes on `question` (None: the run's), and its answers' mean vote fraction with a 90 % interval. Images are
+    `size` pixels wide. `.save("galaxies.html")` makes a page of them. ValueError for galaxies that are not there.
+    """
+    from shared.data.store import MANIFEST, open_store
+    from shared.output.pictures import pictures
+
+    if isinstance(run, Rounds):
+        run = run.run
+    posterior = None
+    if (Path(run) / MANIFEST).is_file():
+        store = open_store(Path(run))
+    else:
+        run = run if isinstance(run, Run) else Run(run)
+        store = open_store(run.store)
+        posterior = run.posterior if (run.folder / "posterior.parquet").is_file() else None
+    if which is None:
+        which = (store.galaxies if posterior is None else posterior)["id"].head(12)
+    return pictures(store, which, posterior, question, size)
+
+
+class Rounds:
+    """The rounds of a run of active learning, each a dict, as they are done; `run` has all of them."""
+
+    def __init__(self, task: str, words: tuple[str | Mapping[str, Any], ...], keys: dict[str, Any]):
+        self._steps = self._go_on(task, words, keys)
+        self.folder: Path = next(self._steps)["folder"]
+        self._run = Run(self.folder)
+        _under_way.add(self)
+
+    def __iter__(self) -> "Rounds":
+        return self
+
+    def __next__(self) -> dict:
+        return next(self._steps)
+
+    def __repr__(self) -> str:
+        return f"trizoo.Rounds of {self.folder.name}"
+
+    @property
+    def run(self) -> Run:
+        """The run, once it has done the rounds that are left."""
+        for _ in self:
+            pass
+        return self._run
+
+    def stop(self) -> None:
+        """Stop the run. The same call goes on with it."""
+        self._steps.close()
+
+    @staticmethod
+    def _go_on(task, words, keys) -> Iterator[dict]:
+        with begun(task, words, keys) as (folder, child, echo):
+            folder = folder.absolute()  # whatever becomes the working folder between rounds
+            yield {"folder": folder}
+            if child is None:
+                yield from Run(folder).record["results"]["rounds"]
+                return
+            seen, over = 0, False
+            while not over:
+                over = _ended_within(child, 0.2)
+                found = rounds_so_far(folder)
+                yield from found[seen:]
+                seen = len(found)
+            check_ended(child.returncode, echo, folder)
+
+
+_under_way: "WeakSet[Rounds]" = WeakSet()
+_composing = Lock()  # Hydra's state is the whole process's
+PIPED = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+
+
+def rounds_so_far(folder: Path) -> list[dict]:
+    """The records of the rounds that active learning at work in `folder` has done."""
+    path = folder / ROUNDS
+    if not path.is_file():
+        return []
+    return read_json(path, {"rounds": [dict]}, "begin anew with again=true")["rounds"]
+
+
+def _ended_within(child: subprocess.Popen, seconds: float) -> bool:
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+@contextmanager
+def begun(task: str, words: tuple, keys: dict[str, Any]):
+    """The run that a call from Python asks for: its folder, its process, and what passes on its output.
+
+    The last two are None if it is done already. Raises Error for what is refused. Leaving it interrupts a process that
+    still runs.
+    """
+    with ExitStack() as stack:
+
+        def begin():
+            config, command = composed(task, words, keys)
+            if not TASKS[task].writes:
+                raise ValueError(f"{task} leaves no folder; call trizoo.{task} for what it prints")
+            place = run_folder(config).absolute()
+            for one in [rounds for rounds in _under_way if rounds.folder == place]:
+                one.stop()  # an earlier loop was left, but is still known to somebody: to a traceback, say
+            more = {IN_PLACE: "1"} if "ipykernel" in sys.modules else {}
+            return stack.enter_context(started(config, command, more, **PIPED))
+
+        folder, child = refusing(begin)
+        if child is None:
+            yield folder, None, None
+            return
+        try:
+            yield folder, child, Echo(child.stdout)
+        finally:
+            if child.poll() is None:
+                end(child, signal.SIGINT)
+
+
+def refusing(function: Callable, *given: Any) -> Any:
+    """What `function` gives; raises Error for what is refused, and RuntimeError for a fault of trizoo."""
+    try:
+        return function(*given)
+    except Exception as error:
+        if known := explain(error):
+            raise Error(" ".join(known.split())) from None
+        raise RuntimeError(
+            f"a fault of trizoo ({type(error).__name__}: {error}); please report it with this traceback"
+        ) from error
+
+
+def composed(task: str, words: tuple, keys: dict[str, Any]) -> tuple[dict, str]:
+    """The config, and the command line, of the run that a call from Python asks for."""
+    if known_task(task) == "demo":
+        raise ValueError("demo is several runs: trizoo demo, on the command line")
+    typed = words_of(task, words, keys)
+    if flag := next((word for word in typed if word.startswith("-")), None):
+        raise ValueError(f"{flag} is for the command line; call trizoo once for each run")
+    overrides = hydra_words([task, *typed])
+    with _composing:
+        return settled(compose(overrides), overrides, overrides)
+
+
+def check_ended(status: int, echo: Echo, folder: Path) -> None:
+    """Raise what a run of `folder` that ended with `status`, -n by signal n, has failed for, if it has."""
+    why = echo.ended(failed=status != 0)
+    if status < 0:
+        raise RuntimeError(killed(-status))
+    if status == REFUSED:
+        raise Error(why or "the run failed; what it printed says why")
+    if status == 128 + signal.SIGINT:
+        raise RuntimeError(f"the run was stopped; {GOES_ON}")
+    if status == FAULT or (status and not (folder / RECORD).is_file()):
+        raise RuntimeError(why or f"the run ended with status {status}; what it printed says why")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__doc__", "__file__", "__name__", "__version__"]
 
 
 def main(words: list[str] | None = None) -> int:
@@ -67,6 +376,7 @@ def main(words: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if words is None else words
     open_streams()
+    OwnPackages.claim("impl_tf", "impl_torch", "impl_jax", "benchmarks", "reports")
     try:
         if words[:1] == ["--run"] and len(words) > 1:
             status = run_here(Path(words[1]), *parse_child(words[2:]))
@@ -88,8 +398,16 @@ def from_words(words: list[str]) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     if not words or words[0] == "help" or {"-h", "--help"} & set(words):
-        print(help_text(), end="")
+        asked = [word for word in words if word[0] != "-" and word != "help" and "=" not in word]
+        print(help_text(known_task(asked[0]) if asked else None), end="")
         return 0
+    if words[:2] in (["-sc", "query=bash"], ["--shell-completion", "query=bash"]):
+        print(complete())
+        return 0
+    if sys.path[0] != str(
+        HERE
+    ):  # processes of a parallel sweep take this list, and find ours by it
+        sys.path.insert(0, str(HERE))
     words = hydra_words(words)
     if words[0] == "task=demo":
         if flags := [word for word in words if word.startswith("-")]:
@@ -98,9 +416,12 @@ def from_words(words: list[str]) -> int:
     return run_all(words, run_one)
 
 
-def help_text() -> str:
-    """What `trizoo --help` prints."""
+def help_text(task: str | None = None) -> str:
+    """What `trizoo --help` prints, or `trizoo TASK --help`."""
     helps = {name: task.help for name, task in TASKS.items()} | {"demo": DEMO}
+    if task is not None:
+        what = f"trizoo {task}: {helps[task]}"
+        return f"{what}\n\nusage: trizoo {task} [key=value ...]   (key [default] what it means)\n\n{task_help(task)}"
     tasks = "\n".join(f"  {name:9} {what}" for name, what in helps.items())
     return HELP.format(tasks=tasks, conf=CONF)
 
@@ -109,6 +430,23 @@ def launch(config: dict, command: str) -> int:
     """Do the run that `config` spells out, in a process of its own; its exit status.
 
     Raises ValueError for a run that cannot be done, KeyboardInterrupt after one that the keyboard stopped.
+    """
+    with started(config, command) as (_, child):
+        status = 0 if child is None else wait(child)
+    if status >= 0:
+        return status
+    print(f"trizoo: {killed(-status)}", file=sys.stderr)
+    return 128 - status
+
+
+@contextmanager
+def started(
+    config: dict, command: str, more: Mapping[str, str] | None = None, **streams
+) -> Iterator[tuple[Path, subprocess.Popen | None]]:
+    """Begin the run that `config` spells out: its folder, and its process, or None if it is done already.
+
+    The process has variables `more` than this one, and `streams` of its own. Raises ValueError for a run that cannot be
+    done.
     """
     from shared.data.inputs import changed_since
 
@@ -123,7 +461,7 @@ def launch(config: dict, command: str) -> int:
         raise ValueError(
             f"backend.python is {config['backend']['python']}, which is no program; give an interpreter's path"
         )
-    environment = child_environment(config["backend"])
+    environment = child_environment(config["backend"]) | (more or {})
     folder = run_folder(config)
     with folder_lock(folder) as lock:
         write_config(folder, config)
@@ -135,12 +473,16 @@ def launch(config: dict, command: str) -> int:
                     f"{folder} is done, but since then has changed: {'; '.join(changed)}; again=true does it anew"
                 )
             print(printable(f"already done: {folder}; again=true does it anew"))
-            return 0
-        (folder / TRACEBACK).unlink(missing_ok=True)
+            yield folder, None
+            return
+        for name in (TRACEBACK, ROUNDS):
+            (folder / name).unlink(missing_ok=True)
         if anew:
             clear(folder, task)
         print(printable(f"{command} -> {folder}"), flush=True)
-        return run_child([python, *program(), "--run", str(folder)], command, environment, lock)
+        words = [python, *program(), "--run", str(folder)]
+        with child_process(words, command, environment, lock, **streams) as child:
+            yield folder, child
 
 
 def run_here(folder: Path, command: str, parent: int | None = None) -> int:
@@ -161,7 +503,7 @@ def run_here(folder: Path, command: str, parent: int | None = None) -> int:
 
 def do_here(folder: Path, command: str) -> int:
     """Do the run that `folder`'s run.json spells out in this process, and write record.json; the exit status."""
-    from shared.data.inputs import inputs, store_inputs
+    from shared.data.inputs import inputs
 
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     config = read_run(folder)
@@ -176,15 +518,7 @@ def do_here(folder: Path, command: str) -> int:
     if module := TASKS[run.task.name].draws:
         import_module(module).draw(folder, config, outcome["results"])
     seconds = time.perf_counter() - start
-    record = {
-        "command": command,
-        "run": config,
-        "inputs": made_of | store_inputs(outcome["results"]),
-        "host": host(),
-        "where": outcome["where"],
-        "started": started,
-    }
-    write_json(folder / RECORD, {**record, "seconds": seconds, "results": outcome["results"]})
+    write_record(folder, command, config, made_of, outcome, started, seconds)
     if summary := outcome["results"].get("summary"):
         print(printable(summary))
     print(printable(f"done in {seconds:.1f} s: {folder}"), flush=True)
@@ -203,18 +537,33 @@ def be_worker(address: str) -> int:
 
 
 def run_one(config: dict, overrides: list[str], named: list[str]) -> int:
-    """Do the run of `config`, which `overrides` composed; its exit status, 2 where it is refused.
+    """Do the run of `config`, which `overrides` composed; its exit status, 2 where it is refused (see `settled`)."""
+    try:
+        config, command = settled(config, overrides, named)
+        if TASKS[config["task"]["name"]].writes:
+            return launch(config, command)
+        print(printable(told(config)), end="")
+        return 0
+    except Exception as error:
+        return complain(error)
 
-    It is refused if `named`, those of them that are no experiment's own, have a key that the task does not use.
+
+def told(config: dict) -> str:
+    """What a task that only prints has to say of `config`."""
+    task = config["task"]["name"]
+    return getattr(import_module(TASKS[task].module), task)(config)
+
+
+def settled(config: dict, overrides: list[str], named: list[str]) -> tuple[dict, str]:
+    """The run of `config`, which `overrides` composed, with what it takes from a fit; and its command line.
+
+    Raises ValueError if `named`, those of them that are no experiment's own, have a key that the task does not use.
     """
     task = config["task"]["name"]
     words = [override for override in overrides if not override.startswith("task=")]
-    try:
-        check_used(task, [key_of(word) for word in named])
-        config = with_fit(config, overrides) if TASKS[task].needs_fit else config
-        return launch(config, shlex.join(["trizoo", task, *words]))
-    except Exception as error:
-        return complain(error)
+    check_used(task, [key_of(word) for word in named])
+    config = with_fit(config, overrides) if TASKS[task].needs_fit else config
+    return config, shlex.join(["trizoo", task, *words])
 
 
 def demo(overrides: list[str]) -> int:

@@ -1,24 +1,26 @@
 """From the words of a command line to the configuration of a run, by Hydra; of a sweep, to those of each run."""
 
+import io
 import json
 import os
 import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from shared.run import credentials
-from shared.run.config import at, count_answers, put
+from shared.run.config import USES, at, count_answers, put, uses
 from shared.run.errors import complain, short
 from shared.run.spec import RunSpec
 from shared.tasks import TASKS
 from shared.tasks.inherit import inherit
+from shared.tasks.table import with_classes, with_places
 
 RunOne = Callable[
     [dict, list[str], list[str]], int
@@ -27,6 +29,13 @@ RunOne = Callable[
 
 CONF = Path(__file__).resolve().parent
 NAMES = (*TASKS, "demo")
+SHORT_NAMES = {  # of the keys that everybody with images of their own needs
+    "images": "dataset.images",
+    "table": "dataset.table",
+    "label": "dataset.columns.label",
+    "dataset.label": "dataset.columns.label",
+}
+NO_FIELDS = ("experiment", "mode", "start", "hydra")  # words of the command line that no run keeps
 HYDRA_FLAGS_THAT_SHOW = ("--hydra-help", "--info", "-i", "--cfg", "-c", "--shell-completion", "-sc")
 HYDRA_FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd")
 
@@ -55,9 +64,119 @@ def hydra_words(words: list[str]) -> list[str]:
     named = any(word.startswith("task=") for word in overrides)
     if not (tasks or named or set(flags) & set(HYDRA_FLAGS_THAT_SHOW)):
         raise ValueError(f"name a task first: {', '.join(NAMES)}")
+    if set(flags) & {"--shell-completion", "-sc"}:  # whose query=bash is no key
+        return [f"task={task}" for task in tasks] + overrides + flags
+    overrides = spelled_out(overrides, tasks)
+    check_keys(overrides)
     sweep = bool({"-m", "--multirun"} & set(flags)) or "hydra.mode=MULTIRUN" in overrides
     overrides = [readable(word, sweep) for word in overrides]
     return [f"task={task}" for task in tasks] + overrides + flags
+
+
+def task_help(task: str) -> str:
+    """The keys of a task, with what they mean and their defaults."""
+    from shared.run.explain import explained
+
+    of = "fit" if task == "demo" else task  # which does fit, active and report
+    choices = {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in CONF.iterdir()
+        if folder.is_dir()
+    }
+    words = [f"task={of}"]
+    return explained(of, compose(words), choices, SHORT_NAMES)
+
+
+PATHS = ("dataset.images", "dataset.table", "weights", "run", "folder", "outputs", "match.store")
+
+
+def complete() -> str:
+    """What a shell may offer for the line in COMP_LINE: tasks, then keys that the task uses and their values."""
+    line = os.environ.get("COMP_LINE", "")
+    *before, word = line.split(" ")[1:] or [""]
+    task = next(
+        (one.removeprefix("task=") for one in before if one.removeprefix("task=") in NAMES), None
+    )
+    if task is None:
+        return " ".join(name for name in ("help", *NAMES) if name.startswith(word))
+    key, equals, value = word.partition("=")
+    if equals and SHORT_NAMES.get(key, key) in PATHS:
+        place, begun = os.path.split(value)
+        folder = Path(place or ".").expanduser()
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        names = [file.name + "/" * file.is_dir() for file in found if file.name.startswith(begun)]
+        return " ".join(f"{key}={os.path.join(place, name)}" for name in names)  # noqa: PTH118
+    task = "fit" if task == "demo" else task
+    words = [
+        f"task={task}",
+        *(one for one in before if one and one[0] != "-" and one != task),
+        word,
+    ]
+    os.environ["COMP_LINE"] = " ".join(["trizoo", *words])
+    offered = io.StringIO()
+    with redirect_stdout(offered), suppress(SystemExit):
+        run_all(["--shell-completion", "query=bash"], lambda *_: 0)
+    found = offered.getvalue().split()
+    if not equals:
+        found = [name for name in found if used_in(task, name.rstrip("=."))]
+        found = [  # lists are given whole
+            f"{name[:-1]}=" if get_origin(kind_of(name[:-1])) is tuple else name for name in found
+        ]
+        found += [
+            f"{name}=" for name in SHORT_NAMES if name.startswith(word) and used_in(task, "dataset")
+        ]
+    return " ".join(found)
+
+
+def used_in(task: str, key: str) -> bool:
+    """Whether `task` uses `key`, or one of the keys in it."""
+    return uses(task, key) or any(name.startswith(f"{key}.") for name in USES[task])
+
+
+def spelled_out(overrides: list[str], tasks: list[str]) -> list[str]:
+    """`overrides` of one of `tasks` with the full names of keys, for those of SHORT_NAMES.
+
+    Who names images or a table, but no dataset, means dataset=folder, unless the task takes its dataset from a fit.
+    """
+    long = []
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        long.append(SHORT_NAMES.get(key, key) + equals + value)
+    own = any(
+        word.startswith(("dataset.images=", "dataset.table=")) and not word.endswith("=null")
+        for word in long
+    )
+    settled = any(word.startswith(("dataset=", "experiment=")) for word in long)
+    inherited = any("dataset" in TASKS[task].inherits for task in tasks if task in TASKS)
+    return ["dataset=folder", *long] if own and not (settled or inherited) else long
+
+
+def check_keys(overrides: Iterable[str]) -> None:
+    """Raise ValueError, naming the nearest, for an override of a key that no run has."""
+    for key in map(key_of, overrides):
+        if kind_of(key) is None and key.partition(".")[0].partition("/")[0] not in NO_FIELDS:
+            raise ValueError(f"no key {short(key)}; {nearest_key(key)}")
+
+
+def nearest_key(key: str) -> str:
+    """Which key of a run was meant by `key`: one whose last part is the same, or one written much alike."""
+    names = [*all_keys(), *SHORT_NAMES, *NO_FIELDS]
+    last = key.rpartition(".")[2]
+    near = get_close_matches(key, names, n=1, cutoff=0.8)
+    near = near or [name for name in names if name.rpartition(".")[2] == last][:3]
+    near = near or get_close_matches(key, names, n=1, cutoff=0.6)
+    if not near:
+        lasts = {name.rpartition(".")[2]: name for name in reversed(names)}
+        near = [lasts[found] for found in get_close_matches(last, lasts, n=1, cutoff=0.75)]
+    return f"did you mean {' or '.join(near)}?" if near else "`trizoo TASK --help` lists all keys"
+
+
+def all_keys(kind: type = RunSpec, prefix: str = "") -> Iterator[str]:
+    """The full names of all keys and groups of a run."""
+    for name, inner in get_type_hints(kind).items():
+        yield prefix + name
+        if is_dataclass(inner):
+            yield from all_keys(inner, f"{prefix}{name}.")
 
 
 def readable(word: str, sweep: bool) -> str:
@@ -95,7 +214,12 @@ def readable(word: str, sweep: bool) -> str:
 
 def takes_text(key: str) -> bool:
     """Whether the value of `key` of a run is one text."""
-    kind = RunSpec
+    return kind_of(key) is str
+
+
+def kind_of(key: str) -> Any:
+    """The type of `key` of a run, without its None; None where a run has no such key."""
+    kind: Any = RunSpec
     for name in key.split("."):
         if is_dataclass(kind):
             kind = get_type_hints(kind).get(name)
@@ -103,7 +227,7 @@ def takes_text(key: str) -> bool:
             kind = get_args(kind)[1] if get_origin(kind) is dict else None
         if type(None) in get_args(kind):
             kind = get_args(kind)[0]
-    return kind is str
+    return kind
 
 
 def known_task(word: str) -> str:
@@ -128,13 +252,16 @@ def compose(overrides: list[str]) -> dict:
     check_choices(overrides)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return plain(compose_config("config", overrides))
+            return plain(compose_config("config", overrides), overrides)
     except HydraException as error:
         raise ValueError(str(error)) from error
 
 
-def plain(config) -> dict:
-    """Nested plain data of a Hydra config; raises ValueError for a key that still waits for its value."""
+def plain(config, overrides: list[str]) -> dict:
+    """Nested plain data of a Hydra config that `overrides` composed, with what the run's table settles.
+
+    Raises ValueError for a key that still waits for its value.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -147,6 +274,7 @@ def plain(config) -> dict:
     for name in ("questions", "positive"):
         if isinstance(made.get(name), str):
             made[name] = [made[name]]  # questions=all
+    made = with_classes(made, [key_of(override) for override in overrides])
     if at(made, "model.answers", ...) is None:
         put(made, "model.answers", count_answers(made))
     return made
@@ -157,7 +285,7 @@ def with_fit(config: dict, overrides: list[str]) -> dict:
     from omegaconf import OmegaConf
 
     usual = {"dataset": OmegaConf.load(CONF / "dataset" / "folder.yaml")}
-    return inherit(config, [key_of(override) for override in overrides], usual)
+    return with_places(inherit(config, [key_of(override) for override in overrides], usual))
 
 
 def key_of(override: str) -> str:
@@ -198,7 +326,7 @@ def run_all(words: list[str], run_one: RunOne) -> int:
 
             overrides = list(HydraConfig.get().overrides.task)
             try:
-                status = run_one(plain(config), overrides, named)
+                status = run_one(plain(config, overrides), overrides, named)
             except Exception as error:
                 status = complain(error)
             done.append((status, overrides))

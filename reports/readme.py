@@ -44,6 +44,7 @@ from shared.run.spec import BACKENDS, TABLE_FORMATS
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "reports" / "records"
 TRANSFER = RECORDS / "transfer.json"
+TRANSFER_QUESTIONS = RECORDS / "transfer_questions.json"
 PAIRS = RECORDS / "pairs.json"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
@@ -955,6 +956,11 @@ def transfer_sdss() -> list[list[str]]:
     return curve_rows(TRANSFER, "sdss_gz1: smooth-or-featured", "auc")
 
 
+def transfer_questions() -> list[list[str]]:
+    """What an encoder of other questions of the same survey saves, by the NLL."""
+    return curve_rows(TRANSFER_QUESTIONS, "synthetic: smooth-or-featured", "log_score")
+
+
 def pairs_primary() -> list[list[str]]:
     """The primary endpoint of the experiment on labels saved, question by question."""
     return pairs.primary(PAIRS)
@@ -1015,6 +1021,7 @@ TABLES = {
         Made(labels_saved, ("labels_saved.json",)),
         Made(transfer_smooth, ("transfer.json",)),
         Made(transfer_sdss, ("transfer.json",)),
+        Made(transfer_questions, ("transfer_questions.json",)),
         Made(pairs_primary, ("pairs.json",)),
         Made(pairs_arms, ("pairs.json",)),
         Made(pairs_saved, ("pairs.json",)),

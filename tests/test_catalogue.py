@@ -18,7 +18,8 @@ from shared.data import tables
 from shared.data.catalogue import list_catalogue, read_catalogue
 from shared.data.split import split
 from shared.run.keys import galaxy_hash
-from shared.run.spec import JoinSpec, RunSpec, ScaleSpec, from_config
+from shared.run.spec import DatasetSpec, JoinSpec, RunSpec, ScaleSpec, from_config
+from shared.tasks.table import with_places
 
 IDS = ["587722984435351614", "587722984435351615", "587722984435351613"]  # alike as floats
 QUESTION = {"bar": ("yes", "no")}
@@ -99,8 +100,21 @@ def write_csv_gz(path, table):
     path.write_bytes(gzip.compress(table.to_csv(index=False).encode()))
 
 
+def write_votable(path, table):
+    columns = {name: table[name].to_numpy() for name in table}
+    if table["id"].dtype != np.int64:
+        columns["id"] = np.array(table["id"].tolist())
+    Table(columns).write(path, format="votable", overwrite=True)
+
+
+def write_workbook(path, table):
+    pytest.importorskip("openpyxl")
+    table.to_excel(path, index=False)
+
+
 WRITE = {"csv.gz": write_csv_gz, "parquet": write_parquet}
 WRITE |= {"fits": write_fits, "fits.gz": write_fits}
+WRITE |= {"votable": write_votable, "xlsx": write_workbook}
 
 
 @pytest.mark.parametrize("kind", WRITE)
@@ -110,6 +124,9 @@ def test_every_kind_of_table_keeps_ids_to_the_last_digit(tmp_path, kind, ids):
         {"id": ids, "bar_yes": np.float32([1, 2, 3]), "bar_no": np.int16([3, 2, 1])}
     )
     WRITE[kind](tmp_path / f"t.{kind}", table)
+    if kind == "xlsx" and table["id"].dtype == np.int64:  # a spreadsheet keeps 15 digits
+        refuses(dataset(tmp_path, f"t.{kind}"), "E+17, a floating-point number, which has lost")
+        return
     found = read_catalogue(dataset(tmp_path, f"t.{kind}"))
     assert found["id"].tolist() == [str(name) for name in ids]
     assert found["bar_yes"].tolist() == [1, 2, 3]
@@ -431,15 +448,19 @@ def test_without_a_table_the_galaxies_are_the_images():
 def test_empty_and_broken_tables_are_refused(tmp_path):
     csv(tmp_path, "id,bar_yes,bar_no")
     refuses(dataset(tmp_path), "t.csv has no rows", "check dataset.table")
-    for text in (b"", b"id,bar_yes,bar_no\n1,2\n", b"id,bar_yes,bar_no\n1,2,3,4\n"):
+    for text in (b"id,bar_yes,bar_no\n1,2\n", b"id,bar_yes,bar_no\n1,2,3,4\n"):
         (tmp_path / "t.csv").write_bytes(text)
         refuses(
             dataset(tmp_path),
-            "t.csv cannot be read",
+            "t.csv cannot be read (a row has ",
+            "where 3 columns are named: '1,2",
             "if it is damaged or cut short, fetch it again",
         )
-    (tmp_path / "t.csv").write_bytes(b"id,bar_yes,bar_no\n\xff\xfe,2,3\n")
-    refuses(dataset(tmp_path), "t.csv cannot be read", "UTF8")
+    for text in (b"", b"id,bar_yes,bar_no"):
+        (tmp_path / "t.csv").write_bytes(text)
+        refuses(dataset(tmp_path), "t.csv cannot be read (it holds no rows)")
+    (tmp_path / "t.csv").write_bytes(b"id,bar_yes,bar_no\n\x81\xfe,2,3\n")
+    refuses(dataset(tmp_path), "t.csv cannot be read")
     for name in ("t.parquet", "t.fits", "t.csv.gz"):
         (tmp_path / name).write_bytes(b"nonsense" * 720)
         refuses(dataset(tmp_path, name), f"{name} cannot be read", "fetch it again")
@@ -577,7 +598,7 @@ def test_commas_stay_separators_where_they_can_be(tmp_path):
     csv(tmp_path, "id,also;known;as,bar_yes,bar_no", "a,x;y;z,3,4")
     assert read_catalogue(dataset(tmp_path))["bar_total"].tolist() == [7]
     csv(tmp_path, "id;bar_yes;bar_no;mag", "a;3;4;17,5", "b;3;1,5;17,5")
-    refuses(dataset(tmp_path), "galaxy b (row 2", "bar_no = 1,5 (a number is written with a point")
+    refuses(dataset(tmp_path), "galaxy b (row 2", "bar_no = 1.5; votes are whole numbers")
 
 
 @pytest.mark.parametrize(
@@ -609,18 +630,23 @@ def test_an_index_and_names_that_are_there_twice_but_not_wanted_do_not_matter(tm
 def test_text_in_other_encodings_is_read_or_said_to_be_one(tmp_path, encoding):
     text = "id,bar_yes,bar_no,é\r\ngalaxy é,3,4,1\r\n"
     (tmp_path / "t.csv").write_bytes(text.encode(encoding))
-    if encoding in ("utf-16", "utf-32"):
+    if encoding != "utf-16-le":
         assert read_catalogue(dataset(tmp_path))["id"].tolist() == ["galaxy é"]
     else:
         refuses(dataset(tmp_path), "t.csv cannot be read", "UTF-8", "save it as CSV in UTF-8")
 
 
-@pytest.mark.parametrize("name", ["t.ecsv", "t.csv", "t.parquet", "t.fits"])
+@pytest.mark.parametrize("name", ["t.ecsv", "t.csv", "t.parquet", "t.fits", "t.vot", "t.xml"])
 @pytest.mark.parametrize("delimiter", [" ", ","])
 def test_what_astropy_writes_is_read_with_its_units(tmp_path, name, delimiter):
     table = Table({"id": IDS[:2], "ra": [12.0, 1.0], "bar_yes": [3, 5], "bar_no": [4, 6]})
     table["ra"].unit = "h" if name == "t.fits" else "hourangle"
     how = {"format": "ascii.ecsv", "delimiter": delimiter} if "csv" in name else {}
+    if name in ("t.vot", "t.xml"):
+        how = {
+            "format": "votable",
+            "tabledata_format": "binary2" if delimiter == " " else "tabledata",
+        }
     table.write(tmp_path / name, **how)
     found = read_catalogue(dataset(tmp_path, name, columns=columns(ra="ra")))
     assert found["id"].tolist() == IDS[:2]
@@ -628,11 +654,182 @@ def test_what_astropy_writes_is_read_with_its_units(tmp_path, name, delimiter):
     assert found["bar_total"].tolist() == [7, 11]
 
 
-@pytest.mark.parametrize("vote", ["1,000", "1,5", "1.000,5", "1 000,5"])
+@pytest.mark.parametrize("vote", ["1,000", "1.000,5", "1 000,5", "1,000,000"])
 def test_commas_in_numbers_are_told(tmp_path, vote):
     csv(tmp_path, "id,bar_yes,bar_no", f'a,"{vote}",2')
     message = "a number is written with a point, and nothing between its thousands"
     refuses(dataset(tmp_path), "galaxy a (row 1 of", f"bar_yes = {vote} ({message})")
+
+
+def test_commas_before_decimals_are_read_and_told(tmp_path, capsys):
+    csv(tmp_path, "id;bar_yes_fraction;bar_no_fraction;bar_n", "a;0,125;0,875;8", "b;0;1,0;4")
+    assert votes_of(dataset(tmp_path, columns=SHARES)) == [[1, 7, 8], [0, 4, 4]]
+    assert "commas before the decimals of bar_yes_fraction: 0,125" in capsys.readouterr().err
+    csv(tmp_path, "id;ra;dec;bar_yes;bar_no", "a;187,25;-1,5;3;4")
+    found = read_catalogue(dataset(tmp_path, columns=columns(ra="ra", dec="dec")))
+    assert found[["ra", "dec"]].to_numpy().tolist() == [[187.25, -1.5]]
+    csv(tmp_path, "id;bar_yes;bar_no", "a;1,000;4", "b;2;3")
+    refuses(dataset(tmp_path), "bar_yes = 1,000 (a number is written with a point")
+
+
+ROWS = "id,bar_yes,bar_no,note\na,3,4,x\nb,5,6,y\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (ROWS.replace("\nb", "\r\nb"), ""),
+        (ROWS.replace("\n", "\r"), ""),
+        (ROWS + "\n\n\n", ""),
+        (ROWS + ",,,\n,,,\n", "passed over 2 empty rows at the end"),
+        (ROWS + "   \n", "passed over 1 lines"),
+        (ROWS.replace("\nb", "\n# by hand\nb"), "passed over 1 lines of"),
+        ("sep=;\n" + ROWS.replace(",", ";"), "has semicolons"),
+        ("\ufeff" + ROWS.replace(",", ";"), "has semicolons"),
+        (ROWS.replace("\n", ",\n"), ""),
+        (ROWS.replace("x\n", "x,\n").replace("y\n", "y,\n"), "rows of"),
+        (ROWS.replace(",", " , "), ""),
+        (ROWS.replace("note", '"a ""note"""'), ""),
+        (ROWS.replace("note", "id2,id2").replace("x\n", "x,x\n").replace("y\n", "y,x\n"), ""),
+        (ROWS.replace("x", '"two\nlines, ""quoted"""'), ""),
+        (ROWS.replace("x", 'a 5" dish'), ""),
+    ],
+)
+def test_tables_as_spreadsheets_and_people_write_them(tmp_path, capsys, text, told):
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    spec = dataset(tmp_path)
+    assert votes_of(spec) == [[3, 4, 7], [5, 6, 11]]
+    assert read_catalogue(spec)["id"].tolist() == ["a", "b"]
+    output = capsys.readouterr().err
+    assert told in output
+    assert bool(told) == bool(output)
+
+
+def test_letters_of_windows_are_read_and_told(tmp_path, capsys):
+    lines = ["id,bar_yes,bar_no", *("a" * 9 + f"{i},1,2" for i in range(120_000)), "Müller –,3,4"]
+    (tmp_path / "t.csv").write_bytes("\r\n".join(lines).encode("cp1252"))
+    assert read_catalogue(dataset(tmp_path))["id"].iloc[-1] == "Müller –"
+    assert "t.csv is not in UTF-8: it is read as in Windows' letters" in capsys.readouterr().err
+
+
+def test_lines_within_cells_are_read_however_long_the_file_is(tmp_path):
+    rows = [f'g{i:06},1,2,"a\nb,\n# {i}"' for i in range(150_000)]
+    csv(tmp_path, "id,bar_yes,bar_no,note", *rows)
+    assert (tmp_path / "t.csv").stat().st_size > 3 * tables.HEAD
+    found = read_catalogue(dataset(tmp_path))
+    assert len(found) == 150_000
+    assert set(found["bar_total"]) == {3}
+
+
+@pytest.mark.parametrize("value", ["-99", "-999", "-9.0"])
+def test_a_placeholder_is_said_to_be_one(tmp_path, value):
+    csv(tmp_path, "id,bar_yes,bar_no", f"a,{value},4")
+    refuses(
+        dataset(tmp_path), f"bar_yes = {float(value)} (where it stands for a missing value, leave"
+    )
+
+
+# VOTables and workbooks
+
+
+VOTABLE = """<?xml version="1.0"?>
+<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE>
+<TABLE name="other"><FIELD name="key" datatype="int"/><DATA><TABLEDATA/></DATA></TABLE>
+<TABLE name="votes" nrows="2">
+<FIELD name="id" datatype="char" arraysize="*"/>
+<FIELD name="spectrum" datatype="float" arraysize="3"/>
+<FIELD name="ra" datatype="double" unit="h"/>
+<FIELD name="bar_yes" datatype="short"><VALUES null="-9"/></FIELD>
+<FIELD name="bar_no" datatype="short"><VALUES null="-9"/></FIELD>
+<DATA><TABLEDATA>
+<TR><TD>a</TD><TD>1 2 3</TD><TD>12</TD><TD>3</TD><TD>4</TD></TR>
+<TR><TD>b</TD><TD>1 2 3</TD><TD></TD><TD>-9</TD><TD>-9</TD></TR>
+</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>
+"""
+
+
+def votable(tmp_path, old="", new=""):
+    (tmp_path / "t.vot").write_text(VOTABLE.replace(old, new))
+    return dataset(tmp_path, "t.vot", columns=columns(ra="ra"), table_hdu="votes")
+
+
+def test_a_votable_gives_values_units_and_what_is_missing(tmp_path):
+    found = read_catalogue(votable(tmp_path))
+    assert found["id"].tolist() == ["a", "b"]
+    np.testing.assert_array_equal(found["ra"], [180, np.nan])
+    assert found["bar_total"].tolist() == [7, 0]
+    spec = dataset(tmp_path, "t.vot")
+    refuses(spec, "no column 'id'", "names another table: table 1 (other), table 2 (votes)")
+    refuses(dataclasses.replace(spec, table_hdu="3"), "its tables are table 1 (other), table 2")
+    names = {"bar": ("bar", "yes|spectrum", "no")}
+    of_three = dataclasses.replace(
+        spec, table_hdu="2", columns=columns(count="{answer}", names=names)
+    )
+    refuses(of_three, "'no'", "has 'id', 'spectrum'")
+    of_three = dataclasses.replace(of_three, columns=columns(id="spectrum"))
+    refuses(of_three, "column 'spectrum' holds 3 values in each row, not one value")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('nrows="2"', 'nrows="2000000000000"', "tells of 2000000000000 rows, which are not there"),
+        ('arraysize="3"', 'arraysize="3000000000"', "unpack to more than a table of that size"),
+        (
+            "<TABLEDATA>\n",
+            '<BINARY2><STREAM href="http://x.org/y"/></BINARY2><TABLEDATA>',
+            "elsewhere",
+        ),
+        ("<VOTABLE", '<!DOCTYPE a [<!ENTITY b "c">]><VOTABLE', "declares entities"),
+        ("</TABLEDATA></DATA>", "", "mismatched tag"),
+        ("TABLEDATA", "FITS", "its rows are written as FITS; save it"),
+    ],
+)
+def test_what_a_votable_claims_is_not_believed(tmp_path, old, new, message):
+    refuses(votable(tmp_path, old, new), "t.vot cannot be read", *message.split("; "))
+
+
+def workbook(tmp_path, *rows, more=()):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.title = "notes" if more else "votes"
+    for row in more or rows:
+        book.active.append(row)
+    if more:
+        second = book.create_sheet("votes")
+        for row in rows:
+            second.append(row)
+    book.save(tmp_path / "t.xlsx")
+    return dataset(tmp_path, "t.xlsx")
+
+
+def test_a_sheet_of_a_workbook_is_a_table(tmp_path, capsys):
+    rows = [("id ", "bar_yes", None, "bar_no"), ("a", 3, "x", 4.0), (7, 5, None, 6), (None,) * 4]
+    spec = workbook(tmp_path, (), *rows)
+    assert read_catalogue(spec)["id"].tolist() == ["a", "7"]
+    assert read_catalogue(spec)["bar_total"].tolist() == [7, 11]
+    spec = workbook(tmp_path, *rows, more=[("made by", "hand")])
+    capsys.readouterr()
+    refuses(spec, "no column 'id'", "another table: sheet 1 (notes), sheet 2 (votes)")
+    assert "has tables in sheet 1 (notes), sheet 2 (votes): the first" in capsys.readouterr().err
+    for sheet in ("votes", "2"):
+        found = read_catalogue(dataclasses.replace(spec, table_hdu=sheet))
+        assert found["bar_total"].tolist() == [7, 11]
+
+
+def test_what_a_spreadsheet_has_damaged_is_refused(tmp_path):
+    head = ("id", "bar_yes", "bar_no")
+    spec = workbook(tmp_path, head, (float(IDS[0]), 1, 2))
+    refuses(spec, "the id 5.87722984435352E+17, a floating-point number, which has lost digits")
+    refuses(workbook(tmp_path, head, ("#REF!", 1, 2)), "the id #REF!, which names no galaxy")
+    refuses(workbook(tmp_path, head, ("a", "two", 2)), "bar_yes = two")
+
+
+def test_a_workbook_that_unpacks_to_much_is_refused(tmp_path, monkeypatch):
+    spec = workbook(tmp_path, ("id", "bar_yes", "bar_no"), ("a", 1, 2), *[()] * 50, ("b", 1, 2))
+    assert read_catalogue(spec)["bar_total"].tolist() == [3, 3]
+    monkeypatch.setattr("shared.data.workbook.most_bytes", lambda path: 20 * 64)
+    refuses(spec, "unpack to more than a table of that size may")
 
 
 # Ids
@@ -791,7 +988,10 @@ def test_a_table_in_a_later_hdu_is_named_by_a_key(tmp_path, capsys, name):
     spec = dataset(tmp_path, f"u{name}", table_hdu="votes")
     assert read_catalogue(spec)["bar_total"].tolist() == [7, 11]
     csv(tmp_path, *(",".join(line) for line in BARS))
-    refuses(dataset(tmp_path, table_hdu="1"), "dataset.table_hdu is 1, which only FITS files have")
+    refuses(
+        dataset(tmp_path, table_hdu="1"),
+        "dataset.table_hdu is 1, but a file of this kind holds one",
+    )
 
 
 def test_the_hdu_may_be_given_as_a_number():
@@ -966,6 +1166,114 @@ def test_classes_that_cannot_be_meant_are_refused(tmp_path):
     refuses(dataset(tmp_path, classes=CLASSES), "belong together; give both or neither")
 
 
+def inferred(tmp_path, *lines, words=(), name="t.csv"):
+    csv(tmp_path, *lines, name=name)
+    own = ["fit", f"images={tmp_path}", f"table={tmp_path / name}", "label=class", *words]
+    return composed(*trizoo.hydra_words(own))
+
+
+def test_a_label_alone_makes_its_classes_the_answers(tmp_path, capsys):
+    lines = ["id,class", "a,spiral", "b,round", "c,", "d,edge on ", "e,round", "f,N/A", "g,-99"]
+    run = inferred(tmp_path, *lines)
+    said = (
+        "classes of class in {}: 'edge on' 1, 'round' 2, 'spiral' 1; 3 galaxies have none and are"
+    )
+    assert said.format(tmp_path / "t.csv") in capsys.readouterr().err
+    assert run.dataset.questions == {"class": ("edge on", "round", "spiral")}
+    assert (run.question, run.positive, run.questions) == ("class", ("edge on",), ("class",))
+    assert run.model.answers == 3
+    found = read_catalogue(run.dataset)
+    assert found["id"].tolist() == ["a", "b", "d", "e"]
+    assert found["class_round"].tolist() == [0, 1, 0, 1]
+    run = inferred(tmp_path, *lines, words=["positive=[round]", "question=class"])
+    assert (run.positive, run.questions, run.model.answers) == (("round",), None, 2)
+    words = ["+dataset.questions.shape=[spiral,round]"]
+    run = inferred(tmp_path, *lines, words=words)
+    assert run.dataset.questions == {"shape": ("spiral", "round")}
+    assert read_catalogue(run.dataset)["id"].tolist() == ["a", "b", "e"]
+    assert "'edge on' 1" in capsys.readouterr().err
+
+
+def test_classes_that_are_numbers_compare_as_numbers(tmp_path):
+    run = inferred(tmp_path, "id,class", "a,0.0", "b,0", "c,1.0", "d,1", "e,10")
+    assert run.dataset.classes == {"0": ("0", "0.0"), "1": ("1", "1.0"), "10": ("10",)}
+    assert read_catalogue(run.dataset)["class_0"].tolist() == [1, 1, 0, 0, 0]
+
+
+def test_classes_that_may_be_one_are_for_the_user_to_say(tmp_path):
+    lines = ["id,class", "a,Smooth", "b,smooth", "c,SB", "d,Sb", "e,edge-on", "f,edge_on"]
+    with pytest.raises(ValueError, match="differ in case, spaces or hyphens alone") as refused:
+        inferred(tmp_path, *lines)
+    assert "'Smooth' 1, 'smooth' 1; 'SB' 1, 'Sb' 1; 'edge-on' 1, 'edge_on' 1" in str(refused.value)
+    words = ["dataset.classes={smooth:[Smooth,smooth],SB:[SB],Sb:[Sb],edge-on:[edge-on,edge_on]}"]
+    run = inferred(tmp_path, *lines, words=words)
+    assert run.dataset.questions == {"class": ("smooth", "SB", "Sb", "edge-on")}
+    assert read_catalogue(run.dataset)["class_edge-on"].tolist() == [0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["id,type", "a,x"], "has no column 'class', which dataset.columns.label names"),
+        (["id,class", "a,x", "b,x"], "has one class ('x'); there is nothing to tell apart"),
+        (["id,class", "a,", "b,nan"], "has no classes"),
+        (
+            ["id,class", *(f"a,{i}" for i in range(41))],
+            "has 41 different values, '0', '1', '2' for",
+        ),
+    ],
+)
+def test_what_is_no_column_of_classes_is_refused(tmp_path, lines, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        inferred(tmp_path, *lines)
+
+
+# Places without votes
+
+
+def positions(tmp_path, capsys, head, **changes):
+    csv(tmp_path, head, *(f"g{i}{',1' * head.count(',')}" for i in range(3)))
+    config = trizoo.compose(["task=predict", "dataset=folder", "dataset.images=photos"])
+    config["dataset"]["table"] = str(tmp_path / "t.csv")
+    made = with_places(config)["dataset"]
+    return from_config(DatasetSpec, made), capsys.readouterr().err
+
+
+def test_predict_takes_a_table_of_places_alone(tmp_path, capsys):
+    spec, told = positions(tmp_path, capsys, "id,RAJ2000,DEJ2000")
+    assert "is taken for ids, places from RAJ2000 and DEJ2000, no votes, since" in told
+    assert read_catalogue(spec).columns.tolist() == ["id", "file", "ra", "dec"]
+    votes = ",".join(f"smooth-or-featured_{a}" for a in ("smooth", "featured-or-disk", "artifact"))
+    spec, told = positions(tmp_path, capsys, f"id,{votes}")
+    assert not told
+    assert read_catalogue(spec)["smooth-or-featured_total"].tolist() == [3] * 3
+    spec, told = positions(tmp_path, capsys, "id,smooth-or-featured_smooth")
+    refuses(spec, "no column 'smooth-or-featured_featured-or-disk'")
+
+
+@pytest.mark.parametrize(("unit", "ra", "dec"), [("h", 15, 1), ("rad", 57.29578, 57.29578)])
+def test_the_unit_of_places_can_be_said(tmp_path, unit, ra, dec):
+    csv(tmp_path, "id,ra,dec,bar_yes,bar_no", "a,1,1,3,4")
+    spec = dataset(tmp_path, columns=columns(ra="ra", dec="dec", place_unit=unit))
+    np.testing.assert_allclose(read_catalogue(spec)[["ra", "dec"]], [[ra, dec]], rtol=1e-6)
+    table = Table({"id": ["a"], "ra": [90.0], "dec": [1.0], "bar_yes": [3], "bar_no": [4]})
+    table["ra"].unit = table["dec"].unit = "deg"
+    table.write(tmp_path / "t.fits")
+    assert read_catalogue(dataclasses.replace(spec, table=str(tmp_path / "t.fits")))["ra"][1] == 90
+
+
+@pytest.mark.parametrize(("most", "unit"), [(24, "h"), (2 * np.pi, "rad"), (360, None)])
+def test_places_that_may_be_in_another_unit_are_told(tmp_path, capsys, most, unit):
+    share = np.linspace(0, 1, 40)
+    dec = share - 0.5 if unit == "rad" else 100 * share - 50
+    rows = [f"g{i},{most * share[i]},{dec[i]},1,2" for i in range(40)]
+    csv(tmp_path, "id,ra,dec,bar_yes,bar_no", *rows)
+    read_catalogue(dataset(tmp_path, columns=columns(ra="ra", dec="dec")))
+    told = capsys.readouterr().err
+    assert (f"set dataset.columns.place_unit={unit}" in told) == (unit is not None)
+    assert bool(told) == (unit is not None)
+
+
 # Shares
 
 
@@ -1045,9 +1353,17 @@ def test_shares_without_votes_need_an_assumption(tmp_path):
     spec = shares(tmp_path, "a,0.25,0.75,4", assumed_votes=40)
     assert votes_of(spec)[0] == [1, 3, 4]
     assert read_catalogue(spec)["votes_from"].tolist() == ["fractions"]
-    refuses(shares(tmp_path, *lines, total=None), "nothing says of how many", "assumed_votes")
+    refuses(shares(tmp_path, *lines, total=None), "say nothing without the number", "assumed_votes")
     spec = shares(tmp_path, *lines, total="{question}_votes")
-    refuses(spec, "'bar_votes'", "set dataset.columns.assumed_votes")
+    refuses(spec, "'bar_votes'", "in dataset.columns.total, or set dataset.columns.assumed_votes")
+
+
+@pytest.mark.parametrize("name", ["bar_total", "bar_total-votes", "bar_votes", "total", "N"])
+def test_one_key_is_enough_for_shares(tmp_path, capsys, name):
+    csv(tmp_path, f"id,bar_yes_fraction,bar_no_fraction,{name}", "a,0.25,0.75,8")
+    chosen = dataclasses.replace(FOLDER.columns, fraction="{question}_{answer}_fraction")
+    assert votes_of(dataset(tmp_path, columns=chosen)) == [[2, 6, 8]]
+    assert f"the votes on each question are taken from '{name}'" in capsys.readouterr().err
 
 
 # Joins

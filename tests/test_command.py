@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -10,13 +11,16 @@ import subprocess
 import sys
 import time
 import types
+from dataclasses import is_dataclass
 from importlib.util import find_spec
+from typing import get_type_hints
 
 import pyarrow
 import pytest
 
 import trizoo
 from shared.run import launch
+from shared.run.explain import keys_of, meanings
 from shared.run.launch import ROOT
 from shared.run.records import unfinished
 from shared.run.spec import RunSpec, from_config
@@ -133,17 +137,65 @@ def test_help_imports_nothing_heavy():
     assert "--hydra-help" in done.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["help"], ["fit", "--help"], ["-h"]])
+@pytest.mark.parametrize("words", [[], ["help"], ["--help"], ["-h"]])
 def test_help_however_it_is_asked_for(words, capsys):
     assert trizoo.main(words) == 0
     assert capsys.readouterr().out == trizoo.help_text()
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+@pytest.mark.parametrize("task", [*trizoo.TASKS, "demo"])
+def test_the_help_of_a_task_lists_its_keys(task, columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert trizoo.main([task, "--help"]) == 0
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert lines[0].startswith(f"trizoo {task}: ")
+    assert max(map(len, lines[3:])) <= columns
+    listed = {line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "}
+    wanted = set(keys_of("fit" if task == "demo" else task))
+    assert wanted <= listed
+    assert "outputs" in listed
+    if task == "fit":
+        assert "steps in all; null: 4,500" in " ".join(text.split())
+        assert "[0.002]" in text
+        assert "(short: images=)" in text
+        assert trizoo.main(["help", "fit"]) == 0
+        assert capsys.readouterr().out == text
+
+
+def test_every_key_says_what_it_means():
+    silent = [key for key, text in meanings().items() if not text]
+    groups = {name for name, kind in get_type_hints(RunSpec).items() if is_dataclass(kind)}
+    groups |= {f"dataset.{name}" for name in ("columns", "service", "service.scale")}
+    assert set(silent) - groups == {"task.name", "acquisition.rounds", "bench.batch_size"}
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("trizoo pre", "prepare predict"),
+        ("trizoo fit training.ste", "training.steps="),
+        ("trizoo fit backend=t", "backend=tf backend=torch"),
+        ("trizoo -m predict weights=a posterior.for", "posterior.format="),
+        ("trizoo catalogue posterior.sam", ""),
+        ("trizoo fit ima", "images="),
+        ("trizoo fit images=ph", "images=photos/"),
+    ],
+)
+def test_a_shell_completes(line, offered, place, capsys, monkeypatch):
+    (place / "photos").mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("COMP_LINE", line)
+    assert trizoo.main(["-sc", "query=bash"]) == 0
+    assert capsys.readouterr().out.strip() == offered
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["fitt"], "no task fitt; did you mean fit?"),
-        (["xyzzy"], "no task xyzzy; there are prepare"),
+        (["xyzzy"], "no task xyzzy; there are inspect"),
         (["backend=jax"], "name a task first"),
         (["-m", "backend=jax,tf"], "name a task first"),
         (["fit", "jax"], "jax is not key=value"),
@@ -233,7 +285,37 @@ def test_what_is_hydras_stays_hydras(monkeypatch):
         ValueError, match=r"question=\(x\),y cannot be read .*'question=\"\(x\),y\"'"
     ):
         trizoo.hydra_words(sweep)
-    assert trizoo.hydra_words(sweep[:-1]) == ["task=fit", *sweep[2:-1], "-m"]
+    folder = ["task=fit", "dataset=folder"]
+    assert trizoo.hydra_words(sweep[:-1]) == [*folder, *sweep[2:-1], "-m"]
+
+
+def test_short_names_mean_a_folder_of_ones_own():
+    long = ["dataset.images=photos", "dataset.table=votes.csv", "dataset.columns.label=type"]
+    for short in (long, ["images=photos", "table=votes.csv", "label=type"]):
+        assert trizoo.hydra_words(["fit", *short]) == ["task=fit", "dataset=folder", *long]
+    words = ["dataset=gz2", "dataset.images=photos"]
+    assert trizoo.hydra_words(["fit", "dataset=gz2", "images=photos"]) == ["task=fit", *words]
+    assert trizoo.hydra_words(["calibrate", "images=photos"]) == ["task=calibrate", words[1]]
+    assert trizoo.hydra_words(["fit", "images=null"]) == ["task=fit", "dataset.images=null"]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("training.step", "training.steps?"),
+        ("dataset.column.id", "dataset.columns.id?"),
+        ("trainning.steps", "training.steps?"),
+        ("learning_rate", "training.learning_rate?"),
+        ("+dataset.colums.ra", "dataset.columns.ra?"),
+        ("~posterior.sample", "posterior.samples?"),
+        ("image", "images?"),
+        ("expriment", "experiment?"),
+        ("xyzzy", "lists all keys"),
+    ],
+)
+def test_a_misspelt_key_gets_the_nearest(key, meant):
+    with pytest.raises(ValueError, match=f"no key {key.lstrip('+~')}; .*{re.escape(meant)}"):
+        trizoo.hydra_words(["fit", f"{key}=1"])
 
 
 def test_a_path_with_signs_of_hydras_comes_through_the_command_line(place):

@@ -254,7 +254,7 @@ def test_every_task_says_what_it_uses():
         ("export", "dataset.images"),
         ("active", "training.steps"),
         ("active", "weights"),
-        ("active", "posterior.expected_votes"),
+        ("active", "posterior.calibration"),
         ("bench", "dataset.galaxies"),
         ("bench", "training.batch_size"),
         ("conform", "posterior"),

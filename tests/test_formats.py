@@ -210,6 +210,21 @@ def test_hats_has_the_galaxies_by_place(tmp_path, monkeypatch):
     assert [one.name for one in tmp_path.iterdir()] == ["posterior_hats"]
 
 
+def test_hats_of_several_tables_is_that_of_all(tmp_path, monkeypatch):
+    pytest.importorskip("cdshealpix")
+    monkeypatch.setattr(hats, "ROWS", 20)
+    whole = table([f"g{number}" for number in range(300)])
+    columns = describe_columns(whole.column_names)
+    hats.write(tmp_path / "one", whole, columns, FACTS)
+    pieces = [whole.slice(start, 70) for start in range(0, 300, 70)] + [whole.slice(0, 0)]
+    assert hats.write_tables(tmp_path / "many", iter(pieces), columns, FACTS) == 1
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
+    assert files
+    for file in files:
+        if (tmp_path / "one" / file).is_file():
+            assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "many" / file).read_bytes()
+
+
 @pytest.mark.filterwarnings("ignore")  # of LSDB's own parts
 def test_lsdb_finds_the_galaxies_of_a_cone(tmp_path):
     lsdb = pytest.importorskip("lsdb")

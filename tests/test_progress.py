@@ -43,6 +43,16 @@ def test_long_work_says_a_line_now_and_then_and_at_the_end(clock, capsys):
     ]
 
 
+def test_a_notebook_gets_one_line_that_changes_and_goes(clock, capsys, monkeypatch):
+    monkeypatch.setenv(progress.IN_PLACE, "1")
+    run(clock, 0.5, range(4), unit="images")
+    shown = "reading: 2 of 4 images, 2 images/s, 1 s left"
+    last = "reading: 4 of 4 images, 2 images/s, 0 s left"
+    wiped = f"\r{' ' * len(shown)}\r"
+    told = "reading: 4 images in 2 s, 2 images/s\n"
+    assert capsys.readouterr().err == f"\r{shown}\r{last}{wiped}{told}"
+
+
 def test_things_count_by_their_weight(clock, capsys):
     run(clock, 11, [1000, 3000], weight=lambda thing: thing)
     first = capsys.readouterr().err.splitlines()[0]
@@ -59,6 +69,15 @@ def test_long_times_are_told_in_minutes_and_hours(clock, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].endswith("11 h 0 min left")
     assert "in 13 min 20 s" in lines[-1]
+
+
+def test_what_takes_longer_than_half_a_minute_is_planned_once(clock, capsys):
+    run(clock, 3, range(20), unit="images", how=" in 4 steps")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "plan: reading: 20 images in 4 steps, about 1 min 0 s in all"
+    assert "plan" not in "".join(lines[1:])
+    run(clock, 2, range(14))
+    assert "plan" not in capsys.readouterr().err
 
 
 def test_a_terminal_sees_a_line_that_changes_even_within_another(monkeypatch, capsys):

@@ -81,7 +81,7 @@ def here(place, task, name, *words):
     """The folder and the results of a run in this process."""
     words = [f"task={task}", *SMALL, f"outputs={place}", f"folder={place / name}", *words]
     config = trizoo.compose(words)
-    config = trizoo.with_fit(config, words) if task == "predict" else config
+    config = trizoo.with_fit(config, words) if trizoo.TASKS[task].needs_fit else config
     write_json(place / name / "run.json", config)
     outcome = getattr(import_module(trizoo.TASKS[task].module), task)(
         from_config(RunSpec, config), place / name
@@ -567,6 +567,7 @@ def test_the_rounds_of_active_learning(place):
             "pool",
             "composition",
             "digest",
+            "worth",
         }
         assert entry["chances"] == [1] * 6
         assert entry["test"]["truth_rmse"] > 0
@@ -591,6 +592,43 @@ def test_the_rounds_of_active_learning(place):
     assert asked["id"].tolist() == ids[12:]
     np.testing.assert_allclose(asked["score"], results["rounds"][-1]["scores"])
     assert asked["score"].is_monotonic_decreasing
+
+
+def test_active_learning_leaves_a_network_as_a_fit_does(place):
+    """The files of a fit, of the last round's network, and a vote table of what it has learned from."""
+    words = ("likelihood=dirichlet_multinomial", "posterior=laplace", "acquisition.rounds=1")
+    folder = command(place, "active", "leaves", *words)
+    results = record(folder)["results"]
+    assert set(results["network"]) == {
+        *("sample_seconds", "sampled_galaxies", "validation", "test", "laplace", "honesty")
+    }
+    files = {path.name for path in folder.iterdir()}
+    assert files == {
+        *("run.json", "record.json", "checkpoint.safetensors", "ask_next.csv", "votes.parquet"),
+        "rounds.json",
+        *("weights.safetensors", "laplace.safetensors", "split.parquet", "posterior.parquet"),
+    }
+    first = results["rounds"][0]
+    learned, shares = (pd.read_parquet(folder / f"{name}.parquet") for name in ("votes", "split"))
+    assert len(learned) == results["rounds"][1]["labelled"] == 22
+    assert set(first["acquired"]) < set(learned["id"])
+    assert set(shares["id"][shares["part"] == "train"]) == set(learned["id"])
+    store = stored(results)
+    known = store.galaxies.set_index("id").loc[learned["id"]]
+    name = "smooth-or-featured"
+    assert learned[f"{name}_smooth"].tolist() == known[f"{name}_smooth"].tolist()
+    assert learned[f"{name}_total"].tolist() == known[f"{name}_total"].tolist()
+    table = posterior(folder)
+    assert set(table["id"][table["in_training"]]) == set(learned["id"])
+    again, other = here(place, "predict", "of active", f"weights={folder}", words[0])
+    pd.testing.assert_frame_equal(posterior(again), table, check_exact=True)
+    tested = results["network"]["test"]["galaxies"] + results["network"]["validation"]["galaxies"]
+    parts = split(table["id"], from_config(RunSpec, record(folder)["run"]).split)
+    assert tested == (parts != "train").sum() < other["test"]["galaxies"] == 120 - 22
+    _, calibrated = here(place, "calibrate", "calibrated", f"weights={folder}", words[0])
+    assert calibrated["trained_with_known"]
+    catalogued = command(place, "catalogue", "catalogued", f"run={folder}", "posterior.format=csv")
+    assert len(pd.read_csv(catalogued / "posterior.csv")) == 120
 
 
 @pytest.mark.parametrize(
@@ -625,7 +663,7 @@ def test_a_survey_waits_for_volunteers_and_goes_on_by_the_command(place, capfd):
     folder = command(place, "active", "asked of volunteers", *words)
     *_, last = capfd.readouterr().out.strip().splitlines()
     assert last.startswith(f"6 galaxies wait for volunteers: upload {folder / 'ask-01'}; collect")
-    assert last.endswith("give the same command again: it goes on from there")
+    assert "give the same command again: it goes on from there; whether the next 6 labels" in last
     assert not (folder / "record.json").exists()
     with (folder / "ask-01" / "manifest.csv").open() as file:
         asked = [row["!galaxy"] for row in csv.DictReader(file)]

@@ -154,7 +154,7 @@ def test_samples_come_block_by_block_and_say_the_same(monkeypatch, likelihood):
     whole = trees.together(list(trees.sample(*of_all)))
     monkeypatch.setattr(sampling, "BLOCK", 8)
     blocks = list(trees.sample(*of_all))
-    assert [len(block.rows) for block in blocks] == [8, 8, 8, 6]
+    assert [len(block.rows) for block in blocks] == [4, 4, 8, 8, 6]
     parts = trees.together(blocks)
     np.testing.assert_array_equal(parts.fractions, whole.fractions)
     assert (parts.concentrations is None) == (likelihood == "multinomial")

@@ -17,7 +17,7 @@ import pyarrow.csv
 from shared.data.columns import read_columns
 from shared.data.cutouts import SUFFIXES
 from shared.data.ids import check_ids, check_twice
-from shared.data.places import as_degrees, check_scale, scale_of
+from shared.data.places import as_degrees, check_scale, say_units, scale_of
 from shared.data.rows import Column, Rows, as_pandas, few_of, is_among, say_absent
 from shared.data.votes import votes_of
 from shared.run.keys import galaxy_hash
@@ -55,6 +55,7 @@ def read_catalogue(dataset: DatasetSpec) -> pd.DataFrame:
         **scale_of(dataset, columns, rows),
         **votes_of(dataset, columns, rows),
     }
+    say_units(columns, galaxies["ra"], galaxies["dec"], rows)
     galaxies = pd.DataFrame(galaxies, index=rows.numbers)
     if "label" in columns:  # galaxies of other classes have no vote
         galaxies = galaxies[galaxies[f"{next(iter(dataset.questions))}_total"] > 0]

@@ -11,11 +11,21 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from shared.data.ids import check_digits
-from shared.data.rows import Column, as_pandas, few_of
+from shared.data.rows import Column, as_pandas, few_of, without_commas
 from shared.data.tables import Table, as_text, open_table, reading
+from shared.run.progress import say
 from shared.run.spec import DatasetSpec
 
 FEW = 5  # missing columns named in an error
+# what a table of shares may call the votes on a question, where dataset.columns.total does not say
+USUAL_TOTALS = "{question}_total|{question}_total-votes|{question}_votes|{question}_count"
+USUAL_TOTALS += "|total|total_votes|votes|n_votes|N"
+USUAL_PLACES = {  # names of the columns of places, without regard to case
+    "ra": ("ra", "ra_deg", "radeg", "raj2000", "_raj2000", "ra_j2000", "ra_icrs", "alpha_j2000"),
+    "dec": ("dec", "dec_deg", "decdeg", "decj2000", "dej2000", "_dej2000", "dec_j2000", "de_icrs"),
+}
+USUAL_PLACES["ra"] += ("right_ascension", "alpha", "ra2000")
+USUAL_PLACES["dec"] += ("declination", "delta", "delta_j2000", "decl", "dec2000")
 
 
 def _wanted(dataset: DatasetSpec) -> dict[str, tuple[str, ...]]:
@@ -37,15 +47,13 @@ def _wanted_votes(dataset: DatasetSpec) -> dict[str, tuple[str, ...]]:
         )
     if columns.label is not None:
         return {"label": tuple(columns.label.split("|"))}
-    kind = "fraction" if columns.count is None else "count"
+    kind = "count" if columns.fraction is None else "fraction"
     pattern = getattr(columns, kind)
     if pattern is None:
         return {}
-    if kind == "fraction" and columns.total is None and columns.assumed_votes is None:
-        raise ValueError(
-            "dataset.columns.fraction gives shares of votes, but nothing says of how many: set dataset.columns.total "
-            "to the column of each question's votes, or dataset.columns.assumed_votes to a number"
-        )
+    totals = columns.total
+    if kind == "fraction" and totals is None and columns.assumed_votes is None:
+        totals = USUAL_TOTALS
     wanted = {}
     for question, answers in questions.items():
         called, *theirs = _called(dataset, question)
@@ -53,9 +61,7 @@ def _wanted_votes(dataset: DatasetSpec) -> dict[str, tuple[str, ...]]:
             _add(
                 wanted, f"{question}_{answer}", _fill(pattern, kind, question=called, answer=their)
             )
-        total = ()
-        if columns.total is not None:
-            total = _fill(columns.total, "total", question=called)
+        total = () if totals is None else _fill(totals, "total", question=called)
         _add(wanted, f"{question}_total", total)
     return {key: names for key, names in wanted.items() if names}
 
@@ -102,9 +108,7 @@ def _fill(pattern: str, key: str, **values: str) -> tuple[str, ...]:
 def _may_be_missing(dataset: DatasetSpec, key: str) -> bool:
     """Whether the table need not have a column: a total can be added up, or assumed."""
     total = key in {f"{question}_total" for question in dataset.questions}
-    return total and (
-        dataset.columns.count is not None or dataset.columns.assumed_votes is not None
-    )
+    return total and (dataset.columns.fraction is None or dataset.columns.assumed_votes is not None)
 
 
 def _is_text(key: str) -> bool:
@@ -130,14 +134,65 @@ def read_columns(dataset: DatasetSpec) -> dict[str, Column]:
     if missing:
         raise ValueError(_no_column(dataset, missing, wanted, tables))
     _check_different(dataset, found, joined)
+    _say_totals(dataset, found)
     columns = _read(table, {key: name for key, name in found.items() if key not in joined})
+    columns = _without_empty_end(table.path, columns)
     if not len(columns["id"].values):
         raise ValueError(f"{table.path} has no rows, so there is no galaxy; check dataset.table")
     for name in dict.fromkeys(name for name, _ in joined.values()):
         theirs = {key: found[key] for key in joined if joined[key][0] == name}
         other = next(other for named, other in joined.values() if named == name)
         columns |= _join(dataset, name, other, theirs, columns["id"].values)
+    if (unit := dataset.columns.place_unit) is not None:
+        units = {"ra": unit, "dec": "deg" if unit == "h" else unit}
+        columns |= {
+            key: columns[key]._replace(unit=columns[key].unit or unit)
+            for key, unit in units.items()
+            if key in columns
+        }
     return columns
+
+
+def has_votes(dataset: DatasetSpec) -> bool:
+    """Whether the tables of `dataset` have any of its columns of votes."""
+    tables = [open_table(dataset.table, "dataset.table", dataset.table_hdu)]
+    for name, join in dataset.joins.items():
+        if join.table is not None:
+            tables.append(open_table(join.table, f"dataset.joins.{name}.table"))
+    wanted = _wanted_votes(dataset)
+    answers = {key: names for key, names in wanted.items() if not key.endswith("_total")}
+    return any(_there(answers, table.names) for table in tables)
+
+
+def usual_places(names: Sequence[str]) -> dict[str, str]:
+    """Which of the columns called `names` hold ra and dec, by their names; {} unless both are there, each once."""
+    found = {
+        key: [name for name in names if name.lower() in usual]
+        for key, usual in USUAL_PLACES.items()
+    }
+    if any(len(some) != 1 for some in found.values()):
+        return {}
+    return {key: some[0] for key, some in found.items()}
+
+
+def _without_empty_end(path: str, columns: dict[str, Column]) -> dict[str, Column]:
+    """`columns` without the rows at their end in which all of them are empty, as spreadsheets leave them."""
+    rows = len(columns["id"].values)
+    end = rows
+    while end and not any(c.values[end - 1].as_py() not in (None, "") for c in columns.values()):
+        end -= 1
+    if end == rows:
+        return columns
+    say(f"passed over {rows - end:,} empty rows at the end of {path}")
+    return {key: c._replace(values=c.values.slice(0, end)) for key, c in columns.items()}
+
+
+def _say_totals(dataset: DatasetSpec, found: dict[str, str]) -> None:
+    """Say in which columns the numbers of votes are, where only their names tell."""
+    columns = dataset.columns
+    if columns.fraction is not None and columns.total is None and columns.assumed_votes is None:
+        names = dict.fromkeys(found[f"{question}_total"] for question in dataset.questions)
+        say(f"the votes on each question are taken from {few_of(list(names))}")
 
 
 def _there(wanted: dict[str, tuple[str, ...]], names: Sequence[str]) -> dict[str, str]:
@@ -167,7 +222,10 @@ def _no_column(dataset: DatasetSpec, missing: list[str], wanted: dict, tables: l
     if any(key.startswith("select ") for key in missing):
         advice.append("correct dataset.select")
     if any(key.endswith("_total") for key in missing):
-        advice.append("set dataset.columns.assumed_votes")
+        advice.append(
+            "shares say nothing without the number of votes: name its column in dataset.columns.total, or set "
+            "dataset.columns.assumed_votes to a number"
+        )
     if not all(key.startswith(("scale ", "select ")) for key in missing):
         advice.append(
             "say what the table calls it in dataset.columns, or correct dataset.questions"
@@ -210,8 +268,13 @@ def _read(table: Table, names: dict[str, str]) -> dict[str, Column]:
         )
     texts = {name: as_text(read[name]) for name in text}
     check_digits(table.path, texts[names["id"]])
+    numbers = {name: without_commas(table.path, name, read[name]) for name in numbers}
     return {
-        key: Column(name, texts[name] if _is_text(key) else read[name], table.units.get(name))
+        key: Column(
+            name,
+            texts[name] if _is_text(key) else numbers.get(name, read[name]),
+            table.units.get(name),
+        )
         for key, name in names.items()
     }
 

@@ -36,7 +36,7 @@ def inputs(config: dict) -> dict[str, dict]:
 
 def store_inputs(results: dict) -> dict[str, dict]:
     """What a record keeps of the store that its `results` name: its folder, and its checksums of votes and pixels."""
-    if "store" not in results:
+    if results.get("store") is None:
         return {}
     manifest = Path(results["store"]) / "store.json"
     sums = read_json(manifest, {"sha256": {str: str}}, "prepare it anew")["sha256"]

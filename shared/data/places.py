@@ -6,11 +6,14 @@ import pandas as pd
 from shared.data.columns import has_scale
 from shared.data.rows import Column, Rows, as_numbers, cell_text
 from shared.data.tables import as_text
+from shared.run.progress import say
 from shared.run.spec import DatasetSpec
 
 # Degrees in a unit, by its first letters; of a right ascension, hours are angles, too.
 ANGLES = {"deg": 1, "°": 1, "d:m:s": 1, "rad": 180 / np.pi, "arcmin": 1 / 60, "arcsec": 1 / 3600}
+SEVERAL = 20  # places by which a unit may be told
 HOURS = {"h": 15, "hr": 15, "hour": 15, "hours": 15, "hourangle": 15, "h:m:s": 15, "hms": 15}
+HOURS |= {"15deg": 15, "15 deg": 15}  # as astropy writes them into VOTables
 
 
 def as_degrees(column: Column | None, least: float, most: float, rows: Rows) -> np.ndarray:
@@ -37,6 +40,24 @@ def as_degrees(column: Column | None, least: float, most: float, rows: Rows) -> 
             f"{rows.galaxy(i)} has {cell_text(column, i)}; it must be in degrees, from {least} to {most}, or empty"
         )
     return degrees
+
+
+def say_units(columns: dict[str, Column], ra: np.ndarray, dec: np.ndarray, rows: Rows) -> None:
+    """Say so where a table gives no unit, and its places fill all hours of the sky, or all its radians."""
+    known = np.isfinite(ra) & np.isfinite(dec)
+    if "ra" not in columns or columns["ra"].unit is not None or known.sum() < SEVERAL:
+        return
+    ra, dec = ra[known], dec[known]
+    unit = None
+    if ra.min() >= 0 and ra.max() <= 2 * np.pi and np.ptp(ra) > np.pi and np.abs(dec).max() < 1.6:
+        unit = ("rad", "in radians")
+    elif ra.min() >= 0 and ra.max() <= 24 and np.ptp(ra) > 12 and np.ptp(dec) > 24:
+        unit = ("h", "of ra in hours")
+    if unit:
+        say(
+            f"the places of {rows.path} are read in degrees, and all right ascensions lie from {ra.min():.3g} to "
+            f"{ra.max():.3g}; if they are {unit[1]}, set dataset.columns.place_unit={unit[0]}"
+        )
 
 
 def _sexagesimal(column: Column, hours: bool) -> np.ndarray:

@@ -49,9 +49,7 @@ def prepare(dataset: DatasetSpec) -> Store:
     dataset.skip_bad_images leaves such galaxies out. Then the store has fewer than
     dataset.galaxies.
     """
-    source = None if dataset.images is None else open_source(dataset)
-    if source is not None and dataset.table is None:
-        dataset = replace(dataset, table=source.table())
+    dataset, source = open_dataset(dataset)
     sources = _sources(dataset, source)
     folder = _place(dataset, sources)
     with _sole_builder(folder) as beside:
@@ -75,6 +73,19 @@ def prepare(dataset: DatasetSpec) -> Store:
             "dataset.skip_bad_images=true, or delete the store to try them again"
         )
     return store
+
+
+def open_dataset(dataset: DatasetSpec) -> tuple[DatasetSpec, Source | None]:
+    """Where the images of `dataset` come from, None if they are drawn; and `dataset` with the table that is there."""
+    source = None if dataset.images is None else open_source(dataset)
+    if source is not None and dataset.table is None:
+        dataset = replace(dataset, table=source.table())
+    return dataset, source
+
+
+def store_folder(dataset: DatasetSpec, source: Source | None) -> Path:
+    """Where the store of what `open_dataset` gave lies, or would: its name is of all that decides its contents."""
+    return _place(dataset, _sources(dataset, source))
 
 
 def _check_images(dataset: DatasetSpec, store: Store, source: Source) -> None:
@@ -130,6 +141,8 @@ def _identity(dataset: DatasetSpec) -> dict:
         "population",
     )  # than stores that are there: of no account where they are null
     left_out = (*ELSEWHERE, *(key for key in newer if config[key] is None))
+    if config["columns"]["place_unit"] is None:  # likewise
+        del config["columns"]["place_unit"]
     return {key: value for key, value in config.items() if key not in left_out}
 
 
@@ -177,7 +190,7 @@ class Image(NamedTuple):
 
 def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
     """Draw the synthetic galaxies of `dataset`; gives the finished store's folder."""
-    galaxies, render = _synthetic(dataset)
+    galaxies, render = synthetic_galaxies(dataset)
     for place in ("ra", "dec"):
         if place not in galaxies:
             galaxies[place] = np.nan
@@ -195,7 +208,7 @@ def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
         return draft.finish(galaxies, _manifest(dataset, sources, {"kind": "synthetic"}, []))
 
 
-def _synthetic(dataset: DatasetSpec) -> tuple[pd.DataFrame, Callable[[dict], np.ndarray]]:
+def synthetic_galaxies(dataset: DatasetSpec) -> tuple[pd.DataFrame, Callable[[dict], np.ndarray]]:
     """The synthetic galaxies of `dataset` with their votes, and what draws the image of one."""
     from shared.data import population, synthetic, synthetic_tree
 
@@ -217,23 +230,7 @@ def _synthetic(dataset: DatasetSpec) -> tuple[pd.DataFrame, Callable[[dict], np.
 
 def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> Path:
     """Read the images of `dataset` from `source`; gives the finished store's folder."""
-    listed = dataset.table is None
-    galaxies = (
-        fewer(list_catalogue(source.names()), dataset.galaxies)
-        if listed
-        else read_catalogue(dataset)
-    )
-    names = source.find(galaxies)
-    problems = {
-        row: FileNotFoundError(f"there is no image {file} in {dataset.images}")
-        for row, (name, file) in enumerate(zip(names, galaxies["file"], strict=True))
-        if name is None
-    }
-    if problems and not dataset.skip_bad_images:
-        row, problem = next(iter(problems.items()))
-        others = f" ({len(problems)} of {len(names)} galaxies have none)"
-        others = others if len(problems) > 1 else ""
-        raise FileNotFoundError(_bad_image(dataset, galaxies, row, f"{problem}{others}"))
+    galaxies, names, problems = find_images(dataset, source)
     about = source.about() | _met(source, names)
     with StoreWriter(beside, len(galaxies), dataset.channels) as draft:
         todo = [row for row, name in enumerate(names) if name is not None and row not in draft.done]
@@ -263,13 +260,40 @@ def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> 
                 elif dataset.skip_bad_images:
                     problems[image.row] = image.problem
                 else:
-                    text = _bad_image(dataset, galaxies, image.row, image.problem)
+                    text = bad_image(dataset, galaxies, image.row, image.problem)
                     raise type(image.problem)(text) from image.problem
         skipped = _left_out(dataset, galaxies, names, problems)
         same = _same_image(dataset, galaxies, draft)
         galaxies = galaxies.drop(columns=["file", "scale"], errors="ignore")
         manifest = _manifest(dataset, sources, about, skipped) | {"same_image": same}
         return draft.finish(galaxies, manifest)
+
+
+def find_images(
+    dataset: DatasetSpec, source: Source
+) -> tuple[pd.DataFrame, list[str | None], dict[int, Exception]]:
+    """The galaxies of `dataset`, what `source` calls the image of each, and what is wrong with those that have none.
+
+    Raises FileNotFoundError for the first that has none, unless dataset.skip_bad_images leaves such galaxies out.
+    """
+    listed = dataset.table is None
+    galaxies = (
+        fewer(list_catalogue(source.names()), dataset.galaxies)
+        if listed
+        else read_catalogue(dataset)
+    )
+    names = source.find(galaxies)
+    problems: dict[int, Exception] = {
+        row: FileNotFoundError(f"there is no image {file} in {dataset.images}")
+        for row, (name, file) in enumerate(zip(names, galaxies["file"], strict=True))
+        if name is None
+    }
+    if problems and not dataset.skip_bad_images:
+        row, problem = next(iter(problems.items()))
+        others = f" ({len(problems)} of {len(names)} galaxies have none)"
+        others = others if len(problems) > 1 else ""
+        raise FileNotFoundError(bad_image(dataset, galaxies, row, f"{problem}{others}"))
+    return galaxies, names, problems
 
 
 def _met(source: Source, names: list[str | None]) -> dict:
@@ -349,7 +373,7 @@ def _manifest(dataset: DatasetSpec, sources: dict, about: dict, skipped: list) -
     }
 
 
-def _bad_image(dataset: DatasetSpec, galaxies: pd.DataFrame, row: int, problem: object) -> str:
+def bad_image(dataset: DatasetSpec, galaxies: pd.DataFrame, row: int, problem: object) -> str:
     where = "" if dataset.table is None else f" (row {galaxies.index[row]} of {dataset.table})"
     return (
         f"galaxy {galaxies['id'].iloc[row]}{where}: {problem}. "

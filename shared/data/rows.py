@@ -18,6 +18,11 @@ SHOWN = 30  # columns or values named in an error
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 
 
+COMMA = r"^[+-]?\d*,\d+([eE][+-]?\d{1,3})?$"  # a number with a comma before its decimals
+THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+$"  # or with one between its thousands
+PLACEHOLDERS = ("-9", "-99", "-999", "-9999", "-99999", "-1", "99", "999", "9999")
+
+
 class Column(NamedTuple):
     """A wanted column: what its table calls it, and its values (galaxy,)."""
 
@@ -55,6 +60,24 @@ def as_numbers(column: pa.ChunkedArray) -> np.ndarray:
     return np.where(values.isna() & ~none, np.inf, values.to_numpy(np.float64))
 
 
+def without_commas(path: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`column`, called `name` in the table at `path`, with points for the commas before decimals, told.
+
+    As it was where commas can mean anything else: 1,000 is one, or a thousand.
+    """
+    if not pa.types.is_string(column.type):
+        return column
+    texts = pc.utf8_trim_whitespace(column)
+    commas = texts.filter(pc.match_substring(texts, ","))
+    if not len(commas) or not pc.all(pc.match_substring_regex(commas, COMMA)).as_py():
+        return column
+    thousands = pc.match_substring_regex(commas, THOUSANDS)
+    if pc.all(thousands).as_py() or pc.any(pc.match_substring(texts, ".")).as_py():
+        return column
+    say(f"{path} has commas before the decimals of {name}: {commas[0]} is read as a number")
+    return pc.replace_substring(texts, ",", ".")
+
+
 def as_pandas(column: pa.ChunkedArray):
     """A column as the array that pandas keeps of it."""
     return column.to_pandas().array
@@ -63,8 +86,11 @@ def as_pandas(column: pa.ChunkedArray):
 def cell_text(column: Column, i: int) -> str:
     """A value, for an error."""
     value = column.values[int(i)].as_py()
-    comma = isinstance(value, str) and re.fullmatch(r"\s*[+-]?[\d .]*\d,\d[\d,. ]*", value)
-    hint = " (a number is written with a point, and nothing between its thousands)" if comma else ""
+    hint = ""
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[\d .]*\d,\d[\d,. ]*", value):
+        hint = " (a number is written with a point, and nothing between its thousands)"
+    if str(value).removesuffix(".0") in PLACEHOLDERS:
+        hint = " (where it stands for a missing value, leave the cell empty)"
     return f"{column.name} = {'(empty)' if value is None or value == '' else value}{hint}"
 
 

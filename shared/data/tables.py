@@ -1,8 +1,11 @@
-"""Files of tables, CSV, Parquet and FITS: their columns' names at once, and later those columns that are wanted.
+"""Files of tables: their columns' names at once, and later those columns that are wanted.
+
+CSV, Parquet and FITS are read here; VOTables and workbooks (XLSX) have modules of their own.
 
 What is read is bounded by the file: a small file that asks for much memory is refused before it gets it.
 """
 
+import codecs
 import csv
 import re
 import warnings
@@ -11,7 +14,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,16 +22,22 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from shared.data.table import (
+    TEXT,
+    Table,
+    Unusable,
+    choose_part,
+    most_bytes,
+    not_one,
+    say_parts,
+    too_large,
+)
+from shared.data.votable import open_votable
+from shared.data.workbook import open_workbook
 from shared.run.progress import say
 
 MOST_FIELDS = 999  # columns of a table in FITS, by its standard
 MOST_UNITS = 200  # HDUs of a FITS file that are looked at
-
-# What a table may need in memory: so many times its file, but that many bytes it always may, and more than the most
-# never. The largest catalogue of votes, 8.7 million galaxies of DESI, needs a tenth of the most. Text needs about
-# eight times its length: a cell may be a digit and a comma.
-UNPACKED, ALWAYS, MOST_BYTES = 500, 64 * 2**20, 32 * 2**30
-TEXT = 8
 
 HEAD = 2**20  # bytes of a CSV file by which its layout is told
 MARKS = {  # the first bytes of a text, and its encoding; that of UTF-32 begins like one of UTF-16
@@ -40,36 +49,20 @@ MARKS = {  # the first bytes of a text, and its encoding; that of UTF-32 begins 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 
 
-class Table(NamedTuple):
-    """An open table."""
-
-    path: str
-    names: Sequence[str]
-    read: Callable[[Sequence[str], Sequence[str]], pa.Table]  # columns of text, columns of numbers
-    units: Mapping[str, str] = {}  # of the columns that the file gives one
-    note: str = ""  # what else the file holds, where a column is missing
-
-
-class Unusable(ValueError):
-    """A file that is whole, but not of use; `advice` is the fix."""
-
-    def __init__(self, what: str, advice: str):
-        super().__init__(what)
-        self.advice = advice
-
-
 def open_table(path: str, key: str, hdu: str | None = None) -> Table:
     """The table at `path`, which may be a pattern (*) of several files: one table, in the order of their names.
 
-    `hdu` is the number or the name of the `hdu` that holds it, in FITS; None: the first that holds a table.
+    `hdu` is the number or the name of what holds it: of an HDU in FITS, a table in VOTable, a sheet in XLSX; None: the
+    first. Spaces around the names of columns are no part of them.
     """
     place = Path(path)
     files = [place] if "*" not in place.name else sorted(place.parent.glob(place.name))
     if not files or not all(file.is_file() for file in files):
         raise FileNotFoundError(
-            f"{key} is {path}, which is not a file; name a CSV, Parquet or FITS table"
+            f"{key} is {path}, which is not a file; name a table: a file that ends in one of "
+            f"{', '.join(_KINDS)}"
         )
-    opened = [_open_file(file, key, hdu) for file in files]
+    opened = [_trimmed(_open_file(file, key, hdu)) for file in files]
     if len(opened) == 1:
         return opened[0]
 
@@ -87,7 +80,22 @@ def open_table(path: str, key: str, hdu: str | None = None) -> Table:
         tables = [table.read(text, numbers) for table in opened]
         return pa.table({name: _in_turn([table[name] for table in tables]) for name in wanted})
 
-    return Table(path, opened[0].names, read, opened[0].units, opened[0].note)
+    return opened[0]._replace(path=path, read=read)
+
+
+def _trimmed(table: Table) -> Table:
+    """`table`, its columns called by their names without the spaces around them."""
+    written = {name.strip(): name for name in table.names}
+    if all(name == other for name, other in written.items()):
+        return table
+
+    def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
+        found = table.read([written[name] for name in text], [written[name] for name in numbers])
+        return found.rename_columns([name.strip() for name in found.column_names])
+
+    names = [name.strip() for name in table.names]
+    units = {name.strip(): unit for name, unit in table.units.items()}
+    return table._replace(names=names, read=read, units=units)
 
 
 def _in_turn(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
@@ -103,11 +111,12 @@ def _open_file(path: Path, key: str, hdu: str | None) -> Table:
     for suffix, kind in _KINDS.items():
         if path.name.lower().endswith(suffix):
             with reading(path):
-                if kind is _open_fits:
-                    return _open_fits(path, hdu)
+                if kind not in (_open_csv, _open_parquet):
+                    return kind(path, hdu)
                 if hdu is not None:
                     raise Unusable(
-                        f"dataset.table_hdu is {hdu}, which only FITS files have", "set it to null"
+                        f"dataset.table_hdu is {hdu}, but a file of this kind holds one table",
+                        "set it to null",
                     )
                 return kind(path)
     raise ValueError(f"{key} is {path}; its name must end in one of {', '.join(_KINDS)}")
@@ -125,25 +134,13 @@ def reading(path: Path | str) -> Iterator[None]:
         raise ValueError(f"{path} cannot be read ({reason}); {advice}") from problem
 
 
-def most_bytes(path: Path) -> int:
-    """How many bytes of memory the table at `path` may need."""
-    return min(MOST_BYTES, max(ALWAYS, UNPACKED * path.stat().st_size))
-
-
-def _too_large(path: Path) -> Unusable:
-    return Unusable(
-        f"its {path.stat().st_size:,} bytes unpack to more than a table of that size may",
-        "write it anew with fewer rows or columns, or not packed",
-    )
-
-
 def _unpacked(path: Path, most: int) -> Iterator[bytes]:
     """The gzip file at `path` as the bytes in it, in parts; Unusable where they are more than `most`."""
     with pa.input_stream(str(path), compression="gzip") as stream:
         while part := stream.read(HEAD):
             most -= len(part)
             if most < 0:
-                raise _too_large(path)
+                raise too_large(path)
             yield part
 
 
@@ -157,6 +154,8 @@ class Layout(NamedTuple):
     skipped: int  # lines above the columns' names
     separator: str
     units: Mapping[str, str]
+    names: tuple[str, ...] = ()  # of columns, where the file's own line of them is short
+    newlines: bool = False  # whether cells may hold some
 
 
 def _open_csv(path: Path) -> Table:
@@ -164,17 +163,15 @@ def _open_csv(path: Path) -> Table:
     if path.name.lower().endswith(".gz"):  # Arrow would unpack whatever is there
         for _ in _unpacked(path, most_bytes(path) // TEXT):
             pass
-    how = {
-        "read_options": pyarrow.csv.ReadOptions(skip_rows=layout.skipped, encoding=layout.encoding),
-        "parse_options": pyarrow.csv.ParseOptions(delimiter=layout.separator),
-    }
-
-    with pyarrow.csv.open_csv(path, **how) as reader:
-        names = reader.schema.names
+    layout, names = _parse(path, layout, _names)
 
     def read_as(types: dict[str, pa.DataType]) -> pa.Table:
         options = pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=types)
-        return pyarrow.csv.read_csv(path, convert_options=options, **how)
+
+        def whole(how: dict) -> pa.Table:
+            return pyarrow.csv.read_csv(path, convert_options=options, **how)
+
+        return _parse(path, layout, lambda _, how: whole(how))[1]
 
     def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
         types = dict.fromkeys(text, pa.string())
@@ -183,29 +180,137 @@ def _open_csv(path: Path) -> Table:
         except pa.ArrowInvalid:  # what is no number is found, and named, in the text
             return read_as(types | dict.fromkeys(numbers, pa.string()))
 
-    return Table(str(path), names, read, layout.units)
+    encoding = {"utf-8": "UTF-8", "cp1252": "Windows' letters (cp1252)"}
+    kind = f"CSV, {SEPARATORS[layout.separator]} between columns, in "
+    kind += encoding.get(layout.encoding, layout.encoding.upper())
+    return Table(str(path), names, read, layout.units, kind=kind)
+
+
+def _names(path: Path, how: dict) -> list[str]:
+    with pyarrow.csv.open_csv(path, **how) as reader:
+        return reader.schema.names
+
+
+def _parse(path: Path, layout: Layout, read: Callable) -> tuple[Layout, Any]:
+    """What `read` (path, how) makes of the CSV file at `path`, and how it turned out to be written.
+
+    Where Arrow finds it written otherwise than in `layout`, it is read as that; Unusable where it cannot be.
+    """
+    while True:
+        ignored, short = [], []
+
+        def at_odds(row, ignored=ignored, short=short) -> str:
+            """What is to be done with a row of more cells or fewer than there are columns."""
+            comment = not row.text.strip(" \t,;|\x1a\0") or row.text.lstrip().startswith("#")
+            (ignored if comment else short).append(row)
+            return "skip" if comment else "error"
+
+        how = {
+            "read_options": pyarrow.csv.ReadOptions(
+                skip_rows=layout.skipped + bool(layout.names),
+                column_names=layout.names or None,
+                encoding=layout.encoding,
+            ),
+            "parse_options": pyarrow.csv.ParseOptions(
+                delimiter=layout.separator,
+                newlines_in_values=layout.newlines,
+                # else it may be a part of a cell, where Arrow divides its work
+                invalid_row_handler=at_odds if layout.newlines else None,
+            ),
+        }
+        try:
+            found = read(path, how)
+        except pa.ArrowInvalid as problem:
+            layout = _other_layout(path, layout, problem, short)
+        else:
+            if ignored and read is not _names:
+                say(
+                    f"passed over {len(ignored):,} lines of {path} that are comments or empty, "
+                    f"{ignored[0].text[:40]!r} for one"
+                )
+            return layout, found
+
+
+def _other_layout(path: Path, layout: Layout, problem: pa.ArrowInvalid, short: list) -> Layout:
+    """How else than in `layout` the file at `path` may be written, because of `problem`.
+
+    `short` are the rows that had another number of cells. Raises `problem` if it is about a cell, Unusable if nothing
+    else is left to be tried.
+    """
+    reason = str(problem)
+    if "UTF8" in reason and layout.encoding == "utf-8":
+        say(f"{path} is not in UTF-8: it is read as in Windows' letters (cp1252)")
+        return layout._replace(encoding="cp1252")
+    if "conversion error" in reason:
+        raise problem
+    if "Empty CSV" in reason or "cannot infer number" in reason:
+        raise Unusable("it holds no rows", "give it one for each galaxy") from problem
+    if not layout.newlines:
+        return layout._replace(newlines=True)
+    if short:
+        cells, columns = short[0].actual_columns, short[0].expected_columns
+        ends = short[0].text.rstrip("\r\n").endswith(layout.separator)
+        if cells == columns + 1 and ends and not layout.names:
+            names = tuple(_names(path, _plainly(layout)))
+            say(f"the rows of {path} end with a separator, unlike the line of names")
+            return layout._replace(names=(*names, ""))
+        raise Unusable(
+            f"a row has {cells} cells where {columns} columns are named: {short[0].text[:80]!r}",
+            "correct it (quote a cell that holds the separator); or if it is damaged or cut short, fetch it again",
+        ) from problem
+    raise problem
+
+
+def _plainly(layout: Layout) -> dict:
+    """How Arrow reads the line of names alone of a CSV file."""
+    return {
+        "read_options": pyarrow.csv.ReadOptions(skip_rows=layout.skipped, encoding=layout.encoding),
+        "parse_options": pyarrow.csv.ParseOptions(
+            delimiter=layout.separator, invalid_row_handler=lambda row: "skip"
+        ),
+    }
+
+
+def _encoding(head: bytes) -> str:
+    """The encoding of a text that begins with `head`."""
+    if found := next((name for mark, name in MARKS.items() if head.startswith(mark)), None):
+        return found
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
 
 
 def _layout(path: Path) -> Layout:
     """How the CSV file at `path` is written, by its beginning; says so where it is no plain CSV."""
     with pa.input_stream(str(path)) as stream:  # unpacked where its name says that it is packed
         head = stream.read(HEAD)
-    encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), "utf-8")
+    encoding = _encoding(head)
     text = head.decode(encoding, "replace").removeprefix("\ufeff")
     lines = re.split(r"\r\n|\r|\n", text)
-    above = next((i for i, line in enumerate(lines) if line and line[0] != "#"), len(lines))
+    named = re.fullmatch('"?sep=(.)"?', lines[0])  # Excel's own
+    above = next(
+        (i for i, line in enumerate(lines) if line and line[0] != "#" and not (named and i == 0)),
+        len(lines),
+    )
     ecsv = lines[0].startswith("# %ECSV")
-    separator = _separator(lines[above:], " " if ecsv else "")
+    separator = (
+        named[1]
+        if named and named[1] in SEPARATORS
+        else _separator(lines[above:], " " if ecsv else "")
+    )
     if above and not ecsv:
         above = _names_behind_hash(lines, above, separator)
-    names = lines[above] if above < len(lines) else ""
-    if "\0" in names or "\ufffd" in names:
+    if "\0" in lines[min(above, len(lines) - 1)]:
         raise Unusable("its first line is no text in UTF-8", "save it as CSV in UTF-8")
     if ecsv:
         return Layout(encoding, above, separator, _ecsv_units(lines[:above]))
+    if encoding == "cp1252":
+        say(f"{path} is not in UTF-8: it is read as in Windows' letters (cp1252)")
     if separator != "," and ".tsv" not in path.name.lower():
         say(f"{path} has {SEPARATORS[separator]} between its columns")
-    if passed := [line for line in lines[:above] if line]:
+    if passed := [line for line in lines[:above] if line and not line.startswith("sep=")]:
         say(f"{path} begins with {passed[0][:80]!r}; its columns are named in line {above + 1}")
     return Layout(encoding, above, separator, {})
 
@@ -271,7 +376,7 @@ def _open_parquet(path: Path) -> Table:
     def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
         return read_parquet(path, [*text, *numbers])
 
-    return Table(str(path), names, read, units)
+    return Table(str(path), names, read, units, kind="Parquet")
 
 
 def read_parquet(path: Path, wanted: Sequence[str]) -> pa.Table:
@@ -299,7 +404,7 @@ def _check_parquet(path: Path, file: pyarrow.parquet.ParquetFile, wanted: Sequen
     for name in wanted:
         kind = file.schema_arrow.field(name).type
         if pa.types.is_nested(kind):
-            raise _not_one(name, kind)
+            raise not_one(name, kind)
     leaves = {file.schema.column(i).path: i for i in range(len(file.schema))}
     widths = {leaves[name]: max(8, file.schema.column(leaves[name]).length) for name in wanted}
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
@@ -310,7 +415,7 @@ def _check_parquet(path: Path, file: pyarrow.parquet.ParquetFile, wanted: Sequen
             cells = max(group.num_rows, chunk.num_values)
             needed += max(width * cells, chunk.total_uncompressed_size)
     if max(needed, sum(widths.values()) * file.metadata.num_rows) > most_bytes(path):
-        raise _too_large(path)
+        raise too_large(path)
 
 
 def _plain(path: Path, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -323,16 +428,9 @@ def _plain(path: Path, column: pa.ChunkedArray) -> pa.ChunkedArray:
                 for c in column.chunks
             ]
             if sum(pc.sum(lengths).as_py() or 0 for lengths in chunks) > most_bytes(path):
-                raise _too_large(path)
+                raise too_large(path)
         column = column.cast(kind)
     return column.cast(pa.string()) if pa.types.is_binary(column.type) else column
-
-
-def _not_one(name: str, what: object) -> Unusable:
-    return Unusable(
-        f"column {name!r} holds {what} in each row, not one value",
-        "name another column in dataset.columns, or write one value in each row",
-    )
 
 
 # FITS
@@ -363,15 +461,12 @@ def _open_fits(path: Path, hdu: str | None) -> Table:
             for number, unit in enumerate(islice(units, MOST_UNITS))
             if isinstance(unit, fits.BinTableHDU | fits.TableHDU)
         }
-        number = _choose_unit(tables, hdu)
+        number = choose_part(tables, hdu, "HDU")
         unit, length = units[number], path.stat().st_size if data is None else len(data)
         _check_fits(unit, length)
         names = [name or "" for name in unit.columns.names]
         header = {key: unit.header[key] for key in unit.header if key[:5] in ("TUNIT", "TNULL")}
-    if hdu is None and len(tables) > 1:
-        say(
-            f"{path} has tables in {_list_units(tables)}: the first is read, or that of dataset.table_hdu"
-        )
+    note = say_parts(path, tables, hdu, "HDU")
 
     def read(text: Sequence[str], numbers: Sequence[str]) -> pa.Table:
         with opened() as units:
@@ -385,28 +480,7 @@ def _open_fits(path: Path, hdu: str | None) -> Table:
 
     units = {name: header.get(f"TUNIT{place}") for place, name in enumerate(names, 1)}
     units = {name: str(unit).strip() for name, unit in units.items() if unit is not None}
-    note = (
-        f"; dataset.table_hdu names another table: {_list_units(tables)}" if len(tables) > 1 else ""
-    )
-    return Table(str(path), names, read, units, note)
-
-
-def _choose_unit(tables: dict[int, str], hdu: str | None) -> int:
-    if not tables:
-        raise Unusable("it holds no table", "name a file of a table")
-    if hdu is None:
-        return min(tables)
-    alike = [number for number, name in tables.items() if name.lower() == hdu.strip().lower()]
-    alike += [number for number in tables if str(number) == hdu.strip()]
-    if not alike:
-        raise Unusable(
-            f"dataset.table_hdu is {hdu}, but its tables are {_list_units(tables)}", "name one"
-        )
-    return alike[0]
-
-
-def _list_units(tables: dict[int, str]) -> str:
-    return ", ".join(f"HDU {n} ({name})" if name else f"HDU {n}" for n, name in tables.items())
+    return Table(str(path), names, read, units, note, "FITS")
 
 
 def _check_fits(unit, length: int) -> None:
@@ -427,17 +501,17 @@ def _from_fits(unit, name: str, null: object) -> pa.ChunkedArray:
     """
     column = unit.columns[name]
     if re.match(r"\d*[PQ]", str(column.format)):
-        raise _not_one(name, "values of any number")
+        raise not_one(name, "values of any number")
     stored = unit.data.view(np.ndarray)[name]
     null = null if isinstance(null, int | float) or stored.dtype.kind == "S" else None
     if stored.ndim != 1 or stored.dtype.kind == "c":
-        raise _not_one(name, f"{stored.shape[1:]} values")
+        raise not_one(name, f"{stored.shape[1:]} values")
     if str(column.format) == "L":
         if not np.isin(stored, (0, ord("T"), ord("F"))).all():
             raise ValueError(f"column {name!r} holds truth values other than T, F and none")
         return pa.chunked_array([pa.array(stored == ord("T"), mask=stored == 0)])
     if column.dim and "," in str(column.dim):
-        raise _not_one(name, f"{column.dim} letters")
+        raise not_one(name, f"{column.dim} letters")
     mask = np.zeros(len(stored), bool) if null is None else stored == null
     if stored.dtype.kind == "S":
         text = np.char.strip(stored)
@@ -449,14 +523,20 @@ def _from_fits(unit, name: str, null: object) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values, mask=mask)])
 
 
-_KINDS = {
+_KINDS: dict[str, Callable[..., Table]] = {
     ".csv": _open_csv,
     ".csv.gz": _open_csv,
     ".tsv": _open_csv,
+    ".tsv.gz": _open_csv,
+    ".txt": _open_csv,
     ".ecsv": _open_csv,
     ".parquet": _open_parquet,
     ".fits": _open_fits,
     ".fits.gz": _open_fits,
+    ".vot": open_votable,
+    ".votable": open_votable,
+    ".xml": open_votable,
+    ".xlsx": open_workbook,
 }
 
 

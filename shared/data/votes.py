@@ -41,7 +41,7 @@ def votes_of(
     for question, answers in dataset.questions.items():
         given = [columns[f"{question}_{answer}"] for answer in answers]
         total = columns.get(f"{question}_total")
-        if dataset.columns.count is not None:
+        if dataset.columns.fraction is None:
             kinds.add("counted")
             counts, asked = _counted(question, given, total, rows)
         elif total is not None:

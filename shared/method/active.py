@@ -92,6 +92,16 @@ def rounds(
         pool = pool.take(~np.isin(pool.rows, answered.rows))
 
 
+def learned_by(galaxies: Galaxies, done: list[dict], answers: Answers) -> Labelled:
+    """What the network of the last of the rounds `done` was trained with: what was labelled when it began."""
+    labelled, pool = galaxies.labelled, galaxies.pool
+    for entry in done[:-1]:
+        answered = answers(entry["number"] + 1, pool, entry["rows"])
+        labelled = labelled if answered is None else join(labelled, answered)
+        pool = pool.take(~np.isin(pool.rows, labelled.rows))
+    return labelled
+
+
 def training_weights(run: RunSpec, galaxies: Galaxies, done: list[dict]) -> np.ndarray:
     """How much each galaxy that is labelled after the rounds `done` weighs in training, float64 (galaxy,), by row.
 
@@ -169,8 +179,9 @@ def _learned(
     work = calls(backend, of_round, state, images, labelled, step, step, step + steps, weights)
     seen = batch_size(run.training, len(labelled.rows))
     what = f"round {number}, {len(labelled.rows)} galaxies"
+    total, how = steps * seen, f" in {steps:,} steps"
     for call in track(
-        work, what, steps * seen, "images", weight=lambda call: len(call.losses) * seen
+        work, what, total, "images", weight=lambda call: len(call.losses) * seen, how=how
     ):
         state = call.state
         losses += call.losses.tolist()

@@ -15,7 +15,7 @@ from shared.method.views import STEPS_PER_CALL, Views, draw_views
 from shared.run import keys
 from shared.run.spec import RunSpec, TrainingSpec
 
-IN_CACHE = 8  # stored images that are averaged together
+IN_CACHE = 8  # stored images that are averaged together, where their array does not say how many
 HELD = 4 << 30  # bytes of images that a framework keeps on a GPU
 AT_ONCE = 2048  # images that are put there together
 IMAGES, LEAST_STEPS = 4500, 800  # of training, where a run does not say how long
@@ -36,6 +36,7 @@ class Cutouts:
         channels: int = 1,
     ):
         self.images, self.factor, self.channels = images, factor, channels
+        self.at_once = getattr(images, "at_once", IN_CACHE)
         self.contents = contents  # a digest of all images, where they are a store's
         self.size = images.shape[1] // factor
         self.expected: list[tuple[np.ndarray, Future]] = []
@@ -83,8 +84,8 @@ class Cutouts:
         rows = np.arange(len(self))[rows]
         found = np.empty((*np.shape(rows), self.size, self.size, self.channels), np.uint8)
         flat, places = found.reshape(-1, *found.shape[-3:]), np.ravel(rows)
-        for start in range(0, len(places), IN_CACHE):
-            block = slice(start, start + IN_CACHE)
+        for start in range(0, len(places), self.at_once):
+            block = slice(start, start + self.at_once)
             some = self.images[places[block]]
             channels = np.split(some, self.channels, -1) if self.channels > 1 else [some]
             for number, part in enumerate(channels):

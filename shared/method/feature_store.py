@@ -30,7 +30,7 @@ from shared.network.model import model_of
 from shared.network.network import moment_shapes, to_json, weight_shapes
 from shared.network.weights import Checkpoint
 from shared.run.locks import file_lock
-from shared.run.progress import SHORT, say, span, track
+from shared.run.progress import say, track
 from shared.run.records import flush, make_folder, sync
 from shared.run.spec import RunSpec, digest
 
@@ -279,19 +279,11 @@ def _complete(embedder: Embedder, images: Cutouts, rows: np.ndarray) -> int:
 
 
 def _embed(embedder: Embedder, images: Cutouts, parts: list[np.ndarray]) -> None:
-    """Compute the features of each of `parts`, the rows of one chunk; says early how long it will take."""
+    """Compute the features of each of `parts`, the rows of one chunk."""
     backend, run, start, file = embedder
     state, total = backend.init(run, start), sum(map(len, parts))
-    begun = None
     with file.writing() as put:
         for number, rows in enumerate(track(parts, "features", total, weight=len)):
-            if number == 1:
-                begun = time.perf_counter()  # the first one was also compiled
-            if number == 2:
-                each = (time.perf_counter() - begun) / len(parts[1])
-                left = each * sum(map(len, parts[2:]))
-                if left >= SHORT:
-                    say(f"features of {total:,} galaxies, computed once: {span(left)} left")
             units = images[rows]
             if number + 1 < len(parts):
                 images.prefetch(parts[number + 1])

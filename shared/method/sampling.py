@@ -1,6 +1,7 @@
 """Samples of the posterior, or the features, of any number of galaxies, in a stream."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,14 @@ def sample_logits(
     """
     check_prediction(run, samples)
     blocks = _blocks(run, len(rows))
-    for block in track(blocks, "sampling", len(rows), weight=lambda block: len(rows[block])):
-        shown = images.subset(rows[block])
+    wanted = [rows[block] for block in blocks]
+    numbers, how = range(len(blocks)), f" x {samples} samples"
+    for number in track(
+        numbers, "sampling", len(rows), weight=lambda one: len(wanted[one]), how=how
+    ):
+        if run.stream and number + 1 < len(blocks):  # read while the framework computes
+            images.prefetch(wanted[number + 1])
+        block, shown = blocks[number], images.subset(wanted[number])
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
         if run.augmentation.at_prediction:
             views = list(_random_views(run, images.size, hashes[block], samples))
@@ -99,10 +106,14 @@ def finite(values: np.ndarray, what: str) -> np.ndarray:
 def _blocks(run: RunSpec, galaxies: int) -> list[slice]:
     """The galaxies in blocks of whole chunks, so that a galaxy's place in its chunk is the same without blocks.
 
-    On many processors a kernel rounds the last bits of a row by the row's place; see `shared.method.batches.chunks`.
+    The first two are of one chunk each, so that it is soon told how long all of them take. On many processors a kernel
+    rounds the last bits of a row by the row's place; see `shared.method.batches.chunks`.
     """
-    size = max(1, images_at_once(run, BLOCK) // run.backend.chunk) * run.backend.chunk
-    return [slice(start, start + size) for start in range(0, galaxies, size)]
+    chunk = run.backend.chunk
+    most = images_at_once(run, BLOCK) // (1 + run.stream)  # of a stream the next are in memory, too
+    size = max(1, most // chunk) * chunk
+    starts = [*range(0, min(2 * chunk, galaxies), chunk), *range(2 * chunk, galaxies, size)]
+    return [slice(start, end) for start, end in pairwise([*starts, galaxies])]
 
 
 def _random_views(run: RunSpec, size: int, hashes: np.ndarray, samples: int) -> Iterator:

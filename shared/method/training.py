@@ -163,8 +163,9 @@ def fit(
     work = calls(backend, run, state, images, labelled, 0, start.step, last)
     seen = batch_size(spec, len(labelled.rows))
     total = (last - start.step) * seen
+    how = f" in {last - start.step:,} steps"
     for call in track(
-        work, "training", total, "images", weight=lambda call: len(call.losses) * seen
+        work, "training", total, "images", weight=lambda call: len(call.losses) * seen, how=how
     ):
         before, state = call.step - len(call.losses), call.state
         history.losses.extend(call.losses.tolist())
@@ -245,14 +246,15 @@ def made_of(run: RunSpec, images: Cutouts, *galaxies: Labelled) -> dict:
     for key, digest in contents(config).items():
         put(settings, key, digest)
     apart = [*APART, *(["training.steps"] if run.training.schedule == "constant" else [])]
-    # by its posterior's samples active learning chooses, so their method decides it
-    apart.append("posterior.samples" if run.task.name == "active" else "posterior")
+    apart.append("posterior")
     if run.training.patience is None:
         apart.append("training.validate_every")
     for key in apart:
         if at(settings, key, ...) is not ...:
             put(settings, key, ...)
     settings["dataset"] = {"crop": run.dataset.crop}
+    if run.task.name == "active":  # by samples of its posterior it chooses: their method decides it
+        settings["posterior"] = {"method": run.posterior.method}
     return {"settings": settings, "galaxies": fingerprint(*galaxies), "images": images.contents}
 
 

@@ -20,11 +20,14 @@ class Samples(NamedTuple):
     fractions: np.ndarray  # float32 (galaxy, sample, answer)
     concentrations: np.ndarray | None  # float32 (galaxy, sample, question)
 
+    def take(self, chosen: np.ndarray) -> "Samples":
+        """Those of the places `chosen`."""
+        own = None if self.concentrations is None else self.concentrations[chosen]
+        return Samples(self.rows[chosen], self.fractions[chosen], own)
+
     def of(self, part: Labelled) -> "Samples":
         """Those of the galaxies of `part`, in their order."""
-        places = np.searchsorted(self.rows, part.rows)
-        own = None if self.concentrations is None else self.concentrations[places]
-        return Samples(part.rows, self.fractions[places], own)
+        return self.take(np.searchsorted(self.rows, part.rows))
 
 
 def sample(

@@ -6,12 +6,10 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
-
-from shared.output.subject_sets import GALAXY
 
 COLUMNS = (  # of an export, those that are read
     "classification_id",
@@ -31,6 +29,7 @@ LONGEST = 1 << 26  # characters in one field or line of an export: drawings are 
 NOBODY = {"", "0", "nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat"}  # tables' empty ids
 NAMED = 5  # things named in a message
 ANEW = "export the classifications anew (the project's Data Exports) and put that file in its place"
+GalaxyOf = Callable[[dict], str | None]  # of a subject's metadata; None: no galaxy that counts
 Pair = tuple[str, str]  # a task of the workflow, T0, and its label: the words of the question
 
 
@@ -60,9 +59,12 @@ def find_exports(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def read_classifications(
-    exports: Sequence[Path], galaxies: dict[str, str], notes: Counter
+    exports: Sequence[Path], galaxy_of: GalaxyOf, others: str, notes: Counter
 ) -> list[Classification]:
-    """Every classification of `galaxies` in the `exports`, each once; `notes` counts what is left out."""
+    """Every classification in the `exports` of what `galaxy_of` names, each once, in the order in which they were made.
+
+    `notes` counts what is left out; `others` is what it says of subjects that are no galaxy.
+    """
     found, persons, same = [], {}, {}
     for path in exports:
         for where, row in _rows(path):
@@ -72,11 +74,12 @@ def read_classifications(
                 _one_person(same, persons[number], person)
                 continue
             persons[number] = person
-            galaxy = galaxies.get(_galaxy(row, where))
+            subject = _subject(row, where)
+            galaxy = None if subject is None else galaxy_of(subject)
             if _is(row["gold_standard"], "true", "t", "1"):
                 notes["{} classifications set a gold standard; left out"] += 1
             elif galaxy is None:
-                notes["{} classifications are of nothing that was asked about; left out"] += 1
+                notes[f"{{}} classifications are of {others}; left out"] += 1
             elif not _live(row, where):
                 notes["{} classifications were made before the project went live; left out"] += 1
             else:
@@ -86,7 +89,8 @@ def read_classifications(
                 found.append(
                     Classification(number, when, person, galaxy, workflow, version, answers, where)
                 )
-    return [one._replace(person=_who(same, one.person)) for one in found]
+    found = [one._replace(person=_who(same, one.person)) for one in found]
+    return sorted(found, key=lambda one: (one.when, one.number))
 
 
 def _is(value: Any, *words: str) -> bool:
@@ -191,14 +195,14 @@ def _when(row: dict[str, str], where: str) -> datetime:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def _galaxy(row: dict[str, str], where: str) -> str | None:
-    """The galaxy named by the one subject that was shown; None: none is named, or there were several subjects."""
+def _subject(row: dict[str, str], where: str) -> dict | None:
+    """The metadata of the one subject that was shown; None of several."""
     subjects = [
         about
         for about in _json(row, "subject_data", dict, where).values()
         if isinstance(about, dict)
     ]
-    return str(subjects[0].get(GALAXY, "")).strip() if len(subjects) == 1 else None
+    return subjects[0] if len(subjects) == 1 else None
 
 
 def _json(row: dict[str, str], name: str, kind: type, where: str) -> Any:

@@ -55,7 +55,8 @@ def volunteers(
     galaxy of it has minimum_votes yet; else, once and for all, everyone who has, of this ask or of one before.
     """
     ids = store.galaxies["id"]
-    place = write_subject_set(store, rows, ids.iloc[rows], folder, number)
+    shown = (run.dataset, run.oracle.show)
+    place = write_subject_set(store, rows, ids.iloc[rows], folder, number, *shown)
     if not (place / VOTES).exists():
         if run.oracle.project is not None:
             upload(place, run.oracle.project)

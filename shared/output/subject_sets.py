@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from shared.data.store import Store
-from shared.run.progress import track
+from shared.output.subject_images import STORE, subject_images
+from shared.run.progress import say, track
 from shared.run.records import read_json, write_folder, write_json
+from shared.run.spec import DatasetSpec, ShowSpec
 from shared.run.spreadsheet import as_csv, from_cell, to_cell
 
 MANIFEST = "manifest.csv"
@@ -21,14 +22,22 @@ UPLOADED = "uploaded.json"
 NOTE = {"project": int, "subject_set": (str, None), "subjects": {str: str}, "whole": bool}
 IMAGE = "image"  # the manifest's columns
 GALAXY = "!galaxy"
-QUALITY = 95  # of JPEG; 256 x 256 pixels of noise have 0.2 MB, and Zooniverse takes 1 MB
+MOST_BYTES = 1_000_000  # of an image that Zooniverse takes
+SURVEY = "https://www.legacysurvey.org/viewer?ra={ra:.6f}&dec={dec:.6f}&layer=ls-dr10&zoom=15"
 
 
 def write_subject_set(
-    store: Store, rows: Sequence[int] | np.ndarray, ids: Iterable, folder: Path, number: int
+    store: Store,
+    rows: Sequence[int] | np.ndarray,
+    ids: Iterable,
+    folder: Path,
+    number: int,
+    dataset: DatasetSpec | None = None,
+    show: ShowSpec = STORE,
 ) -> Path:
     """The folder ask-NN in `folder`, of that `number`, with what volunteers are shown: `rows` (galaxy,) of `store` and
-    their `ids` (galaxy,), in this order.
+    their `ids` (galaxy,), in this order, as `show` says; their manifest says where they are and, of a `dataset`, under
+    which licence.
 
     It appears whole or not at all, and is left alone if it is there. Raises ValueError if it is there and about other
     galaxies.
@@ -37,10 +46,8 @@ def write_subject_set(
     if len(names) != len(rows):
         raise ValueError(f"{len(names)} ids for {len(rows)} galaxies; give one each")
     _as_uploaded(names)
-    files = [f"images/{order:05d}-{_safe(name)}.jpg" for order, name in enumerate(names)]
-    manifest = as_csv(pd.DataFrame({IMAGE: files, GALAXY: names}, dtype=object))
     if place.exists():
-        if (place / MANIFEST).read_bytes() != manifest:
+        if [row[GALAXY] for row in _manifest(place)] != [to_cell(name) for name in names]:
             raise ValueError(
                 f"{place} asks about other galaxies than this run; give the run a folder of its own"
             )
@@ -48,15 +55,41 @@ def write_subject_set(
 
     def fill(beside: Path) -> None:
         (beside / "images").mkdir()
-        for row, file in track(list(zip(rows, files, strict=True)), "writing what volunteers see"):
-            pixels = np.asarray(store.images[int(row)])
-            grey = pixels.shape[-1] == 1
-            Image.fromarray(pixels[..., 0] if grey else pixels).save(
-                beside / file, quality=QUALITY, subsampling=0
+        files, heavy = [""] * len(names), 0
+        images = subject_images(store, rows, dataset, show)
+        for order, data in track(images, "writing what volunteers see", len(names)):
+            suffix = ".png" if data.startswith(b"\x89PNG") else ".jpg"
+            files[order] = f"images/{order:05d}-{_safe(names[order])}{suffix}"
+            (beside / files[order]).write_bytes(data)
+            heavy += len(data) > MOST_BYTES
+        if heavy:
+            say(
+                f"{heavy} of {len(names)} images have more than 1 MB, which Zooniverse refuses; set oracle.show.image="
+                "source, or a lower oracle.show.width, and delete the folder"
             )
-        (beside / MANIFEST).write_bytes(manifest)
+        table = pd.DataFrame({IMAGE: files, GALAXY: names}, dtype=object)
+        about = (
+            {} if dataset is None else _about(store.galaxies.iloc[list(map(int, rows))], dataset)
+        )
+        (beside / MANIFEST).write_bytes(as_csv(table.assign(**about)))
 
     return write_folder(place, fill)
+
+
+def _about(galaxies: pd.DataFrame, dataset: DatasetSpec) -> dict[str, list[str]]:
+    """Further columns of a manifest of `galaxies`, which volunteers see where they talk about one, as far as known."""
+    known = np.isfinite(galaxies[["ra", "dec"]].to_numpy(np.float64)).all(1)
+    columns = {}
+    if known.any():
+        places = list(zip(galaxies["ra"], galaxies["dec"], known, strict=True))
+        columns["!ra"] = [f"{ra:.7f}" if some else "" for ra, _, some in places]
+        columns["!dec"] = [f"{dec:.7f}" if some else "" for _, dec, some in places]
+        columns["!survey"] = [
+            SURVEY.format(ra=ra, dec=dec) if some else "" for ra, dec, some in places
+        ]
+    if dataset.licence is not None:
+        columns["!licence"] = [dataset.licence] * len(galaxies)
+    return columns
 
 
 def upload(asked: Path, project: int) -> str:
@@ -156,8 +189,21 @@ def _manifest(asked: Path) -> list[dict[str, str]]:
 
 def asked_galaxies(folder: Path) -> dict[str, str]:
     """The id of every galaxy that was asked about, in order, by what a classification says of it."""
+    return _as_uploaded([from_cell(row[GALAXY]) for row in _asked(folder)])
+
+
+def asked_places(folder: Path) -> dict[str, tuple[float, float]]:
+    """Right ascension and declination, in degrees, of every galaxy that was asked about, where manifests have them."""
+    return {
+        from_cell(row[GALAXY]): (float(row["!ra"]), float(row["!dec"]))
+        for row in _asked(folder)
+        if row.get("!ra") and row.get("!dec")
+    }
+
+
+def _asked(folder: Path) -> list[dict[str, str]]:
     asks = sorted(folder.glob("ask-*"), key=lambda asked: (len(asked.name), asked.name))
-    return _as_uploaded([from_cell(row[GALAXY]) for asked in asks for row in _manifest(asked)])
+    return [row for asked in asks for row in _manifest(asked)]
 
 
 def _as_uploaded(names: Sequence[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from shared.output.exports import NAMED, Classification, Pair
 from shared.run.spec import OracleSpec
@@ -25,18 +26,78 @@ def _letters(text: str) -> str:
     return "".join(c for c in folded(text) if c.isalnum())
 
 
-def _bare(text: str) -> str:
-    """`text` as `folded`, without the spaces and the punctuation that do not tell answers apart.
-
-    4+, <4, -4 and 4? are not 4, and 1-2 is not 12; Can't tell. is cant-tell.
-    """
+def _spaced(text: str) -> str:
+    """`text` as `folded`, with spaces for the punctuation that does not tell answers apart."""
     text = re.sub(r"(?<!\w)-(?=\d)", "\u2212", folded(text))  # a minus, which is no hyphen
     kept = "".join(
         c if c.isalnum() or c in TELLING or unicodedata.category(c) == "Sm" else " "
         for c in text
         if c not in APOSTROPHES
     )
-    return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(kept.split()))
+    return " ".join(kept.split())
+
+
+def _bare(text: str) -> str:
+    """`text` without the spaces and the punctuation that do not tell answers apart.
+
+    4+, <4, -4 and 4? are not 4, and 1-2 is not 12; Can't tell. is cant-tell.
+    """
+    return re.sub(r"(?<!\d) | (?!\d)", "", _spaced(text))
+
+
+def worded_questions(classifications: list[Classification]) -> dict[str, tuple[str, ...]]:
+    """The questions and answers of tasks that take one answer, named as they are worded; answers nobody gave are not.
+
+    Raises ValueError if two answers to a question have the same name.
+    """
+    texts, other = defaultdict(set), set()
+    for one in classifications:
+        for pair, some in one.answers:
+            if some is None or len(some) > 1:
+                other.add(pair)
+            elif some and some[0] != NO_LABEL:
+                texts[pair].add(folded(some[0]))
+    questions = defaultdict(dict)
+    for pair in sorted(texts.keys() - other):
+        question = "-".join(re.findall(r"\w+", folded(pair[1]) or pair[0]))
+        for text in sorted(texts[pair]):
+            answer = _spaced(text).replace(" ", "-")
+            if not answer or questions[question].setdefault(answer, text) != text:
+                raise ValueError(
+                    f"task {_named(pair)} was answered {text!r}, for which there is no name of its own; name all "
+                    f"answers with oracle.questions, such as '+oracle.questions={{{question}: [yes,no]}}', and what "
+                    "they are called there with oracle.answers"
+                )
+    return {question: tuple(found) for question, found in questions.items() if len(found) > 1}
+
+
+def new_answers(classifications: list[Classification], tasks: dict[Pair, str]) -> Iterator[str]:
+    """Lines about `tasks` of the same words that had other answers in an earlier version of the workflow.
+
+    Where more arms than four could be said later on, four meant four or more before.
+    """
+    given = defaultdict(lambda: defaultdict(Counter))
+    for one in classifications:
+        for pair, some in one.answers:
+            if pair in tasks and some and some != (NO_LABEL,):
+                given[pair][major(one.version)].update(map(folded, some))
+    for pair, versions in given.items():
+        for before, after in pairwise(sorted(versions, key=_as_number)):
+            if new := sorted(versions[after].keys() - versions[before].keys()):
+                yield (
+                    f"task {_named(pair)} was answered {', '.join(new[:NAMED])} in version {after} of the workflow, "
+                    f"but never in version {before}; if that could not be answered before, count one version alone: "
+                    f"oracle.version={after}"
+                )
+
+
+def major(version: str) -> str:
+    """The part of a workflow's `version` that rises when its tasks are changed: 16 of 16.55."""
+    return version.partition(".")[0]
+
+
+def _as_number(text: str) -> tuple[int, str]:
+    return (int(text), "") if text.isdecimal() else (-1, text)
 
 
 def known_words(
@@ -110,6 +171,7 @@ def match_tasks(
         tasks |= _by_answers({pair: texts[pair] - {NO_LABEL} for pair in left}, free, known)
         _check_wordings(tasks, classifications)
         messages = [f"task {_named(pair)} is taken for {tasks[pair]}" for pair in sorted(tasks)]
+    messages += new_answers(classifications, tasks)
     if other := [_named(pair) for pair in sorted(texts) if pair not in tasks]:
         messages.append(f"tasks that ask none of the questions: {', '.join(other[:NAMED])}")
     if unasked := [question for question in questions if question not in tasks.values()]:
@@ -127,10 +189,13 @@ def _check_wordings(tasks: dict[Pair, str], classifications: list[Classification
         if len(found) > 1:
             descriptions = [_wording(task, words, classifications) for words in found.values()]
             first = " ".join(re.sub(r"\W", " ", folded(next(iter(found.values())))).split())
+            versions = {major(one.version) for one in classifications}
+            latest = max(versions, key=_as_number)
             raise ValueError(
                 f"task {task} is taken for {question}, but was asked in several wordings: {'; '.join(descriptions)}. "
                 f"Say with oracle.tasks which of these ask {question}, all of them if they mean the same, by their "
-                f"words: such as '+oracle.tasks={{{first}: {question}}}'"
+                f"words: such as '+oracle.tasks={{{first}: {question}}}'; or count one version of the workflow alone, "
+                f"such as oracle.version={latest}"
             )
 
 

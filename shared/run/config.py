@@ -38,10 +38,21 @@ HAS_FIT += ("backend", "~backend.steps")
 SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
 SAMPLED += ("~posterior.format", "~posterior.columns", "~posterior.calibration")
 USES = {
+    "inspect": (*LEARNS, "posterior", "~posterior.calibration"),
     "prepare": ("dataset",),
     "fit": (*LEARNS, "posterior", "~posterior.calibration", "weights"),
-    "predict": (*HAS_FIT, "seed", "dataset", "posterior", "~posterior.galaxies"),
+    "predict": (
+        *HAS_FIT,
+        *("seed", "dataset", "posterior", "~posterior.galaxies"),
+        *("parts", "part", "stream"),
+    ),
+    "gather": ("run",),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
+    "votes": (
+        "run",
+        "oracle",
+        *("~oracle.name", "~oracle.votes", "~oracle.project", "~oracle.show"),
+    ),
     "calibrate": (
         *HAS_FIT,
         "seed",
@@ -55,9 +66,11 @@ USES = {
         "~training.steps",
         "~training.validate_every",
         "~training.checkpoint_every",
-        *SAMPLED,
+        "posterior",
+        "~posterior.calibration",
         "acquisition",
         "oracle",
+        *("~oracle.exports", "~oracle.galaxy", "~oracle.questions"),
     ),
     "bench": (
         *(
@@ -96,17 +109,25 @@ USES = {
 # Where a run is kept, and the process that does it: every task has these, and none of them is what a run is.
 ALWAYS = ("task", "experiment", "outputs", "folder", "again", "hydra")
 ALWAYS += ("backend.threads", "backend.python", "backend.environment")
-ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read
+ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read, advice
     "dataset.stores",
+    "stream",
     "backend.python",
     "backend.memory",
     "backend.recompute",
     "backend.workers",
     "backend.address",
+    "acquisition.least_gain",
     "oracle.tasks",
     "oracle.answers",
     "oracle.project",
     "oracle.workflow",
+    "oracle.version",
+    "oracle.weighting",
+    "oracle.show",
+    "oracle.exports",
+    "oracle.galaxy",
+    "oracle.questions",
 )
 
 

@@ -22,6 +22,12 @@ OUT_OF_MEMORY = re.compile(
 )
 
 
+class Error(ValueError):
+    """What trizoo refuses, or what failed for a reason that can be put right: the line that the command line prints."""
+
+    __module__ = "trizoo"
+
+
 def open_streams() -> None:
     """Have something open as standard input, output and error: else the next file opened, a lock, would take the place.
 

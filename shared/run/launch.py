@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shared.run.locks import temporary_folder, try_lock
@@ -24,17 +26,19 @@ _allowed: list[int] = []  # this process's cores before `bind_cores`
 GOES_ON = "the same command (without again=true) goes on where it stopped"
 
 
-def run_child(words: list[str], command: str, environment: dict[str, str], lock: int) -> int:
-    """Start the process of `words`, which does the run of `command`, and wait for it; its exit status.
+@contextmanager
+def child_process(
+    words: list[str], command: str, environment: dict[str, str], lock: int, **streams
+) -> Iterator[subprocess.Popen]:
+    """Start the process of `words`, which does the run of `command`, with these `streams` in place of this process's.
 
-    It holds `lock` too, and the other end of a pipe: when this process ends, however it does, the pipe is closed and
-    the run ends.
+    It holds `lock` too, and the other end of a pipe: when this process ends, however it does, or leaves the context,
+    the pipe is closed and the run ends.
     """
     reading, writing = os.pipe()
     try:
         words = [*words, f"--parent={reading}", *shlex.split(command)]
-        child = subprocess.Popen(words, env=environment, pass_fds=[lock, reading])
-        return wait(child)
+        yield subprocess.Popen(words, env=environment, pass_fds=[lock, reading], **streams)
     finally:
         os.close(reading)
         os.close(writing)
@@ -63,8 +67,12 @@ def in_checkout() -> bool:
 
 
 def program() -> list[str]:
-    """What an interpreter is told to run; from a checkout, one that has nothing of trizoo installed can."""
-    return [str(ROOT / "trizoo.py")] if in_checkout() else ["-P", "-m", "trizoo"]
+    """What an interpreter is told to run: this very trizoo, whether it has one of its own or none.
+
+    By its path, so that it is found wherever it lies; -P, so that what lies beside it (of an installed one all other
+    packages) does not come before the standard library.
+    """
+    return ["-P", str(ROOT / "trizoo.py")]
 
 
 def child_environment(backend: dict) -> dict[str, str]:
@@ -139,7 +147,7 @@ def start_worker(address: str, number: int, secret: dict[str, str]) -> subproces
 
 
 def wait(child: subprocess.Popen) -> int:
-    """The exit status of `child`, 128 + n where signal n killed it; never leaves it behind.
+    """The exit status of `child`, -n where signal n killed it; never leaves it behind.
 
     A first Ctrl-C interrupts `child` and waits for it; a second ends it; either way it then raises KeyboardInterrupt.
     """
@@ -152,23 +160,29 @@ def wait(child: subprocess.Popen) -> int:
             stopped += 1
             child.send_signal(signal.SIGINT if stopped == 1 else signal.SIGTERM)
         except BaseException:
-            child.terminate()
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            end(child, signal.SIGTERM)
             raise
     if stopped:
         print(f"\ntrizoo: stopped; {GOES_ON}", file=sys.stderr)
         raise KeyboardInterrupt
-    if status < 0:
-        starved = -status in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
-        hint = " (was there enough memory, and room on the disk?)" if starved else ""
-        print(
-            f"trizoo: the run was killed by {signal.Signals(-status).name}{hint}", file=sys.stderr
-        )
-    return status if status >= 0 else 128 - status
+    return status
+
+
+def end(child: subprocess.Popen, number: int) -> None:
+    """Send signal `number` to `child` and wait until it has ended, which it is made to after 10 seconds."""
+    child.send_signal(number)
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def killed(number: int) -> str:
+    """What a run that signal `number` killed is said to have come to."""
+    starved = number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
+    hint = " (was there enough memory, and room on the disk?)" if starved else ""
+    return f"the run was killed by {signal.Signals(number).name}{hint}"
 
 
 def interrupt_once(*_) -> None:

@@ -6,13 +6,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-
-from rich.console import Console
-from rich.text import Text
+from contextlib import contextmanager
 
 EVERY = 10.0  # seconds between lines, where no terminal shows the last one all the time
+IN_PLACE = "TRIZOO_PROGRESS_IN_PLACE"  # set where what is printed goes to a notebook
 SHORT = 2.0  # seconds; work that is done sooner gets no line
+PLANNED = 30.0  # seconds; of longer work it is said as soon as it can be told how long it will take
 
 
 def printable(text: str) -> str:
@@ -37,17 +36,19 @@ def track(
     total: int | None = None,
     unit: str = "galaxies",
     weight: Callable[..., int] | None = None,
+    how: str = "",
 ) -> Iterator:
     """Each of `things` in turn, while showing how many are done, how fast, and the time left.
 
-    A terminal shows it in one line that changes in place; anything else gets a line every `EVERY` seconds. A thing
-    counts `weight`(thing), or 1, once the caller is done with it. `total` is found from `things` where they know
-    their length.
+    A terminal or a notebook shows it in one line that changes in place; anything else gets a line every `EVERY`
+    seconds. A thing counts `weight`(thing), or 1, once the caller is done with it. `total` is found from `things`
+    where they know their length. What takes longer than `PLANNED` seconds is said to, with `how` it is done, once two
+    things have shown how fast it goes: the first may have been compiled, too.
     """
     weigh = weight or (lambda thing: 1)
     if total is None and hasattr(things, "__len__"):
         total = sum(weigh(thing) for thing in things) if weight else len(things)
-    return _tracked(things, printable(what), total, unit, weigh)
+    return _tracked(things, printable(what), total, unit, weigh, how)
 
 
 def in_order(function: Callable, things: Iterable) -> Iterator:
@@ -73,23 +74,54 @@ def in_order(function: Callable, things: Iterable) -> Iterator:
                 future.cancel()
 
 
-def _tracked(things, what, total, unit, weigh):
+def _tracked(things, what, total, unit, weigh, how):
     start = last = time.monotonic()
-    done = 0
-    at_terminal = sys.stderr.isatty()
-    with Console(stderr=True).status(Text(what)) if at_terminal else nullcontext() as status:
+    done, first, planned = 0, None, total is None
+    with _display(what) as (show, every):
         for thing in things:
             yield thing
             done += weigh(thing)
             now = time.monotonic()
-            if at_terminal:
-                status.update(Text(_line(what, done, total, unit, now - start)))
-            elif now - last >= EVERY:
+            if first is None:
+                first = (done, now)
+            elif not planned and now - start >= SHORT:
+                planned = True
+                needed = now - start + (total - done) * (now - first[1]) / max(done - first[0], 1)
+                if needed >= PLANNED:
+                    say(f"plan: {what}: {total:,} {unit}{how}, about {span(needed)} in all")
+            if now - last >= every:
                 last = now
-                say(_line(what, done, total, unit, now - start))
+                show(_line(what, done, total, unit, now - start))
     seconds = time.monotonic() - start
     if seconds >= SHORT:
         say(f"{what}: {done:,} {unit} in {span(seconds)}, {done / seconds:,.4g} {unit}/s")
+
+
+@contextmanager
+def _display(what: str) -> Iterator[tuple[Callable[[str], object], float]]:
+    """What shows a line of progress to whoever watches, and every how many seconds it is to."""
+    if sys.stderr.isatty():
+        from rich.console import Console  # slow to import, and not needed elsewhere
+        from rich.text import Text
+
+        with Console(stderr=True).status(Text(what)) as status:
+            yield lambda line: status.update(Text(line)), 0.0
+    elif os.environ.get(IN_PLACE):
+        width = 0
+
+        def show(line: str) -> None:
+            nonlocal width
+            width = max(width, len(line))
+            print(f"\r{line:{width}}", end="", file=sys.stderr, flush=True)
+
+        try:
+            yield show, 1.0
+        finally:
+            if width:
+                show("")
+                print("\r", end="", file=sys.stderr, flush=True)
+    else:
+        yield say, EVERY
 
 
 def _line(what: str, done: int, total: int | None, unit: str, seconds: float) -> str:

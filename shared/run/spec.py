@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from shared.run import credentials
@@ -157,21 +157,28 @@ class BackendSpec:
 class ColumnsSpec:
     """What a table calls its columns; null: there is none. a|b: whichever of the two is there, a first."""
 
-    id: str
+    id: str  # the column of galaxies' ids, a text or whole number for each; of several files all the same
     file: str | None  # null: the image of galaxy ID is ID.jpg, .jpeg, .png or .fits
-    ra: str | None
-    dec: str | None
-    label: str | None  # a class per galaxy (then dataset.classes says what each class answers)
-    count: str | None  # votes per answer, a pattern of {question} and {answer}
-    fraction: (
+    ra: (
         str | None
-    )  # where count is null: votes / all votes on the question; votes = round(fraction x total)
-    total: str | None  # votes per question, a pattern of {question}; null: the sum over the answers
+    )  # right ascension, in the unit that the table gives: degrees, hours, 08:26:17.42; null: unknown
+    dec: str | None  # declination, likewise
+    # the unit of ra and dec, where the table gives none: deg | rad | h, hours of ra beside degrees of dec; null: deg
+    place_unit: str | None
+    label: (
+        str | None
+    )  # a class per galaxy; dataset.classes says what each answers, or null: the classes are the answers
+    count: str | None  # votes per answer, a pattern of {question} and {answer}
+    # instead of counts: votes / all votes on the question, a pattern; votes = round(fraction x total)
+    fraction: str | None
+    # votes per question, a pattern of {question}; null: the sum over the answers, or beside fractions a usual name
+    total: str | None
     assumed_votes: int | None  # total, for every question, of fractions without any: an assumption
     # question -> what {question} is in the table, then what each {answer} is, in order; none: the same as here
     names: dict[str, tuple[str, ...]]
 
     def __post_init__(self):
+        one_of("dataset.columns.place_unit", self.place_unit, (None, "deg", "rad", "h"))
         if self.assumed_votes is not None:
             votes_within("dataset.columns.assumed_votes", self.assumed_votes, 1)
 
@@ -189,8 +196,8 @@ class ScaleSpec:
     """The arcseconds in a pixel of a cutout: max(least, min over `columns` of factor x column), or `fixed`."""
 
     columns: dict[str, float]  # a column in arcseconds -> its factor; a|b: whichever is there
-    least: float
-    fixed: float | None
+    least: float  # arcseconds per pixel, below which no scale falls
+    fixed: float | None  # arcseconds per pixel of every galaxy
 
     def __post_init__(self):
         at_least("dataset.service.scale.least", self.least, 0)
@@ -238,20 +245,20 @@ class DatasetSpec:
     # the address of a cutout service, of {ra} {dec} {scale} {width} {id}
     images: str | None
     licence: str | None  # of the images, as far as known; kept in the store
-    table: str | None  # CSV, Parquet or FITS; null: no labels, ids are file stems
-    table_hdu: (
-        str | None
-    )  # of a table in FITS: the number or name of its HDU; null: the first that holds a table
-    joins: dict[str, JoinSpec]
+    table: str | None  # CSV, Parquet, FITS, VOTable or XLSX; null: no labels, ids are file stems
+    # the number or name of an HDU of a FITS file, a table of a VOTable, a sheet of a workbook; null: the first table
+    table_hdu: str | None
+    joins: dict[
+        str, JoinSpec
+    ]  # a name -> another table of the same galaxies, whose columns are found, too
     columns: ColumnsSpec
     select: dict[str, tuple[str, ...]]  # a column -> the values of the galaxies that are taken
     questions: dict[str, tuple[str, ...]]  # each question's answers, in order
     leads: dict[
         str, dict[str, tuple[str, ...]]
     ]  # question -> earlier question -> those of its answers after which it is asked; none: asked of everybody
-    classes: (
-        dict[str, tuple[str, ...]] | None
-    )  # answer -> values of columns.label that give it one vote
+    # answer -> values of columns.label that give it one vote; null: each value is an answer
+    classes: dict[str, tuple[str, ...]] | None
     galaxies: (
         int | None
     )  # at most so many, drawn by a hash of their id that is not the split's; synthetic: how many
@@ -262,7 +269,7 @@ class DatasetSpec:
     # of synthetic galaxies, the telescope: its blur, in that of dataset=synthetic, and the galaxies' brightness in sky
     # noises, likewise; null: 1. The same galaxies, seen by another survey
     seeing: float | None
-    depth: float | None
+    depth: float | None  # see dataset.seeing
     # of synthetic galaxies with the four questions of dataset=synthetic: decals | stripe82, as rare artifacts, vote
     # fractions and scatter of crowds as there; null: none of a survey
     population: str | None
@@ -362,8 +369,8 @@ class ConformSpec:
 class SplitSpec:
     """Shares of galaxies held out, by the hash of their id, and how many of the others are learned from."""
 
-    validation: float
-    test: float
+    validation: float  # the share of galaxies that training is stopped and the posterior checked by
+    test: float  # the share of galaxies that say how good the result is
     labels: (
         int | None
     )  # at most so many training galaxies, drawn by the seed; a larger number has the smaller's too
@@ -380,7 +387,7 @@ class SplitSpec:
 class ModelSpec:
     """The network: an architecture and its sizes, of which each architecture has its own (`SIZES`), the others null."""
 
-    name: str
+    name: str  # the architecture
     image_size: int  # pixels on a side, as the network sees them
     channels: int  # 1: the mean of the colours | 3: the colours, which the store then keeps
     blocks: tuple[tuple[int, ...], ...] | None  # filters of each convolution, block by block
@@ -392,7 +399,7 @@ class ModelSpec:
     stochastic_depth: (
         float  # rate at which the last blocks are left out in training; earlier ones less often
     )
-    dropout: float
+    dropout: float  # rate at which units of the head are dropped in training
     answers: int  # outputs: one for each answer that the run learns (of a yes-or-no question no, then yes)
     scale: str  # unit: pixels enter as 0..1 | raw: as 0..255 (W20's departure 6)
     # whether pixels enter less the mean of those trained with, over their standard deviation; after another encoder
@@ -496,11 +503,10 @@ class AugmentationSpec:
 class TrainingSpec:
     """Adam on the mean negative log likelihood of a batch's votes."""
 
-    batch_size: int
-    steps: (
-        int | None
-    )  # null: by the number of galaxies trained on, see `shared.method.batches.with_steps`
-    learning_rate: float
+    batch_size: int  # galaxies in a step
+    # steps in all; null: 4,500 times the root of the number of galaxies trained with, in images, and 800 steps or more
+    steps: int | None
+    learning_rate: float  # the size of a step, before schedule and warmup
     schedule: str  # constant | cosine: the rate falls to 0 along half a wave over all steps, of active in every round
     warmup: int  # first steps, in which the rate rises in equal parts to `learning_rate`
     # the share of itself that a weight loses in a step at a rate of 1 (AdamW); arrays of one dimension lose nothing
@@ -515,9 +521,9 @@ class TrainingSpec:
     shards: int | None
     # validations without a better one, after which training ends, and the best weights are kept; null: the last ones
     patience: int | None
-    beta1: float
-    beta2: float
-    epsilon: float
+    beta1: float  # Adam's memory of gradients
+    beta2: float  # and of their squares
+    epsilon: float  # Adam's, beside the root
     epsilon_form: (
         str  # textbook: outside the root, after bias correction | hat: before it (departure 11)
     )
@@ -639,8 +645,8 @@ class PosteriorSpec:
 class AcquisitionSpec:
     """Which galaxies are asked about next, and the schedule of asking."""
 
-    name: str
-    samples: int
+    name: str  # the acquisition function
+    samples: int  # of each galaxy of the pool
     expected_votes: int  # 0: as many as the catalogue has of each galaxy
     of: str  # power, gibbs, mixture: the score they draw by
     coldness: float  # power, gibbs: how much the score decides; 0: nothing, all are alike
@@ -651,18 +657,21 @@ class AcquisitionSpec:
     target: (
         str | None
     )  # epig: null: galaxies of the pool | a CSV file whose column id names galaxies of the dataset
-    initial: int
-    per_round: int
+    initial: int  # galaxies labelled before the first round, at random
+    per_round: int  # galaxies labelled in each round
     rounds: int
-    first_steps: int
-    round_steps: int
+    first_steps: int  # training steps before the first choice
+    round_steps: int  # and in each round
     start: str  # warm: each round trains on | cold: each round begins at the first weights
     shards: int  # 0: score the whole pool | n: score n random shards of it (departure 9)
-    shard_size: int
+    shard_size: int  # galaxies of a shard
     vote_choices: tuple[int, ...]  # ask_next.csv: numbers of votes that may be asked for
     # ask_next.csv: votes to hand out, with mutual_information over the whole pool; null: expected_votes for each galaxy
     vote_budget: int | None
     weighted: bool  # whether those labelled weigh in training as they were drawn, so that they stand for the pool
+    least_gain: (
+        float  # nats of test NLL by which a batch is to lower it, to be called worth its votes
+    )
 
     def __post_init__(self):
         one_of("acquisition.name", self.name, ACQUISITIONS)
@@ -685,6 +694,7 @@ class AcquisitionSpec:
         if not 0 <= self.share <= 1:
             raise ValueError(f"acquisition.share is {self.share}; it must be from 0 to 1")
         in_unit("acquisition.guard", self.guard)
+        at_least("acquisition.least_gain", self.least_gain, 0)
         choices = self.vote_choices
         if not choices or choices[0] < 1 or list(choices) != sorted(set(choices)):
             raise ValueError(
@@ -693,6 +703,21 @@ class AcquisitionSpec:
         votes_within("acquisition.vote_choices", choices[-1], 1)
         if self.vote_budget is not None:
             at_least("acquisition.vote_budget", self.vote_budget, 1)
+
+
+@dataclass(frozen=True)
+class ShowSpec:
+    """What volunteers see of a galaxy."""
+
+    # source: drawn from its image file, in colour where that has some | original: the file itself | store: the pixels
+    # that are stored, as the network's views sample them
+    image: str = "source"
+    colour: bool = True  # source: false: grey, the mean of the colours
+    width: int = 512  # source: pixels on the longer side, at most; nothing is enlarged
+
+    def __post_init__(self):
+        one_of("oracle.show.image", self.image, ("source", "original", "store"))
+        at_least("oracle.show.width", self.width, 64)
 
 
 @dataclass(frozen=True)
@@ -711,9 +736,21 @@ class OracleSpec:
     workflow: (
         str | None
     )  # volunteers: the number or the name of the one that counts; null: the only one
+    # volunteers: the version of the workflow that counts, 16.55, or 16: all that begin so; null: every one
+    version: str | None = None
+    # volunteers: none: everybody counts alike | agreement: not those who seldom agree with others
+    weighting: str = "none"
+    show: ShowSpec = ShowSpec()  # volunteers: what they see
+    exports: tuple[str, ...] = ()  # votes: classification exports of any project
+    galaxy: str | None = (
+        None  # votes: the field of a subject's metadata with its galaxy's id; null: !galaxy
+    )
+    # votes: the questions of the exports, each with its answers; none: the tasks as they are worded there
+    questions: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         one_of("oracle.name", self.name, ("catalogue", "volunteers"))
+        one_of("oracle.weighting", self.weighting, ("none", "agreement"))
         if self.votes is not None:
             votes_within("oracle.votes", self.votes, 1)
 
@@ -756,8 +793,10 @@ class RunSpec:
     """One run: one task, one framework, one process, one folder."""
 
     task: TaskSpec
-    seed: int
-    question: str
+    seed: int  # of all random numbers
+    question: (
+        str  # the one that is learned and measured; with questions, the one that is looked at alone
+    )
     positive: tuple[str, ...]  # the answers counted as yes
     # null: question alone, as yes or no | all, or names of questions: with all their answers, learned together; then
     # question and positive are what acquisitions and measures of a single question look at
@@ -769,7 +808,16 @@ class RunSpec:
     folder: str | None  # of this run; null: outputs/TASK/NAME, the name made from the run itself
     # predict, calibrate, export: a run folder of fit, or a weights.safetensors | fit: such, to train on from
     weights: str | None
-    run: str | None  # catalogue: a run folder of fit or predict, or a posterior.parquet
+    run: (
+        str | None
+    )  # catalogue: a run folder of fit or predict, or a posterior.parquet | gather: of predict in parts
+    parts: (
+        int | None
+    )  # predict: into how many runs the galaxies are cut, each of which may be done anywhere
+    part: (
+        int | None
+    )  # predict: which of them, from 0; null: all that are missing, one after the other
+    stream: bool  # predict: read images as they are wanted, and keep none: no store is made
     format: str  # export: onnx, for other languages | torch, keras, flax: that framework's own file | timm: the encoder
     again: bool  # do a finished run anew
     backend: BackendSpec
@@ -792,6 +840,8 @@ class RunSpec:
         if uses(self.task.name, "question"):
             self._check_question()
         at_least("minimum_votes", self.minimum_votes, 1)
+        if uses(self.task.name, "parts"):
+            self._check_parts()
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is {self.seed}; it must be at least 0 and below 2^64")
         if self.training.batch_size > 65536:
@@ -851,6 +901,19 @@ class RunSpec:
             raise ValueError(
                 f"backend.workers is {workers}, but a batch of {galaxies} galaxies is cut into {shards} shards, which "
                 f"so many cannot share; {fix}, or backend.workers to what divides {shards}"
+            )
+
+    def _check_parts(self) -> None:
+        if self.parts is None:
+            if self.part is not None:
+                raise ValueError(
+                    f"part is {self.part}, but parts is null; say of how many: parts=64"
+                )
+            return
+        at_least("parts", self.parts, 1)
+        if self.part is not None and not 0 <= self.part < self.parts:
+            raise ValueError(
+                f"part is {self.part}; of parts={self.parts} it must be from 0 to {self.parts - 1}"
             )
 
     def _check_posterior(self) -> None:

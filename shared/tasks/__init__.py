@@ -18,6 +18,7 @@ class Task(NamedTuple):
         str, ...
     ] = ()  # what else it takes from there, unless the command line names it
     draws: str = ""  # a module whose draw(folder, settings, results) adds pictures to what is left
+    writes: bool = True  # into a folder of its own; the others only print
     cached: bool = True  # not done twice; the others are quick where nothing changed, and their sources may have
 
 
@@ -26,7 +27,21 @@ POSTERIOR_FILES = tuple(  # the posterior table in each format
     for stem in TABLE_COLUMNS.values()
     for ending in (*TABLE_FORMATS.values(), COMPANION)
 )
+NETWORK_FILES = (  # of a network whose training has ended
+    "weights.safetensors",
+    "laplace.safetensors",
+    "split.parquet",
+    *POSTERIOR_FILES,
+)
+VOTES_FILE = "votes.parquet"  # the votes that active learning has learned from
+ROUNDS = "rounds.json"  # of active: the rounds so far
 TASKS = {
+    "inspect": Task(
+        "say what images and a table hold, and the command to go on with",
+        "shared.tasks.inspect",
+        writes=False,
+        cached=False,
+    ),
     "prepare": Task("read images and votes into a store", "shared.tasks.prepare", cached=False),
     "fit": Task(
         "train the network, then write every galaxy's posterior",
@@ -34,11 +49,8 @@ TASKS = {
         (
             "checkpoint.safetensors",
             "best.safetensors",
-            "weights.safetensors",
-            "laplace.safetensors",
             "losses.parquet",
-            "split.parquet",
-            *POSTERIOR_FILES,
+            *NETWORK_FILES,
         ),
     ),
     "predict": Task(
@@ -47,6 +59,11 @@ TASKS = {
         POSTERIOR_FILES,
         needs_fit=True,
         inherits=("posterior.method", "posterior.samples"),
+    ),
+    "gather": Task(
+        "make one catalogue of the parts of a prediction",
+        "shared.tasks.gather",
+        ("posterior.parquet", "posterior_hats"),
     ),
     "catalogue": Task(
         "write the table of a finished fit or predict in other formats",
@@ -67,7 +84,13 @@ TASKS = {
     "active": Task(
         "train, label the galaxies that teach most, repeat",
         "shared.tasks.active",
-        ("checkpoint.safetensors", "ask_next.csv"),
+        ("checkpoint.safetensors", ROUNDS, "ask_next.csv", *NETWORK_FILES, VOTES_FILE),
+    ),
+    "votes": Task(
+        "count what volunteers said, in a run or any Zooniverse export: a table of votes",
+        "shared.tasks.votes",
+        ("votes.csv",),
+        cached=False,
     ),
     "bench": Task("time training, prediction and posterior sampling", "benchmarks.bench"),
     "conform": Task(

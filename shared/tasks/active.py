@@ -10,17 +10,29 @@ from shared.data.prepare import prepare as prepare_store
 from shared.data.split import NAMES, split
 from shared.data.store import Store
 from shared.method.acquisition import needs
-from shared.method.active import Answers, initial, rounds
+from shared.method.active import Answers, initial, learned_by, rounds
 from shared.method.batches import Labelled
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import encoded_once, frozen_features
 from shared.method.pool import Galaxies, Truth, check_weighted
 from shared.method.start import origin, start_of
+from shared.method.stopping import sentence, worth
+from shared.method.training import CHECKPOINT
+from shared.network.weights import load_arrays, load_checkpoint
+from shared.output.formats import check_formats
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
+from shared.run.records import write_json
 from shared.run.spec import RunSpec
 from shared.run.spreadsheet import from_cell, write_csv
+from shared.tasks import ROUNDS, VOTES_FILE
 from shared.tasks.galaxies import cutouts, labelled_parts, parts_with_votes
+from shared.tasks.network_files import (
+    WEIGHTS,
+    posterior_rows,
+    write_network_files,
+    write_votes,
+)
 from shared.tasks.results import summarise, where
 
 ARTIFACT = (
@@ -32,24 +44,42 @@ TEST_GALAXIES = 2500  # at most so many are sampled after each round of active l
 def active(run: RunSpec, folder: Path) -> dict:
     """Active learning on galaxies whose votes are revealed as they are chosen; then which galaxies to label next.
 
-    Where volunteers have yet to answer, the outcome has no results, but says under "waiting" what to do.
+    Leaves the newest network, with its posterior and the votes that it has learned from, also where volunteers have
+    yet to answer: then the outcome has no results, but says under "waiting" what to do.
     """
     check_weighted(run)
     begun = origin(run)
     store = prepare_store(run.dataset)
+    check_formats(run.posterior.format, store.galaxies)
     galaxies, answers = partition(run, store, folder)
     if not len(galaxies.labelled.rows):
         return {"waiting": waiting(run, folder, 0, run.acquisition.initial)}
     backend, images = open_networks(run), cutouts(run, store)
     features = None
     if encoded_once(run):
-        needed = np.unique(np.concatenate([part.rows for part in galaxies.parts]))
+        rows = [*(part.rows for part in galaxies.parts), posterior_rows(run, store)]
+        rows += [part.rows for part in held_out(run, store, galaxies.labelled).values()]
+        needed = np.unique(np.concatenate(rows))
         given = (backend, run, start_of(run), images, store.folder, needed)
         images, features = frozen_features(*given)
-    done = list(rounds(backend, run, images, galaxies, folder, answers))
+    done = []
+    for entry in rounds(backend, run, images, galaxies, folder, answers):
+        done.append(entry)
+        write_json(folder / ROUNDS, {"rounds": round_records(run, store, done)})
     last = done[-1]
-    if last["number"] < run.acquisition.rounds:
-        return {"waiting": waiting(run, folder, last["number"] + 1, len(last["rows"]))}
+    waits = last["number"] < run.acquisition.rounds
+    if not (waits and written_before(folder, last["network"])):
+        labelled = learned_by(galaxies, done, answers)
+        parts = {"train": labelled, **held_out(run, store, labelled)}
+        start, _ = load_checkpoint(folder / CHECKPOINT, run.model, run.training.members)
+        about = {**begun, "network": last["network"]}
+        given = (run, backend.init(run, start), store, images, parts, about, folder)
+        network = write_network_files(backend, *given)
+        write_votes(run, store, labelled, folder)
+    advice = sentence(worth_of(run, done))
+    if waits:
+        asked = waiting(run, folder, last["number"] + 1, len(last["rows"]))
+        return {"waiting": f"{asked}; {advice}"}
     asked = store.galaxies.iloc[last["rows"]][["id", "ra", "dec"]]
     asked = asked.assign(score=last["scores"], chance=last["chances"], votes=last["votes"])
     asked.insert(0, "rank", np.arange(1, len(asked) + 1))
@@ -58,12 +88,58 @@ def active(run: RunSpec, folder: Path) -> dict:
         "store": str(store.folder),
         **begun,
         **({"features": features} if features else {}),
-        "rounds": [round_record(store, entry) for entry in done],
+        "rounds": round_records(run, store, done),
+        "network": network,
         "peak_memory_bytes": backend.peak_memory(),
         "summary": f"{last['labelled']} galaxies labelled; {summarise(last['test'])}; "
-        f"{summarise_asked(done)}ask next: {folder / 'ask_next.csv'}",
+        f"{summarise_asked(done)}{advice}; ask next: {folder / 'ask_next.csv'}",
     }
     return {"where": where(backend), "results": results}
+
+
+def written_before(folder: Path, network: str) -> bool:
+    """Whether `folder` has all files of the network of that digest: votes.parquet comes last."""
+    if not (folder / VOTES_FILE).exists():
+        return False
+    try:
+        return load_arrays(folder / WEIGHTS, {"network": str})[1]["network"] == network
+    except (OSError, ValueError):
+        return False
+
+
+def held_out(run: RunSpec, store: Store, labelled: Labelled) -> dict[str, Labelled]:
+    """Validation and test galaxies with votes enough, but those `labelled`: volunteers are asked about such too."""
+    none = labelled.take(np.arange(0))
+    if f"{run.question}_total" not in store.galaxies:
+        return {"validation": none, "test": none}
+    parts = parts_with_votes(run, store, galaxy_hash(store.galaxies["id"]))
+    return {
+        name: parts[name].take(~np.isin(parts[name].rows, labelled.rows))
+        for name in ("validation", "test")
+    }
+
+
+def round_records(run: RunSpec, store: Store, done: list[dict]) -> list[dict]:
+    """The rounds `done` as a record keeps them, each with whether one more batch was worth its votes after it."""
+    return [
+        round_record(store, entry) | {"worth": worth_of(run, done[: number + 1])}
+        for number, entry in enumerate(done)
+    ]
+
+
+def worth_of(run: RunSpec, done: list[dict]) -> dict:
+    """Whether one more batch is worth its votes after the rounds `done`, as a record keeps it."""
+    spec = run.acquisition
+    tests = [entry["test"] or {} for entry in done]
+    score = spec.of if spec.name in ("power", "gibbs", "mixture") else spec.name
+    informed = score in ("mutual_information", "batch_mutual_information")
+    return worth(
+        [entry["labelled"] for entry in done],
+        [found.get("tree_nll", found.get("log_score")) for found in tests],
+        [entry["composition"]["mean_score"] if informed else None for entry in done],
+        spec.per_round,
+        spec.least_gain,
+    )
 
 
 def summarise_asked(rounds: list[dict]) -> str:

@@ -2,14 +2,16 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
+from shared.data.inputs import store_inputs
 from shared.run.config import differences, identity, put
 from shared.run.locks import file_lock
 from shared.run.progress import say
-from shared.run.records import make_folder, read_record, read_run, write_json
+from shared.run.records import host, make_folder, read_record, read_run, write_json
 from shared.run.spec import digest
 from shared.tasks import TASKS
 from shared.tasks.inherit import weights_file
@@ -18,7 +20,10 @@ RECORD, LOCK = "record.json", ".lock"  # in every run's folder
 
 
 def run_folder(config: dict) -> Path:
-    """The folder of a run: what `folder` says, or a name made from the run itself."""
+    """The folder of a run: what `folder` says, or a name made from the run itself; of a part, its own inside."""
+    if config["task"]["name"] == "predict" and config["part"] is not None:
+        whole = run_folder(config | {"part": None})
+        return part_folder(whole, config["part"], config["parts"])
     if config["folder"] is not None:
         return Path(config["folder"])
     task, outputs, what = config["task"]["name"], Path(config["outputs"]), identity(config)
@@ -36,12 +41,17 @@ def run_folder(config: dict) -> Path:
     words = [about, config["backend"]["name"], seed]
     if task in ("prepare", "show", "match"):
         words = [config["dataset"]["name"]]
-    elif task == "catalogue":
+    elif task in ("catalogue", "gather", "votes"):
         source = Path(config["run"] or "").resolve()
         words = [source.parent.name if source.is_file() else source.name]
     elif task == "kit":
         words = [seed]
     return outputs / task / re.sub(r"[^\w.-]+", "-", "-".join([*words, digest(what)]))
+
+
+def part_folder(folder: Path, part: int, parts: int) -> Path:
+    """The folder of a part of the prediction whose `folder` is given."""
+    return folder / f"part-{part:05d}-of-{parts:05d}"
 
 
 def write_config(folder: Path, config: dict) -> None:
@@ -57,7 +67,7 @@ def write_config(folder: Path, config: dict) -> None:
             raise ValueError(
                 f"{folder} holds another run (it differs in {', '.join(where[:5])}); give another folder=..."
             )
-    elif any(not path.name.startswith(".") for path in folder.iterdir()):
+    elif any(not re.match(r"\.|part-\d+-of-\d+$", path.name) for path in folder.iterdir()):
         raise ValueError(
             f"{folder} holds files, but no run.json; give a new or an empty folder=..."
         )
@@ -75,10 +85,39 @@ def clear(folder: Path, task: str) -> None:
             f"{folder} holds what volunteers were asked and said ({', '.join(asks[:3])}{', ...' * (len(asks) > 3)}), "
             "which again=true would lose; give another folder=..., or move these folders away yourself"
         )
-    for name in (RECORD, *TASKS[task].leaves):
+    remove(folder, (RECORD, *TASKS[task].leaves))
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove the files and folders of these `names` in `folder`, as far as they are there."""
+    for name in names:
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
         (folder / name).unlink(missing_ok=True)
+
+
+def write_record(
+    folder: Path,
+    command: str,
+    config: dict,
+    made_of: dict,
+    outcome: dict,
+    started: str,
+    seconds: float,
+) -> dict:
+    """Write record.json of the run of `config` that is done, and give it; `made_of` is what `inputs` said before it."""
+    record = {
+        "command": command,
+        "run": config,
+        "inputs": made_of | store_inputs(outcome["results"]),
+        "host": host(),
+        "where": outcome["where"],
+        "started": started,
+        "seconds": seconds,
+        "results": outcome["results"],
+    }
+    write_json(folder / RECORD, record)
+    return record
 
 
 @contextmanager

@@ -27,8 +27,10 @@ def cutouts(run: RunSpec, store: Store) -> Cutouts:
             f"model.channels is {run.model.channels}, but {store.folder} keeps {store.images.shape[-1]}; set "
             f"dataset.channels={run.model.channels}, or model.channels=1"
         )
-    sums = store.galaxies["pixels_crc32"].to_numpy("<i8")
-    contents = hashlib.sha256(sums.tobytes()).hexdigest()[:16]
+    contents = None
+    if "pixels_crc32" in store.galaxies:  # of a store
+        sums = store.galaxies["pixels_crc32"].to_numpy("<i8")
+        contents = hashlib.sha256(sums.tobytes()).hexdigest()[:16]
     return Cutouts(
         store.images, reduction(run, store.images.shape[1]), contents, run.model.channels
     )

@@ -1,52 +1,118 @@
-"""`trizoo predict`: write the posterior of other galaxies with the weights of a fit."""
+"""`trizoo predict`: write the posterior of other galaxies with the weights of a fit, all at once or in parts."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from shared.data.prepare import prepare as prepare_store
-from shared.data.store import sha256
+from shared.data.store import Store, sha256
+from shared.data.streaming import stream
+from shared.method.backend import Backend
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import known_features
-from shared.method.laplace_sampling import load_layers, with_posterior
-from shared.method.recalibration import load_recalibration, plain
-from shared.network.weights import fitted
+from shared.method.laplace_sampling import LastLayers, load_layers, with_posterior
+from shared.method.recalibration import Recalibration, load_recalibration, plain
+from shared.network.weights import Checkpoint, fitted
 from shared.output.formats import check_formats
 from shared.run.keys import galaxy_hash
+from shared.run.progress import say
 from shared.run.spec import RunSpec
 from shared.tasks.galaxies import cutouts, learned_from, voted
-from shared.tasks.results import summarise, where, write_catalogue
+from shared.tasks.parts import about_part, all_parts, part_rows
+from shared.tasks.results import in_use, summarise, where, write_catalogue
+
+
+class Trained(NamedTuple):
+    """A fitted network, open in its framework."""
+
+    weights: Path
+    start: Checkpoint
+    backend: Backend
+    state: Any
+    layers: LastLayers | None
+    mended: Recalibration | None
+
+
+class Dataset(NamedTuple):
+    """Galaxies, and what is known of them."""
+
+    store: Store
+    hashes: np.ndarray  # uint64 (galaxy,) of their ids
+    in_training: np.ndarray | None  # (galaxy,)
 
 
 def predict(run: RunSpec, folder: Path) -> dict:
-    """Write the posterior of every galaxy of a dataset, with the weights of a fit.
+    """Write the posterior of every galaxy of a dataset, or of a part of them, with the weights of a fit.
 
-    Where the dataset has votes, those of galaxies that were not trained with say how good it is.
+    Where the dataset has votes, those of galaxies that were not trained with say how good it is. With parts and no
+    part, all that are missing are done, one after the other, each in its own folder inside this one.
     """
-    path, start = fitted(run)
-    mended = load_recalibration(run, sha256(path))
-    store = prepare_store(run.dataset)
+    weights, _ = fitted(run)
+    load_recalibration(run, sha256(weights))  # before a long time is spent on the galaxies
+    dataset = opened_dataset(run, weights)
+    trained = opened_network(run)
+    if run.parts is None or run.part is not None:
+        return predict_some(run, folder, trained, dataset)
+    done = all_parts(run, folder, partial(predict_some, trained=trained, dataset=dataset))
+    return done | ({} if "waiting" in done else {"where": where(trained.backend)})
+
+
+def opened_dataset(run: RunSpec, weights: Path) -> Dataset:
+    """The galaxies of the run's dataset; ValueError if their posterior cannot be written in a format asked for."""
+    store = stream(run.dataset) if run.stream else prepare_store(run.dataset)
     check_formats(run.posterior.format, store.galaxies)
-    backend, images = open_networks(run), cutouts(run, store)
+    hashes = galaxy_hash(store.galaxies["id"])
+    return Dataset(store, hashes, learned_from(weights, hashes))
+
+
+def opened_network(run: RunSpec) -> Trained:
+    """The network of the run's weights."""
+    path, start = fitted(run)
+    backend = open_networks(run)
     state = backend.init(run, start)
-    ids = store.galaxies["id"]
-    hashes, rows = galaxy_hash(ids), np.arange(len(ids))
-    images = known_features(backend, run, start, images, store.folder, rows) or images
-    backend = with_posterior(backend, run, state, load_layers(path, run))
-    in_training = learned_from(path, hashes)
-    parts = voted(run, store, hashes, in_training)
+    mended = load_recalibration(run, sha256(path))
+    return Trained(path, start, backend, state, load_layers(path, run), mended)
+
+
+def predict_some(run: RunSpec, folder: Path, trained: Trained, dataset: Dataset) -> dict:
+    """The posterior of the galaxies of the run's part, or of all."""
+    store, backend = dataset.store, trained.backend
+    rows = np.array(part_rows(run, len(store.images)), np.int64)
+    images = cutouts(run, store)
+    if not run.stream:
+        given = (backend, run, trained.start, images, store.folder, rows)
+        images = known_features(*given) or images
+    backend = with_posterior(backend, run, trained.state, trained.layers)
+    hashes, in_training = dataset.hashes[rows], dataset.in_training
     measured, seconds = write_catalogue(
-        backend, run, state, store, images, rows, hashes, in_training, folder, parts, mended
+        *(backend, run, trained.state, store, images, rows, hashes),
+        None if in_training is None else in_training[rows],
+        folder,
+        voted(run, store, dataset.hashes, in_training),
+        trained.mended,
     )
+    used = in_use(store, rows)
+    left_out = [
+        {"id": store.galaxies["id"].iloc[row], "reason": store.images.left_out[row]}
+        for row in rows[~used].tolist()
+    ]
+    if left_out:
+        first = f"{left_out[0]['id']}: {left_out[0]['reason']}"
+        say(f"left out {len(left_out)} of {len(rows)} galaxies, {first}; record.json lists all")
     found = f"; {summarise(measured['test'])}" if measured else ""
     results = {
-        "store": str(store.folder),
-        "galaxies": len(ids),
-        "weights": str(path),
+        "store": None if run.stream else str(store.folder),
+        "galaxies": int(used.sum()),
+        "left_out": left_out,
+        **about_part(run, store, folder),
+        "weights": str(trained.weights),
         "sample_seconds": seconds,
         "peak_memory_bytes": backend.peak_memory(),
         **measured,
-        **({"recalibration": plain(mended)} if mended else {}),
-        "summary": f"{len(ids)} galaxies, {len(ids) / seconds:.0f} galaxies/s{found}: {folder / 'posterior.parquet'}",
+        **({"recalibration": plain(trained.mended)} if trained.mended else {}),
+        "summary": f"{used.sum()} galaxies, {len(rows) / seconds:.0f} galaxies/s{found}: "
+        f"{folder / 'posterior.parquet'}",
     }
     return {"where": where(backend), "results": results}

@@ -47,21 +47,20 @@ def write_catalogue(
     """Write posterior.parquet of the galaxies in `rows` of the store, and the formats that are asked for beside it.
 
     `hashes` uint64 (galaxy,) of the ids and `in_training` (galaxy,) are of these galaxies. Samples are recalibrated by
-    what was `mended`, if anything. Gives what is measured of each of `parts` that has galaxies among them, and the
-    seconds that sampling took.
+    what was `mended`, if anything. Galaxies whose image turns out to be of no use while it is streamed are left out.
+    Gives what is measured of each of `parts` that has galaxies among them, and the seconds that sampling took.
     """
     count, path = run.posterior.samples, folder / "posterior.parquet"
     about = facts(run) | provenance(run, folder)
     if mended:
         about["recalibration"] = {"level": LEVEL, "questions": plain(mended)}
-    inside = {
-        name: part.take(np.flatnonzero(np.isin(part.rows, rows))) for name, part in parts.items()
-    }
-    inside = {name: part for name, part in inside.items() if len(part.rows)}
     begun = time.perf_counter()
     if likelihood_of(run).name == "binomial" and not mended:
         samples = sample_galaxies(backend, run, state, images, rows, hashes, count)
-        seconds = time.perf_counter() - begun
+        seconds, used = time.perf_counter() - begun, in_use(store, rows)
+        rows, samples = rows[used], samples[used]
+        in_training = None if in_training is None else in_training[used]
+        inside = among(rows, parts)
         information = _write_yes_or_no(backend, run, store, rows, samples, in_training, path, about)
         measured = {
             name: evaluate(*_on_part(part, rows, samples, information))
@@ -69,19 +68,35 @@ def write_catalogue(
         }
     else:
         blocks = sample(backend, run, state, images, rows, hashes, count)
+        blocks = (block.take(in_use(store, block.rows)) for block in blocks)
         if mended:
             likelihood = likelihood_of(run)
             blocks = (recalibrated(likelihood, block, mended) for block in blocks)
-        keep = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in inside.values())])
+        keep = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts.values())])
         kept = trees.write_posteriors(
             backend, blocks, run, store, rows, in_training, keep, path, about, mended
         )
         seconds = time.perf_counter() - begun
+        inside = among(rows[in_use(store, rows)], parts)
         measured = {
             name: trees.measure(run, store, part, kept.of(part)) for name, part in inside.items()
         }
     convert(path, folder, run.posterior.format, run.posterior.columns)
     return measured, seconds
+
+
+def in_use(store: Store, rows: np.ndarray) -> np.ndarray:
+    """Which of `rows` (galaxy,) have an image that can be used, as far as those of a stream have been read."""
+    left_out = getattr(store.images, "left_out", {})
+    return np.array([row not in left_out for row in rows.tolist()], bool)
+
+
+def among(rows: np.ndarray, parts: dict[str, Labelled]) -> dict[str, Labelled]:
+    """The galaxies of each of `parts` that are in `rows` of the store; only parts that have some."""
+    inside = {
+        name: part.take(np.flatnonzero(np.isin(part.rows, rows))) for name, part in parts.items()
+    }
+    return {name: part for name, part in inside.items() if len(part.rows)}
 
 
 def _write_yes_or_no(

@@ -47,8 +47,7 @@ def write_posteriors(
 
     def table(block: Samples) -> pd.DataFrame:
         chosen = np.isin(block.rows, keep)
-        own = None if block.concentrations is None else block.concentrations[chosen]
-        kept.append(Samples(block.rows[chosen], block.fractions[chosen], own))
+        kept.append(block.take(chosen))
         held = None
         if mended:
             total = np.full((len(block.rows), len(questions)), run.posterior.expected_votes)

@@ -118,6 +118,11 @@ class Archives:
             )
         return dict(sorted(found.items())), refused
 
+    @property
+    def packed(self) -> bool:
+        """Whether an archive has to be unpacked from its start for any of its images."""
+        return self.kind == "tar" and any(_packing(path) for path in self.paths)
+
     def identity(self) -> Any:
         return stamps(self.paths)
 

@@ -7,8 +7,10 @@ common and joint metadata, and properties. HEALPix numbers are those of cdshealp
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.output.columns import Column
-from shared.output.formats.parquet import described
+from shared.output.formats.parquet import described_schema, longest_texts
 from shared.run.progress import say
-from shared.run.records import unfinished, write_folder
+from shared.run.records import make_folder, unfinished, write_folder
 
 ROWS = 1_000_000  # in a file, at most
 FINEST = 29  # the order of HEALPix whose cells number all places
@@ -31,12 +33,11 @@ EXTRA = "pip install 'trizoo[hats]'"
 
 
 class Part(NamedTuple):
-    """The galaxies of one file: rows `start` to `stop` of the sorted table, in cell `pixel` of `order`."""
+    """The galaxies of one file, in cell `pixel` of `order`: rows (start, stop) of each sorted table."""
 
     order: int
     pixel: int
-    start: int
-    stop: int
+    rows: list[tuple[int, int]]
 
 
 def check(galaxies: pd.DataFrame) -> None:
@@ -57,77 +58,122 @@ def healpix():
     return nested
 
 
-def places(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rows of `table` with a place on the sky, and their right ascensions and declinations in degrees.
-
-    Raises ValueError, with the `name` of the format, if there is none.
-    """
+def placed(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows of `table` with a place on the sky, and their right ascensions and declinations in degrees."""
     there = {"ra", "dec"} <= set(table.column_names)
     ra, dec = (
         np.asarray(table[place].to_pandas(), np.float64) if there else np.empty(0)
         for place in ("ra", "dec")
     )
     rows = np.flatnonzero(np.isfinite(ra) & (np.abs(dec) <= 90))
+    return rows, ra[rows], dec[rows]
+
+
+def places(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`placed` of `table`; ValueError, with the `name` of the format, if no galaxy has a place on the sky."""
+    rows, ra, dec = placed(table)
     if table.num_rows and not len(rows):
         raise ValueError(
             f"posterior.format has {name}, but no galaxy has a place on the sky; prepare the dataset with "
             "dataset.columns.ra and dataset.columns.dec, or leave it out"
         )
-    return rows, ra[rows], dec[rows]
+    return rows, ra, dec
 
 
 def write(path: Path, table: pa.Table, columns: dict[str, Column], facts: dict) -> None:
     """`table` as a HATS catalogue in the folder `path`, without the galaxies that have no place on the sky."""
+    places(table, "hats")
+    if left_out := write_tables(path, [table], columns, facts):
+        say(f"{path.name} leaves out {left_out} galaxies that have no place on the sky")
+
+
+def write_tables(
+    path: Path, tables: Iterable[pa.Table], columns: dict[str, Column], facts: dict
+) -> int:
+    """All `tables` as one HATS catalogue in the folder `path`; how many galaxies have no place on the sky, and are left
+    out.
+
+    Each table is sorted by cells and kept on the disk beside `path` before the next is asked for; each file is then
+    made of its rows of all of them. So no more than one table, or one file, need be in memory.
+    """
+    make_folder(path.parent)
+    with TemporaryDirectory(prefix=".sorted-", dir=path.parent) as beside:
+        sorted_tables, left_out, longest = [], 0, Counter()
+        for number, table in enumerate(tables):
+            by_cell = sort_by_cell(table)
+            left_out += table.num_rows - by_cell.num_rows
+            longest |= Counter(longest_texts(by_cell))
+            file = Path(beside, f"{number}.arrow")
+            with (
+                pa.OSFile(str(file), "wb") as sink,
+                pa.ipc.new_file(sink, by_cell.schema) as writer,
+            ):
+                writer.write_table(by_cell)
+            sorted_tables.append(pa.ipc.open_file(pa.memory_map(str(file))).read_all())
+        cells = [np.asarray(table[CELL]) for table in sorted_tables]
+        schema = described_schema(
+            sorted_tables[0].schema, {CELL: ABOUT_CELL, **columns}, facts, dict(longest)
+        )
+        if path.exists():  # of an attempt that ended before its record was written
+            old = unfinished(path)
+            path.rename(old)
+            shutil.rmtree(old)
+        found = list(parts(cells))
+        write_folder(path, lambda beside: _fill(beside, sorted_tables, found, schema, facts))
+    return left_out
+
+
+def sort_by_cell(table: pa.Table) -> pa.Table:
+    """The galaxies of `table` that have a place on the sky, in the order of their cells, which are the first column."""
     from astropy.coordinates import Latitude, Longitude
 
-    rows, ra, dec = places(table, "hats")
-    if left := table.num_rows - len(rows):
-        say(f"{path.name} leaves out {left} galaxies that have no place on the sky")
-    cells = (
-        healpix().lonlat_to_healpix(Longitude(ra, "deg"), Latitude(dec, "deg"), FINEST)
-        if len(rows)
-        else np.empty(0)
-    )
-    cells = cells.astype(np.int64)
+    rows, ra, dec = placed(table)
+    cells = np.empty(0, np.int64)
+    if len(rows):
+        place = Longitude(ra, "deg"), Latitude(dec, "deg")
+        cells = healpix().lonlat_to_healpix(*place, FINEST).astype(np.int64)
     order = np.argsort(cells, kind="stable")
-    table, cells = table.take(rows[order]), cells[order]
-    table = table.add_column(0, CELL, pa.array(cells))
-    table = described(table, {CELL: ABOUT_CELL, **columns}, facts)
-    if path.exists():  # of an attempt that ended before its record was written
-        old = unfinished(path)
-        path.rename(old)
-        shutil.rmtree(old)
-    write_folder(path, lambda beside: _fill(beside, table, list(parts(cells)), facts))
+    table = table.replace_schema_metadata(None).take(rows[order])
+    return table.add_column(0, CELL, pa.array(cells[order])).combine_chunks()
 
 
-def parts(
-    cells: np.ndarray, order: int = 0, pixel: int | None = None, start: int = 0
-) -> Iterator[Part]:
-    """The files that the sorted `cells` (row,) of order 29 are cut into, each cell with at most ROWS galaxies."""
+def parts(tables: list[np.ndarray], order: int = 0, pixel: int | None = None) -> Iterator[Part]:
+    """The files of `tables`, of each the sorted cells (row,) of order 29: one cell each, of at most ROWS galaxies."""
     for one in range(12) if pixel is None else range(4 * pixel, 4 * pixel + 4):
         width = 4 ** (FINEST - order)
-        first, last = np.searchsorted(cells, [one * width, (one + 1) * width])
-        inside = cells[first:last]
-        if len(inside) > ROWS and order < FINEST:
-            yield from parts(inside, order + 1, one, start + first)
-        elif len(inside):
-            yield Part(order, one, start + int(first), start + int(last))
+        edges = [one * width, (one + 1) * width]
+        rows = [tuple(np.searchsorted(cells, edges).tolist()) for cells in tables]
+        count = sum(stop - start for start, stop in rows)
+        if count > ROWS and order < FINEST:
+            yield from parts(tables, order + 1, one)
+        elif count:
+            yield Part(order, one, rows)
 
 
-def _fill(folder: Path, table: pa.Table, found: list[Part], facts: dict) -> None:
+def _fill(
+    folder: Path, tables: list[pa.Table], found: list[Part], schema: pa.Schema, facts: dict
+) -> None:
     dataset, joint = folder / "dataset", []
     dataset.mkdir()
     for part in found:
         name = f"Norder={part.order}/Dir={part.pixel // 10000 * 10000}/Npix={part.pixel}.parquet"
         (dataset / name).parent.mkdir(parents=True, exist_ok=True)
-        some = table.slice(part.start, part.stop - part.start)
+        some = pa.concat_tables(
+            [
+                table.slice(start, stop - start)
+                for table, (start, stop) in zip(tables, part.rows, strict=True)
+            ]
+        )
+        order = np.argsort(np.asarray(some[CELL]), kind="stable")
+        some = some.take(order).cast(schema)
         pq.write_table(some, dataset / name, compression="zstd", metadata_collector=joint)
         joint[-1].set_file_path(name)
-    pq.write_metadata(table.schema, dataset / "_common_metadata")
-    pq.write_metadata(table.schema, dataset / "_metadata", metadata_collector=joint)
+    pq.write_metadata(schema, dataset / "_common_metadata")
+    pq.write_metadata(schema, dataset / "_metadata", metadata_collector=joint)
     lines = ["Norder,Npix", *(f"{part.order},{part.pixel}" for part in found)]
     (folder / "partition_info.csv").write_text("\n".join(lines) + "\n")
-    text = properties(table.num_rows, found, facts)
+    rows = sum(stop - start for part in found for start, stop in part.rows)
+    text = properties(rows, found, facts)
     for name in ("hats.properties", "properties"):
         (folder / name).write_text(text, "ascii")
 

@@ -28,7 +28,7 @@ def check(galaxies: pd.DataFrame) -> None:
 
 def described(table: pa.Table, columns: dict[str, Column], facts: dict) -> pa.Table:
     """`table` with what its `columns` mean and the `facts` as metadata."""
-    return table.cast(_schema(table.schema, columns, facts, _longest(table)))
+    return table.cast(described_schema(table.schema, columns, facts, longest_texts(table)))
 
 
 def write(path: Path, table: pa.Table, columns: dict[str, Column], facts: dict) -> None:
@@ -51,7 +51,9 @@ def write_blocks(
         first = next(rest, None)
         if first is None:
             raise ValueError(f"there are no tables to write to {path}; give one, if of no galaxies")
-        schema = _schema(first.schema, describe_columns(first.column_names), facts, longest)
+        schema = described_schema(
+            first.schema, describe_columns(first.column_names), facts, longest
+        )
         with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
             for table in chain([first], rest):
                 if table.column_names != schema.names:
@@ -64,13 +66,13 @@ def write_blocks(
     write_whole(path, write_all)
 
 
-def _longest(table: pa.Table) -> dict[str, int]:
+def longest_texts(table: pa.Table) -> dict[str, int]:
     """How long the longest text of each column of texts is, at least 1."""
     names = [field.name for field in table.schema if is_text(field.type)]
     return {name: pc.max(pc.utf8_length(table[name])).as_py() or 1 for name in names}
 
 
-def _schema(
+def described_schema(
     schema: pa.Schema, columns: dict[str, Column], facts: dict, longest: dict[str, int]
 ) -> pa.Schema:
     """`schema` with what its `columns` mean and the `facts`; `longest` are the widths of columns of text."""
