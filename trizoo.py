@@ -74,6 +74,7 @@ from conf.compose import (
 from conf.words import words_of
 from shared.run.config import check_used, uses
 from shared.run.echo import Echo
+from shared.run.engine import read_part, run_parts
 from shared.run.errors import FAULT, REFUSED, TRACEBACK, Error, complain, explain, open_streams
 from shared.run.launch import (
     ALLOCATOR,
@@ -90,16 +91,19 @@ from shared.run.launch import (
     settings,
     wait,
 )
+from shared.run.locks import file_lock
 from shared.run.progress import IN_PLACE, printable
-from shared.run.records import read_json, read_run, sweep
-from shared.run.spec import RunSpec, from_config, to_config
+from shared.run.records import make_folder, read_json, read_run, sweep
+from shared.run.spec import EngineSpec, RunSpec, from_config, to_config
 from shared.tasks import ROUNDS, TASKS
 from shared.tasks.finished import Run
 from shared.tasks.folder import (
+    LOCK,
     RECORD,
     clear,
     finished,
     folder_lock,
+    part_folder,
     run_folder,
     write_config,
     write_record,
@@ -113,6 +117,9 @@ __all__ = [
     *("Error", "Rounds", "Run", "active", "calibrate", "catalogue", "do", "fit", "predict"),
     *("inspect", "show_galaxies"),
 ]
+CLOUD = (
+    "have a task done by a rented machine: writes SkyPilot's file, and says hours and dollars first"
+)
 DEMO = "all of it, small, in all three frameworks, on galaxies it draws itself (minutes)"
 HELP = """\
 trizoo: how smooth is this galaxy, and which one should volunteers look at next?
@@ -128,6 +135,7 @@ examples:
   trizoo -m fit backend=tf,torch,jax seed=0,1,2   a sweep: every combination, one after the other
   trizoo -m fit seed=0,1,2,3 hydra/launcher=parallel   two at once; never for timing
   trizoo fit backend.workers=2 backend.threads=1  one run by two processes; docs/workers.md has many machines
+  trizoo -m fit seed=0,1,2,3 hydra/launcher=slurm  each a job of a cluster; docs/scale.md has clouds, too
   trizoo fit --cfg job                            show the run, do not do it
 
 A run that is done is not done twice (again=true does it anew); one that was stopped goes on where
@@ -380,6 +388,8 @@ def main(words: list[str] | None = None) -> int:
     try:
         if words[:1] == ["--run"] and len(words) > 1:
             status = run_here(Path(words[1]), *parse_child(words[2:]))
+        elif words[:1] and (pipe := re.fullmatch(r"--part=(\d+)", words[0])):
+            status = do_part(*read_part(int(pipe[1])))
         elif words[:1] and (address := re.fullmatch(r"--worker[= ](.+)", " ".join(words))):
             status = be_worker(address[1])
         else:
@@ -408,6 +418,10 @@ def from_words(words: list[str]) -> int:
         HERE
     ):  # processes of a parallel sweep take this list, and find ours by it
         sys.path.insert(0, str(HERE))
+    if words[0] == "cloud":
+        from conf.cloud_job import cloud
+
+        return cloud(words[1:])
     words = hydra_words(words)
     if words[0] == "task=demo":
         if flags := [word for word in words if word.startswith("-")]:
@@ -418,7 +432,7 @@ def from_words(words: list[str]) -> int:
 
 def help_text(task: str | None = None) -> str:
     """What `trizoo --help` prints, or `trizoo TASK --help`."""
-    helps = {name: task.help for name, task in TASKS.items()} | {"demo": DEMO}
+    helps = {name: task.help for name, task in TASKS.items()} | {"cloud": CLOUD, "demo": DEMO}
     if task is not None:
         what = f"trizoo {task}: {helps[task]}"
         return f"{what}\n\nusage: trizoo {task} [key=value ...]   (key [default] what it means)\n\n{task_help(task)}"
@@ -451,6 +465,11 @@ def started(
     from shared.data.inputs import changed_since
 
     config = to_config(from_config(RunSpec, config))
+    if config["engine"]["name"] != "none":
+        raise ValueError(
+            f"engine.name is {config['engine']['name']}; only the command line has engines: "
+            "trizoo predict parts=64 engine=dask"
+        )
     if config["model"]["encoder"] is not None:
         from shared.method.start import pinned
 
@@ -495,6 +514,9 @@ def run_here(folder: Path, command: str, parent: int | None = None) -> int:
         end_with_parent(parent)
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt_once)
+    signal.signal(
+        signal.SIGUSR2, signal.SIG_IGN
+    )  # a cluster's warning, which is for whoever began this
     try:
         return do_here(folder, command)
     except Exception as error:
@@ -525,6 +547,15 @@ def do_here(folder: Path, command: str) -> int:
     return outcome.get("status", 0)
 
 
+def do_part(config: dict, command: str) -> int:
+    """Do the run of `config`, a part that an engine gave out, when nobody else is at work on it; its exit status."""
+    folder = run_folder(config)
+    make_folder(folder)
+    with file_lock(folder / LOCK, waiting=lambda: None):
+        pass
+    return launch(config, command)
+
+
 def be_worker(address: str) -> int:
     """Be a worker of a run that waits at `address`, HOST:PORT; the exit status."""
     from shared.method.crew import work
@@ -540,10 +571,12 @@ def run_one(config: dict, overrides: list[str], named: list[str]) -> int:
     """Do the run of `config`, which `overrides` composed; its exit status, 2 where it is refused (see `settled`)."""
     try:
         config, command = settled(config, overrides, named)
-        if TASKS[config["task"]["name"]].writes:
-            return launch(config, command)
-        print(printable(told(config)), end="")
-        return 0
+        if not TASKS[config["task"]["name"]].writes:
+            print(printable(told(config)), end="")
+            return 0
+        if config["engine"]["name"] != "none":
+            return by_engine(config, command)
+        return launch(config, command)
     except Exception as error:
         return complain(error)
 
@@ -564,6 +597,34 @@ def settled(config: dict, overrides: list[str], named: list[str]) -> tuple[dict,
     check_used(task, [key_of(word) for word in named])
     config = with_fit(config, overrides) if TASKS[task].needs_fit else config
     return config, shlex.join(["trizoo", task, *words])
+
+
+def by_engine(config: dict, command: str) -> int:
+    """Have the parts of a prediction that are missing done by its engine, then the rest of it here; the exit status."""
+    parts = config["parts"]
+    if parts is None or config["part"] is not None:
+        raise ValueError(
+            f"engine.name is {config['engine']['name']}, which does all parts of a prediction; say how many, as in "
+            "trizoo predict parts=64, and no part"
+        )
+    config = to_config(from_config(RunSpec, config))
+    engine = from_config(EngineSpec, config["engine"])
+    config["engine"]["name"] = "none"  # each part is done where it is
+    missing, folder = range(parts), run_folder(config)
+    if config["again"]:
+        (folder / RECORD).unlink(missing_ok=True)
+    else:
+        missing = [k for k in missing if not (part_folder(folder, k, parts) / RECORD).exists()]
+    if missing:
+        configs = (config | {"part": part} for part in missing)
+        try:
+            statuses = run_parts(configs, len(missing), engine, command)
+        except KeyboardInterrupt:
+            print(f"\ntrizoo: stopped; {GOES_ON}", file=sys.stderr)
+            raise
+        if status := max(statuses):
+            return status
+    return launch(config | {"again": False}, command)
 
 
 def demo(overrides: list[str]) -> int:

@@ -8,15 +8,18 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import is_dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from shared.run import credentials
 from shared.run.config import USES, at, count_answers, put, uses
 from shared.run.errors import complain, short
+from shared.run.launch import found_from_anywhere
+from shared.run.records import make_folder, write_json
 from shared.run.spec import RunSpec
 from shared.tasks import TASKS
 from shared.tasks.inherit import inherit
@@ -257,6 +260,48 @@ def compose(overrides: list[str]) -> dict:
         raise ValueError(str(error)) from error
 
 
+def compose_cloud(overrides: list[str]) -> dict:
+    """The plain config of a rented machine: a file of cloud/, and what `overrides` change in it."""
+    from hydra import compose as compose_config
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+
+    for word in overrides:
+        credentials.refuse(word.partition("=")[0], word)
+    check_choices(overrides)
+    chosen = [word.removeprefix("cloud=") for word in overrides if word.startswith("cloud=")]
+    changes = [readable(word, False) for word in overrides if not word.startswith("cloud=")]
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose_config(f"cloud/{[*chosen, 'aws'][0]}", changes)
+    except HydraException as error:
+        raise ValueError(str(error)) from error
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(composed)["cloud"]
+
+
+def read_yaml(file: Path) -> dict:
+    """What a YAML file holds."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.load(file))
+
+
+def to_yaml(values: dict) -> str:
+    """Nested plain data as YAML, in which texts of several lines stay so."""
+    import yaml  # of OmegaConf
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def written(dumper: Dumper, text: str):
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, "|" if "\n" in text else None)
+
+    Dumper.add_representer(str, written)
+    return yaml.dump(values, Dumper=Dumper, sort_keys=False, width=1000)
+
+
 def plain(config, overrides: list[str]) -> dict:
     """Nested plain data of a Hydra config that `overrides` composed, with what the run's table settles.
 
@@ -310,16 +355,20 @@ def run_all(words: list[str], run_one: RunOne) -> int:
     """Have Hydra compose the run or the sweep that `words` ask for, and `run_one` do each; the worst exit status.
 
     A sweep does all its runs, whatever becomes of some, then names those that failed. They may be done in other
-    processes (hydra/launcher=parallel), so each enters its status in a file.
+    processes (hydra/launcher=parallel), also of other machines (slurm), so each enters its status in a file of its own
+    in the sweep's folder, which all of them see.
     """
     import hydra
     from hydra.errors import HydraException
 
     sweep = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words))
+    sweep = sweep and not set(words) & set(HYDRA_FLAGS_THAT_SHOW)
     done: list[tuple[int, list[str]]] = []
     named = [word for word in words if word[0] == "~" or ("=" in word and word[0] != "-")]
     check_choices(named)
-    with tempfile.TemporaryDirectory() if sweep else nullcontext() as place:
+    check_launcher(named)
+    status = 0
+    with ledger_folder(named) if sweep else nullcontext() as place:
 
         def job(config) -> None:
             from hydra.core.hydra_config import HydraConfig
@@ -331,25 +380,57 @@ def run_all(words: list[str], run_one: RunOne) -> int:
                 status = complain(error)
             done.append((status, overrides))
             if place is not None:
-                with Path(place, "ledger").open("a") as file:
-                    file.write(json.dumps(done[-1]) + "\n")
+                write_json(place / f"{HydraConfig.get().job.num:06}.json", done[-1])
 
         arguments, sys.argv = sys.argv, ["trizoo", *words]
         try:
             hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
         except SystemExit as end:
-            if end.code == 1:  # Hydra has said why
-                return 2
-            raise
+            if end.code != 1:
+                raise
+            status = 2  # Hydra has said why
         except HydraException as error:
             raise ValueError(str(error)) from error
         finally:
             sys.argv = arguments
-        if place is not None and (ledger := Path(place, "ledger")).exists():
-            done = [json.loads(line) for line in ledger.read_text().splitlines()]
+        if place is not None:
+            done = [json.loads(file.read_text()) for file in sorted(place.glob("*.json"))]
     failed = [(status, overrides) for status, overrides in done if status]
-    if len(done) > 1:
+    if len(done) > 1 or (sweep and status):
         print(f"{len(done)} runs, {len(failed)} failed", file=sys.stderr if failed else sys.stdout)
         for status, overrides in failed:
             print(f"  exit {status}: {shlex.join(overrides)}", file=sys.stderr)
-    return max((status for status, _ in failed), default=0)
+    return max([status, *(status for status, _ in failed)])
+
+
+@contextmanager
+def ledger_folder(overrides: list[str]) -> Iterator[Path]:
+    """A folder of its own in that of the sweep that `overrides` ask for, as long as the sweep lasts."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from hydra.types import RunMode
+
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = GlobalHydra.instance().hydra.compose_config(
+                "config", overrides, RunMode.MULTIRUN, with_log_configuration=False
+            )
+    except HydraException as error:
+        raise ValueError(str(error)) from error
+    folder = Path(composed.hydra.sweep.dir).absolute()
+    make_folder(folder)
+    with tempfile.TemporaryDirectory(prefix="ledger-", dir=folder) as place:
+        yield Path(place)
+
+
+def check_launcher(overrides: list[str]) -> None:
+    """Raise ValueError for a launcher of a cluster's jobs without the package that it needs; have jobs find trizoo."""
+    for override in overrides:
+        if re.fullmatch(r"hydra/launcher=(slurm|submitit\w*)", override):
+            if find_spec("submitit") is None:
+                raise ValueError(f"{override} needs submitit; pip install 'trizoo[cluster]'")
+            from conf.cluster import wait_for_all
+
+            wait_for_all()
+            os.environ["PYTHONPATH"] = found_from_anywhere(os.environ)

@@ -14,7 +14,7 @@ from trizoo import key_of
 
 GROUPS = ["task", "backend", "dataset", "model", "augmentation", "training"]
 GROUPS += ["likelihood", "posterior", "acquisition", "oracle", "bench", "match", "conform", "mode"]
-GROUPS += ["start"]
+GROUPS += ["start", "engine"]
 CHOICES = [
     f"{group}={file.stem}"
     for group in (*GROUPS, "experiment")
@@ -47,7 +47,7 @@ def used_by_their_task(words: list[str]) -> None:
 
 def test_every_folder_of_conf_is_composed_here():
     folders = {path.name for path in trizoo.CONF.iterdir() if path.is_dir()}
-    assert folders - {"__pycache__"} == {*GROUPS, "experiment", "hydra"}
+    assert folders - {"__pycache__"} == {*GROUPS, "experiment", "hydra", "cloud"}
     assert len(CHOICES) >= 58
 
 

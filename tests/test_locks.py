@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +126,43 @@ def test_an_error_of_the_disk_is_none_of_the_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(locks.fcntl, "flock", fail)
     with pytest.raises(OSError, match="Input/output"), file_lock(tmp_path / ".lock"):
         pass
+
+
+MOUNTS = r"""
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:40 / /home rw shared:2 - nfs4 server:/home rw,vers=4.2,local_lock=none,addr=10.0.0.1
+31 22 0:41 / /old rw shared:3 - nfs server:/old rw,vers=3,local_lock=all,addr=10.0.0.1
+32 22 0:42 / /scratch rw shared:4 - lustre mds:/scratch rw,flock
+33 22 0:43 / /local rw shared:5 - lustre mds:/local rw,localflock
+34 22 0:44 / /buck\040et rw shared:6 - fuse.rclone bucket: rw,user_id=0
+35 22 0:45 / /gluster rw shared:7 - fuse.glusterfs volume rw
+36 30 0:46 / /home/me/disk rw shared:8 - xfs /dev/sdb rw
+""".strip()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/tmp/run", None),
+        ("/home/me/run", None),
+        ("/homes/me/run", None),
+        ("/old/run", "nfs, local_lock=all"),
+        ("/scratch/run", None),
+        ("/local/run", "lustre, localflock"),
+        ("/buck et/run", "fuse.rclone"),
+        ("/gluster/run", None),
+        ("/home/me/disk/run", None),
+    ],
+)
+def test_it_is_known_where_locks_are_seen_on_this_machine_alone(path, kind):
+    assert locks.seen_here_alone(Path(path), MOUNTS) == kind
+
+
+def test_that_other_machines_do_not_see_a_lock_is_said_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(locks, "seen_here_alone", lambda path, mounts: "fuse.rclone")
+    for _ in range(2):
+        with file_lock(tmp_path / ".lock") as lock:
+            assert lock is not None
+    said = capsys.readouterr().err
+    if sys.platform == "linux":
+        assert said.count("(fuse.rclone) whose locks other machines do not see") == 1

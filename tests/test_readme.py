@@ -6,10 +6,11 @@ import shlex
 import pytest
 from PIL import Image
 
-from conf.compose import compose, hydra_words, key_of
+from conf.compose import compose, compose_cloud, hydra_words, key_of
 from reports.examples import PICTURE, fingerprint
 from reports.readme import PAGES, ROOT, TABLES, TEXTS, filled
 from shared.run.channel import split_address
+from shared.run.cloud import CloudSpec
 from shared.run.config import check_used
 from shared.run.spec import RunSpec, from_config
 from shared.tasks import POSTERIOR_FILES, TASKS
@@ -81,6 +82,11 @@ def test_commands_compose(line, monkeypatch):
     if words[1] == "--worker":
         split_address(words[2])
         return
+    if words[1] == "cloud":
+        from_config(
+            CloudSpec, compose_cloud([word for word in words if word.startswith("cloud")][1:])
+        )
+        words = [word.removeprefix("task=") for word in words if not word.startswith("cloud")]
     overrides = [word for word in hydra_words(words[1:]) if word != "-m"]
     if "task=demo" in overrides:
         return

@@ -79,6 +79,11 @@ def volunteers(
 
 def waiting(run: RunSpec, folder: Path, number: int, count: int) -> str:
     """What to do now that ask `number` is about `count` galaxies and waits for volunteers."""
+    if run.oracle.name == "label":
+        return (
+            f"all {count} galaxies were skipped, or called artifacts, and nothing is learned from these; the labels "
+            f"are in {folder}"
+        )
     place, project = folder / f"ask-{number:02d}", run.oracle.project
     there = f"they are in project {project}" if project is not None else f"upload {place}"
     return (

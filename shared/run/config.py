@@ -37,6 +37,11 @@ HAS_FIT = (
 HAS_FIT += ("backend", "~backend.steps")
 SAMPLED = ("posterior", "~posterior.expected_votes", "~posterior.galaxies")
 SAMPLED += ("~posterior.format", "~posterior.columns", "~posterior.calibration")
+SCHEDULE = (  # of rounds of training and asking
+    *("expected_votes", "initial", "per_round", "rounds", "first_steps", "round_steps", "start"),
+    *("target", "vote_choices", "vote_budget", "weighted", "least_gain"),
+)
+LABEL_PAGE = ("label.per_galaxy", "label.host", "label.port")
 USES = {
     "inspect": (*LEARNS, "posterior", "~posterior.calibration"),
     "prepare": ("dataset",),
@@ -44,7 +49,7 @@ USES = {
     "predict": (
         *HAS_FIT,
         *("seed", "dataset", "posterior", "~posterior.galaxies"),
-        *("parts", "part", "stream"),
+        *("parts", "part", "stream", "engine"),
     ),
     "gather": ("run",),
     "catalogue": ("run", "posterior.format", "posterior.columns"),
@@ -70,7 +75,15 @@ USES = {
         "~posterior.calibration",
         "acquisition",
         "oracle",
+        *LABEL_PAGE,
         *("~oracle.exports", "~oracle.galaxy", "~oracle.questions"),
+    ),
+    "label": (
+        *("seed", "question", "positive", "questions", "likelihood", "dataset", "model"),
+        *("augmentation", "backend", "~backend.steps", "~backend.workers", "~backend.address"),
+        *("posterior", "~posterior.calibration", "~posterior.galaxies", "acquisition"),
+        *(f"~acquisition.{key}" for key in SCHEDULE),
+        "label",
     ),
     "bench": (
         *(
@@ -111,12 +124,14 @@ ALWAYS = ("task", "experiment", "outputs", "folder", "again", "hydra")
 ALWAYS += ("backend.threads", "backend.python", "backend.environment")
 ELSEWHERE = (  # no part of what a run is: where it is done, who uploads, how answers to come are read, advice
     "dataset.stores",
+    "engine",
     "stream",
     "backend.python",
     "backend.memory",
     "backend.recompute",
     "backend.workers",
     "backend.address",
+    "label",
     "acquisition.least_gain",
     "oracle.tasks",
     "oracle.answers",

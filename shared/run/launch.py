@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,9 +79,14 @@ def child_environment(backend: dict) -> dict[str, str]:
     """The environment of a run's process; raises ValueError if it asks for more cores than there are."""
     environment = ALLOCATOR | dict(os.environ) | settings(backend)
     if in_checkout():
-        paths = [str(ROOT), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        environment["PYTHONPATH"] = found_from_anywhere(environment)
     return environment
+
+
+def found_from_anywhere(environment: Mapping[str, str]) -> str:
+    """The PYTHONPATH with which trizoo is found in whatever folder an interpreter starts."""
+    paths = [str(ROOT), environment.get("PYTHONPATH", "")]
+    return os.pathsep.join(path for path in paths if path)
 
 
 def settings(backend: dict) -> dict[str, str]:

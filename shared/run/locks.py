@@ -8,6 +8,7 @@ its file behind when it is killed. Only the standard library is imported here.
 import errno
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,22 +17,65 @@ from pathlib import Path
 
 UNKNOWN = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF}
 
+NO_FEWER_LOCKS = {"fuse.glusterfs", "fuse.ceph-fuse", "fuse.juicefs"}  # pass them on
+NO_FEWER_LOCKS |= {"fuseblk", "fuse.fuse-overlayfs"}  # a disk of this machine
+_warned: set[Path] = set()
+
 
 @contextmanager
 def file_lock(path: Path, waiting: Callable[[], object] | None = None) -> Iterator[int | None]:
     """Hold the lock file at `path`, made if need be; gives its descriptor, or None if another process holds it.
 
     With `waiting`, which is called once if another process holds it, it is waited for. Whoever holds it may remove the
-    file. On a file system without locks, a file in the user's temporary folder is locked in its place, and whoever
-    watches is told what that does not keep apart. Raises OSError if `path` cannot be opened, FileNotFoundError if its
-    folder is gone.
+    file. On a file system without locks, a file in the user's temporary folder is locked in its place. Whoever watches
+    is told what that does not keep apart, and likewise where locks are seen on this machine alone. Raises OSError if
+    `path` cannot be opened, FileNotFoundError if its folder is gone.
     """
     descriptor = _hold(path, waiting)
+    _warn(path)
     try:
         yield descriptor
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def seen_here_alone(path: Path, mounts: str) -> str | None:
+    """The file system of `path` as `mounts`, a mountinfo, has it, if other machines do not see a lock there; or None.
+
+    NFS and Lustre pass flock on to their servers unless they are mounted otherwise; most of what is mounted by FUSE
+    (buckets, sshfs) does not, and answers as if it did.
+    """
+    found, longest = None, -1
+    for line in mounts.splitlines():
+        mounted, _, rest = line.partition(" - ")
+        place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mounted.split()[4])
+        kind, _, options = rest.split(" ", 2)
+        if path.is_relative_to(place) and len(place) >= longest:
+            found, longest = (kind, set(options.split(","))), len(place)
+    kind, options = found or ("", set())
+    if kind.startswith("fuse"):
+        return None if kind in NO_FEWER_LOCKS else kind
+    by_kind = {"nfs": {"nolock", "local_lock=all", "local_lock=flock"}, "lustre": {"localflock"}}
+    alone = options & by_kind.get(kind.rstrip("4"), set())
+    return f"{kind}, {min(alone)}" if alone else None
+
+
+def _warn(path: Path) -> None:
+    """Say, once for a folder, that locks there are seen on this machine alone, where they are."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:  # not Linux
+        return
+    folder = path.parent.resolve()
+    if (kind := seen_here_alone(folder, mounts)) and folder not in _warned:
+        from shared.run.progress import say
+
+        _warned.add(folder)
+        say(
+            f"{folder} is on a file system ({kind}) whose locks other machines do not see: let no other machine work "
+            "in it meanwhile"
+        )
 
 
 def temporary_folder() -> Path:

@@ -724,7 +724,9 @@ class ShowSpec:
 class OracleSpec:
     """Who tells the votes of the galaxies that are asked about."""
 
-    name: str  # catalogue: the dataset's own votes | volunteers: classifications put in the run's folder
+    # catalogue: the dataset's own votes | volunteers: classifications put in the run's folder | label: people, on the
+    # page of `trizoo label`
+    name: str
     votes: int | None  # catalogue: so many of a galaxy's votes, drawn; null: all of them
     tasks: dict[str, str]  # volunteers: a task of the workflow (T0) -> the question it asks
     answers: dict[
@@ -749,10 +751,37 @@ class OracleSpec:
     questions: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
-        one_of("oracle.name", self.name, ("catalogue", "volunteers"))
+        one_of("oracle.name", self.name, ("catalogue", "volunteers", "label"))
         one_of("oracle.weighting", self.weighting, ("none", "agreement"))
         if self.votes is not None:
             votes_within("oracle.votes", self.votes, 1)
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """The page on which people label: when it ends, what it asks about, and who may open it."""
+
+    target: int | None  # labels after which `label` ends; null: when somebody says so
+    random: (
+        float  # the share of galaxies that come at random; only these say how good the network is
+    )
+    first: int  # labels of random galaxies before the network learns
+    every: int  # labels after which it learns again
+    per_galaxy: int  # people who label each galaxy
+    host: (
+        str | None
+    )  # the address to listen at, then with a token; null: 127.0.0.1, for this machine alone
+    port: int  # 0: any that is free
+
+    def __post_init__(self):
+        for name in ("first", "every", "per_galaxy"):
+            at_least(f"label.{name}", getattr(self, name), 1)
+        if self.target is not None:
+            at_least("label.target", self.target, 1)
+        if not 0 <= self.random <= 1:
+            raise ValueError(f"label.random is {self.random}; it must be from 0 to 1")
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"label.port is {self.port}; it must be from 0 to 65535")
 
 
 @dataclass(frozen=True)
@@ -779,6 +808,49 @@ class BenchSpec:
         at_least("bench.galaxies", self.galaxies, 1)
         at_least("bench.price_per_hour", self.price_per_hour, 0)
         at_least("bench.patience", self.patience, 1)
+
+
+@dataclass(frozen=True)
+class SlurmSpec:
+    """What a worker of Dask asks of Slurm."""
+
+    partition: str | None  # the queue; null: the cluster's usual one
+    account: str | None  # who is charged; null: the user's usual one
+    time: str  # HOURS:MINUTES:SECONDS that it may take
+    memory: str  # 32GB
+    cores: int
+    options: tuple[str, ...]  # any other of sbatch's: --gres=gpu:1
+
+    def __post_init__(self):
+        if not re.fullmatch(r"(\d+-)?\d+:[0-5]\d:[0-5]\d", self.time):
+            raise ValueError(
+                f"engine.slurm.time is {self.time!r}; give HOURS:MINUTES:SECONDS, such as '24:00:00'"
+            )
+        parse_size("engine.slurm.memory", self.memory)
+        at_least("engine.slurm.cores", self.cores, 1)
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """Who does the parts of a prediction."""
+
+    name: str  # none: this machine, one after the other | dask: the workers of Dask
+    scheduler: (
+        str | None
+    )  # dask: null: processes of this machine | HOST:PORT of a scheduler that runs | slurm: jobs of Slurm
+    workers: (
+        int  # dask: processes of this machine, or jobs of Slurm; a scheduler that runs has its own
+    )
+    slurm: SlurmSpec
+
+    def __post_init__(self):
+        one_of("engine.name", self.name, ("none", "dask"))
+        at_least("engine.workers", self.workers, 1)
+        address = r"slurm|(\w+://)?[^\s/]+:[1-9]\d{0,4}"
+        if self.scheduler is not None and not re.fullmatch(address, self.scheduler):
+            raise ValueError(
+                f"engine.scheduler is {self.scheduler!r}; give HOST:PORT, slurm, or null for this machine's processes"
+            )
 
 
 @dataclass(frozen=True)
@@ -824,6 +896,7 @@ class RunSpec:
     dataset: DatasetSpec
     match: MatchSpec
     conform: ConformSpec
+    engine: EngineSpec
     split: SplitSpec
     model: ModelSpec
     augmentation: AugmentationSpec
@@ -832,6 +905,7 @@ class RunSpec:
     posterior: PosteriorSpec
     acquisition: AcquisitionSpec
     oracle: OracleSpec
+    label: LabelSpec
     bench: BenchSpec
 
     def __post_init__(self):

@@ -92,6 +92,15 @@ TASKS = {
         ("votes.csv",),
         cached=False,
     ),
+    "label": Task(
+        "serve a page on which people label the galaxies that teach most",
+        "shared.tasks.label",
+        (
+            *("votes.csv", "weights.safetensors", "laplace.safetensors"),
+            *POSTERIOR_FILES,
+        ),
+        cached=False,
+    ),
     "bench": Task("time training, prediction and posterior sampling", "benchmarks.bench"),
     "conform": Task(
         "check a framework, or another program's answers, against the specification",

@@ -20,6 +20,7 @@ from shared.method.stopping import sentence, worth
 from shared.method.training import CHECKPOINT
 from shared.network.weights import load_arrays, load_checkpoint
 from shared.output.formats import check_formats
+from shared.output.label_oracle import labellers
 from shared.output.oracle import catalogue, revealed, true_chances, volunteers, waiting
 from shared.run.keys import galaxy_hash
 from shared.run.records import write_json
@@ -189,7 +190,8 @@ def partition(run: RunSpec, store: Store, folder: Path) -> tuple[Galaxies, Answe
             )
         first = np.isin(np.arange(len(known.rows)), initial(run, known))
         return galaxies._replace(labelled=known.take(first), pool=known.take(~first)), catalogue
-    pool, answers = galaxies.unknown, partial(volunteers, store, run, folder)
+    who = volunteers if run.oracle.name == "volunteers" else labellers
+    pool, answers = galaxies.unknown, partial(who, store, run, folder)
     galaxies, begun = galaxies._replace(pool=pool, unknown=galaxies.pool), galaxies.labelled
     enough_to_ask(run, pool, 0 if len(begun.rows) else run.acquisition.initial)
     if not len(begun.rows):
