@@ -138,7 +138,15 @@ def test_a_run_that_trained(tmp_path, disk, task):
             "split.parquet",
             "posterior.parquet",
         },
-        "active": {"ask_next.csv"},
+        "active": {
+            "ask_next.csv",
+            "rounds.json",
+            "votes.parquet",
+            "weights.safetensors",
+            "laplace.safetensors",
+            "split.parquet",
+            "posterior.parquet",
+        },
     }[task]
     assert {path.name for path in folder.iterdir()} == names
     assert not disk.lost(tmp_path)

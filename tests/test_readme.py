@@ -42,7 +42,11 @@ def commands() -> list[str]:
         spans = re.findall(r"`([^`]+)`", prose(text))
         found += [span for span in spans if "trizoo" in span.split()[:2] and span != "trizoo"]
         found += [line for line in lines(text) if "trizoo" in line]
-    return [line for line in dict.fromkeys(found) if "help" not in line and "..." not in line]
+    return [
+        line
+        for line in dict.fromkeys(found)
+        if "help" not in line and "..." not in line and not line.startswith("import ")
+    ]
 
 
 def anchors(text: str) -> set[str]:
@@ -87,7 +91,12 @@ def test_commands_compose(line, monkeypatch):
             CloudSpec, compose_cloud([word for word in words if word.startswith("cloud")][1:])
         )
         words = [word.removeprefix("task=") for word in words if not word.startswith("cloud")]
-    overrides = [word for word in hydra_words(words[1:]) if word != "-m"]
+    classes = [word for word in words if word.startswith("label=")]  # which the table would tell
+    overrides = [
+        word
+        for word in hydra_words([word for word in words[1:] if word not in classes])
+        if word != "-m"
+    ]
     if "task=demo" in overrides:
         return
     check_used(overrides[0].removeprefix("task="), map(key_of, overrides))

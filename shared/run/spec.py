@@ -659,7 +659,7 @@ class AcquisitionSpec:
     )  # epig: null: galaxies of the pool | a CSV file whose column id names galaxies of the dataset
     initial: int  # galaxies labelled before the first round, at random
     per_round: int  # galaxies labelled in each round
-    rounds: int
+    rounds: int  # after each of which galaxies are chosen and their votes come in
     first_steps: int  # training steps before the first choice
     round_steps: int  # and in each round
     start: str  # warm: each round trains on | cold: each round begins at the first weights
@@ -790,7 +790,7 @@ class BenchSpec:
 
     programs: tuple[str, ...]  # of benchmarks/programs, interleaved; none: this run's backend alone
     tasks: tuple[str, ...]  # files of benchmarks/tasks
-    batch_size: int
+    batch_size: int  # galaxies in a step of training, and in a call of prediction
     warmup: int  # calls, at most, until a task is steady
     rounds: int  # in each, every program has its turn
     repeats: int  # calls in a turn
@@ -818,7 +818,7 @@ class SlurmSpec:
     account: str | None  # who is charged; null: the user's usual one
     time: str  # HOURS:MINUTES:SECONDS that it may take
     memory: str  # 32GB
-    cores: int
+    cores: int  # of a worker, and so of a part
     options: tuple[str, ...]  # any other of sbatch's: --gres=gpu:1
 
     def __post_init__(self):
