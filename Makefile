@@ -1,7 +1,7 @@
-# make setup | test | test-all | test-processors | demo | bench | lint | clean. PYTHON=... names the interpreter to set up with.
+# make setup | test | test-all | test-processors | demo | report | bench | lint | clean. PYTHON=... names the interpreter to set up with.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all test-processors demo bench lint clean
+.PHONY: help setup test test-all test-processors demo report bench lint clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -22,6 +22,7 @@ help:
 	@echo 'make test-all  setup, then all tests'
 	@echo 'make test-processors  the numerical tests as other processors, one thread and a busy machine run them (hours)'
 	@echo 'make demo    setup, then fit, active learning and a report in all three frameworks'
+	@echo 'make report  setup, then the report of the committed records, in outputs/records'
 	@echo 'make bench   setup, then time the small pieces (the frameworks: trizoo bench)'
 	@echo 'make lint    setup, then style and types'
 	@echo 'make clean   remove $(VENV) and what tools left; outputs/ stays'
@@ -61,6 +62,9 @@ test-processors: setup
 
 demo: setup
 	@$(VENV)/bin/trizoo demo
+
+report: setup
+	@$(RUN) -m reports.report reports/records outputs/records
 
 bench: setup
 	@mkdir -p outputs/pieces

@@ -1,12 +1,12 @@
-"""The report: all it says is computed from records, the files beside them, and their stores.
+"""The report, and the tables of README.md and docs/: all they say is computed from records and the files beside them.
 
-runs         which records there are, which of them belong together
-comparisons  the rows of benchmarks, which of them took turns
-blocks       what a report is made of: prose, tables, figures, galleries
-summary, conformance, agreement, speed (with against), scaling, memory, costs, timings, learning (with saved), errors,
-             calibration, pictures, extras: the sections; provenance: what ran, and where each table and figure is from
-charts       plots written out as SVG; figures names their colours, and has matplotlib for the odd ones
-numbers      every number as CSV
-pages        the pages, made from the same sections
-report       the task `report`: reads the records and writes the pages
+runs         which records there are, which of them belong together, what they are called
+comparisons  what took turns in benchmarks, repeats pooled
+galaxies, quality, labels: the sections of report.html
+frameworks, conformance, agreement: those of comparison.html
+rosetta      the three implementations side by side; reasons says why they differ
+html, charts, numbers: tables and pages, drawings, numbers in words
+report       the task `report`, which writes the pages
+publish      records into the repository
+readme       the tables of README.md and docs/, by conclusions, examples, label_curves, pairs, posteriors, row, savings
 """

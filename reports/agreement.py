@@ -4,66 +4,24 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from reports.blocks import Section, Table, bare, from_files, prose, table
-from reports.errors import share
-from reports.runs import TITLES, Record, RecordSet, beside, files, pairs
+from reports.runs import Record, RecordSet, beside, files, pairs
 from shared.output.posterior import column_prefix
 
 
-def agreement(record_set: RecordSet) -> Section:
-    """Differences between the posteriors of every two backends with the same setting and seed."""
-    found, kept = compared(record_set), _kept(record_set)
-    if not found and not kept:
-        return bare("Agreement", "No two backends share a setting, a seed and galaxies.")
-    rows = [
-        {
-            "setting": record_set.setting(left),
-            "task": left.task,
-            "backends": f"{record_set.label(left)}, {record_set.label(right)}",
-            "seed": left.at("run.seed"),
-        }
-        | differences
-        for left, right, differences in found
+def apart(record_set: RecordSet, most: int | None = None) -> list[dict]:
+    """How far apart every two posteriors are, of records, at `most` so many, and of what was published of them."""
+    here = [
+        {"backends": [left.backend, right.backend], "seed": left.at("run.seed"), **differences}
+        for left, right, differences in compared(record_set, most)
     ]
-    words = prose(
-        "Held-out galaxies with a posterior from both backends. Differences are of the share "
-        "of yes votes; runs of the same seed begin at the same weights and see the same "
-        "batches, so what differs is arithmetic, and what training "
-        "makes of it.",
-    )
-    formats = {"rank correlation": ".4f", "same majority (%)": ".2f"}
-    numbers = [record.number for left, right, _ in found for record in (left, right)]
-    caption = "Posteriors of two backends with the same setting and seed"
-    made = [table(caption, rows, numbers, formats)] if rows else []
-    return Section("Agreement", (words, *made, *kept))
+    kept = files(record_set, "agreement.json").values()
+    return [*here, *(pair for found in kept for pair in found["pairs"])]
 
 
-def _kept(record_set: RecordSet) -> list[Table]:
-    """What publishing worked out of posteriors that do not lie beside the records any more."""
-    tables = []
-    for origin, found in files(record_set, "agreement.json").items():
-        rows = [
-            {"backends": ", ".join(TITLES.get(name, name) for name in pair["backends"])}
-            | {key: value for key, value in pair.items() if key != "backends"}
-            for pair in found["pairs"]
-        ]
-        formats = {"rank correlation": ".4f", "same majority (%)": ".2f"}
-        caption = f"Posteriors of two backends with the same setting and seed ({origin})"
-        tables.append(from_files(table(caption, rows, [], formats), origin))
-    return tables
-
-
-def pairs_apart(record_set: RecordSet) -> list[dict]:
-    """How far apart every two posteriors are, of records and of what was published of them."""
-    kept = [
-        pair for found in files(record_set, "agreement.json").values() for pair in found["pairs"]
-    ]
-    return [*(differences for *_, differences in compared(record_set)), *kept]
-
-
-def compared(record_set: RecordSet) -> list[tuple[Record, Record, dict]]:
-    """Every pair whose posteriors can be compared, and how far they are apart."""
-    found = [(*pair, compare(*pair)) for pair in pairs(record_set.of("fit", "predict"))]
+def compared(record_set: RecordSet, most: int | None) -> list[tuple[Record, Record, dict]]:
+    """Pairs whose posteriors can be compared, and how far they are apart."""
+    both = pairs(record_set.of("fit", "predict"))[:most]
+    found = [(*pair, compare(*pair)) for pair in both]
     return [entry for entry in found if entry[2]]
 
 
@@ -117,5 +75,5 @@ def compare(left: Record, right: Record) -> dict:
         "spread: median |difference|": float(difference[std].median()),
         "spread: largest |difference|": float(difference[std].max()),
         "rank correlation": float(spearmanr(one[mean], other[mean]).statistic) if ranked else None,
-        "same majority (%)": share(int(same.sum()), len(common)),
+        "same majority (%)": 100 * float(same.mean()),
     }

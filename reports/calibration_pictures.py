@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from reports.calibration import PERFECT, outline
-from reports.figures import Line, in_file, line_figure
+from reports.charts import Line, chart, in_file
+from reports.quality import outline
 from shared.run.records import write_whole
 
+PERFECT = "perfect"
 SIDES = {"as_fitted": ("as fitted", "-", "--"), "recalibrated": ("recalibrated", ":", "-.")}
 PER_CENT = 100
 
@@ -21,7 +22,7 @@ def draw(folder: Path, config: dict, results: dict) -> None:
     if not told["as_fitted"]["galaxies"]:
         return
     for name, caption, lines, axes, equal in pictures(told, question, backend):
-        svg = in_file(line_figure(name, caption, lines, axes, (), equal).svg) + "\n"
+        svg = in_file(chart(caption, lines, axes, equal=equal)) + "\n"
         write_whole(folder / f"{name}.svg", lambda beside, svg=svg: beside.write_text(svg))
 
 
@@ -35,7 +36,9 @@ def pictures(told: dict[str, dict], question: str, backend: str) -> Iterator[tup
         "pit",
         f"{question}: PIT of the votes; {PERFECT}: even",
         [
-            Line(PERFECT, [0, PER_CENT], [PER_CENT / len(after["pit"]["histogram"])] * 2),
+            Line(
+                "", [0, PER_CENT], [PER_CENT / len(after["pit"]["histogram"])] * 2, meaning=PERFECT
+            ),
             *(
                 Line(
                     backend, *outline(one["pit"]["histogram"]), None, SIDES[side][1], SIDES[side][0]

@@ -1,35 +1,34 @@
-"""Plots as SVG, written out: axes, lines, dots, bars. Colours are names that a page replaces, as in figures.
+"""Line charts as SVG, the one way in which this project draws: on pages, in docs/, beside a run.
 
-Every mark says what it is in a <title>, which a browser shows, and the page's script at once. No id is used, so that
-any number of them may stand on one page.
+Colours are variables of a page's style sheet with what they are elsewhere behind: `in_file` puts that in. Every mark
+says what it is in a <title>. No id is used, so that any number of charts may stand on one page.
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
-from html import escape
 from itertools import pairwise
 from typing import NamedTuple
 
+from markupsafe import Markup
+
+from reports.html import tag
 from reports.runs import TITLES
 
-# Stand-ins that a page replaces; the backends' are of the palette of Okabe and Ito (https://jfly.uni-koeln.de/color/).
-INK, FAINT, PAPER = "#010203", "#010204", "#010205"
-BACKENDS = {"tf": "#d55e00", "torch": "#0072b2", "jax": "#009e73"}
-OTHER = "#777777"
-WIDTHS = {
-    "tf": 2.6,
-    "torch": 1.7,
-    "jax": 0.9,
-}  # lines often lie on each other: those drawn first are wider
-DASHES = {"-": "", ":": "1.5 2.5", "--": "6 3", "-.": "7 2.5 1.5 2.5"}
-WIDTH, HEIGHT = 400.0, 270.0
+INK, FAINT, PAPER = "var(--ink, #1c2024)", "var(--faint, #dfe3e8)", "var(--paper, #ffffff)"
+# Of the palette of Okabe and Ito (https://jfly.uni-koeln.de/color/).
+PLAIN = {"tf": "#d55e00", "torch": "#0072b2", "jax": "#009e73"}
+BACKENDS = {name: f"var(--{name}, {colour})" for name, colour in PLAIN.items()}
+OTHER = "var(--other, #777777)"
+WIDTHS = {"tf": 2.6, "torch": 1.7, "jax": 0.9}  # lines often lie on each other: the first are wider
+DASHES = {"-": None, ":": "1.5 2.5", "--": "6 3", "-.": "7 2.5 1.5 2.5"}
+WIDTH, HEIGHT = 400.0, 250.0
 LETTER = 6.2  # the mean width of a letter of 11.5 px, generously
-LONGEST = 34  # letters of a row's label; the tables have all of it
 TOLD = 24  # points of an unmarked line that say their value
 
 
 class Line(NamedTuple):
-    """One line of a plot: points (x, y), perhaps a band (low, high), dashes and what they mean."""
+    """One line: points (x, y), perhaps a band (low, high), dashes and what they mean."""
 
     backend: str
     x: Sequence[float]
@@ -38,94 +37,62 @@ class Line(NamedTuple):
     dashes: str = "-"
     meaning: str = ""
     marked: bool = False
-    of: str = ""  # what its points are of, where they are told, if not backend and meaning
 
     @property
     def name(self) -> str:
         """What it is called where its points are told."""
-        if self.of:
-            return self.of
         title = TITLES.get(self.backend, self.backend)
-        return f"{title}, {self.meaning}" if self.meaning and self.meaning != title else title
-
-
-class Row(NamedTuple):
-    """One row of a dot or bar plot: its label, the backend's colour, its values, perhaps their range.
-
-    `faint` rows are hollow; `facets`: a name and a value that the page's controls choose among.
-    """
-
-    label: str
-    backend: str
-    values: Sequence[float]
-    range: tuple[float, float] | None = None
-    faint: bool = False
-    facets: tuple[tuple[str, str], ...] = ()
+        return ", ".join(filter(None, (title, self.meaning)))
 
 
 class Scale(NamedTuple):
-    """Values to places: `low` is at `start`, `high` at `end`; `ticks` are marked."""
+    """Values to places: `low` is at `start`, `high` at `end`; `ticks` are marked; `log`: by logarithms."""
 
     low: float
     high: float
     start: float
     end: float
     ticks: tuple[float, ...]
+    log: bool = False
 
     def at(self, value: float) -> float:
         """Where `value` is."""
-        return self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low)
+        if self.log:
+            part = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            part = (value - self.low) / (self.high - self.low)
+        return self.start + (self.end - self.start) * min(max(part, -9.0), 9.0)
 
     def text(self, tick: float) -> str:
         """`tick` in words, to as many digits as tell it from its neighbour."""
+        if self.log:
+            return f"{tick:,.10g}"
         gap = min((b - a for a, b in pairwise(self.ticks)), default=abs(tick) or 1.0)
         digits = max(0, -math.floor(math.log10(gap) + 1e-9))
         return f"{tick:,.{digits}f}".replace("-", "−")
 
 
-class LogScale(Scale):
-    """A logarithmic scale."""
-
-    def at(self, value: float) -> float:
-        """Where `value` is; it must be positive."""
-        part = math.log(value / self.low) / math.log(self.high / self.low)
-        return self.start + (self.end - self.start) * part
-
-    def text(self, tick: float) -> str:
-        """`tick` as it is."""
-        return f"{tick:,.10g}"
-
-
 def linear(values: Iterable[float], start: float, end: float) -> Scale:
     """A scale that holds `values` with a margin, and has round ticks."""
-    low, high = _ends(values)
+    there = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(there), max(there)
     gap = (high - low) or abs(high) or 1.0
     low, high = low - 0.04 * gap, high + 0.04 * gap
     return Scale(low, high, start, end, round_ticks(low, high))
 
 
-def from_zero(values: Iterable[float], start: float, end: float) -> Scale:
-    """A scale from 0 to a little beyond `values`."""
-    high = _ends([0.0, *values])[1] * 1.06 or 1.0
-    return Scale(0.0, high, start, end, round_ticks(0.0, high))
-
-
-def logarithmic(values: Iterable[float], start: float, end: float) -> LogScale:
+def logarithmic(values: Iterable[float], start: float, end: float) -> Scale:
     """A scale by logarithms that holds `values`, all positive; few values are its ticks, else 1, 2, 5, 10."""
     there = sorted(set(values)) or [1.0]
     low, high = there[0] / 1.15, there[-1] * 1.15
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [digit * 10.0**power for power in decades for digit in (1, 2, 5)]
-    inside = [tick for tick in ticks if low <= tick <= high]
+    inside = [
+        tick for power in decades for d in (1, 2, 5) if low <= (tick := d * 10.0**power) <= high
+    ]
     if len(inside) > 7:
         inside = [tick for tick in inside if f"{tick:e}".startswith("1")]
-    few = there if len(there) <= 7 and all(value == int(value) for value in there) else inside
-    return LogScale(low, high, start, end, tuple(few or there))
-
-
-def _ends(values: Iterable[float]) -> tuple[float, float]:
-    there = [float(value) for value in values if math.isfinite(value)] or [0.0, 1.0]
-    return min(there), max(there)
+    few = len(there) <= 7 and all(value == int(value) for value in there)
+    return Scale(low, high, start, end, tuple(there if few else inside), True)
 
 
 def round_ticks(low: float, high: float) -> tuple[float, ...]:
@@ -136,128 +103,73 @@ def round_ticks(low: float, high: float) -> tuple[float, ...]:
     return tuple(round(place * step, 12) for place in range(first, last + 1))
 
 
-# The plots
+def chart(
+    caption: str,
+    lines: list[Line],
+    axes: tuple[str, str],
+    *,
+    equal: bool = False,
+    log: bool = False,
+    top: float | None = None,
+    width: float = WIDTH,
+) -> Markup:
+    """`lines` over `axes`, the titles of x and y; `equal` also draws where both are the same.
 
-
-def lines_svg(caption: str, lines: list[Line], axes: tuple[str, str], equal: bool = False) -> str:
-    """`lines` over `axes`, the titles of x and y; `equal` also draws where both are the same."""
-    return _lines(caption, lines, axes, (linear, linear), equal)
-
-
-def log_lines_svg(caption: str, lines: list[Line], axes: tuple[str, str]) -> str:
-    """`lines` over logarithmic `axes`, of what is positive only."""
-    return _lines(caption, lines, axes, (logarithmic, logarithmic), False)
-
-
-def _lines(caption: str, lines: list[Line], axes: tuple, scales: tuple, equal: bool) -> str:
-    lines = [_finite(line) for line in lines]
+    `log`: both axes are logarithmic, and what is not positive is left out. `top`: y goes from -top to top.
+    """
+    lines = [finite(line, log) for line in lines]
+    left, bottom = 58.0, HEIGHT - 46.0
+    make = logarithmic if log else linear
+    across = make([value for line in lines for value in line.x], left, width - 14)
     bands = [value for line in lines for side in line.band or () for value in side]
     ys = [*(value for line in lines for value in line.y), *bands]
-    left, bottom = 58.0, HEIGHT - 46.0
-    across = scales[0]([value for line in lines for value in line.x], left, WIDTH - 14)
-    up = scales[1](ys, bottom, 12.0)
-    body = [*_grid(across, up, axes, left, bottom)]
+    up = make(ys if top is None else (-top, top), bottom, 12.0)
+    body = [*_grid(across, up, axes)]
     if equal:
         low, high = max(across.low, up.low), min(across.high, up.high)
         ends = [(across.at(value), up.at(value)) for value in (low, high)]
-        body.append(_path(ends, f'stroke="{INK}" stroke-width="0.8" stroke-dasharray="4 3"'))
+        body.append(_path(ends, stroke=INK, stroke_width=0.8, stroke_dasharray="4 3"))
     body += [part for line in lines for part in _line(line, across, up)]
-    keys, height = _legend(lines, HEIGHT)
-    return svg(caption, [*body, *keys], height)
+    keys, height = _legend(lines, width)
+    return svg(caption, [*body, *keys], width, height)
 
 
-def _finite(line: Line) -> Line:
-    """`line` without the points that are not numbers, as of a training that diverged."""
-    there = [
-        n
-        for n, pair in enumerate(zip(line.x, line.y, strict=True))
-        if all(map(math.isfinite, pair))
-    ]
-    x, y = ([float(side[n]) for n in there] for side in map(list, (line.x, line.y)))
-    band = line.band and tuple([float(side[n]) for n in there] for side in map(list, line.band))
-    return line._replace(x=x, y=y, band=band)
+def grid(caption: str, rows: list[list[tuple[str, Markup]]]) -> Markup:
+    """Charts of one width in rows, each below its title, as one drawing."""
+    inner, y, width = [], 0.0, 0.0
+    for row in rows:
+        sizes = [re.search(r'width="(\d+)" height="(\d+)"', one) for _, one in row]
+        width = max(float(size[1]) for size in sizes if size)
+        for place, (title, one) in enumerate(row):
+            inner.append(_text(place * width + 58, y + 14, title, font_weight="600"))
+            at = f'<svg x="{place * width:.0f}" y="{y + 20:.0f}" '
+            inner.append(Markup(str(one).replace("<svg ", at, 1)))
+        y += max(float(size[2]) for size in sizes if size) + 32
+    return svg(caption, inner, width * max(map(len, rows)), y)
 
 
-def _line(line: Line, across: Scale, up: Scale) -> list[str]:
-    colour, width = BACKENDS.get(line.backend, OTHER), WIDTHS.get(line.backend, 1.0)
-    xs = [across.at(x) for x in line.x]
-    points = list(zip(xs, map(up.at, line.y), strict=True))
-    parts = []
-    if line.band:
-        low, high = ([*zip(xs, map(up.at, side), strict=True)] for side in line.band)
-        ends = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*low, *reversed(high)])
-        parts.append(f'<polygon points="{ends}" fill="{colour}" fill-opacity="0.15"/>')
-    dashes = f' stroke-dasharray="{DASHES[line.dashes]}"' if DASHES.get(line.dashes) else ""
-    parts.append(
-        _path(points, f'stroke="{colour}" stroke-width="{width}" stroke-opacity="0.9"{dashes}')
-    )
-    every = 1 if line.marked else -(-len(points) // TOLD) or 1
-    look = f'fill="{colour}"' if line.marked else 'fill-opacity="0"'
-    for (x, y), value, height in list(zip(points, line.x, line.y, strict=True))[::every]:
-        text = f"{line.name}: {plain(height)} at {plain(value)}"
-        parts.append(
-            f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="{3 if line.marked else 5}" {look}>'
-            f"<title>{escape(text)}</title></circle>"
-        )
-    return parts
-
-
-def dots_svg(caption: str, rows: list[Row], axis: str) -> str:
-    """The values of `rows` as dots along `axis`, their mean as a stroke."""
-    across, step, places = _across(rows, linear)
-    body = [*_columns(across, rows, axis, step)]
-    for row, y in zip(rows, places, strict=True):
-        colour, mean = BACKENDS.get(row.backend, OTHER), sum(row.values) / len(row.values)
-        stroke = f'stroke="{INK}" stroke-width="1.4"'
-        body.append(_path([(across.at(mean), y - 8), (across.at(mean), y + 8)], stroke))
-        body += [
-            f'<circle class="mark" cx="{across.at(value):.1f}" cy="{y:.1f}" r="4" fill="{colour}" fill-opacity="0.85">'
-            f"<title>{escape(f'{row.label}: {plain(value)}')}</title></circle>"
-            for value in row.values
-        ]
-    return svg(caption, body, _height(rows, step))
-
-
-def bars_svg(caption: str, rows: list[Row], axis: str) -> str:
-    """The first value of `rows` as bars along `axis`, and its range as a whisker."""
-    across, step, places = _across(rows, from_zero)
-    body = [*_columns(across, rows, axis, step)]
-    for row, y in zip(rows, places, strict=True):
-        colour, end = BACKENDS.get(row.backend, OTHER), across.at(row.values[0])
-        look = f'fill="{colour}" stroke="{colour}" fill-opacity="{0.25 if row.faint else 0.9}"'
-        title = f"{row.label}: {plain(row.values[0])}"
-        whisker = ""
-        if row.range:
-            low, high = row.range
-            title += f" ({plain(low)} to {plain(high)})"
-            ends = [(across.at(low), y), (across.at(high), y)]
-            whisker = _path(ends, f'stroke="{INK}" stroke-width="1.6"')
-        tags = "".join(f' data-{slug(name)}="{escape(value)}"' for name, value in row.facets)
-        start = across.start
-        body.append(
-            f'<g class="mark"{tags}><title>{escape(title)}</title>'
-            f'<rect x="{start:.1f}" y="{y - 7:.1f}" width="{max(0, end - start):.1f}" height="14" {look}/>{whisker}</g>'
-        )
-    return svg(caption, body, _height(rows, step))
-
-
-# Their parts
-
-
-def svg(caption: str, body: Iterable[str], height: float) -> str:
-    """`body` as an SVG of WIDTH x `height` that `caption` describes."""
-    return (
-        f'<svg role="img" aria-label="{escape(caption)}" class="chart" xmlns="http://www.w3.org/2000/svg" '
-        f'viewBox="0 0 {WIDTH:.0f} {height:.0f}" width="{WIDTH:.0f}" height="{height:.0f}" fill="none" '
-        f'font-family="system-ui, sans-serif" font-size="11.5" style="background: {PAPER}">\n'
-        + "\n".join(body)
-        + "\n</svg>"
+def svg(caption: str, body: Iterable[Markup], width: float, height: float) -> Markup:
+    """`body` as an SVG that `caption` describes."""
+    size = {"width": f"{width:.0f}", "height": f"{height:.0f}"}
+    return tag(
+        "svg",
+        *body,
+        **size,
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        role="img",
+        aria_label=caption,
+        class_="chart",
+        xmlns="http://www.w3.org/2000/svg",
+        fill="none",
+        font_family="system-ui, sans-serif",
+        font_size="11.5",
+        style=f"background: {PAPER}",
     )
 
 
-def slug(name: str) -> str:
-    """`name` as part of an attribute: small letters, digits and hyphens."""
-    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+def in_file(drawing: str) -> str:
+    """`drawing` as a file of its own: dark on white."""
+    return re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", drawing)
 
 
 def plain(value: float) -> str:
@@ -269,79 +181,72 @@ def plain(value: float) -> str:
     return f"{value:,.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
 
 
-def _path(points: Iterable[tuple[float, float]], look: str) -> str:
-    return f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" {look}/>'
+def finite(line: Line, positive: bool = False) -> Line:
+    """`line` without the points that are not numbers, as of a training that diverged."""
+    low, high = line.band or (line.y, line.y)
+    rows = [tuple(map(float, row)) for row in zip(line.x, line.y, low, high, strict=True)]
+    rows = [row for row in rows if all(map(math.isfinite, row)) and (not positive or min(row) > 0)]
+    x, y, low, high = map(list, zip(*rows, strict=True)) if rows else ([], [], [], [])
+    return line._replace(x=x, y=y, band=line.band and (low, high))
 
 
-def _text(x: float, y: float, text: str, more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{INK}"{more}>{escape(text, quote=False)}</text>'
+def _line(line: Line, across: Scale, up: Scale) -> Iterable[Markup]:
+    colour = BACKENDS.get(line.backend, OTHER)
+    xs = [across.at(x) for x in line.x]
+    points = list(zip(xs, map(up.at, line.y), strict=True))
+    if line.band:
+        low, high = (list(zip(xs, map(up.at, side), strict=True)) for side in line.band)
+        ends = _points([*low, *reversed(high)])
+        yield tag("polygon", points=ends, fill=colour, fill_opacity=0.15)
+    dashes, width = DASHES[line.dashes], WIDTHS.get(line.backend, 1.0)
+    yield _path(points, stroke=colour, stroke_width=width, stroke_dasharray=dashes)
+    every = 1 if line.marked else -(-len(points) // TOLD) or 1
+    look = {"fill": colour, "r": 3} if line.marked else {"fill_opacity": 0, "fill": colour, "r": 5}
+    for (x, y), value, height in list(zip(points, line.x, line.y, strict=True))[::every]:
+        title = tag("title", f"{line.name}: {plain(height)} at {plain(value)}")
+        yield tag("circle", title, class_="mark", cx=f"{x:.1f}", cy=f"{y:.1f}", **look)
 
 
-def _grid(across: Scale, up: Scale, axes: tuple, left: float, bottom: float) -> Iterable[str]:
-    line = f'stroke="{FAINT}" stroke-width="0.8"'
+def _points(points: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _path(points: Iterable[tuple[float, float]], **look) -> Markup:
+    return tag("polyline", points=_points(points), **look)
+
+
+def _text(x: float, y: float, text: str, **more) -> Markup:
+    return tag("text", text, x=f"{x:.1f}", y=f"{y:.1f}", fill=INK, **more)
+
+
+def _grid(across: Scale, up: Scale, axes: tuple[str, str]) -> Iterable[Markup]:
+    line, left, bottom = {"stroke": FAINT, "stroke_width": 0.8}, across.start, up.start
     for tick in up.ticks:
-        y = up.at(tick)
-        yield _path([(left, y), (across.end, y)], line)
-        yield _text(left - 6, y + 4, up.text(tick), ' text-anchor="end"')
+        yield _path([(left, up.at(tick)), (across.end, up.at(tick))], **line)
+        yield _text(left - 6, up.at(tick) + 4, up.text(tick), text_anchor="end")
     for tick in across.ticks:
-        x = across.at(tick)
-        yield _path([(x, up.end), (x, bottom)], line)
-        yield _text(x, bottom + 16, across.text(tick), ' text-anchor="middle"')
-    yield _path([(left, up.end), (left, bottom), (across.end, bottom)], f'stroke="{INK}"')
-    yield _text((left + across.end) / 2, bottom + 36, axes[0], ' text-anchor="middle"')
+        yield _path([(across.at(tick), up.end), (across.at(tick), bottom)], **line)
+        yield _text(across.at(tick), bottom + 16, across.text(tick), text_anchor="middle")
+    yield _path([(left, up.end), (left, bottom), (across.end, bottom)], stroke=INK)
+    yield _text((left + across.end) / 2, bottom + 36, axes[0], text_anchor="middle")
     middle = (up.end + bottom) / 2
-    turned = f' text-anchor="middle" transform="rotate(-90 12 {middle:.1f})"'
-    yield _text(12, middle, axes[1], turned)
+    turned = {"text_anchor": "middle", "transform": f"rotate(-90 12 {middle:.1f})"}
+    yield _text(12, middle, axes[1], **turned)
 
 
-def _across(rows: list[Row], scale) -> tuple[Scale, float, list[float]]:
-    left = 10 + LETTER * max(len(short(row.label)) for row in rows)
-    values = [value for row in rows for value in (*row.values, *(row.range or ()))]
-    step = 22.0
-    return (
-        scale(values, left, WIDTH - 16),
-        step,
-        [10 + step * (n + 0.5) for n in range(len(rows))],
-    )
-
-
-def _columns(across: Scale, rows: list[Row], axis: str, step: float) -> Iterable[str]:
-    bottom = 10 + step * len(rows)
-    for tick in across.ticks:
-        x = across.at(tick)
-        yield _path([(x, 6), (x, bottom)], f'stroke="{FAINT}" stroke-width="0.8"')
-        yield _text(x, bottom + 16, across.text(tick), ' text-anchor="middle"')
-    yield _path([(across.start, bottom), (across.end, bottom)], f'stroke="{INK}"')
-    yield _text((across.start + across.end) / 2, bottom + 34, axis, ' text-anchor="middle"')
-    for place, row in enumerate(rows):
-        y = 10 + step * (place + 0.5) + 4
-        yield _text(across.start - 6, y, short(row.label), ' text-anchor="end"')
-
-
-def _height(rows: list[Row], step: float) -> float:
-    return 10 + step * len(rows) + 42
-
-
-def short(label: str) -> str:
-    """`label`, cut where it is too long for a figure."""
-    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
-
-
-def _legend(lines: list[Line], top: float) -> tuple[list[str], float]:
-    """The keys of `lines` below `top`, and where they end."""
-    keys = [
-        (TITLES.get(name, name), BACKENDS.get(name, OTHER), "-")
-        for name in dict.fromkeys(line.backend for line in lines)
-    ]
+def _legend(lines: list[Line], width: float) -> tuple[list[Markup], float]:
+    """The keys of `lines` below the plot, and where they end."""
+    named = dict.fromkeys(line.backend for line in lines)
+    keys = [(TITLES.get(name, name), BACKENDS.get(name, OTHER), "-") for name in named if name]
     meanings = dict.fromkeys((line.meaning, line.dashes) for line in lines if line.meaning)
     keys += [(text, INK, dashes) for text, dashes in meanings]
-    parts, x, y = [], 58.0, top + 4
+    parts, x, y = [], 58.0, HEIGHT + 4
     for text, colour, dashes in keys:
-        wide = 34 + LETTER * len(text)
-        if x > 58 and x + wide > WIDTH:
+        wide = 42 + LETTER * len(text)
+        if x > 58 and x + wide > width:
             x, y = 58.0, y + 18
-        look = f' stroke-dasharray="{DASHES[dashes]}"' if DASHES.get(dashes) else ""
-        parts.append(_path([(x, y), (x + 20, y)], f'stroke="{colour}" stroke-width="2"{look}'))
+        look = {"stroke": colour, "stroke_width": 2, "stroke_dasharray": DASHES[dashes]}
+        parts.append(_path([(x, y), (x + 20, y)], **look))
         parts.append(_text(x + 26, y + 4, text))
         x += wide
     return parts, y + 12

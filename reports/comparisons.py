@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 
-from reports.blocks import NOTHING, Range, number
-from reports.runs import TITLES, Record, RecordSet, gathered, without
-from shared.run.spec import digest
+from reports.numbers import NOTHING, Range, number
+from reports.runs import TITLES, Record, RecordSet, gathered
 
 OURS = tuple(TITLES)  # programs that are what a framework does as it comes from this project
 NAMES = {
@@ -40,25 +40,8 @@ TASKS = {
     "startup": "start-up: import, build, first step",
     "quality": "training to an NLL",
 }
-APART = (  # of a configuration: what does not tell conditions apart
-    "task",
-    "seed",
-    "bench",
-    "backend.name",
-    "backend.compiled",
-    "backend.precision",
-    "backend.python",
-    "backend.environment",
-    "model.image_size",
-    "training.batch_size",
-)
-FACETED = (
-    "task",
-    "image size (px)",
-    "batch",
-    "precision",
-    "device",
-)  # headings that rows are chosen by
+USUAL = 30  # samples of a posterior
+ENOUGH = 3  # repeats, whose medians tell how far another one may be off
 TIMED = ("startup", "round", "quality")  # told in seconds, as they are not of so many images
 
 
@@ -93,6 +76,11 @@ class Timing:
     def precision(self) -> str:
         """What it computed in."""
         return str(self.entry.get("precision") or self.record.precision)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What is pooled: the program and what it computed in."""
+        return self.program, self.precision
 
     @property
     def compiled(self) -> str:
@@ -154,35 +142,40 @@ class Comparison:
         return place(self.timings[0])
 
     @property
-    def words(self) -> str:
-        """What it is, for a caption."""
-        samples = f" ({self.samples} a galaxy)" if self.samples else ""
-        return f"{task_words(self.task)}{samples}, {self.of_size}, {self.place}"
-
-    @property
     def of_size(self) -> str:
-        """Image size and batch in words."""
-        return f"{self.size or NOTHING} px, batch {self.batch or NOTHING}"
+        """Image size, batch and samples in words."""
+        samples = f", {self.samples} samples" if self.samples else ""
+        return f"{self.size or NOTHING} px, batch {self.batch or NOTHING}{samples}"
 
     @property
-    def conditions(self) -> str:
-        """The digest of all that was configured but size, batch and programs: what a sweep is made within."""
-        return digest(without(self.record.entries, APART))
+    def conditions(self) -> tuple:
+        """What repeats have in common: they are pooled."""
+        return self.place, self.network, self.task, self.size, self.batch, self.samples
 
     @property
-    def steps(self) -> int | None:
-        """How many training steps a call may do."""
-        return self.record.at("run.backend.steps")
+    def network(self) -> str:
+        """What was trained, where the record says it."""
+        name = self.record.at("run.model.name")
+        return str(name or self.record.text("run.model.blocks"))
 
-    @property
-    def facets(self) -> dict[str, str]:
-        """What a reader may choose it by."""
-        return {
-            "task": self.task,
-            "image size (px)": str(self.size or NOTHING),
-            "batch": str(self.batch or NOTHING),
-            "device": self.place,
-        }
+    def plain(self) -> list[dict]:
+        """Its rows as plain numbers."""
+        about = {"machine": self.place, "task": self.task, "network": self.network}
+        about |= {"image_size": self.size, "batch_size": self.batch, "samples": self.samples}
+        keys = (
+            "images_per_second",
+            "median_seconds",
+            "p10_seconds",
+            "p90_seconds",
+            "first_seconds",
+        )
+        keys += ("floor_share", "peak_memory_bytes", "energy_joules")
+        return [
+            about
+            | {"program": t.program, "precision": t.precision, "record": self.record.place}
+            | {key: t.number(key) for key in keys}
+            for t in self.timings
+        ]
 
     def of(self, program: str) -> Timing | None:
         """`program`'s row, if it took part."""
@@ -223,11 +216,15 @@ def task_words(task: str) -> str:
 
 
 def place(timing: Timing) -> str:
-    """The device of `timing`, the processor and the threads."""
-    threads = timing.entry.get("threads") or timing.record.at("where.threads")
-    processor = timing.record.text("host.processor")
-    parts = [timing.device] if processor in (NOTHING, timing.device) else [timing.device, processor]
-    return ", ".join([*parts, *([f"threads: {threads}"] if threads else [])])
+    """The machine of `timing`: its GPU, or its processor and threads."""
+    processor, threads = (
+        timing.record.text("host.processor"),
+        timing.entry.get("threads") or timing.record.at("where.threads"),
+    )
+    if on_gpu(timing):
+        return timing.device
+    name = "CPU" if processor == NOTHING else f"{processor} CPU"
+    return f"{name} ({threads} threads)" if threads else name
 
 
 def on_gpu(timing: Timing) -> bool:
@@ -250,6 +247,41 @@ def comparisons(record_set: RecordSet) -> list[Comparison]:
     return sorted(found, key=_order)
 
 
+def of_fits(record_set: RecordSet) -> list[Comparison]:
+    """What fits of one setting on one computer say of their speed, of two frameworks or more.
+
+    They did not take turns, so there are no ratios of them.
+    """
+    found = []
+    for alike in gathered(record_set.of("fit"), lambda r: (r.setting, r.computer)).values():
+        if len({record.backend for record in alike}) > 1:
+            size, samples = (
+                alike[0].at(f"run.{name}") for name in ("model.image_size", "posterior.samples")
+            )
+            batch = alike[0].at("run.training.batch_size")
+            timed = {
+                "train": ("images_per_second", 1, None),
+                "posterior": ("sample_seconds", "sampled_galaxies", samples),
+            }
+            for task, (key, images, count) in timed.items():
+                rows = []
+                for record in alike:
+                    value = record.at(f"results.{key}")
+                    galaxies = record.at(f"results.{images}") if isinstance(images, str) else images
+                    if number(value) and value and number(galaxies):
+                        seconds = 1 / value if task == "train" else value
+                        memory = record.at("results.peak_memory_bytes")
+                        entry = {
+                            "median_seconds": seconds,
+                            "images": galaxies,
+                            "peak_memory_bytes": memory,
+                        }
+                        rows.append(Timing(record, entry))
+                if rows:
+                    found.append(Comparison(alike[0], task, size, batch, count, rows))
+    return found
+
+
 def _key(row: dict) -> tuple:
     return tuple(row.get(name) for name in ("task", "image_size", "batch_size", "samples"))
 
@@ -261,61 +293,118 @@ def _order(comparison: Comparison) -> tuple:
     return task, comparison.task, comparison.place, *sizes, comparison.record.number
 
 
-def ranked(comparison: Comparison) -> list[Timing]:
-    """The rows of `comparison`, the fastest first: by seconds of a galaxy, or of the whole where it is TIMED."""
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """Repeats of one comparison, the programs of each having taken turns."""
 
-    def spent(timing: Timing) -> float:
-        images = 1 if comparison.task in TIMED else timing.images or 1
-        return timing.seconds / images if timing.seconds else math.inf
+    repeats: list[Comparison]
 
-    return sorted(comparison.timings, key=spent)
+    @property
+    def first(self) -> Comparison:
+        """What all of them are repeats of."""
+        return self.repeats[0]
+
+    @cached_property
+    def rows(self) -> dict[tuple[str, str], list[Timing]]:
+        """(program, precision) -> its timings, the fastest first."""
+        found = gathered((t for c in self.repeats for t in c.timings), lambda t: t.key)
+        return dict(sorted(found.items(), key=lambda item: spent(item[1], self.seconds)))
+
+    @property
+    def seconds(self) -> bool:
+        """Whether it is told in seconds, not in images a second."""
+        return self.first.task in TIMED
+
+    def measured(self, program: str, precision: str) -> Range | None:
+        """Images a second, or seconds: the median over repeats, and the tenths farthest out."""
+        each = [
+            t.time if self.seconds else t.speed for t in self.rows.get((program, precision), ())
+        ]
+        there = [one for one in each if one]
+        if not there:
+            return None
+        lows, highs = (
+            [min(one.low, one.high) for one in there],
+            [max(one.low, one.high) for one in there],
+        )
+        return Range(median(one.middle for one in there), min(lows), max(highs))
+
+    @cached_property
+    def ratios(self) -> dict[tuple[str, str], Range]:
+        """(program, other) -> how many times as fast, within rounds.
+
+        The median over repeats, and the range of the repeats' medians; of few repeats that of all rounds.
+        """
+        found = gathered(
+            (item for c in self.repeats for item in c.ratios.items()), lambda item: item[0]
+        )
+        made = {}
+        for key, some in found.items():
+            middles = [ratio.middle for _, ratio in some]
+            ends = middles if len(some) >= ENOUGH else [e for _, r in some for e in (r.low, r.high)]
+            made[key] = Range(median(middles), min(ends), max(ends))
+        return made
+
+    @cached_property
+    def precision(self) -> str:
+        """In what ours are told apart: in float32, else in what the first of them computed in."""
+        found = [precision for program, precision in self.rows if program in OURS]
+        return "float32" if "float32" in found or not found else found[0]
+
+    @cached_property
+    def ours(self) -> list[str]:
+        """Our frameworks that took part, in the precision that they are told apart in."""
+        return [name for name in OURS if (name, self.precision) in self.rows]
+
+    @cached_property
+    def leader(self) -> tuple[str, dict[str, Range]] | None:
+        """The fastest of ours and its ratio to each other of ours; None without ratios of them."""
+        full = {}
+        for one in self.ours:
+            others = {other: self.ratios.get((one, other)) for other in self.ours if other != one}
+            if others and all(others.values()):
+                full[one] = others
+        if not full:
+            return None
+        best = max(full, key=lambda one: min(ratio.middle for ratio in full[one].values()))
+        return best, full[best]
 
 
-def timings(found: Iterable[Comparison]) -> list[Timing]:
-    """Every row of the comparisons `found`."""
-    return [timing for comparison in found for timing in comparison.timings]
+def spent(some: list[Timing], whole: bool) -> float:
+    """Seconds of a galaxy, or of the `whole`, by the median of repeats."""
+    times = [t.seconds / (1 if whole else t.images or 1) for t in some if t.seconds]
+    return median(times) if times else math.inf
 
 
-def reference(found: list[Comparison]) -> tuple | None:
-    """The (place, size, batch) at which most was timed, the largest of those: what answers are given for."""
-    alike = gathered(
-        found, lambda comparison: (comparison.place, comparison.size, comparison.batch)
-    )
-    if not alike:
-        return None
-    return max(
-        alike,
-        key=lambda key: (
-            any(comparison.ratios for comparison in alike[key]),
-            len({comparison.task for comparison in alike[key]}),
-            sum(len(comparison.timings) for comparison in alike[key]),
-            key[1] or 0,
-            key[2] or 0,
-            key[0],
+def pooled(found: Iterable[Comparison]) -> list[Pooled]:
+    """The comparisons `found`, repeats together."""
+    return [Pooled(some) for some in gathered(found, lambda c: c.conditions).values()]
+
+
+def reference(found: list[Pooled]) -> dict[str, Pooled]:
+    """Task -> its comparison at the network, size and batch at which most was timed, the largest of those.
+
+    Of several numbers of samples the one at which most took part, and then the middle one.
+    """
+    alike = gathered(found, lambda p: p.first.conditions[:2] + p.first.conditions[3:5])
+    best = max(
+        alike.values(),
+        key=lambda some: (
+            any(p.leader for p in some),
+            len({p.first.task for p in some}),
+            sum(len(p.rows) for p in some),
+            some[0].first.size or 0,
+            some[0].first.batch or 0,
         ),
+        default=[],
     )
-
-
-def at_reference(found: list[Comparison]) -> dict[str, Comparison]:
-    """Task -> its comparison at the reference: in which most of ours took part, then most peers; the last of equals."""
-    at, best = reference(found), {}
-    for comparison in found:
-        if (comparison.place, comparison.size, comparison.batch) == at:
-            rival = best.get(comparison.task)
-            if rival is None or _turnout(comparison) >= _turnout(rival):
-                best[comparison.task] = comparison
-    return best
-
-
-def _turnout(comparison: Comparison) -> tuple[int, int, int]:
-    ours = sum(comparison.of(name) is not None for name in OURS)
-    return ours, sum(timing.peer for timing in comparison.timings), len(comparison.timings)
-
-
-def first_choice(found: list[Comparison], *names: str) -> dict[str, str]:
-    """What of `names` controls choose at first: training, at the size and batch at which most was timed."""
-    first = min(at_reference(found).values(), key=lambda comparison: comparison.task != "train")
-    return {name: value for name, value in first.facets.items() if name in names}
+    chosen = {}
+    for task, some in gathered(best, lambda p: p.first.task).items():
+        most = max(len(p.ours) for p in some)
+        there = [p for p in some if len(p.ours) == most]
+        there.sort(key=lambda p: (abs((p.first.samples or 0) - USUAL), -len(p.rows)))
+        chosen[task] = there[0]
+    return chosen
 
 
 def missing(record_set: RecordSet) -> list[tuple[Record, dict]]:

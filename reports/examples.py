@@ -16,14 +16,12 @@ import json
 import sys
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
-from reports.charts import BACKENDS
-from reports.figures import STYLE
+from reports.charts import PLAIN
 from reports.runs import TITLES, read_runs
 from shared.data.synthetic import draw_galaxies, render
 from shared.run.records import write_json
@@ -36,18 +34,16 @@ QUANTILES = (
     0.65,
     0.35,
     0.05,
-)  # of the predicted vote fraction, among test galaxies: smoothest first
+)  # of the predicted vote fraction of test galaxies: smoothest first
 PREFIX, YES, TOTAL = (
     "smooth_or_featured_smooth",
     "smooth-or-featured_smooth",
     "smooth-or-featured_total",
 )
-INK, GRID = "#1c2024", "#dfe3e8"
-COLOURS = {  # of a picture that stands by itself
-    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "axes.edgecolor"), INK),
-    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "white"),
-    "grid.color": GRID,
-}
+INK, GRID, PAPER = "#1c2024", "#dfe3e8", "#ffffff"
+WIDTH, ROW, TOP, BELOW, IMAGE = 880, 196, 48, 72, 180  # pixels
+LEFT, RIGHT = 250, 850  # of the axis, from 0 to 1
+FINER = 2  # drawn so many times larger, then made smaller
 
 
 def publish(outputs: Path) -> None:
@@ -95,52 +91,79 @@ def publish(outputs: Path) -> None:
 def picture() -> bytes:
     """The picture as PNG; its metadata names the record by its SHA-256."""
     record = json.loads(RECORD.read_text())
-    rows = len(record["galaxies"])
-    with matplotlib.rc_context({**STYLE, **COLOURS, "font.size": 18}):
-        canvas = Figure(figsize=(8, 1.8 * rows + 1.1), dpi=110, layout="constrained")
-        grid = canvas.subplots(rows, 2, gridspec_kw={"width_ratios": (1, 2.9)})
-        for (image, plot), galaxy in zip(grid, record["galaxies"], strict=True):
-            draw_image(image, galaxy["number"])
-            draw_predictions(plot, galaxy, record["expected_votes"])
-            plot.tick_params(labelbottom=galaxy is record["galaxies"][-1], length=0, labelsize=17)
-        plot.set_xlabel("share of volunteers who answer “smooth”", fontsize=18)
-        marks = [Line2D([], [], color=BACKENDS[name], marker="o", linewidth=7) for name in TITLES]
-        marks += [Line2D([], [], color=INK, linewidth=3)]
-        canvas.legend(
-            marks,
-            [*TITLES.values(), "votes"],
-            loc="outside upper center",
-            ncols=4,
-            fontsize=18,
-            handlelength=1.4,
-            columnspacing=1.2,
-        )
-        file = io.BytesIO()
-        canvas.savefig(file, format="png", metadata={"Software": None, "Source": fingerprint()})
+    size = (WIDTH, TOP + ROW * len(record["galaxies"]) + BELOW)
+    canvas = Image.new("RGB", [FINER * side for side in size], PAPER)
+    pen = Pen(ImageDraw.Draw(canvas))
+    place = LEFT - 210
+    for name, colour in {
+        **{TITLES[key]: colour for key, colour in PLAIN.items()},
+        "votes": INK,
+    }.items():
+        pen.line((place, 25, place + 28, 25), colour, 7 if name != "votes" else 3)
+        pen.text(place + 38, 24, name, "lm")
+        place += 205
+    for number, galaxy in enumerate(record["galaxies"]):
+        y = TOP + ROW * number
+        canvas.paste(image(galaxy["number"]), (FINER * 20, FINER * (y + 8)))
+        draw_predictions(pen, y, galaxy, record["expected_votes"])
+    for tick in np.linspace(0, 1, 5):
+        pen.text(across(tick), size[1] - 56, f"{tick:.2f}", "mm")
+    pen.text(across(0.5), size[1] - 24, "share of volunteers who answer \u201csmooth\u201d", "mm")
+    told, file = PngInfo(), io.BytesIO()
+    told.add_text("Source", fingerprint())
+    canvas.resize(size, Image.Resampling.LANCZOS).save(file, "PNG", pnginfo=told, optimize=True)
     return file.getvalue()
 
 
-def draw_image(axes, number: int) -> None:
+class Pen:
+    """Lines, dots and words on a canvas, in pixels of the picture."""
+
+    def __init__(self, draw: ImageDraw.ImageDraw):
+        self.draw, self.font = draw, ImageFont.load_default(FINER * 24)
+
+    def line(self, ends: tuple, colour: str, width: float) -> None:
+        """A straight line."""
+        self.draw.line([FINER * end for end in ends], colour, round(FINER * width))
+
+    def dot(self, x: float, y: float, colour: str) -> None:
+        """A dot with a white rim."""
+        box = [FINER * side for side in (x - 8, y - 8, x + 8, y + 8)]
+        self.draw.ellipse(box, colour, PAPER, FINER)
+
+    def text(self, x: float, y: float, text: str, anchor: str) -> None:
+        """Words, where `anchor` of them is at a place."""
+        self.draw.text((FINER * x, FINER * y), text, INK, self.font, anchor)
+
+
+def across(share: float) -> float:
+    """Where a share of the votes is."""
+    return LEFT + (RIGHT - LEFT) * share
+
+
+def image(number: int) -> Image.Image:
     """The middle of a galaxy's image."""
-    image = render(draw_galaxies(number + 1, 0).iloc[number])[56:200, 56:200, 0]
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-    axes.set_axis_off()
+    pixels = render(draw_galaxies(number + 1, 0).iloc[number])[56:200, 56:200, 0]
+    return Image.fromarray(pixels).resize([FINER * IMAGE] * 2, Image.Resampling.LANCZOS)
 
 
-def draw_predictions(axes, galaxy: dict, expected: int) -> None:
+def draw_predictions(pen: Pen, y: float, galaxy: dict, expected: int) -> None:
     """A bar over the central 90 % of votes for each framework, a dot at the mean, a line at the volunteers' votes."""
     yes, total = galaxy["votes"]
-    axes.axvline(yes / total, color=INK, linewidth=3, zorder=1)
-    for place, name in enumerate(TITLES):
-        one, colour = galaxy["posterior"][name], BACKENDS[name]
-        ends = [one["votes_low"] / expected, one["votes_high"] / expected]
-        axes.plot(ends, [-place] * 2, color=colour, linewidth=9, solid_capstyle="butt", alpha=0.6)
-        axes.plot(one["mean"], -place, "o", color=colour, markersize=12, markeredgecolor="white")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-2.7, 0.7), xticks=np.linspace(0, 1, 5), yticks=[])
-    axes.grid(True, axis="x")
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.set_title(f"{yes} of {total} volunteers: smooth", loc="left", fontsize=18)
+    pen.text(LEFT, y + 20, f"{yes} of {total} volunteers: smooth", "lm")
+    for tick in np.linspace(0, 1, 5):
+        pen.line((across(tick), y + 44, across(tick), y + ROW - 8), GRID, 1)
+    pen.line((across(yes / total), y + 44, across(yes / total), y + ROW - 8), INK, 3)
+    for place, (name, colour) in enumerate(PLAIN.items()):
+        one, at = galaxy["posterior"][name], y + 72 + 42 * place
+        low, high = (across(one[end] / expected) for end in ("votes_low", "votes_high"))
+        pen.line((low, at, high, at), lighter(colour), 10)
+        pen.dot(across(one["mean"]), at, colour)
+
+
+def lighter(colour: str) -> str:
+    """`colour`, six tenths of it on white."""
+    parts = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return "#" + "".join(f"{round(255 - 0.6 * (255 - part)):02x}" for part in parts)
 
 
 def fingerprint() -> str:

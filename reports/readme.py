@@ -19,8 +19,8 @@ from scipy.stats import ttest_1samp
 
 from reports import comparisons, pairs, row
 from reports import conclusions as timed
+from reports.charts import in_file
 from reports.examples import PICTURE, picture
-from reports.figures import in_file
 from reports.label_curves import curve_rows, mean_and_interval
 from reports.pairs import holm
 from reports.posteriors import HEADS, by_kind, cells
@@ -936,7 +936,7 @@ def acquired() -> list[list[str]]:
 def figure() -> str:
     """The figure of labels saved, as SVG."""
     caption = "Error against labels, and labels saved at equal error, with 90 % intervals over paired seeds"
-    return in_file(savings_figure("labels-saved", caption, questions()).svg)
+    return in_file(savings_figure(caption, questions())) + "\n"
 
 
 def markdown(rows: list[list[str]]) -> str:

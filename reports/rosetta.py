@@ -1,44 +1,29 @@
 """The Rosetta page: every function of the three implementations side by side, read from their source.
 
-No framework is imported. A signature and a docstring that all three share stand above the columns, once; lines that
-all three share are dim, so that what stands out is each framework's dialect.
+It begins with the model and the training step, where the plain program of each framework, as its tutorials write it,
+can be switched on beside ours. Every row says why the three differ. No framework is imported. A signature and a
+docstring that all three share stand above the columns, once; lines that all three share are dim.
 """
 
 import ast
 import textwrap
-from collections.abc import Iterable
 from difflib import SequenceMatcher
-from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from markupsafe import Markup
 from pygments.lexers.python import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, Operator, String
 
-from reports.blocks import Prose, Section
-from reports.pages import TEMPLATES, filled
-from reports.runs import TITLES, RecordSet
-from shared.run.records import write_whole
+from reports.html import details, slug, tag, write_page
+from reports.reasons import FILES, LESSON, REASONS, SAME
+from reports.runs import TITLES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "rosetta.html"
-ORDER = (  # of the files: from the device to the results
-    "device",
-    "keys",
-    "views",
-    "layers",
-    "network",
-    "module",
-    "likelihood",
-    "train",
-    "predict",
-    "acquisition",
-    "walks",
-    "weights",
-    "workers",
-)
 BEFORE = "imports and names"
+PLAIN = {"keras": "plain Keras", "plain_torch": "plain PyTorch", "plain_flax": "plain Flax"}
 KINDS = {  # classes of the style sheet
     "c": (Comment,),
     "k": (Keyword, Operator.Word),
@@ -47,8 +32,8 @@ KINDS = {  # classes of the style sheet
     "d": (Name.Decorator, Name.Function, Name.Class),
 }
 
+LEXER = PythonLexer(stripnl=False, ensurenl=False)
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-Lines = tuple[tuple[int, str], ...]  # the indentation of each, and its HTML
 
 
 class Part(NamedTuple):
@@ -59,133 +44,106 @@ class Part(NamedTuple):
     body: str
 
 
-class Chunk(NamedTuple):
-    """Lines that follow each other; `same` if all three dialects have them."""
-
-    same: bool
-    lines: Lines
-
-
-class Column(NamedTuple):
-    """One dialect's side of an entry; no chunks if the definition is not there."""
-
-    dialect: str
-    title: str
-    there: bool
-    docstring: str  # only if the three differ
-    chunks: tuple[Chunk, ...]
-
-    @property
-    def rows(self) -> int:
-        """How many rows of the page it goes over: its title, what is said of it, and its chunks."""
-        return 2 + len(self.chunks)
-
-
 class Entry(NamedTuple):
-    """One definition in three dialects, what they share, and how many lines all have and each has."""
+    """One definition as it is in each dialect; None where it is not there."""
 
+    file: str
     name: str
-    anchor: str
-    signature: Lines
-    docstring: str
-    columns: tuple[Column, ...]
-    equal: int
-    lines: tuple[int, ...]
-
-
-class File(NamedTuple):
-    """One file in three dialects."""
-
-    name: str
-    docstring: str
-    entries: tuple[Entry, ...]
+    parts: dict[str, Part | None]
 
     @property
-    def equal(self) -> int:
-        """How many lines all three share."""
-        return sum(entry.equal for entry in self.entries)
+    def anchor(self) -> str:
+        """Its name in a link."""
+        return f"{self.file}.py-{self.name}".replace(" ", "-")
 
     @property
-    def lines(self) -> tuple[int, ...]:
-        """How many lines each dialect has."""
-        return tuple(map(sum, zip(*(entry.lines for entry in self.entries), strict=True)))
+    def signature(self) -> str:
+        """What all dialects share."""
+        return common([part.signature if part else "" for part in self.parts.values()])
 
+    @property
+    def docstring(self) -> str:
+        """What all dialects that have it share."""
+        return common([part.docstring for part in self.parts.values() if part])
 
-def rosetta(_: RecordSet) -> Section:
-    """The report's section that links to this page."""
-    files = mirrored(ROOT)
-    shares = ", ".join(
-        f"{100 * equal_lines(files) / count:.0f} % of {title}'s {count:,}"
-        for title, count in zip(TITLES.values(), all_lines(files), strict=True)
-    )
-    count = sum(entry.name != BEFORE for file in files for entry in file.entries)
-    words = (
-        f"The three implementations are one program in three dialects: {count} functions and classes in "
-        f"{len(files)} files. {equal_lines(files):,} lines of code are equal in all three, indentation aside: "
-        f"{shares}. The page beside this one shows each of them in three columns.",
-    )
-    return Section("The three side by side", (Prose(words, PAGE),))
+    @property
+    def codes(self) -> dict[str, list[str]]:
+        """The lines of each column: the body, below its own signature where that is not shared."""
+        shared = bool(self.signature)
+        return {name: code(part, shared) for name, part in self.parts.items()}
+
+    @property
+    def why(self) -> str:
+        """Why the dialects differ."""
+        codes = list(self.codes.values())
+        if all(lines == codes[0] for lines in codes):
+            return SAME
+        return REASONS.get(f"{self.file}.{self.name}") or FILES.get(self.file, "")
 
 
 def write_rosetta(path: Path, root: Path = ROOT) -> None:
     """The page of the implementations below `root`, at `path`; the same source gives the same bytes."""
-    files = mirrored(root)
-    style = "".join((TEMPLATES / name).read_text() for name in ("report.css", "rosetta.css"))
-    text = filled(
-        PAGE,
-        title="trizoo: one program in three dialects",
-        files=files,
-        titles=list(TITLES.values()),
-        equal=equal_lines(files),
-        lines=all_lines(files),
-        missing=missing(files),
-        style=style,
-    )
-    write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-
-
-def equal_lines(files: Iterable[File]) -> int:
-    """How many lines of code all three dialects share."""
-    return sum(file.equal for file in files)
-
-
-def all_lines(files: Iterable[File]) -> tuple[int, ...]:
-    """How many lines of code each dialect has."""
-    return tuple(map(sum, zip(*(file.lines for file in files), strict=True)))
-
-
-def missing(files: Iterable[File]) -> list[str]:
-    """What not every dialect has, in words."""
-    return [
-        f"{file.name}: {entry.name} is not in {column.title}"
-        for file in files
-        for entry in file.entries
-        for column in entry.columns
-        if not column.there and not entry.name.startswith("_")  # what only one of them needs
+    found = mirrored(root)
+    plain = {name: _plain(root, name) for name in PLAIN}
+    keys = [key for key in LESSON if key in found]
+    first = [
+        _row(found[key], [(n, o) for n in PLAIN for o in LESSON[key].get(n, ())], plain)
+        for key in keys
     ]
-
-
-def mirrored(root: Path) -> tuple[File, ...]:
-    """Every file of the implementations below `root`, __init__.py left out."""
-    there = {path.stem for name in TITLES for path in (root / f"impl_{name}").glob("*.py")}
-    names = sorted(
-        there - {"__init__"}, key=lambda name: (ORDER.index(name) if name in ORDER else 99, name)
+    files = {}
+    for entry in found.values():
+        files.setdefault(entry.file, []).append(_row(entry, [], {}))
+    rest = [
+        tag("div", details(f"{name}.py: {FILES.get(name, '')}", *rows), id=f"{name}.py")
+        for name, rows in files.items()
+    ]
+    boxes = [
+        tag(
+            "label",
+            tag("input", type="checkbox", id=f"show-{name}", checked=name in TITLES),
+            f" {title} ",
+        )
+        for name, title in (TITLES | PLAIN).items()
+    ]
+    top = tag(
+        "header",
+        tag("h1", "One program in three dialects"),
+        tag("nav", tag("a", "Your runs", href="report.html")),
     )
-    return tuple(file(root, name) for name in names)
+    words = tag(
+        "p",
+        f"{len(found)} functions and classes, as the source was when this page was made. Lines ",
+        tag("span", "equal in all three", class_="same"),
+        ", indentation aside, are dim. The plain programs are what each framework's tutorials teach; ours differ where "
+        "the three must give the same numbers, or be faster.",
+    )
+    choice = tag("form", *boxes, id="columns", aria_label="Columns")
+    lesson = [tag("h2", "The model and the training step"), *first] if first else []
+    body = tag("main", words, choice, *lesson, tag("h2", "Everything, file by file"), *rest)
+    title = "trizoo: one program in three dialects"
+    write_page(path, title, top, body, styles=("report.css", "rosetta.css"))
 
 
-def file(root: Path, name: str) -> File:
-    """The file `name` of all three dialects."""
-    texts = {}
-    for dialect in TITLES:
-        path = root / f"impl_{dialect}" / f"{name}.py"
-        texts[dialect] = path.read_text(encoding="utf-8") if path.is_file() else ""
-    docstrings = (ast.get_docstring(ast.parse(text)) for text in texts.values())
-    docstring = next((first for first in docstrings if first), "")
-    found = [parts(text) for text in texts.values()]
-    keys = dict.fromkeys(key for one in found for key in one)
-    entries = tuple(entry(f"{name}.py", key, [one.get(key) for one in found]) for key in keys)
-    return File(f"{name}.py", docstring.split("\n")[0], entries)
+def mirrored(root: Path) -> dict[str, Entry]:
+    """Every definition of the implementations below `root` by file.name, in the order of FILES."""
+    there = {path.stem for name in TITLES for path in (root / f"impl_{name}").glob("*.py")}
+    order = list(FILES)
+    found = {}
+    for file in sorted(
+        there - {"__init__"}, key=lambda n: (order.index(n) if n in order else 99, n)
+    ):
+        paths = {name: root / f"impl_{name}" / f"{file}.py" for name in TITLES}
+        each = {
+            n: parts(p.read_text(encoding="utf-8")) if p.is_file() else {} for n, p in paths.items()
+        }
+        for key in dict.fromkeys(key for one in each.values() for key in one):
+            found[f"{file}.{key}"] = Entry(file, key, {n: one.get(key) for n, one in each.items()})
+    return found
+
+
+def _plain(root: Path, name: str) -> dict[str, Part]:
+    path = root / "benchmarks" / "programs" / f"{name}.py"
+    return parts(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def parts(text: str) -> dict[str, Part]:
@@ -250,33 +208,47 @@ def dedented(lines: list[str]) -> str:
 # Side by side
 
 
-def entry(file_name: str, name: str, found: list[Part | None]) -> Entry:
-    """A definition as `found` in the dialects; None where it is not."""
-    there = [part for part in found if part]
-    signature = common([part.signature if part else "" for part in found])
-    docstring = common([part.docstring for part in there])
-    codes = [code(part, signature) for part in found]
-    cuts = cut(codes)
-    columns = tuple(
-        Column(
-            dialect,
-            title,
-            part is not None,
-            part.docstring if part and not docstring else "",
-            tuple(Chunk(same, lines[spans[place]]) for same, spans in cuts),
+def _row(entry: Entry, others: list[tuple[str, str]], plain: dict[str, dict[str, Part]]) -> Markup:
+    """A definition in three columns, and what the plain programs have in its place."""
+    codes = entry.codes
+    same = in_all(list(codes.values()))
+    columns = []
+    for place, (name, lines) in enumerate(codes.items()):
+        part = entry.parts[name]
+        own = part.docstring if part and not entry.docstring else ""
+        shown = coloured(lines, {row[place] for row in same})
+        inside = (
+            [tag("p", own, class_="own"), _code(shown)]
+            if part
+            else [tag("p", "not here", class_="none")]
         )
-        for place, ((dialect, title), part) in enumerate(zip(TITLES.items(), found, strict=True))
-        for lines in [coloured(codes[place])]
+        columns.append(_column(name, TITLES[name], inside))
+    for name, some in groupby(others, lambda pair: pair[0]):
+        found = [plain[name][other] for _, other in some if other in plain.get(name, {})]
+        texts = [f"{one.signature}\n{textwrap.indent(one.body, '    ')}" for one in found]
+        shown = coloured("\n\n".join(texts).splitlines(), set())
+        columns.append(_column(name, PLAIN[name], [_code(shown)]))
+    head = [
+        tag("h3", entry.name, tag("small", f" {entry.file}.py")),
+        tag("p", entry.why, class_="why"),
+    ]
+    if entry.signature:
+        head.append(_code(coloured(entry.signature.splitlines(), set())))
+    if entry.docstring:
+        head.append(tag("p", entry.docstring, class_="doc"))
+    lesson = "lesson-" if plain else ""
+    body = tag("div", *columns, class_="columns")
+    return tag(
+        "article", *head, body, id=f"{lesson}{slug(entry.anchor) if lesson else entry.anchor}"
     )
-    above = written(signature.splitlines())
-    equal = sum(written(codes[0][spans[0]]) for same, spans in cuts if same)
-    counts = tuple(
-        (above if part else 0) + written(lines) for part, lines in zip(found, codes, strict=True)
-    )
-    anchor = f"{file_name}-{name}".replace(" ", "-")
-    return Entry(
-        name, anchor, coloured(signature.splitlines()), docstring, columns, above + equal, counts
-    )
+
+
+def _column(name: str, title: str, inside: list[Markup]) -> Markup:
+    return tag("div", tag("h4", title), *inside, class_=f"column {name}")
+
+
+def _code(lines: list[Markup]) -> Markup:
+    return tag("pre", tag("code", Markup("\n").join(lines)), tabindex="0")
 
 
 def common(texts: list[str]) -> str:
@@ -284,44 +256,13 @@ def common(texts: list[str]) -> str:
     return texts[0] if len(set(texts)) == 1 else ""
 
 
-def code(part: Part | None, signature: str) -> list[str]:
-    """The lines of a column: the body, below its own signature if it does not share `signature`."""
+def code(part: Part | None, shared: bool) -> list[str]:
+    """The lines of a column; `shared`: its signature stands above all columns."""
     if part is None:
         return []
-    if signature or not part.signature:
+    if shared or not part.signature:
         return part.body.splitlines()
     return [*part.signature.splitlines(), *textwrap.indent(part.body, "    ").splitlines()]
-
-
-def written(lines: list[str]) -> int:
-    """How many of `lines` are not blank."""
-    return sum(bool(line.strip()) for line in lines)
-
-
-def cut(codes: list[list[str]]) -> list[tuple[bool, list[slice]]]:
-    """`codes` cut alike, by turns into lines that not all have and lines that all have: the slices of each."""
-    cuts, ends = [], (0,) * len(codes)
-    for run in runs(in_all(codes)):
-        begins, last = run[0], tuple(place + 1 for place in run[-1])
-        cuts += [(False, slices(ends, begins)), (True, slices(begins, last))]
-        ends = last
-    return [*cuts, (False, slices(ends, tuple(map(len, codes))))]
-
-
-def runs(places: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-    """`places` in groups of those that follow each other everywhere."""
-    found: list[list[tuple[int, ...]]] = []
-    for one in places:
-        if found and one == tuple(place + 1 for place in found[-1][-1]):
-            found[-1].append(one)
-        else:
-            found.append([one])
-    return found
-
-
-def slices(begins: tuple[int, ...], ends: tuple[int, ...]) -> list[slice]:
-    """From each of `begins` up to each of `ends`."""
-    return [slice(*pair) for pair in zip(begins, ends, strict=True)]
 
 
 def in_all(codes: list[list[str]]) -> list[tuple[int, ...]]:
@@ -342,27 +283,20 @@ def in_all(codes: list[list[str]]) -> list[tuple[int, ...]]:
     ]
 
 
-def coloured(lines: list[str]) -> Lines:
-    """`lines` as HTML, their tokens in spans of the classes of KINDS."""
-    pieces = [[]]
-    for token, value in PythonLexer(stripnl=False, ensurenl=False).get_tokens("\n".join(lines)):
+def coloured(lines: list[str], same: set[int]) -> list[Markup]:
+    """`lines` with their tokens in spans of the classes of KINDS; those at the places in `same` are dim."""
+    pieces: list[list[tuple[str, str]]] = [[]]
+    for token, value in LEXER.get_tokens("\n".join(lines)):
         kind = next((name for name, ones in KINDS.items() if any(token in one for one in ones)), "")
         for number, piece in enumerate(value.split("\n")):
             pieces += [[]] if number else []
             pieces[-1].append((kind, piece))
-    depths = [len(line) - len(line.lstrip()) for line in lines]
-    return tuple((deep, html(some, deep)) for deep, some in zip(depths, pieces, strict=False))
-
-
-def html(pieces: list[tuple[str, str]], deep: int) -> str:
-    """The `pieces` of a line, each with its class, as HTML without the first `deep` spaces."""
-    merged = [
-        [kind, "".join(text for _, text in some)]
-        for kind, some in groupby(pieces, lambda one: one[0])
-    ]
-    for one in merged:
-        one[1], deep = one[1][deep:], max(0, deep - len(one[1]))
-    return "".join(
-        f'<i class="{kind}">{escape(text)}</i>' if kind and text else escape(text)
-        for kind, text in merged
-    )
+    made = []
+    for place, some in zip(range(len(lines)), pieces, strict=False):
+        merged = groupby(some, lambda one: one[0])
+        texts = [(kind, "".join(text for _, text in group)) for kind, group in merged]
+        line = Markup("").join(
+            tag("i", text, class_=kind) if kind and text else text for kind, text in texts
+        )
+        made.append(tag("span", line, class_="same") if place in same else line)
+    return made

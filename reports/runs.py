@@ -6,20 +6,21 @@ setting  records that also differ in the backend: what a comparison is made with
 
 import json
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
-from reports.blocks import NOTHING
+from reports.numbers import NOTHING
 from shared.run.records import parse_json
 from shared.run.spec import digest
 
+Thing = TypeVar("Thing")
 TITLES = {"tf": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
 NOT_IDENTITY = ("folder", "outputs", "again", "dataset.stores")  # where things are kept
 CHOSEN = (  # of an acquisition: how galaxies are chosen, not how many and when
@@ -60,14 +61,6 @@ SHAPES = {  # of the JSON files that the report reads
         "hosts": {str: dict},
         "seconds": {str: PERHAPS},
     },
-    "stores.json": {
-        "images": int,
-        "images_per_second": {str: PERHAPS},
-        "prepare_against": {str: PERHAPS},
-    },
-    "pieces.json": {
-        "benchmarks": [{"name": str, "stats": {"median": float, "iqr": float, "rounds": int}}]
-    },
     "labels_saved.json": {
         "runs": [
             {
@@ -80,19 +73,6 @@ SHAPES = {  # of the JSON files that the report reads
                 "measures": {str: [float]},
                 "coverage": PERHAPS,
                 "pool": {str: PERHAPS},
-            }
-        ]
-    },
-    "kills.json": {
-        "runs": [
-            {
-                "task": str,
-                "backend": (str, None),
-                "kills": int,
-                "errors": int,
-                "cuts": int,
-                "right": bool,
-                "seconds": PERHAPS,
             }
         ]
     },
@@ -160,16 +140,29 @@ class Record:
         return TITLES.get(self.backend, self.backend)
 
     @property
+    def about(self) -> str:
+        """What was asked of which galaxies."""
+        parts = [self.at("run.dataset.name"), self.at("run.question")]
+        size = self.at("run.model.image_size")
+        return ", ".join(
+            [*(str(part) for part in parts if part), *([f"{size} px"] if size else [])]
+        )
+
+    @property
     def precision(self) -> str:
         """The precision it ran in, else the one that was asked for."""
         ran = self.text("where.precision")
         return self.text("run.backend.precision") if ran == NOTHING else ran
 
     @property
-    def machine(self) -> tuple[str, str, str]:
-        """What it ran on: (device, processor, cores it might use)."""
-        cores = f"{self.text('host.cores')} cores"
-        return self.text("where.device"), self.text("host.processor"), cores
+    def computer(self) -> str:
+        """What it ran on: the GPU, or the processor and the cores that it might use."""
+        device, cores = self.text("where.device"), self.at("host.cores")
+        if device not in (NOTHING, "auto", "cpu"):
+            return device
+        counted = f"{cores} core{'s' if cores != 1 else ''}" if cores else None
+        known = [self.at("host.processor"), counted]
+        return ", ".join(str(part) for part in known if part) or NOTHING
 
 
 def read_runs(folder: Path) -> list[Record]:
@@ -260,63 +253,27 @@ def flat(value: Any, name: str = "") -> dict[str, str]:
     return entries
 
 
-def setting(record: Record) -> str:
-    """The digest of all that was configured but the task, the backend, the seed and NOT_IDENTITY."""
-    return record.setting
-
-
-def simulation(record: Record) -> str:
-    """The setting but for how galaxies are chosen: what acquisitions are compared within."""
-    return record.simulation
-
-
-def group(record: Record) -> str:
-    """The digest of all configured but the seed and NOT_IDENTITY, and of device and precision."""
-    return record.group
-
-
 def without(entries: dict[str, str], names: tuple[str, ...]) -> dict[str, str]:
     """`entries` of a flat configuration but those called `names`, or below them."""
     inside = tuple(f"{name}." for name in names)
     return {key: text for key, text in entries.items() if not f"{key}.".startswith(inside)}
 
 
-def gathered(records: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:
-    """`records` by their `key`, in the order of the first of each."""
+def gathered(things: Iterable[Thing], key: Callable[[Thing], Any]) -> dict[Any, list[Thing]]:
+    """`things` by their `key`, in the order of the first of each."""
     found = defaultdict(list)
-    for record in records:
-        found[key(record)].append(record)
+    for thing in things:
+        found[key(thing)].append(thing)
     return dict(found)
 
 
 def rank(record: Record) -> tuple:
     """Where `record` stands in a table: by dataset, question, image size, setting, backend, seed."""
-    names = ("dataset.name", "question", "model.image_size")
-    size = record.at("run.model.image_size") or 0
-    dataset, question = (record.text(f"run.{name}") for name in names[:2])
+    dataset, question = (record.text(f"run.{name}") for name in ("dataset.name", "question"))
     order = list(TITLES).index(record.backend) if record.backend in TITLES else len(TITLES)
-    seed = record.at("run.seed") or 0
-    return (
-        dataset,
-        question,
-        size,
-        record.precision,
-        setting(record),
-        order,
-        record.backend,
-        seed,
-        record.number,
-    )
-
-
-def named_settings(records: list[Record]) -> dict[str, str]:
-    """Digest of each setting -> its short name A, B, ... Z, AA, ... in the order of `rank`."""
-    digests = dict.fromkeys(setting(record) for record in sorted(records, key=rank))
-    return {key: _letters(number) for number, key in enumerate(digests)}
-
-
-def _letters(number: int) -> str:
-    return (_letters(number // 26 - 1) if number >= 26 else "") + chr(65 + number % 26)
+    size, seed = record.at("run.model.image_size") or 0, record.at("run.seed") or 0
+    setting = (record.precision, record.setting, order, record.backend, seed, record.number)
+    return (dataset, question, size, *setting)
 
 
 def variations(records: Iterable[Record], shown: tuple[str, ...] = ()) -> dict[int, str]:
@@ -332,26 +289,48 @@ def variations(records: Iterable[Record], shown: tuple[str, ...] = ()) -> dict[i
     }
 
 
-def labels(records: list[Record]) -> dict[str, str]:
-    """Group -> its backend, and what tells it from others of the same task, setting and backend."""
-    found = {}
-    for alike in gathered(records, lambda r: (r.task, setting(r), r.backend)).values():
-        groups = gathered(alike, group)
-        differing = variations(alike)
+SAID = ("task", "backend", "dataset", "question", "positive", "model.image_size")  # by any name
+
+
+def names(records: list[Record]) -> dict[str, str]:
+    """Group -> what its runs are called: what was asked of which galaxies by which framework, and what tells it from
+    others of that name.
+
+    A folder that somebody named is the name.
+    """
+    found: dict[str, str] = {}
+    firsts = {(record.task, record.group): record for record in reversed(records)}.values()
+    for alike in gathered(reversed(list(firsts)), lambda r: (r.task, r.about, r.title)).values():
+        differing = variations(alike, SAID) if len(alike) > 1 else {alike[0].number: ""}
         devices = {record.at("where.device") for record in alike}
-        for key, (first, *_) in groups.items():
-            device = f"device={first.at('where.device')}" if len(devices) > 1 else ""
-            extra = ", ".join(text for text in (device, differing[first.number]) if text)
-            found[key] = f"{first.title} ({extra})" if extra else first.title
-    return found
+        precisions = {record.precision for record in alike}
+        for record in alike:
+            extra = [record.text("where.device")] if len(devices) > 1 else []
+            extra += [record.precision] if len(precisions) > 1 else []
+            extra += [differing[record.number]] if differing[record.number] else []
+            told = f" ({shortened(', '.join(extra))})" if extra else ""
+            given = record.at("run.folder")
+            own = Path(given).name if isinstance(given, str) and given else ""
+            found[record.group] = own or f"{record.about}, {record.title}{told}"
+    tasks = {record.group: record.task for record in records}
+    counts = Counter((tasks[key], name) for key, name in found.items())
+    places = {record.group: Path(record.place).name for record in reversed(records)}
+    return {
+        key: name if counts[tasks[key], name] == 1 else f"{name} ({places[key]})"
+        for key, name in found.items()
+    }
+
+
+def shortened(text: str, most: int = 90) -> str:
+    """`text`, cut where it is too long for a name; the table of records has all of it."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class RecordSet(NamedTuple):
-    """All records, the names of their settings and groups in the report, the other JSON files, what is left out."""
+    """All records, the names of their groups, the other JSON files, what is left out."""
 
     records: list[Record]
-    settings: dict[str, str]
-    labels: dict[str, str]
+    names: dict[str, str]
     unindexed: dict[str, Any]  # what each says, by its path below the folder of records
     left_out: dict[str, str]  # the reason, by the path of a file that cannot be used
 
@@ -359,22 +338,9 @@ class RecordSet(NamedTuple):
         """The records of `tasks` in the order of tables."""
         return sorted((record for record in self.records if record.task in tasks), key=rank)
 
-    def setting(self, record: Record) -> str:
-        """The short name of the setting of `record`."""
-        return self.settings[setting(record)]
-
-    def label(self, record: Record) -> str:
-        """The backend of `record`, as its row is called."""
-        return self.labels[group(record)]
-
-    def about(self, record: Record) -> str:
-        """The setting of `record` in words."""
-        dataset, question, size = (
-            record.text(f"run.{name}") for name in ("dataset.name", "question", "model.image_size")
-        )
-        return (
-            f"setting {self.setting(record)} ({dataset}, {question}, {size} px, {record.precision})"
-        )
+    def name(self, record: Record) -> str:
+        """What the runs are called that differ from `record` in the seed alone."""
+        return self.names[record.group]
 
 
 def index(records: list[Record], left_out: dict[str, str] | None = None) -> RecordSet:
@@ -390,14 +356,14 @@ def index(records: list[Record], left_out: dict[str, str] | None = None) -> Reco
 
 
 def named(records: list[Record], unindexed: dict[str, Any], left_out: dict[str, str]) -> RecordSet:
-    """`records` with names for their settings and groups, counted from 1."""
+    """`records` with names for their groups, counted from 1."""
     counted = [replace(record, number=number) for number, record in enumerate(records, 1)]
-    return RecordSet(counted, named_settings(counted), labels(counted), unindexed, left_out)
+    return RecordSet(counted, names(counted), unindexed, left_out)
 
 
 def pairs(records: Iterable[Record]) -> list[tuple[Record, Record]]:
     """Every two records of different backends with the same task, setting and seed."""
-    alike = gathered(sorted(records, key=rank), lambda r: (r.task, setting(r), r.at("run.seed")))
+    alike = gathered(sorted(records, key=rank), lambda r: (r.task, r.setting, r.at("run.seed")))
     return [
         (left, right)
         for found in alike.values()
@@ -415,3 +381,9 @@ def beside(record: Record, name: str) -> pd.DataFrame | None:
         return pd.read_parquet(path)
     except (OSError, ValueError) as problem:
         raise ValueError(f"{name} beside it is damaged: {problem}") from problem
+
+
+def versions(where: dict) -> str:
+    """The versions of frameworks in `where`, those of VERSIONS only."""
+    inner = where.get("versions") if isinstance(where.get("versions"), dict) else where
+    return ", ".join(f"{name} {inner[name]}" for name in VERSIONS if inner.get(name))

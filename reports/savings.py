@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
+from markupsafe import Markup
 from scipy.stats import norm, t
 
-from reports.blocks import Figure, number
-from reports.figures import BACKENDS, OTHER, drawn_figure
-from reports.runs import SHAPES, Record, gathered, read_runs, simulation
+from reports.charts import Line, chart, grid
+from reports.numbers import number
+from reports.runs import SHAPES, Record, gathered, read_runs
 from shared.run import keys
 from shared.run.records import read_json, write_json
 
@@ -181,7 +181,7 @@ def difference(values: Iterable[float]) -> tuple[float, float, float]:
 
 def problem(record: Record) -> str:
     """What acquisitions are compared within: a simulation in one backend."""
-    return f"{simulation(record)}-{record.backend}"
+    return f"{record.simulation}-{record.backend}"
 
 
 def course(record: Record) -> Course:
@@ -350,70 +350,52 @@ def rounded(value: Any) -> Any:
 # The figure
 
 
-def savings_figure(name: str, caption: str, titled: dict[str, dict[str, list[Course]]]) -> Figure:
+PANEL = 250.0  # pixels, the width of one
+
+
+def savings_figure(caption: str, titled: dict[str, dict[str, list[Course]]]) -> Markup:
     """A column for each problem; in it, for RMSE and NLL, the error against labels and the labels saved.
 
     Bands are intervals of CONFIDENCE, of the mean or of the saving; an end that is not known is at the frame.
     """
-    measures = ("rmse", "log_score")
-
-    def draw(plot: Axes) -> None:
-        canvas = plot.figure
-        plot.remove()
-        panels = canvas.subplots(2 * len(measures), len(titled), squeeze=False)
-        for column, (title, named) in enumerate(titled.items()):
-            panels[0, column].set_title(title, fontsize=9)
-            for place, measure in enumerate(measures):
-                _draw_errors(panels[2 * place, column], named, measure)
-                _draw_savings(panels[2 * place + 1, column], named, measure)
-            panels[-1, column].set_xlabel("labelled galaxies")
-        for place, measure in enumerate(measures):
-            panels[2 * place, 0].set_ylabel(MEASURES[measure])
-            panels[2 * place + 1, 0].set_ylabel("labels saved (%)")
-        panels[0, 0].legend(handlelength=1.6, fontsize=8)
-        canvas.align_ylabels(panels[:, 0])
-
-    size = (0.7 + 1.9 * len(titled), 0.4 + 3.2 * len(measures))
-    return drawn_figure(name, caption, size, draw, ())
+    rows = []
+    for measure in ("rmse", "log_score"):
+        for draw in (_errors, _saved_along):
+            rows.append([(title, draw(title, named, measure)) for title, named in titled.items()])
+    return grid(caption, rows)
 
 
-def _draw_errors(plot: Axes, named: dict[str, list[Course]], measure: str) -> None:
+def _errors(title: str, named: dict[str, list[Course]], measure: str) -> Markup:
+    lines = []
     for name, runs in sorted(named.items(), key=lambda item: item[0] != BASELINE):
         pair = paired(named[BASELINE], runs, measure)
-        if pair is None:
-            continue
-        look = {
-            "color": OTHER if name == BASELINE else BACKENDS.get(runs[0].about["backend"], OTHER)
-        }
-        middle, low, high = np.array([difference(values) for values in pair.other.T]).T
-        plot.fill_between(pair.labels, low, high, **look, alpha=0.18, linewidth=0)
-        dashes = "--" if name == BASELINE else "-"
-        plot.plot(pair.labels, middle, dashes, **look, linewidth=1.4, label=words(name))
+        if pair is not None:
+            middle, low, high = np.array([difference(values) for values in pair.other.T]).T
+            of, dashes = ("", "--") if name == BASELINE else (runs[0].about["backend"], "-")
+            lines.append(Line(of, pair.labels, middle, (low, high), dashes, words(name)))
+    return chart(title, lines, ("labelled galaxies", MEASURES[measure]), width=PANEL)
 
 
-def _draw_savings(plot: Axes, named: dict[str, list[Course]], measure: str) -> None:
-    plot.axhline(0, color=OTHER, linewidth=1.2, linestyle="--")
-    plot.set_ylim(-75, 75)
+def _saved_along(title: str, named: dict[str, list[Course]], measure: str) -> Markup:
+    lines = []
     for name, runs in named.items():
         pair = None if name == BASELINE else paired(named[BASELINE], runs, measure)
-        if pair is None:
-            continue
-        plot.set_xlim(*_margins(pair.labels))
-        found = savings(pair, np.linspace(0.1, 1, 37))
-        look = {"color": BACKENDS.get(runs[0].about["backend"], OTHER)}
-        x = [saving.random for saving in found]
-        low, high = (
-            np.clip([100 * getattr(saving, end) for saving in found], -100, 100)
-            for end in ("low", "high")
-        )
-        plot.fill_between(x, low, high, **look, alpha=0.18, linewidth=0)
-        y = [100 * s.saving if math.isfinite(s.labels) else math.nan for s in found]
-        plot.plot(x, y, **look, linewidth=1.4)
-
-
-def _margins(labels: np.ndarray) -> tuple[float, float]:
-    gap = 0.05 * (labels[-1] - labels[0])
-    return labels[0] - gap, labels[-1] + gap
+        if pair is not None:
+            ends = [pair.labels[0], pair.labels[-1]]
+            lines.append(Line("", ends, [0.0, 0.0], None, "--", BASELINE))
+            found = [
+                one for one in savings(pair, np.linspace(0.1, 1, 37)) if np.isfinite(one.labels)
+            ]
+            low, high = (
+                np.clip([100 * getattr(one, end) for one in found], -75, 75)
+                for end in ("low", "high")
+            )
+            y = np.clip([100 * one.saving for one in found], -75, 75)
+            x = [one.random for one in found]
+            lines.append(Line(runs[0].about["backend"], x, y, (low, high), "-", words(name)))
+    return chart(
+        title, lines, ("labels of random galaxies", "labels saved (%)"), top=75.0, width=PANEL
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The report in a real browser: controls, sorting, colours, narrow and wide, on paper, and without a script.
+"""The report in a real browser: the first screen, controls, links to a state, narrow and wide, and without a script.
 
 Skipped where there is no Chromium; TRIZOO_CHROMIUM names one that is not on the PATH.
 """
@@ -10,13 +10,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from reports.report import write_report
-from tests.test_report import comparison, everything, keep, record
+from tests.test_report import RECORDS, everything
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FOUND = os.environ.get("TRIZOO_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -114,156 +113,104 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
     records = everything(tmp_path_factory.mktemp("records"))
-    for size, batch in ((64, 32), (128, 128)):
-        config = {"model.image_size": size}
-        data = record(task="bench", config=config, **comparison(size=size, batch=batch))
-        keep(records / "bench" / f"{size}-{batch}", data)
     return write_report(records, records.parent / "report")
 
 
-SHOWN = """[...document.querySelectorAll('#speed .block')].filter(
-    block => block.offsetParent !== null && block.dataset.task).map(
-    block => [block.dataset.task, block.dataset.imageSizePx, block.dataset.batch].join(' '))"""
-CHOOSE = """(() => {{ const select = document.querySelector('#speed select[data-facet="{0}"]');
-    select.value = '{1}'; select.dispatchEvent(new Event('change', {{bubbles: true}})); }})()"""
+@pytest.fixture(scope="module")
+def frameworks(tmp_path_factory) -> Path:
+    """Of the committed records."""
+    page = write_report(RECORDS, tmp_path_factory.mktemp("committed"))
+    return page.with_name("comparison.html")
 
 
-def test_nothing_is_complained_of_and_nothing_fetched(browser, page):
+def bottom(browser, selector: str) -> float:
+    return browser(f"document.querySelector('{selector}').getBoundingClientRect().bottom")
+
+
+def type_in(browser, words: str) -> None:
+    browser(
+        f"words.value = '{words}'; words.dispatchEvent(new Event('input', {{bubbles: true}})); 0"
+    )
+
+
+def test_the_answer_is_on_the_first_screen(browser, frameworks):
+    browser.open(frameworks)
+    assert 0 < bottom(browser, "#answer") < bottom(browser, "#findings") <= 800
+    assert browser("document.querySelectorAll('#findings li').length") == 3
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_are_short_and_never_scroll_sideways(browser, page, frameworks, width):
+    for one in (
+        page,
+        page.with_name("rosetta.html"),
+        frameworks,
+        frameworks.with_name("report.html"),
+    ):
+        browser.open(one, width)
+        assert browser("document.documentElement.scrollWidth") <= width
+        if width == 1280 and one.name != "rosetta.html":
+            assert browser("document.documentElement.scrollHeight") <= 8 * 800
+        here = one.as_uri()
+        wrong = [e for e in browser.events if e["method"] in WRONG and here not in json.dumps(e)]
+        assert wrong == []
+
+
+def test_words_choose_rows_and_the_address_keeps_them(browser, page):
+    rows = "[...document.querySelectorAll('#how-good tbody tr')].filter(r => !r.hidden).length"
     browser.open(page)
-    browser("document.querySelectorAll('button').forEach(button => button.click())")
-    wrong = [event for event in browser.events if event["method"] in WRONG]
-    asked = [event["params"].get("request", {}).get("url") for event in wrong]
-    assert [url for url in asked if url and not url.startswith("data:")] == [page.as_uri()]
-    assert not [event for event in wrong if event["method"] != "Network.requestWillBeSent"]
+    assert browser(rows) == 4
+    type_in(browser, "jax")
+    assert browser(rows) == 1
+    assert browser("document.getElementById('galaxies').hidden") is True
+    link = browser("location.href")
+    assert link.endswith("#show=jax")
+    browser("location.hash = ''; restore(); 0")
+    assert browser(rows) == 4
+    browser(f"location.href = '{link}'; restore(); 0")
+    assert browser(rows) == 1
 
 
-def test_only_the_page_s_own_script_may_run(browser, page, tmp_path):
-    text = page.read_text().replace("</main>", "</main><script>document.title = 'no'</script>")
-    (tmp_path / "report.html").write_text(text)
-    browser.open(tmp_path / "report.html")
-    assert browser("document.title") != "no"
-    assert browser("document.querySelector('#speed form').hidden") is False
-
-
-def test_controls_choose_what_is_shown(browser, page):
+def test_numbers_are_compared_with_those_of_a_run(browser, page, frameworks):
     browser.open(page)
-    assert set(browser(SHOWN)) == {"train 128 128"}
-    browser(CHOOSE.format("image-size-px", "64"))
-    assert set(browser(SHOWN)) == {"train 64 128"}
-    browser(CHOOSE.format("batch", "32"))
-    browser(CHOOSE.format("task", "predict"))
-    assert set(browser(SHOWN)) == {"predict 64 32"}
-    browser(CHOOSE.format("image-size-px", "128"))
-    assert browser(SHOWN) == []
-    assert "Nothing was measured" in browser("document.querySelector('#speed .found').textContent")
-    for facet in ("image-size-px", "batch", "task"):
-        browser(CHOOSE.format(facet, ""))
-    assert len(set(browser(SHOWN))) == 9
-    assert browser("document.querySelector('#speed .found').textContent") == ""
-
-
-def test_a_precision_leaves_its_rows_and_pales_other_marks(browser, page):
-    browser.open(page)
-    rows = """[...document.querySelectorAll('#speed .block[data-task] tbody tr')].filter(
-        row => row.offsetParent !== null).map(row => row.textContent.match(/b?float\\d+/)[0])"""
-    assert set(browser(rows)) >= {"float32", "bfloat16"}
-    browser(CHOOSE.format("precision", "bfloat16"))
-    assert set(browser(rows)) == {"bfloat16"}
-    pale = """[...document.querySelectorAll('#speed figure:not(.off) g.mark')].map(
-        mark => [mark.dataset.precision, getComputedStyle(mark).opacity])"""
-    assert set(map(tuple, browser(pale))) == {("float32", "0.15"), ("bfloat16", "1")}
-
-
-NAMED = """[...document.querySelectorAll('#speed .table:not(.off) table')].find(
-    table => table.textContent.includes('Training steps'))"""
+    browser("base.selectedIndex = 1; form.dispatchEvent(new Event('input')); 0")
+    first, second = browser(
+        "[...document.querySelectorAll('#how-good tbody tr')].slice(0, 2).map(r => r.cells[3].textContent)"
+    )
+    assert "%" not in first
+    assert second.endswith("+0.95 %")
+    browser.open(frameworks)
+    browser("base.value = 'PyTorch'; compare(); 0")
+    notes = browser("[...document.querySelectorAll('#answer .vs')].map(n => n.textContent)")
+    assert len(notes) == 9
+    assert all(note.startswith("× ") for note in notes)
 
 
 def test_headings_sort_by_mouse_and_keyboard(browser, page):
+    column = "[...document.querySelectorAll('#how-good tbody tr')].map(r => parseFloat(r.cells[3].textContent))"
     browser.open(page)
-    speeds = f"[...{NAMED}.tBodies[0].rows].map(row => parseFloat(row.cells[4].textContent.replace(',', '')))"
-    heading = f"{NAMED}.querySelectorAll('th')[4]"
-    begun = browser(speeds)
-    assert begun == sorted(begun, reverse=True)
-    browser(f"{heading}.firstElementChild.click()")
-    assert browser(speeds) == sorted(begun)
-    assert browser(f"{heading}.getAttribute('aria-sort')") == "ascending"
-    browser(f"{heading}.firstElementChild.focus()")
+    browser("document.querySelectorAll('#how-good th button')[3].click()")
+    assert browser(column) == sorted(browser(column))
+    browser("document.querySelectorAll('#how-good th button')[3].focus()")
     browser.press("Enter")
-    assert browser(speeds) == sorted(begun, reverse=True)
-    assert browser(f"{heading}.getAttribute('aria-sort')") == "descending"
-    browser(f"{NAMED}.querySelectorAll('th')[0].firstElementChild.click()")
-    names = browser(f"[...{NAMED}.tBodies[0].rows].map(row => row.cells[0].textContent)")
-    assert names == sorted(names)
-    assert browser(f"{heading}.getAttribute('aria-sort')") == "none"
+    assert browser(column) == sorted(browser(column), reverse=True)
 
 
-def test_what_is_not_there_is_sorted_last_both_ways(browser, page):
+def test_a_chart_tells_its_points_to_the_keyboard(browser, page):
     browser.open(page)
-    heading = f"[...{NAMED}.querySelectorAll('th')].find(th => th.textContent === 'times JAX')"
-    place = browser(f"[...{heading}.parentNode.children].indexOf({heading})")
-    cells = f"[...{NAMED}.tBodies[0].rows].map(row => row.cells[{place}].textContent)"
-    for _ in range(2):
-        browser(f"{heading}.firstElementChild.click()")
-        found = browser(cells)
-        assert found[-2:] == ["—", "—"]
-        assert "—" not in found[:-2]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_are_the_system_s_or_the_reader_s(browser, page, scheme):
-    browser.open(page, scheme=scheme)
-    browser("try { localStorage.clear() } catch {}")
-    browser.open(page, scheme=scheme)
-    paper = "getComputedStyle(document.body).backgroundColor"
-    light, dark = "rgb(253, 253, 252)", "rgb(20, 23, 26)"
-    assert browser(paper) == (dark if scheme == "dark" else light)
-    button = "document.getElementById('theme')"
-    for expected in (light, dark):
-        browser(f"{button}.click()")
-        assert browser(paper) == expected
-    ink = browser("getComputedStyle(document.querySelector('svg.chart text')).fill")
-    assert ink == "rgb(228, 231, 234)"
-    browser(f"{button}.click()")
-    assert browser(f"{button}.textContent") == "theme: as the system"
-
-
-@pytest.mark.parametrize("width", [360, 1280])
-def test_no_page_scrolls_sideways_but_tables_do_within(browser, page, width):
-    browser.open(page, width)
-    browser(
-        "document.querySelectorAll('select').forEach(s => { s.value = ''; s.form.dispatchEvent(new Event('change')) })"
-    )
-    assert browser("document.documentElement.scrollWidth") <= width
-    assert browser("innerWidth") == width
-    wide = (
-        "[...document.querySelectorAll('.table')].filter(t => t.scrollWidth > t.clientWidth).length"
-    )
-    assert browser(wide) > 0
-
-
-def test_a_mark_tells_its_value_to_pointer_and_keyboard(browser, page):
-    browser.open(page)
-    chart = "document.querySelector('#speed figure:not(.off) svg.chart')"
-    assert browser("document.getElementById('tip').hidden") is True
-    browser(f"{chart}.focus()")
-    tip = "document.getElementById('tip').textContent"
-    assert browser(tip) == "PyTorch, bfloat16: 5,120 (4,267 to 5,689)"
+    browser("document.querySelector('#how-honest svg.chart').focus()")
     browser.press("ArrowRight")
-    assert browser(tip).startswith("TensorFlow: 2,560 (")
-    browser.press("ArrowLeft")
-    browser.press("ArrowLeft")
-    assert browser(tip).startswith("JAX: 1,024 (")
-    browser(f"{chart}.blur()")
-    assert browser("document.getElementById('tip').hidden") is True
-    browser(f"{chart}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-    deadline = time.monotonic() + 120  # of a machine that is busy
-    while not browser(tip).startswith("TensorFlow: ") and time.monotonic() < deadline:
-        x, y = browser(  # a page that has just been scrolled may not be where it will be
-            f"(() => {{ const box = {chart}.querySelectorAll('.mark rect')[1].getBoundingClientRect();"
-            " return [box.x + 5, box.y + 5] })()"
-        )
-        browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-    assert browser(tip).startswith("TensorFlow: 2,560 (")
+    assert " at " in browser("tip.textContent")
+    browser("document.querySelector('#how-honest svg.chart').blur()")
+    assert browser("tip.hidden") is True
+
+
+def test_plain_programs_are_switched_on(browser, page):
+    browser.open(page.with_name("rosetta.html"))
+    there = "document.querySelector('.column.plain_torch').offsetParent !== null"
+    assert browser(there) is False
+    browser("document.getElementById('show-plain_torch').click()")
+    assert browser(there) is True
 
 
 def test_without_a_script_everything_is_there(browser, page):
@@ -271,23 +218,9 @@ def test_without_a_script_everything_is_there(browser, page):
     document = browser.send("DOM.getDocument", depth=0)["root"]["nodeId"]
 
     def count(selector: str) -> int:
-        return len(
-            browser.send("DOM.querySelectorAll", nodeId=document, selector=selector)["nodeIds"]
-        )
+        found = browser.send("DOM.querySelectorAll", nodeId=document, selector=selector)
+        return len(found["nodeIds"])
 
-    assert count("#speed .block[data-task]") > 9
-    assert count(".off") == 0
-    assert count("form.controls:not([hidden])") == 0
+    assert count("#controls[hidden]") == 1
     assert count("svg.chart .mark > title") > 50
     assert count("th button") == 0
-
-
-def test_on_paper_there_are_no_controls_and_dark_on_white(browser, page):
-    browser.open(page, scheme="dark", media="print")
-    assert browser("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    for selector in ("nav", "form.controls", "#theme"):
-        style = f"getComputedStyle(document.querySelector('{selector}')).display"
-        assert browser(style) == "none"
-    overflow = "getComputedStyle(document.querySelector('.table')).overflowX"
-    assert browser(overflow) == "visible"
-    assert len(browser.send("Page.printToPDF")["data"]) > 50_000

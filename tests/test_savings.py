@@ -9,7 +9,7 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import ttest_rel
 
 from reports import readme, savings
-from reports.learning import active
+from reports.labels import compared, sentence
 from reports.runs import index, read_runs
 from reports.savings import (
     BASELINE,
@@ -278,28 +278,20 @@ def test_coverage_errors_pair_by_seed():
 
 
 def test_the_report_tells_what_was_saved(tmp_path):
-    section = active(index(kept(tmp_path, *simulated())))
-    (table,) = [b for b in section.blocks if "equal error" in getattr(b, "caption", "")]
-    rmse, score, coverage = table.frame.to_dict("records")
+    (named,) = problems(courses(index(kept(tmp_path, *simulated())).records))
+    rmse, score = compared(named)
     assert (rmse["acquisition"], rmse["seeds"], rmse["labels"]) == (
         "mutual information",
         3,
         "100 to 300",
     )
-    assert rmse["random"] == "0.410 to 0.210"
     assert rmse["saved at 50% of the fall"] == "25 % (25 to 25)"
     assert rmse["saved at 100% of the fall"] == "33 % (33 to 33)"
     assert rmse["last difference"].startswith("\N{MINUS SIGN}0.1000 (")
     assert score["saved at 100% of the fall"] == rmse["saved at 100% of the fall"]
-    assert coverage["random"] == "0.125"
-    assert coverage["last difference"] == "0.0000 (0.0000 to 0.0000)"
-    (pool,) = [b for b in section.blocks if "LURE" in getattr(b, "caption", "")]
-    assert [row[-3:] for row in pool.rows] == [["3.000 ± 0.000", "—", "3.000 ± 0.000"]] * 2
-
-
-def test_a_report_without_random_acquisition_tells_no_saving(tmp_path):
-    section = active(index(kept(tmp_path, *simulated()[3:])))
-    assert not [b for b in section.blocks if "equal error" in getattr(b, "caption", "")]
+    assert sentence(named[BASELINE], named["mutual_information"]).startswith(
+        "Mutual information pays"
+    )
 
 
 # What is published

@@ -1,114 +1,146 @@
-// What the page can do with a script: choose what is shown, sort tables, tell marks' values, change the colours.
-// Without it everything is there. No library; nothing is fetched, and nothing kept but the choice of colours.
 "use strict";
+// Everything is on the page without this script. With it: rows and pictures are chosen by words, numbers compared with
+// those of a run, tables sorted, points of a chart told; and the address says what was chosen.
 
-const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+const all = (css, root = document) => [...root.querySelectorAll(css)];
+const form = document.getElementById("controls");
+const words = document.getElementById("filter");
+const base = document.getElementById("base");
 
-// Colours: as the system, light or dark
+// The state is the address behind #: an anchor, and show=..., base=..., open=... for opened details
 
-const themes = ["as the system", "light", "dark"];
-const button = document.getElementById("theme");
-
-function remembered() {
-  try { return localStorage.getItem("trizoo-theme"); } catch { return null; }
+function read() {
+  const parts = location.hash.slice(1).split("&").filter(Boolean);
+  const anchor = parts.find((part) => !part.includes("="));
+  return [anchor && decodeURIComponent(anchor), new URLSearchParams(parts.filter((part) => part.includes("=")).join("&"))];
 }
 
-function setTheme(name) {
-  if (name === themes[0]) delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = name;
-  button.textContent = `theme: ${name}`;
-  try { localStorage.setItem("trizoo-theme", name); } catch { /* a page from disk may have no storage */ }
+function write(anchor = read()[0]) {
+  const state = new URLSearchParams();
+  if (words?.value) state.set("show", words.value);
+  if (base?.value) state.set("base", base.value);
+  for (const one of all("details[open][id]")) state.append("open", one.id);
+  const text = [anchor && encodeURIComponent(anchor), state.toString()].filter(Boolean).join("&");
+  history.replaceState(null, "", `#${text}`);
 }
 
-button.hidden = false;
-button.addEventListener("click", () => {
-  const now = document.documentElement.dataset.theme ?? themes[0];
-  setTheme(themes[(themes.indexOf(now) + 1) % themes.length]);
+function go(anchor) {
+  const there = anchor && document.getElementById(anchor);
+  if (!there) return;
+  for (let one = there; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
+  there.scrollIntoView();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="#"]');
+  if (!link) return;
+  event.preventDefault();
+  const anchor = decodeURIComponent(link.hash.slice(1));
+  go(anchor);
+  write(anchor);
 });
-if (themes.includes(remembered())) setTheme(remembered());
 
-// Controls: a block or a row that has a facet is shown where its value is the chosen one
+// Show only what has all the words; what is around it counts
 
-function choose(form) {
-  const section = form.closest("section");
-  const wanted = all("select", form).filter((select) => select.value);
-  const fits = (part) => wanted.every(({ dataset, value }) => {
-    const has = part.getAttribute(`data-${dataset.facet}`);
-    return has === null || has === value;
-  });
-  for (const row of all("tbody tr", section)) row.classList.toggle("off", !fits(row));
-  for (const mark of all("g.mark", section)) mark.classList.toggle("pale", !fits(mark));
-  let shown = 0;
-  for (const block of all(".block", section)) {
-    const rows = all("tbody tr", block);
-    const empty = rows.length > 0 && rows.every((row) => row.classList.contains("off"));
-    const off = !fits(block) || empty;
-    block.classList.toggle("off", off);
-    shown += !off && [...block.attributes].some(({ name }) => name.startsWith("data-"));
+const choosable = all(".table tbody tr, .item").map((one) => {
+  const around = [];
+  for (let box = one.parentElement; box && box.tagName !== "MAIN"; box = box.parentElement) {
+    around.push(...[...box.children].filter((child) => /^(SUMMARY|H2|H3|CAPTION)$/.test(child.tagName)));
   }
-  const faceted = all(".block", section).some((block) => [...block.attributes].some(({ name }) => name.startsWith("data-")));
-  form.querySelector(".found").textContent =
-    faceted && !shown ? "Nothing was measured with this choice: choose “all” in one of them." : "";
-}
+  return [one, [...around, one].map((box) => box.textContent).join(" ").toLowerCase()];
+});
 
-for (const form of all("form.controls")) {
-  form.hidden = false;
-  for (const select of all("select", form)) {
-    const first = select.querySelector("[data-first]");
-    if (first) select.value = first.value;
-    select.disabled = select.options.length < 2;
+function choose() {
+  const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+  let count = 0;
+  for (const [one, text] of choosable) {
+    one.hidden = !wanted.every((word) => text.includes(word));
+    count += !one.hidden;
   }
-  form.addEventListener("change", () => choose(form));
-  form.addEventListener("submit", (event) => event.preventDefault());
-  choose(form);
+  for (const box of all(".table, details, .pictures, .group, section").reverse()) {
+    const inside = choosable.filter(([one]) => box.contains(one));
+    box.hidden = inside.length > 0 && inside.every(([one]) => one.hidden);
+  }
+  document.getElementById("hits").textContent = wanted.length ? `${count} of ${choosable.length} rows and pictures` : "";
 }
 
-// Tables: a click on a heading sorts by it, another one the other way; what is not there stays last
+// Compare with a row: by ratios measured within rounds where there are any, else by the difference in per cent
 
-function worth(text) {
-  const plain = text.replace(/,(?=\d{3})/g, "").replace("−", "-").replace(/^[<±]\s*/, "");
-  const found = plain.match(/^[+-]?\d+(\.\d+)?(e[+-]?\d+)?/i);
-  return found ? Number(found[0]) : NaN;
+const COUNTS = ["seeds", "test galaxies", "rounds", "labels"];
+
+function note(cell, text) {
+  const small = document.createElement("small");
+  small.className = "vs";
+  small.textContent = text;
+  const bar = cell.querySelector(".bar");
+  if (bar) bar.before(small);
+  else cell.append(small);
 }
 
-const absent = (text) => text === "" || text === "—";
-
-function compare(one, other, numeric) {
-  if (!numeric) return one.localeCompare(other, "en", { numeric: true });
-  const [left, right] = [worth(one), worth(other)];
-  if (Number.isNaN(left) || Number.isNaN(right)) return Number.isNaN(left) - Number.isNaN(right);
-  return left - right;
+function against(cell, ratios) {
+  const found = JSON.parse(ratios)[base.value];
+  if (found) note(cell, `× ${found[0].toFixed(2)} (${found[1].toFixed(2)} to ${found[2].toFixed(2)})`);
 }
+
+function compare() {
+  for (const old of all(".vs")) old.remove();
+  if (!base?.value) return;
+  for (const cell of all("td[data-ratios]")) against(cell, cell.dataset.ratios);
+  for (const row of all("tr[data-ratios]")) {
+    const heads = [...row.closest("table").tHead.rows[0].cells].map((head) => head.textContent);
+    const cell = row.cells[heads.findIndex((head) => head === "images/s" || head === "seconds")];
+    if (cell) against(cell, row.dataset.ratios);
+  }
+  for (const one of all("tr[data-name]:not([data-ratios])")) {
+    const row = [...one.parentElement.rows].find((other) => other.dataset.name === base.value);
+    if (!row || row === one || row.dataset.ratios) continue;
+    const heads = [...one.closest("table").tHead.rows[0].cells].map((head) => head.textContent);
+    [...one.cells].forEach((cell, place) => {
+      if (COUNTS.includes(heads[place])) return;
+      const [mine, other] = [Number(cell.dataset.v), Number(row.cells[place].dataset.v)];
+      if (cell.dataset.v && row.cells[place].dataset.v && other) {
+        const part = (100 * (mine - other)) / Math.abs(other);
+        note(cell, `${part < 0 ? "−" : "+"}${Math.abs(part) < 10 ? Math.abs(part).toPrecision(2) : Math.abs(part).toFixed(0)} %`);
+      }
+    });
+  }
+}
+
+// Tables: a heading sorts by it, again the other way; what is not there stays last
 
 function sort(heading) {
   const table = heading.closest("table");
   const place = [...heading.parentNode.children].indexOf(heading);
-  const way = heading.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
-  for (const other of all("th", table)) other.setAttribute("aria-sort", other === heading ? way : "none");
-  const body = table.tBodies[0];
-  const rows = [...body.rows].map((row) => [row, row.cells[place].textContent.trim()]);
-  const there = rows.filter(([, text]) => !absent(text));
-  const numeric = there.every(([, text]) => !Number.isNaN(worth(text)));
-  const sign = way === "ascending" ? 1 : -1;
-  there.sort((one, other) => sign * compare(one[1], other[1], numeric));
-  body.append(...[...there, ...rows.filter(([, text]) => absent(text))].map(([row]) => row));
+  const up = heading.getAttribute("aria-sort") !== "ascending";
+  for (const other of all("th", table)) other.setAttribute("aria-sort", "none");
+  heading.setAttribute("aria-sort", up ? "ascending" : "descending");
+  const worth = (row) => row.cells[place].dataset.v ?? row.cells[place].textContent;
+  const missing = (row) => ["", "—"].includes(worth(row));
+  const order = (one, other) => worth(one).localeCompare(worth(other), "en", { numeric: true });
+  const plain = (one, other) => Number(worth(one)) - Number(worth(other));
+  const rows = [...table.tBodies[0].rows];
+  const by = rows.every((row) => missing(row) || row.cells[place].dataset.v) ? plain : order;
+  rows.sort((one, other) => missing(one) - missing(other) || (up ? by(one, other) : by(other, one)));
+  table.tBodies[0].append(...rows);
 }
 
-for (const table of all("table")) {
-  if (table.tBodies[0].rows.length < 2) continue;
-  for (const heading of all("th", table)) {
-    const press = document.createElement("button");
-    press.type = "button";
-    press.append(...heading.childNodes);
-    heading.append(press);
-    heading.setAttribute("aria-sort", "none");
-    press.addEventListener("click", () => sort(heading));
-  }
+for (const heading of all(".table thead th")) {
+  if (heading.closest("table").tBodies[0].rows.length < 2) continue;
+  const press = document.createElement("button");
+  press.type = "button";
+  press.append(...heading.childNodes);
+  heading.append(press);
+  heading.setAttribute("aria-sort", "none");
+  press.addEventListener("click", () => sort(heading));
 }
 
-// Figures: a mark's value at the pointer, or by the arrow keys once a figure has the focus
+// Charts: a point's value at the pointer, or by the arrow keys once a chart has the focus
 
-const tip = document.getElementById("tip");
+const tip = document.createElement("div");
+tip.id = "tip";
+tip.setAttribute("role", "status");
+tip.hidden = true;
+document.body.append(tip);
 let told = null;
 
 function tell(mark) {
@@ -119,10 +151,9 @@ function tell(mark) {
   mark.classList.add("told");
   tip.textContent = mark.dataset.tip;
   const box = mark.getBoundingClientRect();
-  const left = Math.min(box.left + box.width / 2, document.documentElement.clientWidth - tip.offsetWidth - 8);
+  const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
   tip.style.left = `${window.scrollX + Math.max(8, left)}px`;
-  const above = box.top - tip.offsetHeight - 8;
-  tip.style.top = `${window.scrollY + (above > 0 ? above : box.bottom + 8)}px`;
+  tip.style.top = `${window.scrollY + Math.max(8, box.top - tip.offsetHeight - 6)}px`;
 }
 
 for (const chart of all("svg.chart")) {
@@ -136,13 +167,31 @@ for (const chart of all("svg.chart")) {
   }
   if (!marks.length) continue;
   chart.tabIndex = 0;
-  chart.addEventListener("focus", () => { if (!told) tell(marks[0]); });
   chart.addEventListener("blur", () => tell(null));
   chart.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (event.key === "Escape") tell(null);
     if (!step) return;
     event.preventDefault();
-    tell(marks[(Math.max(0, marks.indexOf(told)) + step + marks.length) % marks.length]);
+    tell(marks[(marks.indexOf(told) + step + marks.length) % marks.length]);
   });
 }
+
+function restore() {
+  const [anchor, state] = read();
+  if (words) words.value = state.get("show") ?? "";
+  if (base) base.value = state.get("base") ?? "";
+  for (const id of state.getAll("open")) document.getElementById(id)?.setAttribute("open", "");
+  if (form) choose();
+  compare();
+  go(anchor);
+}
+
+if (form) {
+  form.hidden = false;
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", () => { choose(); compare(); write(); });
+}
+restore();
+window.addEventListener("hashchange", restore);
+document.addEventListener("toggle", () => write(), true);
