@@ -71,7 +71,10 @@ def with_places(config: dict) -> dict:
 
     made, told = copy.deepcopy(config), []
     columns: Mapping = made["dataset"]["columns"]
-    table = open_table(dataset["table"], "dataset.table", dataset["table_hdu"])
+    try:
+        table = open_table(dataset["table"], "dataset.table", dataset["table_hdu"])
+    except FileNotFoundError:  # which is said when it is to be read
+        return config
     if columns["ra"] is None and columns["dec"] is None and (found := usual_places(table.names)):
         told.append("places from " + " and ".join(found.values()))
         for key, name in found.items():
