@@ -34,6 +34,7 @@ from safetensors import safe_open
 from benchmarks.faults import Disk, library
 from shared.method.training import CHECKPOINT
 from shared.run.records import host, write_json
+from shared.tasks import ROUNDS
 
 ROOT = Path(__file__).parent.parent
 RECORD = "record.json"
@@ -63,7 +64,8 @@ ASKING = (
     "acquisition.first_steps=4",
     "acquisition.round_steps=4",
 )
-OF_THE_DAY = (  # results that are other ones the next time, even if nothing stops the run
+OF_THE_DAY = (  # what is another the next time, even if nothing stops the run
+    "seconds",
     "train_seconds",
     "first_call_seconds",
     "sample_seconds",
@@ -436,7 +438,11 @@ def unfinished(folder: Path) -> list[str]:
 
 def contents(folder: Path) -> dict[str, object]:
     """All that is in `folder` by its path, without what is another the next time."""
-    read: dict[str, Callable[[Path], object]] = {RECORD: numbers, CHECKPOINT: arrays}
+    read: dict[str, Callable[[Path], object]] = {
+        RECORD: numbers,
+        ROUNDS: lambda path: untimed(json.loads(path.read_text())),
+        CHECKPOINT: arrays,
+    }
     return {
         str(path.relative_to(folder)): read.get(path.name, Path.read_bytes)(path)
         if path.is_file()
@@ -458,8 +464,7 @@ def numbers(path: Path) -> str:
         results = json.loads(path.read_text())["results"]
     except (ValueError, KeyError, TypeError) as problem:
         return f"no record: {problem}"
-    kept = {key: value for key, value in results.items() if key not in OF_THE_DAY}
-    return json.dumps(untimed(kept), sort_keys=True)
+    return json.dumps(untimed(results), sort_keys=True)
 
 
 def arrays(path: Path) -> tuple[dict, dict]:
@@ -470,9 +475,9 @@ def arrays(path: Path) -> tuple[dict, dict]:
 
 
 def untimed(value):
-    """Nested plain data without what is called seconds."""
+    """Nested plain data without what is OF_THE_DAY."""
     if isinstance(value, dict):
-        return {key: untimed(entry) for key, entry in value.items() if key != "seconds"}
+        return {key: untimed(entry) for key, entry in value.items() if key not in OF_THE_DAY}
     return [untimed(entry) for entry in value] if isinstance(value, list) else value
 
 
