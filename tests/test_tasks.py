@@ -663,7 +663,8 @@ def test_a_survey_waits_for_volunteers_and_goes_on_by_the_command(place, capfd):
     folder = command(place, "active", "asked of volunteers", *words)
     *_, last = capfd.readouterr().out.strip().splitlines()
     assert last.startswith(f"6 galaxies wait for volunteers: upload {folder / 'ask-01'}; collect")
-    assert "give the same command again: it goes on from there; whether the next 6 labels" in last
+    assert "give the same command again: it goes on from there; " in last
+    assert " the next 6 labels are " in last
     assert not (folder / "record.json").exists()
     with (folder / "ask-01" / "manifest.csv").open() as file:
         asked = [row["!galaxy"] for row in csv.DictReader(file)]

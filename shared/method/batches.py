@@ -36,6 +36,7 @@ class Cutouts:
         channels: int = 1,
     ):
         self.images, self.factor, self.channels = images, factor, channels
+        self.streamed = hasattr(images, "at_once")  # which says how many it reads together
         self.at_once = getattr(images, "at_once", IN_CACHE)
         self.contents = contents  # a digest of all images, where they are a store's
         self.size = images.shape[1] // factor

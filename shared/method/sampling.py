@@ -52,13 +52,14 @@ def sample_logits(
     With augmentation at prediction (W20's departure 3) each sample sees every galaxy in another way.
     """
     check_prediction(run, samples)
-    blocks = _blocks(run, len(rows))
+    streamed = getattr(images, "streamed", False)
+    blocks = _blocks(run, len(rows), streamed)
     wanted = [rows[block] for block in blocks]
     numbers, how = range(len(blocks)), f" x {samples} samples"
     for number in track(
         numbers, "sampling", len(rows), weight=lambda one: len(wanted[one]), how=how
     ):
-        if run.stream and number + 1 < len(blocks):  # read while the framework computes
+        if streamed and number + 1 < len(blocks):  # read while the framework computes
             images.prefetch(wanted[number + 1])
         block, shown = blocks[number], images.subset(wanted[number])
         keys = galaxy_keys(run.seed, "posterior", hashes[block])
@@ -103,14 +104,14 @@ def finite(values: np.ndarray, what: str) -> np.ndarray:
     return values
 
 
-def _blocks(run: RunSpec, galaxies: int) -> list[slice]:
+def _blocks(run: RunSpec, galaxies: int, streamed: bool = False) -> list[slice]:
     """The galaxies in blocks of whole chunks, so that a galaxy's place in its chunk is the same without blocks.
 
     The first two are of one chunk each, so that it is soon told how long all of them take. On many processors a kernel
     rounds the last bits of a row by the row's place; see `shared.method.batches.chunks`.
     """
     chunk = run.backend.chunk
-    most = images_at_once(run, BLOCK) // (1 + run.stream)  # of a stream the next are in memory, too
+    most = images_at_once(run, BLOCK) // (1 + streamed)  # of a stream the next are in memory, too
     size = max(1, most // chunk) * chunk
     starts = [*range(0, min(2 * chunk, galaxies), chunk), *range(2 * chunk, galaxies, size)]
     return [slice(start, end) for start, end in pairwise([*starts, galaxies])]
