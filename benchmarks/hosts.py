@@ -11,11 +11,12 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,14 +24,19 @@ from shared.run.launch import program
 from shared.run.records import host, write_json
 
 HOSTS = 3
-BRIDGE = "trizoo0"
+BRIDGE, ADDRESS = "trizoo0", "10.77.0.1:29400"  # of the first host
 SMALL = (
     *("dataset.galaxies=600", "model.image_size=32", "model.blocks=[[8],[16],[16],[16]]"),
-    *("model.dense=16", "training.batch_size=96", "training.shards=3", "backend.steps=20"),
+    *(
+        "model.dense=16",
+        "training.batch_size=96",
+        "training.shards=3",
+        "training.steps=300",
+        "backend.steps=20",
+    ),
     *("training.checkpoint_every=60", "training.validate_every=0", "posterior.samples=10"),
     *("backend.threads=1", "backend.chunk=64"),
 )
-LEAST = 120  # steps after which the cable is taken out
 MOST = 120  # seconds that a run may take to notice
 
 
@@ -57,6 +63,7 @@ def name(number: int) -> str:
 @contextmanager
 def network() -> Iterator[None]:
     """So many hosts with addresses 10.77.0.1 and so on, which see one another."""
+    remove()  # what a killed run has left
     try:
         ip("link", "add", BRIDGE, "type", "bridge")
         ip("link", "set", BRIDGE, "up")
@@ -69,16 +76,28 @@ def network() -> Iterator[None]:
                 ip("-n", name(number), "link", "set", device, "up")
         yield
     finally:
-        for number in range(1, HOSTS + 1):
-            subprocess.run(["ip", "netns", "del", name(number)], check=False)
-        subprocess.run(["ip", "link", "del", BRIDGE], check=False)
+        remove()
 
 
-def start(number: int, words: list[str], environment: dict[str, str]) -> subprocess.Popen:
+def remove() -> None:
+    """Take the hosts away, with all their processes."""
+    for number in range(1, HOSTS + 1):
+        words = ["ip", "netns", "pids", name(number)]
+        found = subprocess.run(words, capture_output=True, text=True, check=False).stdout.split()
+        for process in found:
+            with suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+        for words in (["netns", "del", name(number)], ["link", "del", f"tz{number}"]):
+            subprocess.run(["ip", *words], stderr=subprocess.DEVNULL, check=False)
+    subprocess.run(["ip", "link", "del", BRIDGE], stderr=subprocess.DEVNULL, check=False)
+
+
+def start(
+    number: int, words: list[str], environment: dict[str, str], said: Path
+) -> subprocess.Popen:
     command = ["ip", "netns", "exec", name(number), sys.executable, *program(), *words]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    with said.open("w") as file:
+        return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
 
 
 def measured(outputs: Path, backend: str) -> dict:
@@ -86,38 +105,32 @@ def measured(outputs: Path, backend: str) -> dict:
     environment = dict(os.environ) | {"TRIZOO_TOKEN": secrets.token_hex(16), "OMP_NUM_THREADS": "1"}
     folder = outputs / f"{backend}-hosts"
     own = [*SMALL, f"outputs={outputs}", f"backend={backend}"]
-    shared = [*own, f"backend.workers={HOSTS}", "backend.address=10.77.0.1:29400"]
+    shared = [*own, f"backend.workers={HOSTS}", f"backend.address={ADDRESS}"]
     shutil.rmtree(folder, ignore_errors=True)
+    said = [outputs / f"{backend}-{number}.txt" for number in range(1, HOSTS + 1)]
 
     def begin() -> list[subprocess.Popen]:
-        first = start(1, ["fit", *shared, f"folder={folder}"], environment)
-        rest = [
-            start(number, ["--worker", "10.77.0.1:29400"], environment)
-            for number in range(2, HOSTS + 1)
-        ]
-        return [first, *rest]
+        found = [start(1, ["fit", *shared, f"folder={folder}"], environment, said[0])]
+        while "waiting for" not in said[0].read_text() and found[0].poll() is None:
+            time.sleep(0.2)
+        for number in range(2, HOSTS + 1):
+            found.append(start(number, ["--worker", ADDRESS], environment, said[number - 1]))
+        return found
 
     processes = begin()
     while not (folder / "checkpoint.safetensors").exists():
-        if processes[0].poll() is not None:
-            raise RuntimeError(processes[0].communicate()[0])
+        if any(process.poll() is not None for process in processes):
+            raise RuntimeError("\n".join(text.read_text() for text in said))
         time.sleep(0.2)
     time.sleep(1)
     ip("link", "set", f"tz{HOSTS}", "down")
-    cut = time.monotonic()
-    said = []
-    for process in processes:
-        process.wait(MOST)
-        said.append(
-            {
-                "status": process.returncode,
-                "seconds": time.monotonic() - cut,
-                "last": process.communicate()[0].strip().splitlines()[-1:],
-            }
-        )
+    cut, ended = time.monotonic(), []
+    for process, text in zip(processes, said, strict=True):
+        status = process.wait(MOST)
+        last = text.read_text().strip().splitlines()[-1:]
+        ended.append({"status": status, "seconds": time.monotonic() - cut, "last": last})
     ip("link", "set", f"tz{HOSTS}", "up")
-    again = begin()
-    statuses = [process.wait() for process in again]
+    again = [process.wait() for process in begin()]
     alone = outputs / f"{backend}-alone"
     shutil.rmtree(alone, ignore_errors=True)
     words = [sys.executable, *program(), "fit", *own, f"folder={alone}"]
@@ -128,8 +141,8 @@ def measured(outputs: Path, backend: str) -> dict:
     }
     return {
         "backend": backend,
-        "cut_off": said,
-        "again": statuses,
+        "cut_off": ended,
+        "again": again,
         "same": all(one == other for one, other in sums.values()),
         "sha256": sums,
     }

@@ -2,11 +2,11 @@
 
 import math
 import os
-import sys
 
 import torch
 from torch import distributed
 
+from shared.run.channel import interface_of
 from shared.run.spec import BackendSpec
 
 from .device import configure, on_gpu
@@ -15,8 +15,9 @@ from .device import configure, on_gpu
 def join(spec: BackendSpec, number: int, addresses: list[str]) -> None:
     """Configure as worker `number`, from 0, of as many as there are `addresses`, HOST:PORT, and meet the others."""
     configure(spec)
-    if addresses[0].startswith("127."):
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    if (interface := interface_of(addresses[number])) is not None:  # else that of the machine's name
+        for library in ("GLOO", "NCCL"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
     meeting = {"init_method": f"tcp://{addresses[0]}", "rank": number, "world_size": len(addresses)}
     distributed.init_process_group("nccl" if on_gpu() else "gloo", **meeting)
 

@@ -1,5 +1,6 @@
 """Messages between the processes of one run: a word, facts and arrays. Nothing that is sent is ever executed."""
 
+import fcntl
 import hmac
 import json
 import math
@@ -201,6 +202,18 @@ def split_address(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 <= int(port) < 65536:
         raise ValueError(f"{address} is no address; give HOST:PORT, such as node7:29400")
     return host.strip("[]"), int(port)
+
+
+def interface_of(address: str) -> str | None:
+    """The network interface of this machine that has the host of `address`, HOST:PORT; None if none is found."""
+    asked = 0xC0206921 if sys.platform == "darwin" else 0x8915  # SIOCGIFADDR
+    host = address.rpartition(":")[0]
+    for _, name in socket.if_nameindex():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as some, suppress(OSError):
+            found = fcntl.ioctl(some.fileno(), asked, struct.pack("256s", name.encode()))
+            if socket.inet_ntoa(found[20:24]) == host:
+                return name
+    return None
 
 
 def free_port(host: str) -> int:
