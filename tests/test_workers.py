@@ -157,6 +157,12 @@ def job(what, name, precision, workers, steps, folder="-"):
 # The tests
 
 
+def test_the_interface_of_an_address_is_named():
+    assert channel.interface_of("127.0.0.1:29400") in ("lo", "lo0")
+    assert channel.interface_of("192.0.2.1:29400") is None  # an address of documentation
+    assert channel.interface_of("[::1]:29400") is None
+
+
 @pytest.mark.parametrize(
     ("precision", "counts", "steps"),
     only([("float32", (2,), 4)], ("float32", (2, 4), 50), ("float64", (2, 4), 50)),
