@@ -38,7 +38,7 @@ NUMERICAL = (
     *("keys", "reference", "batches", "synthetic", "cutouts", "weights", "training"),
     *("conformance", "compiled", "held", "interchange", "kit", "export", "trajectories"),
     *("acquisition", "selection", "active", "equal_active", "ensemble", "oracle"),
-    *("metrics", "posterior", "calibration", "tasks", "resume", "peers", "report_bench"),
+    *("metrics", "posterior", "calibration", "tasks", "resume", "peers", "conclusions"),
 )
 BUSY = "while True: pass"
 
