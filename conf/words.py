@@ -3,10 +3,10 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from conf.compose import CONF, SHORT_NAMES, nearest, takes_text
+from conf.compose import CONF, SHORT_NAMES, all_keys, kind_of, nearest, takes_text
 from shared.run.config import uses
 from shared.run.errors import short
 from shared.run.spec import RunSpec
@@ -50,12 +50,7 @@ def full_name(task: str, name: str) -> str:
     own = re.search(r"[./@]", name) or name in {*top, *groups}
     if own and (uses(task, name) or not re.fullmatch(r"\w+", name)):
         return name
-    inside = [
-        f"{group}.{field.name}"
-        for group, kind in top.items()
-        if is_dataclass(kind) and group != "task"
-        for field in fields(kind)
-    ]
+    inside = [key for key in all_keys() if key.count(".") == 1 and not key.startswith("task.")]
     meant = [key for key in inside if key.endswith(f".{name}")]
     used = [key for key in meant if uses(task, key)]
     if own and not used:  # that the task does not use it is said later
@@ -110,7 +105,7 @@ def _words(task: str, keys: Mapping[str, Any]) -> list[str]:
     for name, value in keys.items():
         key = full_name(task, name)
         try:
-            found += [f"{key}={text}" for key, text in _flat(key, value, _kind(key))]
+            found += [f"{key}={text}" for key, text in _flat(key, value, kind_of(key.lstrip("+~")))]
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from None
     return found
@@ -132,17 +127,6 @@ def _flat(key: str, value: Any, kind: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and get_origin(kind) is dict and key[0] != "+":
         key = f"++{key}"
     yield key, value_text(value)
-
-
-def _kind(key: str) -> Any:
-    """The type that RunSpec has at `key`; None where it has none."""
-    kind: Any = RunSpec
-    for name in key.lstrip("+~").split("."):
-        if is_dataclass(kind):
-            kind = _wanted(get_type_hints(kind).get(name))
-        else:
-            kind = _wanted(get_args(kind)[1]) if get_origin(kind) is dict else None
-    return kind
 
 
 def _wanted(kind: Any) -> Any:

@@ -15,7 +15,9 @@ from .device import configure, on_gpu
 def join(spec: BackendSpec, number: int, addresses: list[str]) -> None:
     """Configure as worker `number`, from 0, of as many as there are `addresses`, HOST:PORT, and meet the others."""
     configure(spec)
-    if (interface := interface_of(addresses[number])) is not None:  # else that of the machine's name
+    if (
+        interface := interface_of(addresses[number])
+    ) is not None:  # else that of the machine's name
         for library in ("GLOO", "NCCL"):
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
     meeting = {"init_method": f"tcp://{addresses[0]}", "rank": number, "world_size": len(addresses)}

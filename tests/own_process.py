@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import trizoo
 from trizoo import child_environment, compose
 
 ROOT = Path(__file__).parent.parent
@@ -35,3 +36,20 @@ def run_script(script: str, overrides: list[str], *words: str) -> Any:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def stubbed(tmp_path: Path, monkeypatch, script: str) -> Path:
+    """An empty working folder in which the process of every run does `script`."""
+    stub = tmp_path / "stub.py"
+    stub.write_text(script)
+    monkeypatch.setattr(trizoo, "program", lambda: [str(stub)])
+    place = tmp_path / "work"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
+
+
+def calls(place: Path) -> list[str]:
+    """What the script of a `stubbed` folder has noted there so far."""
+    file = place / "calls"
+    return file.read_text().splitlines() if file.exists() else []

@@ -17,6 +17,7 @@ from typing import get_type_hints
 
 import pyarrow
 import pytest
+from own_process import calls, stubbed
 
 import trizoo
 from shared.run import launch
@@ -62,19 +63,8 @@ sys.exit(trizoo.main())
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty working folder in which every task is the stub."""
-    stub = tmp_path / "stub.py"
-    stub.write_text(STUB.format(root=str(ROOT)))
-    monkeypatch.setattr(trizoo, "program", lambda: [str(stub)])
-    place = tmp_path / "work"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    return place
-
-
-def calls(place) -> list[str]:
-    """What the stub was asked to do so far."""
-    file = place / "calls"
-    return file.read_text().splitlines() if file.exists() else []
+    script = STUB.format(root=str(ROOT))
+    return stubbed(tmp_path, monkeypatch, script)
 
 
 def folders(place, task: str) -> list:

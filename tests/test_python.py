@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from installed import needs
 from notebooks import run_cell
+from own_process import calls, stubbed
 
 import trizoo
 from conf.words import full_name, words_of
@@ -88,18 +89,8 @@ def posterior(store, tmp_path_factory):
 @pytest.fixture
 def place(tmp_path, monkeypatch, store, posterior):
     """An empty working folder in which every task is the stub."""
-    stub = tmp_path / "stub.py"
-    stub.write_text(STUB.format(root=str(ROOT), store=str(store.folder), posterior=str(posterior)))
-    monkeypatch.setattr(trizoo, "program", lambda: [str(stub)])
-    place = tmp_path / "work"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    return place
-
-
-def calls(place) -> list[str]:
-    """What the stub was asked to do so far."""
-    return (place / "calls").read_text().splitlines() if (place / "calls").exists() else []
+    script = STUB.format(root=str(ROOT), store=str(store.folder), posterior=str(posterior))
+    return stubbed(tmp_path, monkeypatch, script)
 
 
 def composed(task="fit", *words, **keys) -> dict:

@@ -209,21 +209,14 @@ def test_the_words_that_are_told_compose(tmp_path):
         "how-many-arms": ("4", "4+", "<4", "can't", "more than 4"),
         "bar": ("yes", "no"),
     }
-    words = [
-        "fit",
-        "dataset=folder",
-        "dataset.images=photos",
-        *fit_words(tmp_path / "v.csv", questions),
-    ]
-    run = from_config(RunSpec, trizoo.compose(hydra_words(words)))
+
+    def composed(questions):
+        own = fit_words(tmp_path / "v.csv", questions)
+        words = ["fit", "dataset=folder", "dataset.images=photos", *own]
+        return from_config(RunSpec, trizoo.compose(hydra_words(words)))
+
+    run = composed(questions)
     assert run.dataset.questions == questions
     assert (run.question, run.positive) == ("how-many-arms", ("4",))
     usual = {"smooth-or-featured": ("smooth", "odd")}
-    words = [
-        "fit",
-        "dataset=folder",
-        "dataset.images=photos",
-        *fit_words(tmp_path / "v.csv", usual),
-    ]
-    run = from_config(RunSpec, trizoo.compose(hydra_words(words)))
-    assert run.dataset.questions == usual
+    assert composed(usual).dataset.questions == usual

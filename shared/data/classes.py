@@ -10,6 +10,7 @@ from shared.data.rows import as_value, few_of
 from shared.data.tables import as_text, open_table, reading
 from shared.run.progress import say
 
+OTHERWISE = ("null", "true", "false", "nan", "inf")  # words that Hydra takes for no text
 MOST_CLASSES = 40  # of a question that somebody asks; more are numbers, or ids
 
 
@@ -95,4 +96,7 @@ def _number(text: str) -> bool:
 
 def quoted(text: str) -> str:
     """As Hydra reads it as this text, in a list or a group."""
-    return text if re.fullmatch(r"[A-Za-z][\w-]*", text) else '"' + text.replace('"', '\\"') + '"'
+    if re.fullmatch(r"[A-Za-z][\w-]*", text, re.ASCII) and text.lower() not in OTHERWISE:
+        return text
+    inside = re.sub(r'(\\*)("|$)', lambda end: 2 * end[1] + ('\\"' if end[2] else ""), text)
+    return f'"{inside}"'

@@ -191,9 +191,6 @@ class Image(NamedTuple):
 def _draw(dataset: DatasetSpec, sources: dict, beside: Path) -> Path:
     """Draw the synthetic galaxies of `dataset`; gives the finished store's folder."""
     galaxies, render = synthetic_galaxies(dataset)
-    for place in ("ra", "dec"):
-        if place not in galaxies:
-            galaxies[place] = np.nan
     values = galaxies.to_dict("records")
     with StoreWriter(beside, len(galaxies), dataset.channels) as draft:
 
@@ -213,10 +210,11 @@ def synthetic_galaxies(dataset: DatasetSpec) -> tuple[pd.DataFrame, Callable[[di
     from shared.data import population, synthetic, synthetic_tree
 
     telescope = synthetic.Telescope(dataset.seeing or 1.0, dataset.depth or 1.0)
+    nowhere = {"ra": np.nan, "dec": np.nan}
     if dataset.overdispersion is not None:
         asked = (dataset.questions, dataset.leads, dataset.overdispersion, telescope)
         galaxies = synthetic_tree.draw_galaxies(dataset.galaxies, dataset.seed, *asked)
-        return galaxies, synthetic_tree.render
+        return galaxies.assign(**nowhere), synthetic_tree.render
     for question, answers in dataset.questions.items():
         if tuple(answers) != tuple(synthetic.QUESTIONS.get(question, ())):
             raise ValueError(
@@ -225,7 +223,8 @@ def synthetic_galaxies(dataset: DatasetSpec) -> tuple[pd.DataFrame, Callable[[di
                 + ". Those of dataset.overdispersion=0 vote on any questions"
             )
     sky = (telescope, population.POPULATIONS.get(dataset.population))
-    return synthetic.draw_galaxies(dataset.galaxies, dataset.seed, *sky), synthetic.render
+    galaxies = synthetic.draw_galaxies(dataset.galaxies, dataset.seed, *sky)
+    return galaxies.assign(**nowhere), synthetic.render
 
 
 def _read(dataset: DatasetSpec, sources: dict, beside: Path, source: Source) -> Path:

@@ -91,9 +91,6 @@ def stream(dataset: DatasetSpec) -> Stream:
         galaxies, names = galaxies.iloc[there], [names[row] for row in there]
         load = partial(_read, dataset, source, galaxies, names)
         galaxies = galaxies.drop(columns=["file", "scale"], errors="ignore").reset_index(drop=True)
-    for place in ("ra", "dec"):
-        if place not in galaxies:
-            galaxies[place] = np.nan
     images = StreamedImages(len(galaxies), dataset.channels, load)
     questions = {question: tuple(answers) for question, answers in dataset.questions.items()}
     return Stream(images, questions, store_folder(dataset, source), about, galaxies)

@@ -2,18 +2,16 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from shared.data.store import Store
 from shared.method.batches import Labelled
 from shared.output.label_server import check_installed, serving
-from shared.output.labelling import Room, with_votes
+from shared.output.labelling import Room
 from shared.output.labels import LABELS, Labels, labels_to_votes, schema_of
+from shared.output.oracle import VOTES, read_votes, with_votes
 from shared.run.records import make_folder
 from shared.run.spec import RunSpec
-from shared.run.spreadsheet import from_cell, write_csv
+from shared.run.spreadsheet import write_csv
 
-VOTES = "votes.csv"
 EVERY = 1.0  # seconds between looks at whether all have an answer
 
 
@@ -39,16 +37,15 @@ def labellers(
             return None
         make_folder(path.parent)
         write_csv(path, table.reset_index())
-    table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False)
-    table = table.assign(id=table["id"].map(from_cell)).set_index("id")
-    return with_votes(run, pool, ids, table)
+    return with_votes(run, pool, ids, read_votes(path))
 
 
 def serve(room: Room, store: Store, run: RunSpec, folder: Path, number: int) -> None:
     """Serve the page until every galaxy of `room` has an answer, or was skipped."""
     if room.settled():
         return
+    count = len(room.left())  # before anybody is handed one
     with serving(room, store.images, run.label, folder) as link:
-        print(f"ask {number}: {len(room.left())} galaxies to label at {link}", flush=True)
+        print(f"ask {number}: {count} galaxies to label at {link}", flush=True)
         while not room.settled():
             room.wait(len(room.labelled), EVERY)

@@ -5,9 +5,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
-from shared.method.batches import Labelled
 from shared.method.label_learning import Fit, agreement
 from shared.output.labels import KINDS, Labels
 from shared.run.spec import RunSpec
@@ -252,21 +250,3 @@ def called(outputs: Sequence[Sequence[str]], number: int) -> str:
         if len(own) > 1 and list(map(len, others)) == [1]
         else " or ".join(own)
     )
-
-
-def with_votes(run: RunSpec, galaxies: Labelled, ids: pd.Series, table: pd.DataFrame) -> Labelled:
-    """Those of `galaxies` that have votes on the run's question in a `table` of votes indexed by id, with these.
-
-    `ids` are those of the whole store.
-    """
-    there = np.flatnonzero(ids.iloc[galaxies.rows].isin(table.index))
-    found = galaxies.take(there)
-    table = table.loc[ids.iloc[found.rows]]
-    yes = table[[f"{run.question}_{answer}" for answer in run.positive]].to_numpy(np.int64).sum(1)
-    total = table[f"{run.question}_total"].to_numpy(np.int64)
-    if run.questions is None:
-        found = Labelled.yes_or_no(found.rows, found.hashes, yes, total)
-    else:
-        names = [f"{question}_{answer}" for question, some in run.asked for (answer,) in some]
-        found = found._replace(yes=yes, total=total, votes=table[names].to_numpy(np.int64))
-    return found.take(np.flatnonzero(found.votes.sum(1) > 0))

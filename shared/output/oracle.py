@@ -65,16 +65,31 @@ def volunteers(
         if not table.index.isin(ids.iloc[rows]).any():
             return None
         write_csv(place / VOTES, table.reset_index())
-    table = pd.read_csv(place / VOTES, dtype={"id": str}, keep_default_na=False)
-    table = table.assign(id=table["id"].map(from_cell)).set_index("id")
-    answered = pool.take(np.flatnonzero(ids.iloc[pool.rows].isin(table.index)))
-    table = table.loc[ids.iloc[answered.rows]]
+    return with_votes(run, pool, ids, read_votes(place / VOTES))
+
+
+def read_votes(path: Path) -> pd.DataFrame:
+    """The votes.csv at `path` that a run has written, indexed by id."""
+    table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False)
+    return table.assign(id=table["id"].map(from_cell)).set_index("id")
+
+
+def with_votes(run: RunSpec, galaxies: Labelled, ids: pd.Series, table: pd.DataFrame) -> Labelled:
+    """Those of `galaxies` that have votes on the run's question in a `table` of votes indexed by id, with these.
+
+    `ids` are those of the whole store.
+    """
+    there = np.flatnonzero(ids.iloc[galaxies.rows].isin(table.index))
+    found = galaxies.take(there)
+    table = table.loc[ids.iloc[found.rows]]
     yes = table[[f"{run.question}_{answer}" for answer in run.positive]].to_numpy(np.int64).sum(1)
     total = table[f"{run.question}_total"].to_numpy(np.int64)
     if run.questions is None:
-        return Labelled.yes_or_no(answered.rows, answered.hashes, yes, total)
-    names = [f"{question}_{answer}" for question, some in run.asked for (answer,) in some]
-    return answered._replace(yes=yes, total=total, votes=table[names].to_numpy(np.int64))
+        found = Labelled.yes_or_no(found.rows, found.hashes, yes, total)
+    else:
+        names = [f"{question}_{answer}" for question, some in run.asked for (answer,) in some]
+        found = found._replace(yes=yes, total=total, votes=table[names].to_numpy(np.int64))
+    return found.take(np.flatnonzero(found.votes.sum(1) > 0))
 
 
 def waiting(run: RunSpec, folder: Path, number: int, count: int) -> str:

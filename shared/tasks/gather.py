@@ -50,7 +50,7 @@ def gather(run: RunSpec, folder: Path) -> dict:
         left_out = hats.write_tables(path, tables, columns, facts)
     else:
         path, left_out = folder / TABLE, 0
-        longest = max(int(_longest(file)) for file in files)
+        longest = max(map(_longest, files))
         parquet.write_blocks(path, _row_groups(files), facts, {"id": longest})
     lost = [one for record in records for one in record["results"]["left_out"]]
     without = (
@@ -153,8 +153,8 @@ def _whole(record: dict) -> dict:
     return identity(record["run"] | {"part": None}) | {key: part[key] for key in ("of", "dataset")}
 
 
-def _longest(file: Path) -> str:
-    return (pq.read_schema(file).metadata or {}).get(b"table::len::id", b"1").decode()
+def _longest(file: Path) -> int:
+    return int((pq.read_schema(file).metadata or {}).get(b"table::len::id", b"1"))
 
 
 def _row_groups(files: list[Path]) -> Iterator[pa.Table]:

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +16,19 @@ from shared.method.label_learning import Place, last_layer, learn, sampled_layer
 from shared.method.laplace_sampling import save_layers, with_posterior
 from shared.method.pool import shuffled
 from shared.method.start import origin, start_of
-from shared.network.preprocessing import shown
-from shared.network.weights import TRAINED_WITH, save_weights
 from shared.output.formats import check_formats
 from shared.output.label_server import check_installed, serving
-from shared.output.labelling import Room, with_votes
+from shared.output.labelling import Room
 from shared.output.labels import LABELS, Labels, labels_to_votes, schema_of
+from shared.output.oracle import VOTES, with_votes
 from shared.run.keys import galaxy_hash
 from shared.run.progress import say
 from shared.run.spec import RunSpec
 from shared.run.spreadsheet import write_csv
 from shared.tasks.galaxies import cutouts
-from shared.tasks.results import facts, where, write_catalogue
+from shared.tasks.network_files import WEIGHTS, write_weights
+from shared.tasks.results import where, write_catalogue
 
-VOTES = "votes.csv"
 CHOSEN = 64  # galaxies that are chosen for the time until the next fit, beside twice label.every
 EVERY = 1.0  # seconds between looks at whether it is over
 LAST = 6.0  # seconds in which pages are told that it is over
@@ -139,7 +138,7 @@ def finish(
     place: Place, room: Room, store: Store, galaxies: Labelled, folder: Path, about: dict
 ) -> dict:
     """Write the votes, the weights and the posterior of all galaxies that follow from the labels; `label`'s outcome."""
-    run, backend, path = place.run, place.backend, folder / "weights.safetensors"
+    run, backend = place.run, place.backend
     write_csv(folder / VOTES, labels_to_votes(room.labels, run.dataset.questions).reset_index())
     labelled = with_labels(run, room, store, galaxies)
     if not len(labelled.rows):
@@ -150,14 +149,9 @@ def finish(
         "answer/bias": layer.bias.astype(np.float32),
     }
     state = backend.init(run, place.start._replace(weights=place.start.weights | head))
-    weights = backend.export_weights(state) | {TRAINED_WITH: np.sort(labelled.hashes)}
-    own = {
-        "model": asdict(run.model),
-        "preprocessing": shown(asdict(run.model), asdict(run.augmentation)),
-    }
-    save_weights(path, weights, facts(run) | own | about)
+    write_weights(backend, run, state, labelled, about, folder)
     layers = sampled_layers(place, labelled, layer, run.posterior.samples)
-    save_layers(path, layers)
+    save_layers(folder / WEIGHTS, layers)
     sampler = with_posterior(backend, run, state, layers)
     known = np.isin(galaxies.rows, labelled.rows)
     given = (sampler, run, state, store, place.features, galaxies.rows, galaxies.hashes, known)

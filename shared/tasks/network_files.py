@@ -46,12 +46,7 @@ def write_network_files(
     """
     remove(folder, (*NETWORK_FILES, VOTES_FILE))
     write_split(store, parts, folder)
-    weights = backend.export_weights(state) | {TRAINED_WITH: np.sort(parts["train"].hashes)}
-    own = {
-        "model": asdict(run.model),
-        "preprocessing": shown(asdict(run.model), asdict(run.augmentation)),
-    }
-    save_weights(folder / WEIGHTS, weights, facts(run) | own | begun)
+    write_weights(backend, run, state, parts["train"], begun, folder)
     backend, approximated = approximate(backend, run, state, images, parts, folder)
     rows = posterior_rows(run, store)
     hashes = galaxy_hash(store.galaxies["id"])[rows]
@@ -67,6 +62,18 @@ def write_network_files(
         **({"laplace": approximated} if approximated else {}),
         "honesty": verdict(backend, run, state, images, parts["validation"], parts["train"]),
     }
+
+
+def write_weights(
+    backend: Backend, run: RunSpec, state: Any, train: Labelled, begun: dict, folder: Path
+) -> None:
+    """Write weights.safetensors of the network `state`, trained with those of `train`, which began as `begun` says."""
+    weights = backend.export_weights(state) | {TRAINED_WITH: np.sort(train.hashes)}
+    own = {
+        "model": asdict(run.model),
+        "preprocessing": shown(asdict(run.model), asdict(run.augmentation)),
+    }
+    save_weights(folder / WEIGHTS, weights, facts(run) | own | begun)
 
 
 def posterior_rows(run: RunSpec, store: Store) -> np.ndarray:

@@ -1,6 +1,6 @@
 """`trizoo predict`: write the posterior of other galaxies with the weights of a fit, all at once or in parts."""
 
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from shared.data.prepare import prepare as prepare_store
 from shared.data.store import Store, sha256
 from shared.data.streaming import stream
 from shared.method.backend import Backend
+from shared.method.batches import Labelled
 from shared.method.ensemble import open_networks
 from shared.method.feature_store import known_features
 from shared.method.laplace_sampling import LastLayers, load_layers, with_posterior
@@ -41,6 +42,7 @@ class Dataset(NamedTuple):
     store: Store
     hashes: np.ndarray  # uint64 (galaxy,) of their ids
     in_training: np.ndarray | None  # (galaxy,)
+    voted: dict[str, Labelled]  # those by whose votes the posterior is measured
 
 
 def predict(run: RunSpec, folder: Path) -> dict:
@@ -49,31 +51,35 @@ def predict(run: RunSpec, folder: Path) -> dict:
     Where the dataset has votes, those of galaxies that were not trained with say how good it is. With parts and no
     part, all that are missing are done, one after the other, each in its own folder inside this one.
     """
-    weights, _ = fitted(run)
-    load_recalibration(run, sha256(weights))  # before a long time is spent on the galaxies
-    dataset = opened_dataset(run, weights)
-    trained = opened_network(run)
+
+    @cache
+    def opened() -> tuple[Trained, Dataset]:
+        return open_all(run)
+
     if run.parts is None or run.part is not None:
-        return predict_some(run, folder, trained, dataset)
-    done = all_parts(run, folder, partial(predict_some, trained=trained, dataset=dataset))
-    return done | ({} if "waiting" in done else {"where": where(trained.backend)})
+        return predict_some(run, folder, *opened())
+    done = all_parts(run, folder, lambda part, place: predict_some(part, place, *opened()))
+    if "waiting" in done:
+        return done
+    here = done["results"]["done_here"]  # where all are done already, nothing is opened
+    return done | {"where": where(opened()[0].backend) if here else {}}
 
 
-def opened_dataset(run: RunSpec, weights: Path) -> Dataset:
-    """The galaxies of the run's dataset; ValueError if their posterior cannot be written in a format asked for."""
+def open_all(run: RunSpec) -> tuple[Trained, Dataset]:
+    """The network of the run's weights, and the galaxies of its dataset.
+
+    Raises ValueError if their posterior cannot be written in a format that is asked for.
+    """
+    path, start = fitted(run)
+    mended = load_recalibration(run, sha256(path))
     store = stream(run.dataset) if run.stream else prepare_store(run.dataset)
     check_formats(run.posterior.format, store.galaxies)
     hashes = galaxy_hash(store.galaxies["id"])
-    return Dataset(store, hashes, learned_from(weights, hashes))
-
-
-def opened_network(run: RunSpec) -> Trained:
-    """The network of the run's weights."""
-    path, start = fitted(run)
+    in_training = learned_from(path, hashes)
+    dataset = Dataset(store, hashes, in_training, voted(run, store, hashes, in_training))
     backend = open_networks(run)
     state = backend.init(run, start)
-    mended = load_recalibration(run, sha256(path))
-    return Trained(path, start, backend, state, load_layers(path, run), mended)
+    return Trained(path, start, backend, state, load_layers(path, run), mended), dataset
 
 
 def predict_some(run: RunSpec, folder: Path, trained: Trained, dataset: Dataset) -> dict:
@@ -90,7 +96,7 @@ def predict_some(run: RunSpec, folder: Path, trained: Trained, dataset: Dataset)
         *(backend, run, trained.state, store, images, rows, hashes),
         None if in_training is None else in_training[rows],
         folder,
-        voted(run, store, dataset.hashes, in_training),
+        dataset.voted,
         trained.mended,
     )
     used = in_use(store, rows)

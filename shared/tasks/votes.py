@@ -1,7 +1,5 @@
 """`trizoo votes`: what people said of galaxies, in a run that asked or in any Zooniverse export, as a vote table."""
 
-import json
-import re
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,15 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from shared.data.classes import quoted
+from shared.output.oracle import VOTES
 from shared.output.volunteers import count_exports, count_votes
 from shared.run.progress import say
 from shared.run.records import read_run
 from shared.run.spec import OracleSpec, RunSpec, completed, from_config, to_config
 from shared.run.spreadsheet import write_csv
 
-VOTES = "votes.csv"
 USUAL = "smooth-or-featured"  # the question of dataset=folder
-PLAIN = re.compile(r"[A-Za-z][\w-]*|\d+", re.ASCII)  # what needs no quotes of Hydra's
 Counted = tuple[pd.DataFrame, dict[str, tuple[str, ...]]]  # votes by galaxy, and the questions
 
 
@@ -70,13 +68,9 @@ def fit_words(table: Path, questions: dict[str, tuple[str, ...]]) -> list[str]:
         words.append(f"~dataset.questions.{USUAL}")
     for name, answers in questions.items():
         plus = "" if name == USUAL else "+"
-        some = ",".join(
-            answer if PLAIN.fullmatch(answer) else json.dumps(answer) for answer in answers
-        )
-        words.append(f"{plus}dataset.questions.{name}=[{some}]")
+        words.append(f"{plus}dataset.questions.{name}=[{','.join(map(quoted, answers))}]")
     question, (answer, *_) = next(iter(questions.items()))
-    answer = answer if PLAIN.fullmatch(answer) else json.dumps(answer)
-    return [*words, f"question={question}", f"positive=[{answer}]"]
+    return [*words, f"question={question}", f"positive=[{quoted(answer)}]"]
 
 
 def counted_of(folder: Path, oracle: OracleSpec) -> Counted:
